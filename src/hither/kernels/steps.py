@@ -1,0 +1,87 @@
+"""What an entry of a Program is, once planned: a list of steps over four regions of memory.
+
+This is the contract between the compiler, which makes Code, and every target, which prints and runs it. Regions:
+"weights" (read-only, shared by all), "state" (survives calls), "arena" (planned scratch) and "io" (inputs and outputs of one
+call). Offsets are bytes, aligned to ALIGN; nothing is addressed absolutely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from .ir import Kernel
+
+ALIGN = 256  # WebGPU binds storage buffers at multiples of 256 bytes; CPUs are content with 64
+SPACES = ("weights", "state", "arena", "io")
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A piece of a region: where an array lies while a step runs."""
+
+    space: str
+    offset: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Run kernel number `kernel`; `args[i]` is bound to its i-th buffer. `label` says what it computes, for profiles."""
+
+    kernel: int
+    args: tuple[Ref, ...]
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Copy bytes; source and target do not overlap."""
+
+    source: Ref
+    target: Ref
+
+
+@dataclass(frozen=True)
+class Cond:
+    """Run `then` if the bool at `flag` is true, else `otherwise`."""
+
+    flag: Ref
+    then: tuple[Step, ...]
+    otherwise: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class While:
+    """While the bool at `flag` is true, run `body` (which updates it). `bound`: at most this many trips, None if unknown."""
+
+    flag: Ref
+    body: tuple[Step, ...]
+    bound: int | None = None
+
+
+Step = Launch | Copy | Cond | While
+
+
+@dataclass
+class Code:
+    """Kernels (each printed once, however often launched) and the entries that launch them.
+
+    `sizes` gives the bytes of each region. On GPUs a bool flag is a uint32, elsewhere a byte.
+    """
+
+    kernels: list[Kernel]
+    entries: dict[str, tuple[Step, ...]]
+    sizes: dict[str, int] = field(default_factory=dict)
+
+
+def walk(steps: tuple[Step, ...]) -> Iterator[Step]:
+    """Every step, those inside branches and loops included."""
+    for step in steps:
+        yield step
+        match step:
+            case Cond():
+                yield from walk(step.then)
+                yield from walk(step.otherwise)
+            case While():
+                yield from walk(step.body)
