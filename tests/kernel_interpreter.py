@@ -55,9 +55,7 @@ def interpret(kernel: Kernel, buffers: Sequence[np.ndarray], threads: int = 1, f
     with np.errstate(all="ignore"):
         if kernel.grid is None:
             if translation.uses & {"workgroup_id", "local_id", "barrier"} or "workgroup" in spaces:
-                raise KernelError(
-                    f"kernel {kernel.name} is written for workgroups but has no grid; pass grid= to Builder.finish"
-                )
+                raise KernelError(f"kernel {kernel.name} is written for workgroups; give Builder.finish a grid")
             for thread in range(threads):
                 run(*bound, *map(_scratch, kernel.scratch), thread, threads, None, None)
             return
@@ -266,11 +264,9 @@ _BINARY = {
     "max": "maximum({}, {})", "and": "{} & {}", "or": "{} | {}", "xor": "{} ^ {}", "shl": "{} << {}", "shr": "{} >> {}",
     "eq": "{} == {}", "ne": "{} != {}", "lt": "{} < {}", "le": "{} <= {}",
 }  # fmt: skip
-_BY_KIND = {
-    "f": UNARY - {"not"} | BINARY - {"rem", "and", "or", "xor", "shl", "shr"} | COMPARE,
-    "b": {"not", "and", "or", "xor", "eq", "ne"},
-}
+_FLOAT = UNARY - {"not"} | BINARY - {"rem", "and", "or", "xor", "shl", "shr"} | COMPARE | {"fma"}
 _INTEGER = {"neg", "abs", "not"} | BINARY | COMPARE
+_ALLOWED = {"f": _FLOAT, "i": _INTEGER, "u": _INTEGER, "b": {"not", "and", "or", "xor", "eq", "ne"}}
 
 
 class _Translation:
@@ -289,7 +285,7 @@ class _Translation:
         }  # fmt: skip
 
     def function(self) -> Callable[..., Any]:
-        """The kernel as a function of its memory, thread, threads, workgroup id and local id; a generator if it has barriers."""
+        """The kernel as a function of memory, thread, threads, workgroup id, local id; a generator if it has barriers."""
         self._block(self.kernel.body, "    ", top=True)
         head = f"def kernel({', '.join([*self.buffers.values(), 'thread', 'threads', 'group', 'local'])}):"
         exec("\n".join([head, *self.lines, "    return"]), self.space)
@@ -364,15 +360,12 @@ class _Translation:
     def _loop(self, op: Op, indent: str, top: bool) -> None:
         loop, (block,) = op.attr, op.blocks
         start, stop, *initial = op.args
-        if (
-            not isinstance(loop, Loop)
-            or loop.kind not in ("serial", "parallel")
-            or start.dtype is not INDEX
-            or stop.dtype is not INDEX
-        ):
-            raise KernelError("a loop of unknown kind or with bounds that are not INDEX")
-        if loop.kind == "parallel" and (not top or initial):
-            raise KernelError("a parallel loop that is nested or carries values")
+        if not isinstance(loop, Loop) or loop.kind not in ("serial", "parallel"):
+            raise KernelError(f"a loop of unknown kind {loop}")
+        if start.dtype is not INDEX or stop.dtype is not INDEX:
+            raise KernelError(f"a loop from {start} to {stop}, which are not both INDEX")
+        if loop.kind == "parallel" and (not top or initial or self.kernel.grid is not None):
+            raise KernelError("a parallel loop that is nested, carries values or is in a kernel with a grid")
         bounds = f"{self._use(start)}, {self._use(stop)}, {loop.step}"
         first = [self._use(v) for v in initial]
         self.scopes.append(set())
@@ -455,7 +448,7 @@ class _Translation:
     def _arithmetic(self, op: Op, a: list[str]) -> str:
         (result,) = op.results
         source = op.args[0].dtype
-        if op.kind not in (_BY_KIND.get(source.kind, _INTEGER) | ({"fma"} if source.is_float else set())):
+        if op.kind not in _ALLOWED[source.kind]:
             raise KernelError(f"{op.kind} on {source}")
         if op.kind in COMPARE:
             if result.dtype is not dt.bool_ or result.width != op.args[0].width:
