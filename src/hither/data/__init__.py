@@ -1,0 +1,1 @@
+"""Data: fetching real models and data sets by package name, through the registry the user has configured."""
