@@ -1,0 +1,190 @@
+"""Tracing: calling a Python function on stand-ins records what it does as a Graph.
+
+`bind` is the one door through which every primitive is applied. Given concrete arrays it evaluates at once; given a traced
+value it appends a node to the innermost trace. Arithmetic on concrete values (shape computations above all) therefore
+disappears from the Graph by itself. Values of an outer trace that an inner function uses become inputs of the inner Graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from ..array import Array, ArrayMethods
+from ..dtypes import DType
+from .core import Abstract, Graph, GraphBuilder, Value, abstract_of, evaluate, prune
+from .primitive import Primitive
+
+
+class Trace:
+    """A recording in progress. `captured` holds the outer values that the function turned out to use."""
+
+    def __init__(self, parent: Trace | None) -> None:
+        self.builder = GraphBuilder()
+        self.parent = parent
+        self.captured: dict[Value, Tracer] = {}
+        self._lifted: dict[tuple[Trace, Value], Value] = {}
+
+    def value_of(self, x: Any) -> Value:
+        """The Value in this trace for a traced value, an Array or a NumPy array."""
+        if isinstance(x, Tracer):
+            if x.trace is self:
+                return x.value
+            key = (x.trace, x.value)
+            if key not in self._lifted:
+                value = self.builder.input(x.value.abstract)
+                self._lifted[key] = value
+                self.captured[value] = x
+            return self._lifted[key]
+        return self.builder.constant(x.numpy() if isinstance(x, Array) else np.asarray(x))
+
+
+_current: ContextVar[Trace | None] = ContextVar("hither_trace", default=None)
+_source: ContextVar[str] = ContextVar("hither_source", default="")
+
+
+@contextmanager
+def source(text: str) -> Iterator[None]:
+    """Label the nodes recorded inside, in the user's terms ("Conv 'conv1' of model.onnx"); errors quote it."""
+    token = _source.set(text)
+    try:
+        yield
+    finally:
+        _source.reset(token)
+
+
+class Tracer(ArrayMethods):
+    """A stand-in for an array while a function is traced: it has a shape and a dtype, but no values yet."""
+
+    __slots__ = ("trace", "value")
+
+    def __init__(self, trace: Trace, value: Value) -> None:
+        self.trace, self.value = trace, value
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        return self.value.abstract.shape
+
+    @property
+    def dtype(self) -> DType:  # type: ignore[override]
+        return self.value.abstract.dtype
+
+    def _no_value(self, what: str) -> Any:
+        raise TypeError(
+            f"{what} needs the values of an array ({self.value.abstract}) that is only being traced; "
+            "use hither.where or hither.cond instead of Python control flow, or make the argument static"
+        )
+
+    def __bool__(self) -> bool:
+        return self._no_value("bool()")
+
+    def __int__(self) -> int:
+        return self._no_value("int()")
+
+    def __float__(self) -> float:
+        return self._no_value("float()")
+
+    def __index__(self) -> int:
+        return self._no_value("an index")
+
+    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        return self._no_value("conversion to NumPy")
+
+    def numpy(self) -> np.ndarray:
+        return self._no_value("numpy()")
+
+    def __repr__(self) -> str:
+        return f"Tracer({self.value.abstract})"
+
+
+def bind(primitive: Primitive, *operands: Any, **params: Any) -> Any:
+    """Apply a primitive: at once on concrete arrays, as a new node where any operand is traced.
+
+    Operands are Tracers, Arrays or NumPy arrays. Returns one result, or a tuple for primitives with several.
+    """
+    trace = _current.get()
+    if trace is None or not any(isinstance(o, Tracer) for o in operands):
+        stray = next((o for o in operands if isinstance(o, Tracer)), None)
+        if stray is not None:
+            raise RuntimeError(f"{stray!r} was used after its trace had ended; return it from the traced function instead")
+        arrays = [o.numpy() if isinstance(o, Array) else np.asarray(o) for o in operands]
+        results = tuple(Array(r) for r in primitive.run(*arrays, **params))
+    else:
+        values = [trace.value_of(o) for o in operands]
+        results = tuple(Tracer(trace, v) for v in trace.builder.add(primitive, values, params, _source.get()))
+    return results[0] if len(results) == 1 else results
+
+
+def trace_function(
+    function: Callable[..., Sequence[Any]], abstracts: Sequence[Abstract], names: Sequence[str] = (), name: str = "graph"
+) -> tuple[Graph, tuple[Tracer, ...]]:
+    """Record `function(*tracers)`, which returns a flat sequence of array-likes.
+
+    Returns:
+        The Graph, and the outer traced values it captured: they are its last inputs, in this order.
+    """
+    trace = Trace(_current.get())
+    labels = tuple(names) or ("",) * len(abstracts)
+    inputs = [Tracer(trace, trace.builder.input(a, n)) for a, n in zip(abstracts, labels, strict=True)]
+    token = _current.set(trace)
+    try:
+        outputs = [trace.value_of(o) for o in function(*inputs)]
+    finally:
+        _current.reset(token)
+    graph = trace.builder.finish(outputs, names, name=name)
+    return graph, tuple(trace.captured.values())
+
+
+def call_graph(graph: Graph, *operands: Any) -> tuple[Any, ...]:
+    """Apply a Graph's nodes to these operands: evaluated where they are concrete, inlined into the trace where not."""
+    env: dict[Value, Any] = {v: Array(a) for v, a in graph.constants.items()}
+    env.update(zip(graph.inputs, operands, strict=True))
+    for node in graph.nodes:
+        with source(node.source):
+            results = bind(node.primitive, *[env[o] for o in node.operands], **node.params)
+        env.update(zip(node.results, results if isinstance(results, tuple) else (results,), strict=True))
+    return tuple(env[o] for o in graph.outputs)
+
+
+def weight(array: np.ndarray, name: str) -> Any:
+    """A named constant of the current trace that stays a node of the Graph: what a model's weights are.
+
+    Unlike an Array, operations on it are recorded, not evaluated: the weight remains visible (to be stored, shared,
+    trained or quantised), and the fold pass computes what depends on weights alone.
+    """
+    trace = _current.get()
+    if trace is None:
+        return Array(array)
+    return Tracer(trace, trace.builder.constant(array, name))
+
+
+def static_value(x: Any) -> np.ndarray | None:
+    """The values of `x` if they are known while tracing (concrete, or computed from constants only); else None."""
+    if isinstance(x, Array):
+        return x.numpy()
+    if not isinstance(x, Tracer):
+        return np.asarray(x)
+    builder = x.trace.builder
+    if x.value in builder.constants:
+        return builder.constants[x.value]
+    producers = {r: n for n in builder.nodes for r in n.results}
+    needed, stack = set(), [x.value]
+    while stack:
+        value = stack.pop()
+        if value in needed or value in builder.constants:
+            continue
+        if value not in producers:
+            return None
+        needed.add(value)
+        stack.extend(producers[value].operands)
+    graph = prune(Graph((), builder.constants, tuple(builder.nodes), (x.value,)))
+    return evaluate(graph)[0]
+
+
+__all__ = [
+    "Trace", "Tracer", "abstract_of", "bind", "call_graph", "source", "static_value", "trace_function", "weight",
+]  # fmt: skip

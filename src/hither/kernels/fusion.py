@@ -1,0 +1,310 @@
+"""Fusion: a Graph is cut into groups, one loop nest each.
+
+Nodes are visited from the outputs backwards. A node joins its consumers' group when all of them are in one group and being
+computed there costs nothing extra; so elementwise chains, views and broadcasts vanish into whoever reads them, and into
+the epilogue of the matmul, convolution or reduction that feeds them. A group is named by its root, the one value it stores.
+
+Reductions over the same rows share a group (softmax, layer norm): each row is walked once per reduction and once for the
+result, with everything between kept in registers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..graph.core import Graph, Node, Value
+from ..graph.primitive import Control, Elementwise, Indexed, Reduction, Template
+from .index import Index, Var, constant, variable
+
+EXPENSIVE = {
+    "exp", "expm1", "log", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh",
+    "atanh", "erf", "sigmoid", "pow", "atan2", "div", "sqrt", "rsqrt", "rem",
+}  # fmt: skip
+
+
+@dataclass(eq=False)
+class Rows:
+    """The row structure of a group with reductions: `domain` is reduced over `axes`, its trailing axes."""
+
+    domain: tuple[int, ...]
+    axes: tuple[int, ...]
+
+    @property
+    def outer(self) -> tuple[int, ...]:
+        return tuple(n for i, n in enumerate(self.domain) if i not in self.axes)
+
+    @property
+    def inner(self) -> tuple[int, ...]:
+        return tuple(n for i, n in enumerate(self.domain) if i in self.axes)
+
+
+@dataclass(eq=False)
+class Group:
+    """Nodes computed by one loop nest. `anchor` is the template node in it, if any; `rows` says that it has reductions.
+
+    `results` are the values it stores: the root alone, or every result of a template with several.
+    """
+
+    root: Node
+    nodes: list[Node] = field(default_factory=list)  # latest first while forming; topological when finished
+    anchor: Node | None = None
+    rows: Rows | None = None
+
+    @property
+    def results(self) -> tuple[Value, ...]:
+        return self.root.results
+
+    def producers(self) -> dict[Value, Node]:
+        return {r: n for n in self.nodes for r in n.results}
+
+    def inputs(self) -> tuple[Value, ...]:
+        """Values read from memory, in order of first use."""
+        inside = {r for n in self.nodes for r in n.results}
+        return tuple(dict.fromkeys(o for n in self.nodes for o in n.operands if o not in inside))
+
+
+def fuse(graph: Graph) -> list[Group]:
+    """The groups of a Graph in an order in which they can run. `reshape` of a stored value is no group: it is an alias."""
+    users = graph.users()
+    graph_producers = graph.producers()
+    outputs = set(graph.outputs)
+    member: dict[Node, list[Group]] = {}
+    order: list[Group] = []
+    multiplicity: dict[Value, float] = {}  # how often each element would be recomputed if inlined
+
+    def weight_of(value: Value) -> float:
+        worst = 1.0
+        for user in users.get(value, ()):
+            factor = 1.0
+            if isinstance(user.primitive.lowering, Indexed) and value.abstract.size:
+                factor = max(1.0, user.results[0].abstract.size / value.abstract.size)
+            worst = max(worst, factor * multiplicity.get(user.results[0], 1.0))
+        return worst
+
+    for node in reversed(graph.nodes):
+        result = node.results[0]
+        lowering = node.primitive.lowering
+        consumers = [g for user in users.get(result, ()) for g in member[user]]
+        consumers = list(dict.fromkeys(consumers))
+        stored = any(r in outputs for r in node.results) or any(
+            not _reads_inline(user, result) for user in users.get(result, ())
+        )
+        if len(node.results) == 1 and not stored and consumers:
+            times = weight_of(result)
+            if isinstance(lowering, Indexed) and (lowering.view or node.primitive.name == "iota"):
+                multiplicity[result] = times
+                for group in consumers:
+                    group.nodes.append(node)
+                member[node] = consumers
+                continue
+            elif len(consumers) == 1 and (times <= _tolerated(node) or _row_scalar(consumers[0], node, graph_producers)):
+                group = consumers[0]
+                if isinstance(lowering, Elementwise | Indexed) and node.primitive.name != "concat":
+                    multiplicity[result] = times
+                    group.nodes.append(node)
+                    member[node] = [group]
+                    continue
+                if isinstance(lowering, Template) and group.anchor is None and group.rows is None and _epilogue(group, node):
+                    group.anchor = node
+                    group.nodes.append(node)
+                    member[node] = [group]
+                    continue
+                if isinstance(lowering, Reduction) and group.anchor is None:
+                    rows = _row_compatible(group, node)
+                    if rows is not None:
+                        group.rows = rows
+                        group.nodes.append(node)
+                        member[node] = [group]
+                        continue
+        group = Group(node, [node])
+        if isinstance(lowering, Template | Control):
+            group.anchor = node
+        elif isinstance(lowering, Reduction):
+            group.rows = Rows(node.operands[0].shape, tuple(node.params["axes"]))
+        member[node] = [group]
+        order.append(group)
+    position = {n: i for i, n in enumerate(graph.nodes)}
+    groups = list(reversed(order))
+    for group in groups:
+        group.nodes = sorted(dict.fromkeys(group.nodes), key=position.__getitem__)
+    return groups
+
+
+def _reads_inline(user: Node, value: Value) -> bool:
+    """Whether a consumer can compute this operand on the fly instead of reading it from memory."""
+    if isinstance(user.primitive.lowering, Template | Control):
+        return False
+    # gathers read one operand at run-time positions: computing that operand anew for each is rarely right
+    return not (user.primitive.name in ("take", "take_along", "gather_nd", "dynamic_slice") and value is user.operands[0])
+
+
+def _tolerated(node: Node) -> float:
+    return 1.0 if node.primitive.name in EXPENSIVE or not isinstance(node.primitive.lowering, Elementwise) else 1.5
+
+
+def _epilogue(group: Group, node: Node) -> bool:
+    """Whether the group is a chain of same-index operations on this template's result."""
+    shape = group.root.results[0].abstract.size
+    if node.results[0].abstract.size != shape or not _EPILOGUES.get(node.primitive.lowering.name, False):  # type: ignore[union-attr]
+        return False
+    depends = {node.results[0]}
+    for inner in sorted_nodes(group):
+        touched = [o for o in inner.operands if o in depends]
+        if not touched:
+            continue
+        if inner.primitive.name != "reshape" and not isinstance(inner.primitive.lowering, Elementwise):
+            return False
+        depends.add(inner.results[0])
+    return group.root.results[0] in depends
+
+
+_EPILOGUES: dict[str, bool] = {}
+
+
+def takes_epilogue(template: str) -> None:
+    """Declare that a template finishes each element through the group's epilogue (gemm, conv, pool)."""
+    _EPILOGUES[template] = True
+
+
+def sorted_nodes(group: Group) -> list[Node]:
+    """The group's nodes, operands first."""
+    producers = group.producers()
+    done: dict[Node, None] = {}
+
+    def visit(node: Node) -> None:
+        if node in done:
+            return
+        for operand in node.operands:
+            if operand in producers:
+                visit(producers[operand])
+        done[node] = None
+
+    for node in group.nodes:
+        visit(node)
+    return list(done)
+
+
+def _row_compatible(group: Group, node: Node) -> Rows | None:
+    """The row structure if `node`, a reduction, can be computed inside the group: everything there must read it at the
+    row being computed, whatever the position in the row."""
+    domain = node.operands[0].shape
+    axes = tuple(sorted(node.params["axes"]))
+    kept = [i for i in range(len(domain)) if i not in axes]
+    if not axes or node.operands[0].abstract.size == 0 or (kept and max(kept) > min(axes)):
+        return None  # rows must be contiguous: the reduced axes are the trailing ones
+    rows = Rows(domain, axes)
+    outer, inner = _product(rows.outer), _product(rows.inner)
+    if group.rows is not None:
+        if (_product(group.rows.outer), _product(group.rows.inner)) != (outer, inner):
+            return None
+        rows = group.rows
+    return rows if _read_by_row(group, node.results[0], outer, inner) else None
+
+
+def _row_scalar(group: Group, node: Node, producers: dict[Value, Node]) -> bool:
+    """Whether a node that many elements of a row need (a row's standard deviation) will be one value per row of a group
+    that computes the row's reductions too, so that it costs once per row."""
+    if not isinstance(node.primitive.lowering, Elementwise) or group.anchor is not None:
+        return False
+    reduction: Node | None = node
+    while reduction is not None and not isinstance(reduction.primitive.lowering, Reduction):
+        if not isinstance(reduction.primitive.lowering, Elementwise) and reduction.primitive.name != "reshape":
+            return False
+        above = [producers[o] for o in reduction.operands if o in producers]
+        reduction = above[0] if above else None
+    if reduction is None:
+        return False
+    outer = node.results[0].abstract.size
+    whole = reduction.operands[0].abstract.size
+    return outer > 0 and whole % outer == 0 and _read_by_row(group, node.results[0], outer, whole // outer)
+
+
+def _read_by_row(group: Group, target: Value, outer: int, inner: int) -> bool:
+    """Whether the group, walked as `outer` rows of `inner` elements, reads `target` only at the row's own position."""
+    root = group.root
+    size = root.results[0].abstract.size
+    if size not in (outer * inner, outer):
+        return False
+    row = variable(Var("row", 0, max(outer - 1, 0)))
+    column = variable(Var("column", 0, max(inner - 1, 0)))
+    producers = group.producers()
+    expected = unflatten(row, target.shape)
+    good: list[bool] = []
+    seen: set[tuple[Value, tuple[Index, ...]]] = set()
+
+    def visit(value: Value, index: tuple[Index, ...]) -> None:
+        if (value, index) in seen:
+            return
+        seen.add((value, index))
+        if value is target:
+            good.append(index == expected)
+            return
+        producer = producers.get(value)
+        if producer is None:
+            return
+        lowering = producer.primitive.lowering
+        if isinstance(lowering, Elementwise):
+            for operand in producer.operands:
+                visit(operand, index)
+        elif isinstance(lowering, Indexed):
+            if producer.primitive.name in _PLAIN_VIEWS:
+                view_reads(producer, index, visit)
+            elif _reaches(producers, producer, target):
+                good.append(False)  # through a gather: not the row at hand
+        else:  # another reduction of the group: its operand is walked along the same row
+            visit(producer.operands[0], unflatten(row * inner + column, producer.operands[0].shape))
+
+    at = row * inner + column if size == outer * inner else row
+    visit(root.results[0], unflatten(at, root.results[0].shape))
+    return bool(good) and all(good)
+
+
+_PLAIN_VIEWS = {"reshape", "broadcast", "transpose"}
+
+
+def view_reads(node: Node, index: tuple[Index, ...], visit: object) -> None:
+    """Call `visit(operand, operand index)` for a plain view read at `index`."""
+
+    def read(j: int, at: tuple[Index, ...]) -> None:
+        visit(node.operands[j], tuple(at))  # type: ignore[operator]
+
+    node.primitive.lowering.emit(  # type: ignore[union-attr]
+        None, index, read, tuple(o.abstract for o in node.operands), node.results[0].abstract, **node.params
+    )
+
+
+def _reaches(producers: dict[Value, Node], start: Node, target: Value) -> bool:
+    stack, seen = [start], set()
+    while stack:
+        node = stack.pop()
+        for operand in node.operands:
+            if operand is target:
+                return True
+            if operand in producers and producers[operand] not in seen:
+                seen.add(producers[operand])
+                stack.append(producers[operand])
+    return False
+
+
+def unflatten(flat: Index, shape: tuple[int, ...]) -> tuple[Index, ...]:
+    """The multi-index of a row-major position."""
+    index: list[Index] = []
+    for extent in reversed(shape[1:]):
+        index.append(flat % extent if extent else constant(0))
+        flat = flat // extent if extent else constant(0)
+    return (*((flat,) if shape else ()), *reversed(index))
+
+
+def flatten(index: tuple[Index, ...], shape: tuple[int, ...]) -> Index:
+    """The row-major position of a multi-index."""
+    total = constant(0)
+    for i, extent in zip(index, shape, strict=True):
+        total = total * extent + i
+    return total
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    total = 1
+    for n in shape:
+        total *= n
+    return total
