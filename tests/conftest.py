@@ -1,0 +1,122 @@
+"""Fixtures that hand a test the outside world: a WebGPU adapter, headless Chromium, Node, the TypeScript compiler.
+
+Where one is missing a test skips, except under HITHER_STRICT=1 (`make test`), where it fails: a suite that skips what
+it cannot check proves nothing. Tests are marked gpu, browser and node by the fixtures they ask for, so `make quick` can
+leave them out, and tests that use the browser are kept in one xdist worker, so that one browser serves them all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hypothesis
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+STRICT = os.environ.get("HITHER_STRICT") == "1"
+
+# Compiling takes as long as it takes on a busy machine: a deadline per example would only measure the neighbours.
+hypothesis.settings.register_profile("hither", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("hither")
+
+_MARK_OF_FIXTURE = {"adapter": "gpu", "chromium": "browser", "node": "node", "tsc": "node"}
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",  # containers and CI have no user namespaces for it; the pages are our own
+    "--enable-unsafe-webgpu",  # without a GPU, Chromium offers its software adapter only under this flag
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for fixture, mark in _MARK_OF_FIXTURE.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(mark)
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.xdist_group("browser"))
+
+
+def missing(what: str) -> NoReturn:
+    """Skip the test for want of `what`, or fail it when the run is strict."""
+    if STRICT:
+        pytest.fail(f"{what} (HITHER_STRICT=1: what is missing fails)", pytrace=False)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def adapter() -> Any:
+    """A WebGPU adapter through wgpu, hardware or software."""
+    import wgpu
+
+    try:
+        return wgpu.gpu.request_adapter_sync(power_preference="high-performance")
+    except RuntimeError as error:
+        missing(f"no WebGPU adapter: install a Vulkan driver (mesa-vulkan-drivers libvulkan1): {error}")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A running headless Chromium (playwright's Browser), one per worker, with WebGPU on its software adapter."""
+    from playwright.sync_api import sync_playwright
+
+    path = chromium_path()
+    if path is None:
+        missing("no Chromium: install the package chromium, or set HITHER_CHROMIUM")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, headless=True, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Any) -> Iterator[Any]:
+    """A fresh page with storage of its own. An error that the page itself does not handle fails the test."""
+    context = chromium.new_context()
+    tab = context.new_page()
+    errors: list[str] = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    yield tab
+    context.close()
+    if errors:
+        pytest.fail("uncaught in the page:\n  " + "\n  ".join(errors), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """The path of Node 20 or newer."""
+    path = shutil.which("node")
+    if path is None:
+        missing("no Node: run scripts/node.sh, or install Node.js 20 or newer")
+    version = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+    if int(version.removeprefix("v").split(".")[0]) < 20:
+        missing(f"Node {version} is too old: run scripts/node.sh, or install Node.js 20 or newer")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tsc(node: str) -> list[str]:
+    """The command that runs TypeScript's checker; type packages lie beside it, in tests/js/node_modules."""
+    script = ROOT / "tests" / "js" / "node_modules" / "typescript" / "bin" / "tsc"
+    if not script.is_file():
+        missing("no TypeScript in tests/js/node_modules: run scripts/node.sh")
+    return [node, str(script)]
+
+
+def chromium_path() -> str | None:
+    """The system's Chromium: HITHER_CHROMIUM, else the usual names; the order of scripts/system_packages.sh."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    for name in (os.environ.get("HITHER_CHROMIUM"), *names):
+        if name and (path := shutil.which(name)):
+            return path
+    mac = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
+    return str(mac) if mac.exists() else None
