@@ -1,0 +1,293 @@
+"""Native execution: what the host can do, LLVM IR to machine code through llvmlite, and running it.
+
+llvmlite is loaded on first use: importing hither does not need it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import platform
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..kernels.ir import Machine
+from ..kernels.steps import SPACES, Code, Copy, Launch, walk
+from ..targets.llvm import Target, entry_symbol, print_module
+from ..targets.llvm.entry import SHARED_COPY
+from ..targets.llvm.kernel import is_split
+from ..targets.llvm.pool import MAILBOX_BYTES, MAILBOXES, pool_bytes, print_pool
+from ..targets.llvm.prelude import BARRIER_YIELD
+from .object_cache import ObjectCache, cache_directory
+from .threads import WorkerPool, available_cpus, get_num_threads
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+ABI = "1"  # of entries; changes when their signature or the layout of the shared memory does
+OPTIMISATION = 2
+ALIGNMENT = 256
+_ENTRY_ARGUMENTS = (ctypes.c_void_p,) * 4
+_ENTRY = ctypes.CFUNCTYPE(None, *_ENTRY_ARGUMENTS, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
+_POOL_RUN = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, *_ENTRY_ARGUMENTS, ctypes.c_int64)
+_POOL_WORK = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+
+
+# -- the host ------------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _llvm() -> ModuleType:
+    try:
+        import llvmlite.binding as llvm
+    except ImportError as error:
+        raise ImportError(
+            "native execution needs llvmlite, which is not installed (pip install llvmlite); without it device='cpu' runs "
+            "WebAssembly through wasmtime (pip install hither[wasmtime])"
+        ) from error
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm
+
+
+@functools.cache
+def _host() -> tuple[str, frozenset[str], str]:
+    """The processor's name, the features it reports (those that the operating system enables), and all as LLVM's string."""
+    llvm = _llvm()
+    features = llvm.get_host_cpu_features()
+    text = features.flatten()
+    present = frozenset(name for name, on in features.items() if on)
+    if _vector_bits(present) == 512:
+        text += ",-prefer-256-bit"  # some processors' tuning would split 512-bit vectors
+    return llvm.get_host_cpu_name(), present, text
+
+
+def _architecture() -> str:
+    machine = platform.machine().lower()
+    return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
+
+
+def _vector_bits(features: frozenset[str]) -> int:
+    if {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= features:
+        return 512
+    return 256 if {"avx2", "fma"} <= features else 128
+
+
+def host_target() -> Target:
+    """The host's instruction set, as the printer must know it."""
+    arch = _architecture()
+    return Target(arch, rounding=arch != "x86_64" or "sse4.1" in _host()[1])
+
+
+@functools.cache
+def host_machine() -> Machine:
+    """What lowerings may assume of this processor; nothing that it does not report."""
+    features, arm = _host()[1], _architecture() == "aarch64"
+    bits = _vector_bits(features)
+    return Machine(
+        "llvm",
+        vector_bits=bits,
+        vector_registers=32 if arm or bits == 512 else 16,
+        float16=arm or "f16c" in features,  # converting halves is in the base instruction set of aarch64
+        fma=arm or "fma" in features,
+        l2_bytes=_l2_bytes(),
+    )
+
+
+def _l2_bytes() -> int:
+    """The second-level cache of one core; 1 MiB where the system does not say."""
+    for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        try:
+            if (index / "level").read_text().strip() == "2":
+                return int((index / "size").read_text().strip().removesuffix("K")) << 10
+        except (OSError, ValueError):
+            break
+    return 1 << 20
+
+
+# -- compiling -----------------------------------------------------------------------------------------------------------
+
+
+def _target_machine() -> Any:
+    llvm = _llvm()
+    name, _, features = _host()
+    target = llvm.Target.from_triple(llvm.get_process_triple())
+    # position-independent: references stay inside the object, wherever its memory comes to lie
+    return target.create_target_machine(cpu=name, features=features, opt=OPTIMISATION, reloc="pic", codemodel="small")
+
+
+def compile_object(text: str, cache: ObjectCache | None = None) -> bytes:
+    """LLVM IR text to an object for this host, from the cache if it is there."""
+    llvm = _llvm()
+    cache = cache or default_cache()
+    name, _, features = _host()
+    version = ".".join(map(str, llvm.llvm_version_info))
+    options = f"opt={OPTIMISATION} reloc=pic codemodel=small"
+    key = cache.key(text, name, features, llvm.get_process_triple(), f"LLVM {version}", options, f"ABI {ABI}")
+    found = cache.get(key)
+    if found is not None:
+        return found
+    machine = _target_machine()
+    module = llvm.parse_assembly(text)
+    module.triple = machine.triple
+    module.data_layout = str(machine.target_data)
+    module.verify()
+    data: bytes = machine.emit_object(module)
+    cache.put(key, data)
+    return data
+
+
+@functools.cache
+def _cache_at(directory: Path) -> ObjectCache:
+    return ObjectCache(directory)
+
+
+def default_cache() -> ObjectCache:
+    """The user's cache of objects."""
+    return _cache_at(cache_directory() / "objects")
+
+
+class NativeModule:
+    """An object in executable memory, which it owns: the code lives as long as this."""
+
+    def __init__(self, data: bytes) -> None:
+        llvm = _llvm()
+        module = llvm.parse_assembly("")
+        machine = _target_machine()
+        module.triple = machine.triple
+        self._engine = llvm.create_mcjit_compiler(module, machine)
+        self._engine.add_object_file(llvm.ObjectFileRef.from_data(data))
+        self._engine.finalize_object()
+
+    def address(self, name: str) -> int:
+        """Where a function is."""
+        found: int = self._engine.get_function_address(name)
+        if not found:
+            raise KeyError(f"the object has no function {name!r}")
+        return found
+
+
+# -- running -------------------------------------------------------------------------------------------------------------
+
+
+def aligned_empty(nbytes: int) -> np.ndarray:
+    """Uninitialised memory for a region: uint8, at a multiple of 256."""
+    raw = np.empty(nbytes + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + nbytes]
+
+
+@functools.cache
+def _system_yield() -> int:
+    """The address of the function by which a thread offers its core to others."""
+    if sys.platform == "win32":
+        return ctypes.cast(ctypes.WinDLL("kernel32").SwitchToThread, ctypes.c_void_p).value or 0
+    return ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0
+
+
+@functools.cache
+def _pool() -> WorkerPool:
+    module = NativeModule(compile_object(print_pool(_architecture())))
+    most = max(64, available_cpus())
+    memory = aligned_empty(pool_bytes(most))
+    memory[:] = 0
+    memory[BARRIER_YIELD : BARRIER_YIELD + 8].view(np.uint64)[0] = _system_yield()
+    mailboxes = memory[MAILBOXES:].view(np.int64)[:: MAILBOX_BYTES // 8]
+    base = memory.ctypes.data
+    run, work = _POOL_RUN(module.address("pool_run")), _POOL_WORK(module.address("pool_work"))
+    run._module = work._module = module  # type: ignore[attr-defined]
+    return WorkerPool(memory, mailboxes, functools.partial(run, base), functools.partial(work, base))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
+
+_in_use: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+_in_use_guard = threading.Lock()
+
+
+@contextmanager
+def _exclusive(addresses: set[int]) -> Iterator[None]:
+    """Hold the regions that start at these addresses: two runs never work in one arena or one state at a time."""
+    with _in_use_guard:
+        locks = [_in_use.setdefault(address, threading.Lock()) for address in sorted(addresses)]
+    with ExitStack() as stack:
+        for lock in locks:
+            stack.enter_context(lock)
+        yield
+
+
+class CpuExecutable:
+    """A Program's code, compiled for this host, over weights that all its runs share.
+
+    Args:
+        code: kernels lowered for `machine`, and entries.
+        machine: `host_machine()`, or one that asks for less.
+        weights: the weights region; used where it is if it is aligned, else copied once.
+
+    Example:
+        executable = CpuExecutable(code, host_machine(), weights)
+        executable.run("predict", state, arena, io)
+    """
+
+    def __init__(self, code: Code, machine: Machine, weights: bytes | memoryview | np.ndarray = b"") -> None:
+        self.sizes = {space: code.sizes.get(space, 0) for space in SPACES}
+        source = np.frombuffer(weights, np.uint8) if not isinstance(weights, np.ndarray) else weights.reshape(-1).view(np.uint8)
+        if source.nbytes < self.sizes["weights"]:
+            raise ValueError(f"the weights have {source.nbytes} bytes, the code expects {self.sizes['weights']}")
+        if source.ctypes.data % 64:
+            aligned = aligned_empty(source.nbytes)
+            aligned[:] = source
+            source = aligned
+        self.weights = source
+        self.object = compile_object(print_module(code, machine, host_target()))
+        self._module = NativeModule(self.object)
+        self._addresses = {entry: self._module.address(entry_symbol(code, entry)) for entry in code.entries}
+        self._functions = {entry: _ENTRY(address) for entry, address in self._addresses.items()}
+        split = [is_split(kernel) for kernel in code.kernels]
+        self._shared = {  # entries in which a second thread would have something to do
+            entry: any(
+                (isinstance(s, Launch) and split[s.kernel]) or (isinstance(s, Copy) and s.source.nbytes >= SHARED_COPY)
+                for s in walk(steps)
+            )
+            for entry, steps in code.entries.items()
+        }
+
+    def run(self, entry: str, state: np.ndarray, arena: np.ndarray, io: np.ndarray, threads: int | None = None) -> None:
+        """Run an entry on these regions (see aligned_empty). Runs that share an arena or a state go one after the other.
+
+        Args:
+            threads: how many threads to use; what set_num_threads says if not given.
+        """
+        if entry not in self._functions:
+            raise KeyError(f"no entry {entry!r}; there are {', '.join(map(repr, self._functions))}")
+        pointers = [self.weights.ctypes.data]
+        for space, region in (("state", state), ("arena", arena), ("io", io)):
+            pointers.append(self._pointer(space, region))
+        threads = get_num_threads() if threads is None else threads
+        if threads < 1:
+            raise ValueError(f"cannot run on {threads} threads")
+        exclusive = {p for p, space in zip(pointers[1:], SPACES[1:]) if self.sizes[space]}
+        with _exclusive(exclusive):
+            if threads == 1 or not self._shared[entry]:
+                self._functions[entry](*pointers, 0, 1, None)
+            else:
+                _pool().run(self._addresses[entry], tuple(pointers), threads)
+
+    def _pointer(self, space: str, region: np.ndarray) -> int:
+        if region.dtype != np.uint8 or not region.flags.c_contiguous or region.nbytes < self.sizes[space]:
+            raise ValueError(
+                f"region {space}: expected {self.sizes[space]} contiguous uint8, got {region.nbytes} bytes of {region.dtype}"
+            )
+        address = region.ctypes.data
+        if address % 64 and self.sizes[space]:
+            raise ValueError(f"region {space} starts at {address:#x}, not at a multiple of 64; make it with aligned_empty")
+        return address
