@@ -101,7 +101,7 @@ class Builder:
 
     def _from_storage(self, value: Val, buffer: Buffer, wanted: DType | None) -> Val:
         if buffer.dtype is dt.float16:
-            value = self.convert(value, dt.float32) if self.machine.float16 else self._half_to_float(value)
+            value = self.convert(value, dt.float32) if self.machine.float16 else self.half_to_float(value)
         if wanted is dt.float16:
             wanted = dt.float32
         return value if wanted is None else self.convert(value, wanted)
@@ -110,10 +110,10 @@ class Builder:
         if buffer.dtype is dt.float16:
             if self.machine.float16:
                 return self.convert(value, dt.float16)
-            return self._float_to_half(self.convert(value, dt.float32))
+            return self.float_to_half(self.convert(value, dt.float32))
         return self.convert(value, buffer.dtype)
 
-    def _half_to_float(self, bits: Val) -> Val:
+    def half_to_float(self, bits: Val) -> Val:
         """float16 bits to float32, exact for every half, by rescaling: denormals come out right without a branch."""
         wide = self.convert(bits, dt.uint32)
         magnitude = self.bitcast((wide & 0x7FFF) << 13, dt.float32) * 2.0**112
@@ -121,7 +121,7 @@ class Builder:
         magnitude = self.select((wide & 0x7C00).eq(0x7C00), huge, magnitude)
         return self.bitcast(self.bitcast(magnitude, dt.uint32) | ((wide & 0x8000) << 16), dt.float32)
 
-    def _float_to_half(self, value: Val) -> Val:
+    def float_to_half(self, value: Val) -> Val:
         """float32 to float16 bits, rounding to nearest even; overflow gives inf, NaN stays NaN."""
         bits = self.bitcast(value, dt.uint32)
         sign = (bits >> 16) & 0x8000
@@ -343,6 +343,10 @@ class Builder:
         if index.high >= extent:
             value = self.min(value, extent - 1)
         return variable(Var("clamped", 0, max(extent - 1, 0), value=value, varies=value.width > 1))
+
+    def constant_index(self, value: int) -> Index:
+        """The Index that is always `value`, for emit functions that have no index to start from."""
+        return constant(value)
 
     def index_value(self, index: Index, dtype: DType) -> Val:
         """An Index as a value to compute with (iota, one-hot)."""
