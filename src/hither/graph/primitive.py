@@ -78,7 +78,11 @@ class Primitive:
     abstract: `(*Abstract, **params) -> Abstract | tuple[Abstract, ...]`; raises TypeError or ValueError that says what was
         received and what is expected.
     evaluate: `(*ndarray, **params) -> ndarray | tuple`; results must have exactly the abstract's shapes and dtypes.
-    vjp: `(ctx) -> sequence`; see hither.transforms.grad. None: not differentiable.
+    vjp: `(cotangents, operands, results, **params) -> tuple`, the reverse-mode rule. `cotangents` has one entry per result
+        (None where nothing depends on it; never None for a primitive with one result), `operands` and `results` are the
+        Arrays or traced values of the application. Gives one cotangent per operand, of its shape and dtype, None meaning
+        zero. Rules are written with `bind`, so they are differentiable themselves. A primitive without a rule is not
+        differentiable; its float results may only be reached by cotangents that are zero.
     batch: see hither.transforms.vmap. None: not written yet, and vmap says so by name.
     flops: `(operands, results, params) -> int`, for `inspect`; None counts one per result element.
     """

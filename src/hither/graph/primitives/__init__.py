@@ -1,1 +1,14 @@
+"""The core operations, one file per family. Importing this package fills `hither.graph.primitive.REGISTRY`.
 
+Everything else in hither is a composition of these; see the Primitive record for what each of them declares.
+"""
+
+from __future__ import annotations
+
+from . import control, conv, dynamic, elementwise, gather, linalg, reduce, scatter, shape, sort
+from .rules import apply, full, scalar
+
+__all__ = [
+    "apply", "control", "conv", "dynamic", "elementwise", "full", "gather", "linalg", "reduce", "scalar", "scatter", "shape",
+    "sort",
+]  # fmt: skip

@@ -1,0 +1,36 @@
+"""Sorting: values and where they came from, stable in both directions, NaN last (first when descending, as largest)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ... import dtypes as dt
+from ..core import Abstract
+from ..primitive import Template, primitive
+from .rules import apply, full, require_axis, require_kind
+
+
+def _sort_abstract(x: Abstract, axis: int, descending: bool = False) -> tuple[Abstract, Abstract]:
+    require_kind("sort", x, "iuf")
+    require_axis("sort", x, axis)
+    return x, Abstract(x.shape, dt.int64)
+
+
+def _sort(x: np.ndarray, axis: int, descending: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    if descending:  # reversing twice keeps equal elements in their order
+        order = x.shape[axis] - 1 - np.flip(np.argsort(np.flip(x, axis), axis=axis, kind="stable"), axis)
+    else:
+        order = np.argsort(x, axis=axis, kind="stable")
+    return np.take_along_axis(x, order, axis), order.astype(np.int64, copy=False)
+
+
+def _sort_vjp(cotangents: Any, operands: Any, results: Any, axis: int, descending: bool = False) -> tuple[Any]:
+    g = cotangents[0]
+    if g is None:
+        return (None,)
+    return (apply("scatter_along", full(0, g), results[1], g, axis=axis, combine="set"),)
+
+
+primitive("sort", abstract=_sort_abstract, evaluate=_sort, lowering=Template("sort"), vjp=_sort_vjp)
