@@ -5,7 +5,7 @@ set -euo pipefail
 
 has_chromium() {
     local name
-    for name in ${HITHER_CHROMIUM:-} chromium chromium-browser google-chrome google-chrome-stable; do
+    for name in "${HITHER_CHROMIUM:-chromium}" chromium chromium-browser google-chrome google-chrome-stable; do
         if command -v "$name" >/dev/null; then return 0; fi
     done
     [ -x "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome" ]
@@ -40,16 +40,21 @@ what=$(printf ', %s' "${missing[@]}")
 what=${what:2}
 run=()
 if [ "$(id -u)" != 0 ]; then run=(sudo -n); fi
-if command -v apt-get >/dev/null && { [ "${#run[@]}" = 0 ] || sudo -n true 2>/dev/null; }; then
+# After one installation the answer is final: a package that exists but brings nothing usable must not loop.
+if [ -z "${HITHER_INSTALLED:-}" ] && command -v apt-get >/dev/null && { [ "${#run[@]}" = 0 ] || sudo -n true 2>/dev/null; }; then
     echo "installing $what: apt-get install ${packages[*]}" >&2
     wait_for_lock=(-o DPkg::Lock::Timeout=300)
     export DEBIAN_FRONTEND=noninteractive
     ${run[@]+"${run[@]}"} apt-get "${wait_for_lock[@]}" -qq update
     ${run[@]+"${run[@]}"} apt-get "${wait_for_lock[@]}" -qq -y --no-install-recommends install "${packages[@]}" </dev/null >&2
-    exec "$0" "$@"
+    HITHER_INSTALLED=1 exec bash "$0" "$@"
 fi
 
-echo "missing: $what, and this user may not install system packages here. Please install:" >&2
+if [ -n "${HITHER_INSTALLED:-}" ]; then
+    echo "apt-get installed ${packages[*]}, which still leaves missing: $what. Please install by hand:" >&2
+else
+    echo "missing: $what, and this user may not install system packages here. Please install:" >&2
+fi
 if [ "$(uname -s)" = Darwin ]; then
     echo "  Google Chrome or Chromium in /Applications, or HITHER_CHROMIUM=/path/to/chromium" >&2
 else

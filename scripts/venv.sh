@@ -13,17 +13,17 @@ supported() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/n
 want() { echo "$1 $PWD $("$venv/bin/python" -V) $(cksum <pyproject.toml)"; }
 
 if [ -e "$venv" ]; then
-    # A copied or moved environment points at another place: its sys.prefix says so.
+    # Without its pyvenv.cfg a .venv would quietly be the Python below it: sys.prefix says so.
     if ! supported "$venv/bin/python" || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1 ||
         [ "$("$venv/bin/python" -c 'import os, sys; print(os.path.realpath(sys.prefix))')" != "$(cd "$venv" && pwd -P)" ]; then
-        echo "$venv does not work here (moved, without pip, or older than Python 3.11): making it anew" >&2
+        echo "$venv does not work here (not a virtual environment, without pip, or older than Python 3.11): making it anew" >&2
         rm -rf "$venv"
     fi
 fi
 
 if [ ! -e "$venv" ]; then
     python=
-    for candidate in ${HITHER_PYTHON:-} python3.13 python3.12 python3.11 python3.14 python3 python; do
+    for candidate in "${HITHER_PYTHON:-python3.13}" python3.13 python3.12 python3.11 python3.14 python3 python; do
         if supported "$candidate"; then
             python=$candidate
             break
