@@ -100,7 +100,8 @@ class ObjectCache:
             self._usable = reason is None
             if reason is not None:
                 warnings.warn(
-                    f"hither: compiled code is not cached: {self.directory} {reason}; set HITHER_CACHE_DIR to a private directory",
+                    f"hither: compiled code is not cached: {self.directory} {reason}; "
+                    "set HITHER_CACHE_DIR to a private directory",
                     stacklevel=3,
                 )
         return self._usable

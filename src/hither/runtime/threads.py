@@ -47,7 +47,7 @@ class WorkerPool:
     Args:
         memory: zeroed, aligned; shared with the native functions, which know its layout (targets/llvm/pool.py).
         mailboxes: one counter per thread in that memory: how many runs it has been given.
-        run: native `(entry, weights, state, arena, io, threads)`: hand out the work, do thread 0's part, return when all is done.
+        run: native `(entry, weights, state, arena, io, threads)`: hand out work, do thread 0's part, wait for the rest.
         work: native `(index, seen, spins) -> seen`: do what comes; returns when nothing came for `spins` pauses.
     """
 

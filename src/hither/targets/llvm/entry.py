@@ -47,7 +47,6 @@ class EntryPrinter:
         """The text of the exported function."""
         self.lines.append("%first = icmp eq i64 %thread, 0")
         self.steps(steps)
-        self.lines.append("call void @barrier(ptr %shared, i64 %threads)")  # when thread 0 returns, all have finished
         self.lines.append("ret void")
         body = "\n".join(line if line.endswith(":") else "  " + line for line in self.lines)
         regions = ", ".join(f"ptr %{space}" for space in SPACES)

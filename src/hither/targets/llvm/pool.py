@@ -1,14 +1,17 @@
 """The native half of the thread pool: how a run is handed to waiting workers without going through Python.
 
-Memory: the barrier's (prelude.py), then the job, then a mailbox per thread: a counter of the runs it was given.
+Memory: the barrier's (prelude.py), then the job, then how many workers are done with it, then a mailbox per thread: a
+counter of the runs it was given. The end of a run is awaited here and not in the entry, whose code may be freed as soon as
+the run has returned.
 """
 
 from __future__ import annotations
 
-from .prelude import BARRIER_BYTES, relax
+from .prelude import BARRIER_BYTES, BARRIER_YIELD, SPINS, relax
 
 JOB = BARRIER_BYTES
-MAILBOXES = JOB + 128
+DONE = JOB + 128
+MAILBOXES = DONE + 128
 MAILBOX_BYTES = 128  # two cache lines: neighbours are prefetched together
 _FIELDS = ("entry", "weights", "state", "arena", "io", "threads")
 
@@ -50,6 +53,26 @@ post:
   br i1 %more, label %post, label %mine
 mine:
   call void %entry({regions}, i64 0, i64 %threads, ptr %pool)
+  %done = getelementptr inbounds i8, ptr %pool, i64 {DONE}
+  %others = sub i64 %threads, 1
+  br label %wait
+wait:
+  %spins = phi i64 [ 0, %mine ], [ %waited, %idle ], [ %waited, %yield ]
+  %finished = load atomic i64, ptr %done acquire, align 8
+  %all = icmp eq i64 %finished, %others
+  br i1 %all, label %leave, label %idle
+idle:
+  {pause}
+  %waited = add i64 %spins, 1
+  %long = icmp ugt i64 %waited, {SPINS}
+  br i1 %long, label %yield, label %wait
+yield:
+  %yield.slot = getelementptr inbounds i8, ptr %pool, i64 {BARRIER_YIELD}
+  %function = load ptr, ptr %yield.slot, align 8
+  call i32 %function()
+  br label %wait
+leave:
+  store atomic i64 0, ptr %done monotonic, align 8
   ret void
 }}
 
@@ -73,6 +96,8 @@ idle:
 job:
 {newline.join(loads)}
   call void %entry({regions}, i64 %index, i64 %threads, ptr %pool)
+  %done = getelementptr inbounds i8, ptr %pool, i64 {DONE}
+  %before = atomicrmw add ptr %done, i64 1 release
   br label %wait
 leave:
   ret i64 %last

@@ -27,8 +27,8 @@ def print_module(code: Code, machine: Machine, target: Target | None = None) -> 
     """The module's text.
 
     Each entry becomes `void entry_i(weights, state, arena, io, thread, threads, shared)`: all threads of a run call it, each
-    with its own number, and it returns when all have finished. `shared` is memory of prelude.BARRIER_BYTES, zero but for
-    the yield function; a run of one thread does not touch it.
+    with its own number, and the run is over when all have returned. `shared` is memory of prelude.BARRIER_BYTES, zero but
+    for the yield function; a run of one thread does not touch it.
 
     Args:
         code: kernels lowered for `machine`, and the entries that launch them.
