@@ -264,7 +264,7 @@ _BINARY = {
     "max": "maximum({}, {})", "and": "{} & {}", "or": "{} | {}", "xor": "{} ^ {}", "shl": "{} << {}", "shr": "{} >> {}",
     "eq": "{} == {}", "ne": "{} != {}", "lt": "{} < {}", "le": "{} <= {}",
 }  # fmt: skip
-_FLOAT = UNARY - {"not"} | BINARY - {"rem", "and", "or", "xor", "shl", "shr"} | COMPARE | {"fma"}
+_FLOAT = UNARY - {"not"} | BINARY - {"and", "or", "xor", "shl", "shr"} | COMPARE | {"fma"}
 _INTEGER = {"neg", "abs", "not"} | BINARY | COMPARE
 _ALLOWED = {"f": _FLOAT, "i": _INTEGER, "u": _INTEGER, "b": {"not", "and", "or", "xor", "eq", "ne"}}
 
