@@ -33,8 +33,27 @@ _OPERATORS = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "rem": "%", "and": "&", "or": "|", "xor": "^", "shl": "<<", "shr": ">>",
     "eq": "==", "ne": "!=", "lt": "<", "le": "<=",
 }  # fmt: skip
-_ON_BOOL = {"add": "|", "or": "|", "max": "|", "mul": "&", "and": "&", "min": "&", "xor": "!=", "eq": "==", "ne": "!="}
+_ON_BOOL = {"and": "&", "or": "|", "xor": "!="}
 _CLOSED = {"div", "rem", "and", "or", "xor", "min", "max", "shr"}  # leave no narrow range (but int8 -128 / -1, handled)
+
+# |a| mod |b| on the integers that are their mantissas: 8 more bits of |a| at a time stay within 32 bits.
+_REMAINDER = """fn remainder(a: f32, b: f32) -> f32 {
+  let ua = bitcast<u32>(a) & 0x7fffffffu;
+  let ub = bitcast<u32>(b) & 0x7fffffffu;
+  if (ub == 0u || ua >= 0x7f800000u || ub > 0x7f800000u) { return bitcast<f32>(nan_bits); }
+  if (ua < ub) { return a; }
+  let ea = max(i32(ua >> 23u), 1);
+  let eb = max(i32(ub >> 23u), 1);
+  let mb = (ub & 0x7fffffu) | select(0u, 0x800000u, ub >= 0x800000u);
+  var r = ((ua & 0x7fffffu) | select(0u, 0x800000u, ua >= 0x800000u)) % mb;
+  for (var left = ea - eb; left > 0; left -= 8) { r = (r << u32(min(left, 8))) % mb; }
+  let sign = bitcast<u32>(a) & 0x80000000u;
+  if (r == 0u) { return bitcast<f32>(sign); }
+  let shift = countLeadingZeros(r) - 8u;
+  let exponent = eb - i32(shift);
+  let normal = (u32(max(exponent, 1)) << 23u) | ((r << shift) & 0x7fffffu);
+  return bitcast<f32>(select(r << (u32(eb - 1) & 31u), normal, exponent > 0) | sign);
+}"""
 
 
 def print_module(plan: Plan, machine: Machine) -> str:
@@ -309,10 +328,8 @@ class _Printer:
                 return f"{self.type(dtype, width)}({', '.join(args)})"
             case "extract":
                 return f"{args[0]}.{'xyzw'[op.attr]}"
-            case "fma" if dtype.is_float:
-                return f"fma({', '.join(args)})"
             case "fma":
-                return self.normalise(f"({args[0]} * {args[1]} + {args[2]})", dtype, width)
+                return f"fma({', '.join(args)})"
             case "select":
                 return f"select({args[2]}, {args[1]}, {args[0]})"
             case "convert":
@@ -351,10 +368,18 @@ class _Printer:
         if kind in ("div", "rem") and b in ("0i", "0u"):  # an error in WGSL where the divisor is a constant
             return a if kind == "div" else self.splat(0, dtype, width)
         if kind == "rem" and dtype.is_float:
-            raise ValueError(f"kernel {self.kernel.name}: the remainder of floats is to be expanded before printing")
+            return self.remainder(a, b, dtype, width)
         text = f"({a} {_OPERATORS[kind]} {b})"
         signed_division = kind == "div" and dtype.kind == "i"
         return text if kind in _CLOSED and not signed_division else self.normalise(text, dtype, width)
+
+    def remainder(self, a: str, b: str, dtype: DType, width: int) -> str:
+        """Exact, unlike WGSL's `%`, which multiplies a rounded quotient back."""
+        self.function("nan_bits", "var<private> nan_bits: u32 = 0x7fc00000u;")
+        name = self.function("remainder", _REMAINDER)
+        lanes = [(a, b)] if width == 1 else [(f"{a}.{lane}", f"{b}.{lane}") for lane in "xyzw"[:width]]
+        calls = [f"{name}(f32({x}), f32({y}))" for x, y in lanes]
+        return calls[0] if width == 1 and dtype.bits == 32 else f"{self.type(dtype, width)}({', '.join(calls)})"
 
     def as_unsigned(self, text: str, width: int) -> str:
         return f"vec{width}<u32>({text})" if width > 1 else f"u32({text})"
@@ -366,6 +391,8 @@ class _Printer:
             return f"({nan})" if kind == "ne" else _splat("bool", "false", width) if kind == "lt" else f"(!({nan}))"
         if dtype.kind == "b" and kind in ("lt", "le"):
             return f"(!{a} & {b})" if kind == "lt" else f"(!{a} | {b})"
+        if kind == "ne" and dtype.is_float:  # naga makes `!=` the ordered comparison, which is false for NaN
+            return f"(!({a} == {b}))"
         return f"({a} {_OPERATORS[kind]} {b})"
 
     def is_nan(self, a: str, dtype: DType, width: int) -> str:
@@ -384,7 +411,7 @@ class _Printer:
     def convert(self, a: str, source: DType, target: DType, width: int) -> str:
         kind = self.type(target, width)
         if target.kind == "b":
-            return f"({a} != {self.splat(0, source, width)})"
+            return f"(!({a} == {self.splat(0, source, width)}))"
         if source.kind == "b" or target.is_float:
             return f"{kind}({a})"
         if source.is_float:
@@ -413,8 +440,8 @@ class _Printer:
             if width != 1:
                 raise ValueError(f"kernel {self.kernel.name}: bitcast of float16 vectors")
             if target is dt.float16:
-                return f"bitcast<vec2<f16>>({self.as_unsigned(a, 1)} & 0xffffu).x"
-            bits = f"bitcast<u32>(vec2<f16>({a}, 0h))"
+                return f"f16(unpack2x16float({self.as_unsigned(a, 1)} & 0xffffu).x)"
+            bits = f"(pack2x16float(vec2<f32>(f32({a}), 0.0)) & 0xffffu)"
             return bits if target.kind == "u" else f"extractBits(i32({bits}), 0u, 16u)"
         text = f"bitcast<{self.type(target, width)}>({a})"
         return self.normalise(text, target, width)
