@@ -1,1 +1,18 @@
+"""Passes: Graph → Graph, each meaning-preserving, run in the order below before fusion."""
 
+from __future__ import annotations
+
+from ..graph.core import Graph
+from .fold import fold
+from .layout import channels_last
+from .simplify import simplify
+
+
+def optimize(graph: Graph) -> Graph:
+    """What every compiled Graph goes through."""
+    graph = simplify(fold(graph))
+    graph = simplify(channels_last(graph))
+    return simplify(fold(graph))
+
+
+__all__ = ["channels_last", "fold", "optimize", "simplify"]

@@ -1,1 +1,7 @@
+"""Programs: planning, compiling, running."""
 
+from .compile import CompileError, compile
+from .jit import jit
+from .program import Program
+
+__all__ = ["CompileError", "Program", "compile", "jit"]

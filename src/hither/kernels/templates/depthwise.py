@@ -1,0 +1,96 @@
+"""Depthwise convolution, channels last: vectors along the channels, several output pixels in registers.
+
+Weights lie as [taps][channels]; the taps are unrolled where there are few, and each input vector of a row is loaded once for
+all the output pixels of a strip that it touches.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..fusion import Group, unflatten
+from ..index import Index, Var, constant, variable
+from ..ir import Val
+from ..lowering import GRAIN, Context, Emitter, Lowered, lane, pieces
+from .tile import accumulator
+
+STRIP = 7  # output pixels along the last spatial axis held in registers
+
+
+def depthwise(context: Context, group: Group) -> list[Lowered]:
+    """x [N, *S, C], w [C, 1, *K] → [N, *T, C]."""
+    node = group.anchor
+    assert node is not None
+    x, w = node.operands
+    result = node.results[0]
+    channels = x.shape[-1]
+    window, spatial, out = w.shape[2:], x.shape[1:-1], result.shape[1:-1]
+    strides, dilation = tuple(node.params["strides"]), tuple(node.params["dilation"])
+    packed = context.pack(w, "depthwise taps", lambda a: np.ascontiguousarray(a.reshape(channels, -1).T))
+    e = Emitter(context, group)
+    k, machine = e.k, e.machine
+    dtype = accumulator(result.dtype)
+    width = 4 if machine.gpu and channels % 4 == 0 else machine.lanes(max(32, result.dtype.bits))
+    strip = min(out[-1], STRIP if not machine.gpu else 1)
+    if machine.name == "wasm":
+        strip = min(strip, 4)
+    lines = result.shape[0] * math.prod(out[:-1])
+    leading = window[:-1]
+    taps_before = math.prod(leading)
+
+    def element(line: Index, column: Index, count: int, channel: Index, w_: int) -> None:
+        """`count` neighbouring output pixels of one line, at `w_` channels."""
+        at = unflatten(line, (result.shape[0], *out[:-1]))
+        zero = k.broadcast(k.const(0, dtype), w_)
+        sums: tuple[Val, ...] = (zero,) * count
+
+        def taps(position: Index, sums: tuple[Val, ...]) -> tuple[Val, ...]:
+            """One line of the window: each input vector is loaded once and used by every pixel it belongs to."""
+            where = unflatten(position, leading) if leading else ()
+            base = at[0] * math.prod(spatial[:-1]) if leading else at[0]
+            line_of_input = constant(0)
+            for i, t, stride, step, extent in zip(at[1:], where, strides, dilation, spatial, strict=False):
+                line_of_input = line_of_input * extent + i * stride + t * step
+            start = ((base + line_of_input) * spatial[-1] + column * strides[-1]) * channels + channel
+            loaded: dict[int, Val] = {}
+            totals = list(sums)
+            for t in range(window[-1]):
+                with e.point(w_):
+                    weight = e.load_flat(packed, (position * window[-1] + t) * channels + channel + lane(w_))
+                for p in range(count):
+                    pixel = p * strides[-1] + t * dilation[-1]
+                    if pixel not in loaded:
+                        with e.point(w_):
+                            loaded[pixel] = k.convert(e.load_flat(x, start + pixel * channels + lane(w_)), dtype)
+                    totals[p] = k.fma(loaded[pixel], k.convert(weight, dtype), totals[p])
+            return tuple(totals)
+
+        if taps_before * window[-1] <= 25:
+            for t in range(taps_before):
+                sums = taps(constant(t), sums)
+        else:
+            with k.loop(0, taps_before, init=sums) as loop:
+                loop.yield_(*taps(k.var(loop, "tap", 0, taps_before - 1), loop.carried))
+            sums = loop.results
+        for p in range(count):
+            with e.point(w_):
+                e.finish_element((*at, column + p, channel + lane(w_)), sums[p])
+
+    def channel_loops(line: Index, column: Index, count: int) -> None:
+        for start, stop, w_ in pieces(channels, width, machine):
+            with k.loop(start, stop, w_) as loop:
+                channel = variable(Var("channel", start, stop - w_, math.gcd(start, w_) or w_, loop.index))
+                element(line, column, count, channel, w_)
+
+    full, rest = divmod(out[-1], strip)
+    work = max(1, math.prod(window) * channels * strip)
+    for start, number, count in ((0, full, strip), (full * strip, 1 if rest else 0, rest)):
+        total = lines * number
+        if not total:
+            continue
+        with k.loop(0, total, kind="parallel", grain=max(1, GRAIN * 4 // work)) as loop:
+            line, block = unflatten(k.var(loop, "strip", 0, total - 1) if total > 1 else constant(0), (lines, number))
+            channel_loops(line, block * strip + start, count)
+    return [e.finish(f"depthwise_{'x'.join(map(str, window))}_{lines * out[-1]}x{channels}")]

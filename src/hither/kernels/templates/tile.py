@@ -1,0 +1,139 @@
+"""The register tile under every matrix product: MR rows by a panel of NV vectors, accumulated over k.
+
+One microkernel serves matmul, convolution, their gradients and all three targets; what differs is where rows start, how the
+panel is laid out, and the tile, chosen here from the machine's registers (figures: FACTS.md, "A whole net").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ... import dtypes as dt
+from ..builder import Builder
+from ..index import Index
+from ..ir import Buffer, Machine, Val
+
+
+@dataclass(frozen=True)
+class Tile:
+    """`rows` rows by `vectors` vectors of `width` lanes."""
+
+    rows: int
+    vectors: int
+    width: int
+
+    @property
+    def columns(self) -> int:
+        return self.vectors * self.width
+
+
+def choose_tile(machine: Machine, n: int, m: int, bits: int = 32) -> Tile:
+    """The tile for an M×N product: as many accumulators as fit beside a row of the panel and one broadcast."""
+    if machine.gpu:
+        return Tile(min(4, max(m, 1)), 2, 4)
+    width = machine.lanes(bits)
+    if machine.name == "wasm":
+        rows = 6 if machine.fma else 5
+        return Tile(rows, 8 // width if width > 1 else 4, width)
+    needed = -(-n // width)
+    if machine.vector_registers >= 32:
+        if needed == 1:
+            vectors, rows = 1, 24
+        elif needed == 2:
+            vectors, rows = 2, 12
+        elif needed % 3 == 0:
+            vectors, rows = 3, 8
+        elif needed % 4 == 0:
+            vectors, rows = 4, 6
+        else:
+            vectors, rows = 2, 14
+    elif needed == 1:
+        vectors, rows = 1, 12
+    else:
+        vectors, rows = 2, 6
+    return Tile(rows, vectors, width)
+
+
+def row_tiles(m: int, rows: int) -> list[tuple[int, int, int]]:
+    """M rows cut into tiles of nearly equal height: (first row, number of tiles, height), at most two heights.
+
+    49 rows by 14 become 13 + 12 + 12 + 12 rather than 14 + 14 + 14 + 7.
+    """
+    if m == 0:
+        return []
+    count = -(-m // rows)
+    low, extra = divmod(m, count)
+    cut = [(0, extra, low + 1)] if extra else []
+    cut.append((extra * (low + 1), count - extra, low))
+    return cut
+
+
+def pack_panels(matrix: np.ndarray, columns: int) -> np.ndarray:
+    """[..., K, N] → [..., panels, K, columns], the last panel filled with zeros."""
+    *batch, k, n = matrix.shape
+    panels = -(-n // columns)
+    padded = np.zeros((*batch, k, panels * columns), matrix.dtype)
+    padded[..., :n] = matrix
+    return np.ascontiguousarray(np.moveaxis(padded.reshape(*batch, k, panels, columns), -2, -3))
+
+
+def accumulate(
+    k: Builder,
+    extent: int,
+    start: Sequence[Val],
+    row: Callable[[int, Val], Val],
+    panel: Callable[[int, Val], Val],
+    rows: int,
+    vectors: int,
+) -> tuple[Val, ...]:
+    """Σ over `extent` steps of row element × panel vector, added to `start` (rows × vectors values, row-major).
+
+    `row(r, i)` is the scalar of row r at step i, `panel(v, i)` the v-th vector of the panel at step i.
+    """
+    with k.loop(0, extent, init=start) as loop:
+        across = [panel(v, loop.index) for v in range(vectors)]
+        following: list[Val] = []
+        for r in range(rows):
+            element = row(r, loop.index)
+            for v in range(vectors):
+                total = loop.carried[r * vectors + v]
+                if total.dtype.is_float:
+                    following.append(k.fma(element, across[v], total))
+                else:
+                    following.append(total + element * across[v])
+        loop.yield_(*following)
+    return loop.results
+
+
+def accumulator(dtype: dt.DType) -> dt.DType:
+    """The dtype in which products of this result dtype are summed."""
+    return dt.float32 if dtype is dt.float16 else dtype
+
+
+def part(k: Builder, vector: Val, start: int, count: int) -> Val:
+    """`count` neighbouring lanes of a vector, from lane `start`."""
+    if start == 0 and count == vector.width:
+        return vector
+    return k.pack([k.extract(vector, start + i) for i in range(count)])
+
+
+def column_parts(columns: int, width: int, machine: Machine) -> list[tuple[int, int]]:
+    """How to store the first `columns` lanes of a vector of `width`: (start, count) pieces of widths the machine has."""
+    if columns >= width:
+        return [(0, width)]
+    cut, start, piece = [], 0, width
+    while start < columns:
+        while piece > columns - start or (machine.name == "wasm" and 1 < piece < 4):
+            piece //= 2
+        cut.append((start, piece))
+        start += piece
+    return cut
+
+
+def load_row(k: Builder, buffer: Buffer, at: Index, step: Val, stride: int, dtype: dt.DType, source: dt.DType) -> Val:
+    """The scalar at `at + step·stride`, as the accumulator's dtype."""
+    address = k.index(at) + (step if stride == 1 else step * stride)
+    return k.convert(k.load(buffer, address, 1, source), dtype)

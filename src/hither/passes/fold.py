@@ -1,0 +1,36 @@
+"""Constant folding: what depends on constants alone is computed now, by the oracle.
+
+Values that folding would blow up (a broadcast of a scalar to an image) stay as they are: they cost nothing once fused.
+"""
+
+from __future__ import annotations
+
+from ..graph.core import Graph, GraphBuilder, Node, Value, rewrite
+from ..graph.primitive import Control
+
+FREE = 1 << 12  # bytes: results up to here are folded however small their operands are
+
+
+def fold(graph: Graph) -> Graph:
+    """Evaluate nodes whose operands are all constants; fold inside branch and loop bodies too."""
+
+    def rule(builder: GraphBuilder, node: Node, operands: tuple[Value, ...]) -> list[Value] | None:
+        if isinstance(node.primitive.lowering, Control):
+            return _fold_bodies(builder, node, operands)
+        if not all(o in builder.constants for o in operands):
+            return None
+        size = sum(r.abstract.nbytes for r in node.results)
+        if size > max(FREE, 2 * sum(o.abstract.nbytes for o in operands)):
+            return None
+        arrays = node.primitive.run(*[builder.constants[o] for o in operands], **node.params)
+        name = next((o.name for o in operands if o.name), "")
+        return [builder.constant(a, name) for a in arrays]
+
+    return rewrite(graph, rule)
+
+
+def _fold_bodies(builder: GraphBuilder, node: Node, operands: tuple[Value, ...]) -> list[Value]:
+    from . import optimize
+
+    params = {k: optimize(v) if isinstance(v, Graph) else v for k, v in node.params.items()}
+    return list(builder.add(node.primitive, operands, params, node.source))

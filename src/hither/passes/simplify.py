@@ -1,0 +1,170 @@
+"""Local rewrites that make a Graph smaller: identities, merged views, transposes absorbed by products, equal nodes shared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..graph.core import Graph, GraphBuilder, Node, Value, rewrite
+from ..graph.primitive import REGISTRY, Control
+
+Rule = Callable[[GraphBuilder, dict[Value, Node], Node, tuple[Value, ...]], Value | None]
+_RULES: dict[str, list[Rule]] = {}
+
+
+def simplify(graph: Graph) -> Graph:
+    """Apply the rules below in one sweep, sharing equal nodes on the way."""
+    made: dict[Value, Node] = {}
+    seen: dict[object, tuple[Value, ...]] = {}
+    noted = 0
+
+    def note(builder: GraphBuilder) -> None:
+        nonlocal noted
+        for new in builder.nodes[noted:]:
+            made.update(dict.fromkeys(new.results, new))
+        noted = len(builder.nodes)
+
+    def rule(builder: GraphBuilder, node: Node, operands: tuple[Value, ...]) -> list[Value] | None:
+        note(builder)
+        for candidate in _RULES.get(node.primitive.name, ()):
+            better = candidate(builder, made, node, operands)
+            if better is not None:
+                return [better]
+        if isinstance(node.primitive.lowering, Control):
+            return None
+        key = (node.primitive.name, operands, _hashable(node.params))
+        if key not in seen:
+            seen[key] = builder.add(node.primitive, operands, node.params, node.source)
+        return list(seen[key])
+
+    return rewrite(graph, rule)
+
+
+def _hashable(params: object) -> object:
+    if isinstance(params, dict):
+        return tuple(sorted((k, _hashable(v)) for k, v in params.items()))
+    if isinstance(params, list | tuple):
+        return tuple(_hashable(p) for p in params)
+    return (type(params).__name__, repr(params)) if isinstance(params, float) else repr(params)
+
+
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    """Register a rewrite for nodes of these primitives."""
+
+    def register(function: Rule) -> Rule:
+        for name in names:
+            _RULES.setdefault(name, []).append(function)
+        return function
+
+    return register
+
+
+@rule("reshape", "broadcast", "convert", "transpose", "slice", "pad", "concat")
+def _identity(builder: GraphBuilder, made: dict[Value, Node], node: Node, operands: tuple[Value, ...]) -> Value | None:
+    """A view or cast that changes nothing."""
+    if len(operands) != 1 or operands[0].abstract != node.results[0].abstract:
+        return None
+    p = node.params
+    match node.primitive.name:
+        case "transpose" if tuple(p["permutation"]) != tuple(range(operands[0].abstract.rank)):
+            return None
+        case "broadcast" if tuple(p["axes"]) != tuple(range(operands[0].abstract.rank)):
+            return None
+        case "slice" if any(s < 0 for s in p["steps"]):
+            return None
+    return operands[0]
+
+
+@rule("reshape")
+def _reshape_of_reshape(
+    builder: GraphBuilder, made: dict[Value, Node], node: Node, operands: tuple[Value, ...]
+) -> Value | None:
+    inner = made.get(operands[0])
+    if inner is None or inner.primitive.name != "reshape":
+        return None
+    if inner.operands[0].abstract == node.results[0].abstract:
+        return inner.operands[0]
+    return builder.add(node.primitive, inner.operands, node.params, node.source)[0]
+
+
+@rule("transpose")
+def _transpose_of_transpose(
+    builder: GraphBuilder, made: dict[Value, Node], node: Node, operands: tuple[Value, ...]
+) -> Value | None:
+    inner = made.get(operands[0])
+    if inner is None or inner.primitive.name != "transpose":
+        return None
+    first = inner.params["permutation"]
+    permutation = tuple(first[p] for p in node.params["permutation"])
+    if permutation == tuple(range(len(permutation))):
+        return inner.operands[0]
+    return builder.add(node.primitive, inner.operands, {"permutation": permutation}, node.source)[0]
+
+
+@rule("transpose")
+def _transpose_as_reshape(
+    builder: GraphBuilder, made: dict[Value, Node], node: Node, operands: tuple[Value, ...]
+) -> Value | None:
+    """Moving axes of extent 1 about changes no element's position: it is an alias."""
+    shape, permutation = operands[0].shape, node.params["permutation"]
+    moved = [p for p in permutation if shape[p] != 1]
+    if moved != sorted(moved):
+        return None
+    return builder.add(REGISTRY["reshape"], operands, {"shape": node.results[0].shape}, node.source)[0]
+
+
+@rule("broadcast")
+def _broadcast_as_reshape(
+    builder: GraphBuilder, made: dict[Value, Node], node: Node, operands: tuple[Value, ...]
+) -> Value | None:
+    """A broadcast that only adds axes of extent 1."""
+    axes = tuple(node.params["axes"])
+    if operands[0].abstract.size != node.results[0].abstract.size or axes != tuple(sorted(axes)):
+        return None
+    return builder.add(REGISTRY["reshape"], operands, {"shape": node.results[0].shape}, node.source)[0]
+
+
+@rule("matmul")
+def _transposed_operands(
+    builder: GraphBuilder, made: dict[Value, Node], node: Node, operands: tuple[Value, ...]
+) -> Value | None:
+    """A product reads a transposed matrix in place: the transpose becomes its flag."""
+    new = list(operands)
+    params = dict(node.params)
+    for i, flag in enumerate(("transpose_a", "transpose_b")):
+        inner = made.get(operands[i])
+        if inner is not None and inner.primitive.name == "transpose":
+            permutation = tuple(inner.params["permutation"])
+            rank = len(permutation)
+            if permutation == (*range(rank - 2), rank - 1, rank - 2):
+                new[i] = inner.operands[0]
+                params[flag] = not params[flag]
+    if tuple(new) == operands:
+        return None
+    return builder.add(node.primitive, new, params, node.source)[0]
+
+
+@rule("matmul")
+def _stacked_rows(builder: GraphBuilder, made: dict[Value, Node], node: Node, operands: tuple[Value, ...]) -> Value | None:
+    """Every matrix of the stack times the same matrix is one taller product: [B, M, K] @ broadcast([K, N])."""
+    a, b = operands
+    if a.abstract.rank < 3 or node.params["transpose_a"]:
+        return None
+    matrix: Value | None = None
+    inner = made.get(b)
+    if inner is not None and inner.primitive.name == "broadcast" and inner.operands[0].shape[-2:] == b.shape[-2:]:
+        if inner.operands[0].abstract.size == b.shape[-1] * b.shape[-2]:
+            matrix = inner.operands[0]
+    elif b in builder.constants and all(n == 1 for n in b.shape[:-2]):
+        matrix = b
+    if matrix is None:
+        return None
+    reshape = REGISTRY["reshape"]
+    m = int(np.prod(a.shape[:-1]))
+    (tall,) = builder.add(reshape, (a,), {"shape": (m, a.shape[-1])}, node.source)
+    (flat,) = builder.add(reshape, (matrix,), {"shape": b.shape[-2:]}, node.source)
+    if matrix in builder.constants:
+        flat = builder.constant(builder.constants[matrix].reshape(b.shape[-2:]), matrix.name)
+    (product,) = builder.add(node.primitive, (tall, flat), node.params, node.source)
+    return builder.add(reshape, (product,), {"shape": node.results[0].shape}, node.source)[0]

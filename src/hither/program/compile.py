@@ -1,0 +1,158 @@
+"""compile: a model or functions, with the shapes they will see, become a Program on a device."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..dtypes import dtype
+from ..errors import HitherError, UnsupportedFeature
+from ..graph.core import Abstract, Graph
+from ..graph.trace import trace_function
+from ..kernels.ir import Machine
+from ..passes import optimize
+from .plan import Plan, plan
+from .program import Program
+
+DEVICES = ("cpu", "webgpu")
+PRECISIONS = ("float32",)
+
+
+class CompileError(HitherError, ValueError):
+    """Something cannot be compiled as asked; says what and what to do."""
+
+
+def machine_for(device: str) -> Machine:
+    """The machine that programs for this device run on."""
+    if device == "cpu":
+        from ..runtime.cpu import host_machine
+
+        return host_machine()
+    if device == "webgpu":
+        from ..runtime.webgpu_device import webgpu_machine
+
+        return webgpu_machine()
+    raise CompileError(f"no device {device!r}; there are {', '.join(DEVICES)}")
+
+
+def compile(
+    target: Any,
+    specs: Mapping[str, Any] | None = None,
+    device: str | None = None,
+    precision: str = "float32",
+) -> Program:
+    """Compile a Model, a function, or several functions as entries of one Program.
+
+    Args:
+        target: a Model; a function of arrays returning an array, a tuple or a dict of arrays; or {entry name: function}.
+        specs: {input name: Spec} (for several entries, {entry: {input: Spec}} or one dict for all).
+        device: "cpu" or "webgpu".
+        precision: "float32".
+
+    Returns:
+        A Program. Outputs of a function are named by its dict's keys; `output_0`… for a tuple, `output` for one array.
+
+    Raises:
+        CompileError: without specs, for an unknown device or precision.
+        UnsupportedFeature: something in the model has no meaning on the device (float64 on WebGPU).
+
+    Example:
+        >>> import numpy as np, hither as ht
+        >>> double = ht.compile(lambda x: x * 2, {"x": ht.Spec((3,), "float32")})
+        >>> double(np.array([1, 2, 3], np.float32))["output"]
+        Array([2., 4., 6.], dtype=float32)
+    """
+    device = device or "cpu"
+    if device not in DEVICES:
+        raise CompileError(f"no device {device!r}; there are {', '.join(DEVICES)}")
+    if precision not in PRECISIONS:
+        raise CompileError(f"no precision {precision!r}; there are {', '.join(PRECISIONS)}")
+    made = plan_target(target, specs, machine_for(device))
+    return Program(made, device, next(iter(made.entries)))
+
+
+def plan_target(target: Any, specs: Mapping[str, Any] | None, machine: Machine) -> Plan:
+    """Everything short of code generation: trace, passes, fusion, memory plan."""
+    graphs = graphs_of(target, specs)
+    lengths = {
+        name: {out: (graph.output_names[index], axis) for out, (index, axis) in getattr(graph, "output_lengths", {}).items()}
+        for name, graph in graphs.items()
+    }
+    optimized = {name: optimize(graph) for name, graph in graphs.items()}
+    for graph in optimized.values():
+        check_dtypes(graph, machine)
+    return plan(optimized, machine, lengths)
+
+
+def graphs_of(target: Any, specs: Mapping[str, Any] | None) -> dict[str, Graph]:
+    """Entry name → Graph for whatever `compile` and `bundle` take."""
+    if hasattr(target, "graph") and hasattr(target, "inputs"):
+        return {"predict": target.graph(specs)}
+    functions = target if isinstance(target, Mapping) else {"predict": target}
+    if not all(callable(f) for f in functions.values()):
+        raise CompileError(f"can compile a Model, a function or a dict of functions, got {type(target).__name__}")
+    if specs is None:
+        raise CompileError(
+            "compile needs the shapes of the inputs: compile(f, {'x': hither.Spec((1, 3), 'float32')}); "
+            "to compile for whatever shapes come, use hither.jit"
+        )
+    per_entry = all(isinstance(s, Mapping) for s in specs.values()) and set(specs) == set(functions)
+    return {name: trace_entry(f, specs[name] if per_entry else specs, name) for name, f in functions.items()}
+
+
+def trace_entry(function: Callable[..., Any], specs: Mapping[str, Any], name: str) -> Graph:
+    """The Graph of a function called with these inputs, by keyword where its parameters have their names."""
+    abstracts = [abstract_of_spec(n, s) for n, s in specs.items()]
+    parameters = inspect.signature(function).parameters
+    by_keyword = all(n in parameters for n in specs) or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    output_names: list[str] = []
+
+    def flat(*tracers: Any) -> Sequence[Any]:
+        result = function(**dict(zip(specs, tracers, strict=True))) if by_keyword else function(*tracers)
+        named = name_outputs(result)
+        output_names.extend(named)
+        return list(named.values())
+
+    graph, captured = trace_function(flat, abstracts, list(specs), name=name)
+    if captured:
+        raise CompileError("compile was called inside a traced function; call it outside, or use hither.jit")
+    return Graph(graph.inputs, graph.constants, graph.nodes, graph.outputs, graph.input_names, tuple(output_names), name)
+
+
+def name_outputs(result: Any) -> dict[str, Any]:
+    """A function's result as {name: array}: dict keys, `output_0`… for a tuple or list, `output` for one array."""
+    if isinstance(result, Mapping):
+        return {str(k): v for k, v in result.items()}
+    if isinstance(result, tuple | list):
+        return {f"output_{i}": v for i, v in enumerate(result)}
+    return {"output": result}
+
+
+def abstract_of_spec(name: str, spec: Any) -> Abstract:
+    """The Abstract of a Spec, an Abstract, or anything with a shape and a dtype."""
+    if isinstance(spec, Abstract):
+        return spec
+    if hasattr(spec, "abstract"):
+        return spec.abstract(name)
+    return Abstract(tuple(spec.shape), dtype(spec.dtype))
+
+
+def check_dtypes(graph: Graph, machine: Machine) -> None:
+    """Refuse what the machine cannot hold, naming where it comes from.
+
+    Raises:
+        UnsupportedFeature: float64 or complex on a GPU, complex anywhere.
+    """
+    for node in graph.nodes:
+        for value in node.results:
+            kind = value.dtype
+            if kind.kind == "c" or (machine.gpu and kind.name == "float64"):
+                where = node.source or node.primitive.name
+                raise UnsupportedFeature(f"{where}: {kind} does not run on {machine.name}; convert to float32, or run on NumPy")
+        for inner in node.params.values():
+            if isinstance(inner, Graph):
+                check_dtypes(inner, machine)
+    for value in graph.inputs:
+        if value.dtype.kind == "c" or (machine.gpu and value.dtype.name == "float64"):
+            raise UnsupportedFeature(f"input {value.name!r} is {value.dtype}, which {machine.name} cannot hold")

@@ -1,0 +1,398 @@
+"""Planning: groups become launches, and every stored value gets a place.
+
+One arena holds all intermediates; two values share bytes when they are never alive together. Inputs and outputs lie in the
+io region of one call, constants in the weights region. Branches and loops are planned in place: their bodies are steps of
+the same list, over the same arena, on one clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import dtypes as dt
+from ..graph.core import Abstract, Graph, Value
+from ..graph.primitive import Control
+from ..kernels.fusion import Group, fuse
+from ..kernels.ir import Kernel, Machine
+from ..kernels.lowering import Context, describe, lower_group
+from ..kernels.steps import ALIGN, Code, Cond, Copy, Launch, Ref, Step, While
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output of an entry: what the caller sees, and where it lies in the io region."""
+
+    name: str
+    abstract: Abstract
+    ref: Ref
+    length: str | None = None  # the output that says how much of this one's axis `length_axis` is valid
+    length_axis: int = 0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The signature of an entry."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A constant in the weights region, in the target's storage dtype."""
+
+    name: str
+    array: np.ndarray
+    ref: Ref
+
+
+@dataclass
+class Plan:
+    """Everything a target needs: code, signatures and the contents of the weights region."""
+
+    machine: Machine
+    code: Code
+    entries: dict[str, Entry]
+    weights: list[Weight]
+
+    def weights_image(self) -> np.ndarray:
+        """The weights region as bytes."""
+        image = np.zeros(self.code.sizes["weights"], np.uint8)
+        for w in self.weights:
+            image[w.ref.offset : w.ref.offset + w.ref.nbytes] = np.frombuffer(w.array.tobytes(), np.uint8)
+        return image
+
+
+@dataclass(eq=False)
+class Storage:
+    """A place for one value. Its lifetime is [birth, death] on the planner's clock."""
+
+    nbytes: int
+    space: str = "arena"
+    offset: int = -1
+    birth: int = -1
+    death: int = -1
+
+
+@dataclass(eq=False)
+class _Launch:
+    kernel: int
+    args: tuple[Storage, ...]
+    label: str
+
+
+@dataclass(eq=False)
+class _Copy:
+    source: Storage
+    target: Storage
+
+
+@dataclass(eq=False)
+class _Branch:
+    flag: Storage
+    bodies: tuple[list[_Pending], ...]
+    loop: bool = False
+    bound: int | None = None
+
+
+_Pending = _Launch | _Copy | _Branch
+
+
+def aligned(nbytes: int) -> int:
+    return -(-nbytes // ALIGN) * ALIGN
+
+
+def plan(
+    graphs: Mapping[str, Graph], machine: Machine, lengths: Mapping[str, Mapping[str, tuple[str, int]]] | None = None
+) -> Plan:
+    """Plan every entry over shared weights.
+
+    Args:
+        graphs: entry name → Graph with named inputs and outputs.
+        lengths: entry → {output: (output that holds its length, axis)} for data-dependent sizes.
+    """
+    planner = _Planner(machine)
+    steps: dict[str, tuple[Step, ...]] = {}
+    entries: dict[str, Entry] = {}
+    io = arena = 0
+    for name, graph in graphs.items():
+        pending, inputs, outputs, io_bytes = planner.entry(graph)
+        arena = max(arena, planner.place_arena())
+        io = max(io, io_bytes)
+        steps[name] = tuple(_resolve(p) for p in pending)
+        trimmed = (lengths or {}).get(name, {})
+        entries[name] = Entry(
+            tuple(Port(n, v.abstract, _ref(s)) for n, v, s in inputs),
+            tuple(Port(n, v.abstract, _ref(s), *trimmed.get(n, (None, 0))) for n, v, s in outputs),
+        )
+    weights, nbytes = planner.weights()
+    sizes = {"weights": nbytes, "state": 0, "arena": arena, "io": io}
+    return Plan(machine, Code(planner.kernels, steps, sizes), entries, weights)
+
+
+class _Planner:
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.kernels: list[Kernel] = []
+        self._kernel_index: dict[str, int] = {}
+        self._constants: dict[Value, np.ndarray] = {}
+        self._constant_storage: dict[Value, Storage] = {}
+        self._constant_bytes = 0
+        self._same_bytes: dict[tuple[str, bytes], Storage] = {}
+        self._weights: list[tuple[str, np.ndarray, Storage]] = []
+        self.context = Context(machine, self._constants)
+        self.storage: dict[Value, Storage] = {}
+        self.arena: list[Storage] = []
+        self.clock = 0
+
+    # -- entries -----------------------------------------------------------------------------------------------------
+
+    def entry(
+        self, graph: Graph
+    ) -> tuple[list[_Pending], list[tuple[str, Value, Storage]], list[tuple[str, Value, Storage]], int]:
+        """Plan a top-level Graph; its inputs and outputs get places in the io region."""
+        self.arena, self.clock = [], 0
+        offset = 0
+        inputs, outputs = [], []
+        for value, name in zip(graph.inputs, graph.input_names, strict=True):
+            storage = Storage(self.nbytes(value.abstract), "io", offset)
+            offset += aligned(storage.nbytes)
+            self.storage[value] = storage
+            inputs.append((name, value, storage))
+        targets = []
+        for value, name in zip(graph.outputs, graph.output_names, strict=True):
+            storage = Storage(self.nbytes(value.abstract), "io", offset)
+            offset += aligned(storage.nbytes)
+            targets.append(storage)
+            outputs.append((name, value, storage))
+        return self.graph(graph, targets), inputs, outputs, offset
+
+    def graph(self, graph: Graph, targets: Sequence[Storage] | None) -> list[_Pending]:
+        """Steps that compute a Graph whose inputs have storage; outputs end up in `targets` (where given)."""
+        self._constants.update(graph.constants)
+        groups = fuse(graph)
+        alias: dict[Value, Value] = {}
+        for group in groups:
+            if _is_alias(group):
+                operand = group.root.operands[0]
+                alias[group.root.results[0]] = alias.get(operand, operand)
+        fixed = set(graph.inputs) | set(graph.constants)
+        copies: list[tuple[Value, Storage]] = []
+        for value, target in zip(graph.outputs, targets or (), strict=False):
+            holder = alias.get(value, value)
+            if holder in fixed or holder in self.storage:
+                copies.append((value, target))  # an input, a constant, or a value that is two outputs
+            else:
+                self.storage[holder] = target
+        steps: list[_Pending] = []
+        for group in groups:
+            root = group.root.results[0]
+            if _is_alias(group):
+                holder = alias[root]
+                if holder in self._constants:
+                    self._constant_storage[root] = self.constant(holder)
+                    self._constants[root] = self._constants[holder].reshape(root.shape)
+                else:
+                    self.storage[root] = self.storage_of(holder)
+            elif isinstance(group.root.primitive.lowering, Control):
+                steps += self.control(group)
+            else:
+                for lowered in lower_group(self.context, group):
+                    self.clock += 1
+                    args = tuple(self.touch(self.storage_of(v)) for v in lowered.args)
+                    steps.append(_Launch(self.kernel(lowered.kernel), args, describe(group)))
+        for value, target in copies:
+            self.clock += 1
+            source = self.touch(self.storage_of(value))
+            if target.nbytes:
+                steps.append(_Copy(source, self.touch(target)))
+        return steps
+
+    def control(self, group: Group) -> list[_Pending]:
+        """cond and while_loop: bodies planned in place; what they read from outside lives until they are done."""
+        node = group.root
+        start = self.clock
+        before = set(self.arena)
+        steps: list[_Pending] = []
+        if node.primitive.name == "cond":
+            results = [self.touch(self.storage_of(r)) for r in node.results]
+            flag = self.touch(self.storage_of(node.operands[0]))
+            bodies = []
+            for key in ("then", "otherwise"):
+                body: Graph = node.params[key]
+                self.bind(body.inputs, node.operands[1:])
+                bodies.append(self.graph(body, results))
+                self.unbind(body)
+            steps.append(_Branch(flag, tuple(bodies)))
+        elif node.primitive.name == "while_loop":
+            steps += self.while_loop(node.operands, node.results, node.params)
+        else:
+            raise AssertionError(f"control primitive {node.primitive.name} has no plan")
+        self.clock += 1
+        for storage in self.arena:
+            used_outside = storage in before or any(storage is self.storage.get(r) for r in node.results)
+            if used_outside and storage.death > start:
+                storage.death = self.clock
+        return steps
+
+    def while_loop(self, operands: Sequence[Value], results: Sequence[Value], params: Mapping[str, object]) -> list[_Pending]:
+        condition, body, count = params["condition"], params["body"], params["carried"]
+        assert isinstance(condition, Graph) and isinstance(body, Graph) and isinstance(count, int)
+        steps: list[_Pending] = []
+        carried = [self.storage_of(r) for r in results]
+        for value, storage in zip(operands[:count], carried, strict=True):
+            self.clock += 1
+            if storage.nbytes:
+                steps.append(_Copy(self.touch(self.storage_of(value)), self.touch(storage)))
+        flag = self.new_storage(Abstract((), dt.bool_))
+        consts = [self.storage_of(o) for o in operands[count:]]
+
+        def bind(graph: Graph) -> None:
+            for value, storage in zip(graph.inputs, (*carried, *consts), strict=True):
+                self.storage[value] = storage
+
+        def test() -> list[_Pending]:
+            bind(condition)
+            made = self.graph(condition, [self.touch(flag)])
+            self.unbind(condition)
+            return made
+
+        steps += test()
+        loop: list[_Pending] = []
+        bind(body)
+        fresh = [self.new_storage(v.abstract) for v in body.outputs]
+        loop += self.graph(body, fresh)
+        self.unbind(body)
+        for new, storage in zip(fresh, carried, strict=True):
+            self.clock += 1
+            if new.nbytes:
+                loop.append(_Copy(self.touch(new), self.touch(storage)))
+        loop += test()
+        self.touch(flag)
+        for storage in (*carried, *consts):
+            self.touch(storage)
+        bound = params.get("bound")
+        steps.append(_Branch(flag, (loop,), True, bound if isinstance(bound, int) else None))
+        return steps
+
+    def bind(self, inputs: Sequence[Value], operands: Sequence[Value]) -> None:
+        for value, operand in zip(inputs, operands, strict=True):
+            self.storage[value] = self.storage_of(operand)
+
+    def unbind(self, graph: Graph) -> None:
+        """Forget a body's values: the same body may be planned again elsewhere."""
+        for value in (*graph.inputs, *(r for n in graph.nodes for r in n.results)):
+            self.storage.pop(value, None)
+
+    # -- storage -----------------------------------------------------------------------------------------------------
+
+    def nbytes(self, abstract: Abstract) -> int:
+        return abstract.size * self.machine.storage(abstract.dtype).itemsize
+
+    def new_storage(self, abstract: Abstract) -> Storage:
+        storage = Storage(self.nbytes(abstract))
+        self.arena.append(storage)
+        return storage
+
+    def storage_of(self, value: Value) -> Storage:
+        if value in self._constants:
+            return self.constant(value)
+        if value not in self.storage:
+            self.storage[value] = self.new_storage(value.abstract)
+        return self.storage[value]
+
+    def touch(self, storage: Storage) -> Storage:
+        """Note that a storage is in use now."""
+        if storage.birth < 0:
+            storage.birth = self.clock
+        storage.death = max(storage.death, self.clock)
+        return storage
+
+    def constant(self, value: Value) -> Storage:
+        """A place in the weights region; equal bytes are stored once."""
+        if value not in self._constant_storage:
+            array = to_storage(self._constants[value], self.machine, value.name)
+            key = (str(array.dtype), array.tobytes())
+            storage = self._same_bytes.get(key)
+            if storage is None:
+                storage = Storage(array.nbytes, "weights", self._constant_bytes)
+                self._constant_bytes += aligned(array.nbytes)
+                self._same_bytes[key] = storage
+                self._weights.append((value.name, array, storage))
+            self._constant_storage[value] = storage
+        return self._constant_storage[value]
+
+    def kernel(self, kernel: Kernel) -> int:
+        """The number of this kernel; equal kernels have one number."""
+        key = kernel.key()
+        if key not in self._kernel_index:
+            self._kernel_index[key] = len(self.kernels)
+            self.kernels.append(kernel)
+        return self._kernel_index[key]
+
+    def place_arena(self) -> int:
+        """Give every arena storage an offset: largest first, each at the lowest place free during its life."""
+        placed: list[Storage] = []
+        top = 0
+        for storage in sorted((s for s in self.arena if s.birth >= 0), key=lambda s: (-s.nbytes, s.birth)):
+            busy = sorted(
+                (p.offset, p.offset + aligned(p.nbytes))
+                for p in placed
+                if p.birth <= storage.death and storage.birth <= p.death and p.nbytes
+            )
+            offset = 0
+            for low, high in busy:
+                if offset + aligned(storage.nbytes) <= low:
+                    break
+                offset = max(offset, high)
+            storage.offset = offset
+            placed.append(storage)
+            top = max(top, offset + aligned(storage.nbytes))
+        return top
+
+    def weights(self) -> tuple[list[Weight], int]:
+        return [Weight(n, a, _ref(s)) for n, a, s in self._weights], self._constant_bytes
+
+
+def _is_alias(group: Group) -> bool:
+    return len(group.nodes) == 1 and group.root.primitive.name == "reshape"
+
+
+def _ref(storage: Storage) -> Ref:
+    return Ref(storage.space, max(storage.offset, 0), storage.nbytes)
+
+
+def _resolve(pending: _Pending) -> Step:
+    match pending:
+        case _Launch():
+            return Launch(pending.kernel, tuple(map(_ref, pending.args)), pending.label)
+        case _Copy():
+            return Copy(_ref(pending.source), _ref(pending.target))
+        case _Branch(loop=True):
+            return While(_ref(pending.flag), tuple(map(_resolve, pending.bodies[0])), pending.bound)
+        case _:
+            return Cond(_ref(pending.flag), tuple(map(_resolve, pending.bodies[0])), tuple(map(_resolve, pending.bodies[1])))
+
+
+def to_storage(array: np.ndarray, machine: Machine, name: str = "") -> np.ndarray:
+    """An array as the machine stores it. Narrowing is checked.
+
+    Raises:
+        OverflowError: where a 64-bit integer does not fit the 32 bits that the machine has.
+        TypeError: for dtypes that the machine cannot hold.
+    """
+    dtype = dt.dtype(array.dtype)
+    stored = machine.storage(dtype)
+    if stored is dtype:
+        return np.ascontiguousarray(array)
+    if dtype.is_integer and array.size:
+        info = np.iinfo(stored.numpy)
+        low, high = int(array.min()), int(array.max())
+        if low < info.min or high > info.max:
+            raise OverflowError(
+                f"{name or 'a constant'} holds {low}…{high} ({dtype}); {machine.name} carries {dtype} as {stored}"
+            )
+    return np.ascontiguousarray(array.astype(stored.numpy))

@@ -1,0 +1,225 @@
+"""Program: named entries over shared weights, compiled for one device and ready to run.
+
+Calling one copies inputs in, runs one native function (or replays recorded dispatches), and copies results out. Nothing is
+planned, compiled or allocated on the device per call.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..array import Array
+from ..errors import DTypeMismatch, NameMismatch, ShapeMismatch
+from ..graph.core import Abstract
+from ..kernels.steps import Cond, Launch, While, walk
+from .plan import Entry, Plan, Port
+
+
+class Session(Protocol):
+    """Code on a device with its own state and arena: what a Program drives."""
+
+    def call(
+        self, entry: str, inputs: list[tuple[Port, np.ndarray]], outputs: list[Port]
+    ) -> list[np.ndarray]: ...  # pragma: no cover
+
+    def fork(self) -> Session: ...  # pragma: no cover
+
+    def resident(self) -> dict[str, int]: ...  # pragma: no cover
+
+
+class CpuSession:
+    """A session of the native CPU target."""
+
+    def __init__(self, plan: Plan, executable: Any = None) -> None:
+        from ..runtime.cpu import CpuExecutable, aligned_empty
+
+        self.plan = plan
+        if executable is None:
+            image = aligned_empty(plan.code.sizes["weights"])
+            for weight in plan.weights:
+                image[weight.ref.offset : weight.ref.offset + weight.ref.nbytes] = weight.array.reshape(-1).view(np.uint8)
+            executable = CpuExecutable(plan.code, plan.machine, image)
+        self.executable = executable
+        self._state = aligned_empty(plan.code.sizes["state"])
+        self._state[:] = 0
+        self._arena = aligned_empty(plan.code.sizes["arena"])
+        self._io = aligned_empty(plan.code.sizes["io"])
+        self._lock = threading.Lock()
+
+    def call(self, entry: str, inputs: list[tuple[Port, np.ndarray]], outputs: list[Port]) -> list[np.ndarray]:
+        with self._lock:
+            for port, array in inputs:
+                _view(self._io, port)[...] = array
+            self.executable.run(entry, self._state, self._arena, self._io)
+            return [_view(self._io, port).copy() for port in outputs]
+
+    def fork(self) -> CpuSession:
+        return CpuSession(self.plan, self.executable)
+
+    def resident(self) -> dict[str, int]:
+        sizes = self.plan.code.sizes
+        return {"weights": sizes["weights"], "state": sizes["state"], "arena": sizes["arena"] + sizes["io"]}
+
+
+class WebGpuSession:
+    """A session of the native WebGPU target."""
+
+    def __init__(self, plan: Plan, executable: Any = None) -> None:
+        from ..runtime.webgpu import WebGpuExecutable
+
+        self.plan = plan
+        self.executable = executable or WebGpuExecutable(plan.code, plan.machine, plan.weights_image())
+        self._lock = threading.Lock()
+
+    def call(self, entry: str, inputs: list[tuple[Port, np.ndarray]], outputs: list[Port]) -> list[np.ndarray]:
+        with self._lock:
+            return self.executable.run(
+                entry,
+                [(port.ref, array, port.name) for port, array in inputs if array.size],
+                [(port.ref, port.abstract.dtype, port.abstract.shape) for port in outputs],
+            )
+
+    def fork(self) -> WebGpuSession:
+        return WebGpuSession(self.plan, self.executable.fork())
+
+    def resident(self) -> dict[str, int]:
+        held = self.executable.memory()
+        return {"weights": held["weights"], "state": held["state"], "arena": held["arena"] + held["io"] + held["staging"]}
+
+
+SESSIONS = {"cpu": CpuSession, "webgpu": WebGpuSession}
+
+
+def _view(region: np.ndarray, port: Port) -> np.ndarray:
+    raw = region[port.ref.offset : port.ref.offset + port.ref.nbytes]
+    return raw.view(port.abstract.dtype.numpy).reshape(port.abstract.shape)
+
+
+class Program:
+    """A compiled model or function.
+
+    Example:
+        prog = ht.compile(lambda x: x * 2, {"x": ht.Spec((3,), "float32")})
+        prog(x=np.ones(3, np.float32))["output"]
+    """
+
+    def __init__(self, plan: Plan, device: str, default_entry: str, session: Session | None = None) -> None:
+        self.plan, self.device, self.default_entry = plan, device, default_entry
+        self.session = session or SESSIONS[device](plan)
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        """Name → signature (inputs and outputs with shapes and dtypes)."""
+        return self.plan.entries
+
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Array]:
+        """Run the default entry: `prog(x)`, `prog(image=x)` or `prog({"x.1": x})`. Returns {output name: Array} in order."""
+        return self.run(self.default_entry, *args, **kwargs)
+
+    def run(self, entry: str, *args: Any, **kwargs: Any) -> dict[str, Array]:
+        """Run an entry by name."""
+        if entry not in self.entries:
+            raise KeyError(f"no entry {entry!r}; this program has {', '.join(map(repr, self.entries))}")
+        signature = self.entries[entry]
+        given = bind_inputs([p.name for p in signature.inputs], args, kwargs)
+        inputs = [(p, check_input(p.name, p.abstract, given[p.name])) for p in signature.inputs]
+        results = self.session.call(entry, inputs, list(signature.outputs))
+        found = {p.name: array for p, array in zip(signature.outputs, results, strict=True)}
+        trimmed = {}
+        for p in signature.outputs:
+            array = found[p.name]
+            if p.length is not None:
+                array = array.take(range(int(found[p.length])), axis=p.length_axis)
+            trimmed[p.name] = Array(array)
+        hidden = {p.length for p in signature.outputs}
+        return {n: a for n, a in trimmed.items() if n not in hidden}
+
+    def fork(self) -> Program:
+        """Another state over the same weights and code."""
+        return Program(self.plan, self.device, self.default_entry, self.session.fork())
+
+    def memory(self) -> dict[str, int]:
+        """Bytes resident on the device: weights, state, arena (inputs and outputs included) and their total."""
+        held = self.session.resident()
+        return {**held, "total": sum(held.values())}
+
+    def statistics(self) -> dict[str, int]:
+        """What one run of the default entry does: distinct kernels, launches, run-time decisions read back (GPU)."""
+        steps = list(walk(self.plan.code.entries[self.default_entry]))
+        branches = sum(isinstance(s, Cond | While) for s in steps)
+        return {
+            "kernels": len(self.plan.code.kernels),
+            "launches": sum(isinstance(s, Launch) for s in steps),
+            "loops": sum(isinstance(s, While) for s in steps),
+            "round_trips": branches if self.device == "webgpu" else 0,
+        }
+
+    def __repr__(self) -> str:
+        lines = [f"Program on {self.device}"]
+        for name, entry in self.entries.items():
+            ins = ", ".join(f"{p.name}: {p.abstract}" for p in entry.inputs)
+            outs = ", ".join(f"{p.name}: {p.abstract}" for p in entry.outputs)
+            lines.append(f"  {name}({ins}) -> {outs}")
+        return "\n".join(lines)
+
+
+def bind_inputs(names: list[str], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs by name from `f(x)`, `f({"x": x})` or `f(x=x)`.
+
+    Raises:
+        TypeError: unknown, missing or doubly given inputs; lists those there are.
+    """
+    if len(args) == 1 and isinstance(args[0], Mapping):
+        given = {**args[0], **kwargs}
+    elif len(args) <= len(names):
+        given = dict(zip(names, args))
+        twice = set(given) & set(kwargs)
+        if twice:
+            raise NameMismatch(f"inputs given twice: {', '.join(sorted(twice))}")
+        given.update(kwargs)
+    else:
+        raise NameMismatch(f"takes {len(names)} inputs ({', '.join(names)}), got {len(args)}")
+    unknown = [n for n in given if n not in names]
+    missing = [n for n in names if n not in given]
+    if unknown or missing:
+        said = [f"{what}: {', '.join(map(repr, which))}" for what, which in (("unknown", unknown), ("missing", missing)) if which]
+        raise NameMismatch(f"wrong input names ({'; '.join(said)}); the inputs are {', '.join(map(repr, names))}")
+    return given
+
+
+def check_input(name: str, expected: Abstract, value: Any) -> np.ndarray:
+    """The input as a NumPy array of exactly the expected shape and dtype.
+
+    Python numbers and lists take the expected dtype; arrays must have it (64-bit defaults of NumPy are narrowed where that
+    is exact).
+
+    Raises:
+        ValueError, TypeError: says what was received and what is expected.
+    """
+    array = value.numpy() if isinstance(value, Array) else np.asarray(value)
+    wanted = expected.dtype.numpy
+    if array.dtype != wanted:
+        plain = not hasattr(value, "dtype")
+        if plain or np.can_cast(array.dtype, wanted, "safe"):
+            converted = array.astype(wanted)
+        elif array.dtype.kind in "iu" and expected.dtype.is_integer and array.size:
+            info = np.iinfo(wanted)
+            if array.min() < info.min or array.max() > info.max:
+                raise DTypeMismatch(
+                    f"input {name!r} holds {array.min()}…{array.max()}, {expected.dtype} holds {info.min}…{info.max}"
+                )
+            converted = array.astype(wanted)
+        else:
+            raise DTypeMismatch(
+                f"input {name!r} has dtype {array.dtype}, expected {expected.dtype}; "
+                f"convert it, e.g. x.astype({str(expected.dtype)!r})"
+            )
+        array = converted
+    if array.shape != expected.shape:
+        raise ShapeMismatch(f"input {name!r} has shape {array.shape}, expected {expected.shape}")
+    return array
+
