@@ -1,8 +1,8 @@
 """Kernel IR → WGSL text.
 
-Every variant of a kernel (see bindings.py) becomes a module of its own with one entry point: browsers translate the whole
-module again for each pipeline made from it, so one big module would cost quadratic time. `print_module` joins the texts of a
-Plan with separator lines at which a loader splits them again.
+`print_module` prints every kernel variant of a Plan (see bindings.py) into one module; `print_variants` prints each into one of
+its own, which the native runtime prefers: there, equal kernels of different programs share a pipeline. What stands outside of
+functions is named after what it is (`w1_f32`: binding 1, read_write, of f32), so that kernels in one module share it.
 
 What the machine makes different from the other targets:
 
@@ -19,14 +19,14 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ... import dtypes as dt
 from ...dtypes import DType
-from ...kernels.ir import BINARY, COMPARE, INDEX, UNARY, Block, Buffer, Kernel, Machine, Op, Val
-from .plan import Limits, Plan, Variant, element, packed, workgroups
+from ...kernels.ir import BINARY, COMPARE, INDEX, UNARY, Block, Buffer, Machine, Op, Val
+from .plan import Group, Plan, Variant, element, packed, workgroups
 
 ENTRY = "main"
-SEPARATOR = "//---- kernel "
 _EFFECTS = {"store", "scatter", "atomic", "barrier"}
 _AXES = "xyz"
 _OPERATORS = {
@@ -57,23 +57,40 @@ _REMAINDER = """fn remainder(a: f32, b: f32) -> f32 {
 
 
 def print_module(plan: Plan, machine: Machine) -> str:
-    """The WGSL of every variant of a Plan, each after a line that starts with SEPARATOR and its number."""
-    return "".join(f"{SEPARATOR}{i}\n{text}" for i, text in enumerate(print_variants(plan, machine)))
+    """One WGSL module with the entry point `entry_name(i)` for variant i of a Plan."""
+    return _join([_Printer(plan, v, machine).print(entry_name(i)) for i, v in enumerate(plan.variants)])
 
 
 def print_variants(plan: Plan, machine: Machine) -> list[str]:
-    """One WGSL module per variant of a Plan; the entry point is called ENTRY."""
-    return [print_variant(plan.kernels[v.kernel], v, machine, plan.limits) for v in plan.variants]
-
-
-def print_variant(kernel: Kernel, variant: Variant, machine: Machine, limits: Limits) -> str:
-    """One kernel as a WGSL module.
+    """One WGSL module per variant of a Plan; the entry point is called ENTRY.
 
     Raises:
-        TypeError: the kernel computes in a dtype that WebGPU does not have; names both.
-        ValueError: the kernel is not one for a GPU.
+        TypeError: a kernel computes in a dtype that WebGPU does not have; names both.
+        ValueError: a kernel is not one for a GPU.
     """
-    return _Printer(kernel, variant, machine, limits).text()
+    return [_join([_Printer(plan, v, machine).print(ENTRY)]) for v in plan.variants]
+
+
+def entry_name(variant: int) -> str:
+    """The entry point of a variant in a module of several."""
+    return f"k{variant}"
+
+
+@dataclass
+class _Printed:
+    """A variant as text: what it needs outside of functions by name, helper functions included, and its entry point."""
+
+    half: bool
+    globals: dict[str, str]
+    entry: str
+
+
+def _join(printed: list[_Printed]) -> str:
+    shared: dict[str, str] = {}
+    for p in printed:
+        shared.update(p.globals)
+    head = ["enable f16;"] if any(p.half for p in printed) else []
+    return "\n".join([*head, *shared.values(), *(p.entry for p in printed), ""])
 
 
 def _scalar(dtype: DType, kernel: str, float16: bool) -> str:
@@ -105,26 +122,39 @@ def _splat(scalar: str, text: str, width: int) -> str:
 class _Printer:
     """Prints one variant; `names` maps values to the identifier or literal that stands for them."""
 
-    def __init__(self, kernel: Kernel, variant: Variant, machine: Machine, limits: Limits) -> None:
-        self.kernel, self.variant, self.machine, self.limits = kernel, variant, machine, limits
+    def __init__(self, plan: Plan, variant: Variant, machine: Machine) -> None:
+        self.kernel, self.variant, self.machine, self.limits = plan.kernels[variant.kernel], variant, machine, plan.limits
         self.names: dict[Val, str] = {}
         self.lines: list[str] = []
-        self.functions: dict[str, str] = {}
+        self.globals: dict[str, str] = {}
         self.builtins: dict[str, str] = {}
         self.depth = 1
         self.count = 0
+        kernel = self.kernel
         self.binding = [sum(g.pieces for g in variant.groups[:i]) for i in range(len(variant.groups))]
-        self.scratch = {b: f"s{i}" for i, b in enumerate(kernel.scratch)}
+        self.scratch: dict[Buffer, str] = {}
         self.global_index = {b: i for i, b in enumerate(kernel.buffers)}
         self.atomic_scratch = {op.attr[0] for op in kernel.walk() if op.kind == "atomic"} & set(kernel.scratch)
+        for i, b in enumerate(kernel.scratch):
+            kind = "atomic" if b in self.atomic_scratch else ""
+            shared = f"_{kind}{self.scalar(self.held(b))}_{b.size}" if b.space == "workgroup" else ""
+            self.scratch[b] = f"s{i}{shared}"
         self.used = {a for op in kernel.walk() for a in (*op.args, *(y for b in op.blocks for y in b.yields))}
 
     # -- the module --------------------------------------------------------------------------------------------------
 
-    def text(self) -> str:
+    def print(self, name: str) -> _Printed:
         kernel = self.kernel
+        for number, group in zip(self.binding, self.variant.groups):
+            kind = f"atomic<{group.element}>" if group.atomic else group.element
+            for piece in range(group.pieces):
+                declared = self.bound(group, number + piece)
+                where = f"@group(0) @binding({number + piece}) var<storage, {group.access}>"
+                self.globals[declared] = f"{where} {declared}: array<{kind}>;"
         for b in kernel.scratch:
-            if b.space == "private":
+            if b.space == "workgroup":
+                self.globals[self.scratch[b]] = f"var<workgroup> {self.scratch[b]}: {self.array_type(b)};"
+            else:
                 self.line(f"var {self.scratch[b]}: {self.array_type(b)};")
         if kernel.grid is None:
             self.parallel_body()
@@ -132,19 +162,10 @@ class _Printer:
             if any(op.kind == "loop" and op.attr.kind == "parallel" for op in kernel.walk()):
                 raise ValueError(f"kernel {kernel.name} has both a grid and a parallel loop")
             self.block(kernel.body)
-        head = ["enable f16;"] if self.uses_half() else []
-        for number, group in zip(self.binding, self.variant.groups):
-            kind = f"atomic<{group.element}>" if group.atomic else group.element
-            for piece in range(group.pieces):
-                name = self.piece_name(number, piece, group.pieces)
-                head.append(f"@group(0) @binding({number + piece}) var<storage, {group.access}> {name}: array<{kind}>;")
-        for b in kernel.scratch:
-            if b.space == "workgroup":
-                head.append(f"var<workgroup> {self.scratch[b]}: {self.array_type(b)};")
         size = kernel.workgroup if kernel.grid is not None or self.is_parallel() else (1, 1, 1)
         params = ", ".join(f"@builtin({name}) {name}: {kind}" for name, kind in self.builtins.items())
-        entry = f"@compute @workgroup_size({', '.join(map(str, size))})\nfn {ENTRY}({params}) {{"
-        return "\n".join([f"// {kernel.name}", *head, *self.functions.values(), entry, *self.lines, "}", ""])
+        lines = [f"@compute @workgroup_size({', '.join(map(str, size))})", f"fn {name}({params}) {{", *self.lines, "}"]
+        return _Printed(self.uses_half(), self.globals, "\n".join(lines))
 
     def uses_half(self) -> bool:
         halves = (b.dtype is dt.float16 for b in (*self.kernel.buffers, *self.kernel.scratch))
@@ -175,8 +196,8 @@ class _Printer:
         self.count += 1
         return f"{letter}{self.count}"
 
-    def function(self, name: str, text: str) -> str:
-        self.functions.setdefault(name, text)
+    def declare(self, name: str, text: str) -> str:
+        self.globals.setdefault(name, text)
         return name
 
     # -- control -----------------------------------------------------------------------------------------------------
@@ -375,8 +396,8 @@ class _Printer:
 
     def remainder(self, a: str, b: str, dtype: DType, width: int) -> str:
         """Exact, unlike WGSL's `%`, which multiplies a rounded quotient back."""
-        self.function("nan_bits", "var<private> nan_bits: u32 = 0x7fc00000u;")
-        name = self.function("remainder", _REMAINDER)
+        self.declare("nan_bits", "var<private> nan_bits: u32 = 0x7fc00000u;")
+        name = self.declare("remainder", _REMAINDER)
         lanes = [(a, b)] if width == 1 else [(f"{a}.{lane}", f"{b}.{lane}") for lane in "xyzw"[:width]]
         calls = [f"{name}(f32({x}), f32({y}))" for x, y in lanes]
         return calls[0] if width == 1 and dtype.bits == 32 else f"{self.type(dtype, width)}({', '.join(calls)})"
@@ -433,7 +454,7 @@ class _Printer:
             most = f"{high}u" if target.kind == "u" else f"{high}i"
             text = f"select({text}, {kind}({most}), x >= {floats}({float(high + 1)}))"
         nan = self.is_nan("x", dt.float32, width)
-        return self.function(name, f"fn {name}(x: {floats}) -> {kind} {{ return select({text}, {kind}(), {nan}); }}")
+        return self.declare(name, f"fn {name}(x: {floats}) -> {kind} {{ return select({text}, {kind}(), {nan}); }}")
 
     def bitcast(self, a: str, source: DType, target: DType, width: int) -> str:
         if dt.float16 in (source, target):
@@ -458,15 +479,16 @@ class _Printer:
 
     # -- memory ------------------------------------------------------------------------------------------------------
 
-    def piece_name(self, number: int, piece: int, pieces: int) -> str:
-        return f"b{number}" if pieces == 1 else f"b{number}_{piece}"
+    def bound(self, group: Group, binding: int) -> str:
+        """The name of the variable at a binding."""
+        return f"{'r' if group.access == 'read' else 'w'}{binding}_{'atomic' if group.atomic else ''}{group.element}"
 
     def element(self, buffer: Buffer, index: str) -> str:
         """A reference to an element of a buffer that is bound in one piece."""
         if buffer in self.scratch:
             return f"{self.scratch[buffer]}[{index}]"
         group, base = self.variant.slots[self.global_index[buffer]]
-        return f"b{self.binding[group]}[{index}{f' + {base}' if base else ''}]"
+        return f"{self.bound(self.variant.groups[group], self.binding[group])}[{index}{f' + {base}' if base else ''}]"
 
     def lanes_of(self, buffer: Buffer, indices: list[str], dtype: DType) -> str:
         lanes = [self.read(buffer, i) for i in indices]
@@ -486,10 +508,11 @@ class _Printer:
 
     def word(self, number: int, index: str) -> str:
         """Element `index` of a group."""
-        group, first = self.variant.groups[number], self.binding[number]
+        group = self.variant.groups[number]
         if group.pieces > 1:
-            return f"{self.piece_reader(number)}({index})"
-        return f"atomicLoad(&b{first}[{index}])" if group.atomic else f"b{first}[{index}]"
+            return f"{self.piece_function(number, 'read')}({index})"
+        text = f"{self.bound(group, self.binding[number])}[{index}]"
+        return f"atomicLoad(&{text})" if group.atomic else text
 
     def read_packed(self, buffer: Buffer, number: int, index: str) -> str:
         """An element narrower than a 32-bit word, which WGSL cannot address."""
@@ -504,25 +527,18 @@ class _Printer:
             word = f"bitcast<i32>({word})"
         return f"extractBits({word}, u32({name} & {per_word - 1}) * {bits}u, {bits}u)"
 
-    def piece_reader(self, number: int) -> str:
-        group = self.variant.groups[number]
+    def piece_function(self, number: int, how: str) -> str:
+        """A function that reads ("read") or writes ("write") element i of a group bound in pieces."""
+        group, first = self.variant.groups[number], self.binding[number]
         cases = []
         for piece in range(group.pieces):
-            value = f"b{self.binding[number]}_{piece}[i - {piece * group.piece}]"
+            place = f"{self.bound(group, first + piece)}[i - {piece * group.piece}]"
+            action = f"return {place};" if how == "read" else f"{place} = v; return;"
             last = piece == group.pieces - 1
-            cases.append(f"return {value};" if last else f"if (i < {(piece + 1) * group.piece}) {{ return {value}; }}")
-        name = f"read{number}"
-        return self.function(name, f"fn {name}(i: i32) -> {group.element} {{ {' '.join(cases)} }}")
-
-    def piece_writer(self, number: int) -> str:
-        group = self.variant.groups[number]
-        cases = []
-        for piece in range(group.pieces):
-            target = f"b{self.binding[number]}_{piece}[i - {piece * group.piece}] = v;"
-            last = piece == group.pieces - 1
-            cases.append(target if last else f"if (i < {(piece + 1) * group.piece}) {{ {target} return; }}")
-        name = f"write{number}"
-        return self.function(name, f"fn {name}(i: i32, v: {group.element}) {{ {' '.join(cases)} }}")
+            cases.append(action if last else f"if (i < {(piece + 1) * group.piece}) {{ {action} }}")
+        name = f"{how}_{self.bound(group, first)}_{group.pieces}x{group.piece}"
+        signature = f"(i: i32) -> {group.element}" if how == "read" else f"(i: i32, v: {group.element})"
+        return self.declare(name, f"fn {name}{signature} {{ {' '.join(cases)} }}")
 
     def store(self, op: Op) -> None:
         buffer, count = op.attr
@@ -548,11 +564,10 @@ class _Printer:
         if element(buffer.dtype, self.machine.float16) != group.element:
             value = f"bitcast<{group.element}>({value})"
         if group.pieces > 1:
-            self.line(f"{self.piece_writer(number)}({shifted}, {value});")
-        elif group.atomic:
-            self.line(f"atomicStore(&b{self.binding[number]}[{shifted}], {value});")
-        else:
-            self.line(f"b{self.binding[number]}[{shifted}] = {value};")
+            self.line(f"{self.piece_function(number, 'write')}({shifted}, {value});")
+            return
+        target = f"{self.bound(group, self.binding[number])}[{shifted}]"
+        self.line(f"atomicStore(&{target}, {value});" if group.atomic else f"{target} = {value};")
 
     # -- literals ----------------------------------------------------------------------------------------------------
 
@@ -578,7 +593,7 @@ class _Printer:
     def not_finite(self, value: float, dtype: DType) -> str:
         bits = struct.unpack("<I", struct.pack("<f", value))[0]
         name = f"bits_{bits:x}"
-        self.function(name, f"var<private> {name}: u32 = 0x{bits:x}u;")
+        self.declare(name, f"var<private> {name}: u32 = 0x{bits:x}u;")
         text = f"bitcast<f32>({name})"
         return text if dtype.bits == 32 else f"f16({text})"
 
