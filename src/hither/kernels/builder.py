@@ -195,6 +195,8 @@ class Builder:
 
     def binary(self, kind: str, a: Any, b: Any) -> Val:
         a, b = self._match(a, b)
+        if kind == "rem" and a.dtype.is_float:  # no printer needs a remainder of floats
+            return self.math("fmod", a, b)
         folded = self._fold(kind, (a, b), a.dtype)
         return folded if folded is not None else self._emit(kind, (a, b), None, a.dtype, a.width)
 

@@ -1,0 +1,153 @@
+"""Functions made of e^x: exponentials, hyperbolic functions, sigmoid, the error function. Registered in hither.kernels.math.
+
+e^x = 2^n · e^r with n the integer nearest to x/ln 2 and |r| <= ln 2 / 2, r reduced with ln 2 in two pieces of which the first
+times n is exact (Cody and Waite 1980), e^r by a minimax polynomial. Bounds are in ulp of the result, CPU arithmetic.
+"""
+
+from __future__ import annotations
+
+from math import e, log2
+from typing import TYPE_CHECKING
+
+from .ir import Val
+from .math_parts import (
+    Format,
+    constant,
+    format_of,
+    horner,
+    ln2,
+    magnitude_bits,
+    nearest,
+    power_of_two,
+    scale,
+    sign_bits,
+    two_product,
+    with_sign,
+)
+
+if TYPE_CHECKING:
+    from .builder import Builder
+
+
+def _reduce(k: Builder, x: Val) -> tuple[Val, Val]:
+    """x = n·ln 2 + r, as (n, r)."""
+    f = format_of(x)
+    high, low = ln2(f)
+    n, as_float = nearest(k, x, log2(e))
+    return n, k.fma(as_float, constant(k, -low, x), k.fma(as_float, constant(k, -high, x), x))
+
+
+def _clamp(k: Builder, x: Val, low: float, high: float) -> Val:
+    return k.max(k.min(x, high), low)
+
+
+def exp(k: Builder, x: Val) -> Val:
+    """e^x within 1 ulp. Clamped where the result is 0 or inf anyway, so that 2^n stays in range."""
+    f = format_of(x)
+    n, r = _reduce(k, _clamp(k, x, -104.0, 89.0) if f.mantissa == 23 else _clamp(k, x, -746.0, 710.0))
+    return scale(k, horner(k, r, (1.0, 1.0, *f.coefficients["EXP"])), n)
+
+
+def exp2(k: Builder, x: Val) -> Val:
+    """2^x within 1 ulp, exact for integers."""
+    f = format_of(x)
+    return exp2_sum(k, _clamp(k, x, -151.0, 129.0) if f.mantissa == 23 else _clamp(k, x, -1076.0, 1025.0), None)
+
+
+def exp2_sum(k: Builder, x: Val, low: Val | None) -> Val:
+    """2^(x + low) for x in range and a small `low`."""
+    f = format_of(x)
+    n, as_float = nearest(k, x, 1.0)
+    r = x - as_float
+    r = r if low is None else r + low
+    return scale(k, horner(k, r, (1.0, *f.coefficients["EXP2"])), n)
+
+
+def _expm1_quarter(k: Builder, x: Val) -> Val:
+    """(e^x - 1)/4, which does not overflow before sinh does. Not for denormals, which it rounds."""
+    f = format_of(x)
+    x = _clamp(k, x, -18.0, 89.5) if f.mantissa == 23 else _clamp(k, x, -38.0, 710.6)
+    n, r = _reduce(k, x)
+    small = k.fma(r * r, horner(k, r, f.coefficients["EXP"]), r)
+    power = power_of_two(k, n - 2, f)
+    return k.fma(small, power, power - 0.25)
+
+
+def _or_itself(k: Builder, x: Val, result: Val) -> Val:
+    """x where it is so small (or so exact a zero) that f(x) = x."""
+    return k.select(k.abs(x) < format_of(x).epsilon, x, result)
+
+
+def expm1(k: Builder, x: Val) -> Val:
+    """e^x - 1 within 2 ulp, as 2^n·(e^r - 1) + (2^n - 1)."""
+    return _or_itself(k, x, _expm1_quarter(k, x) * 4.0)
+
+
+def sinh(k: Builder, x: Val) -> Val:
+    """Within 3 ulp, from E = e^|x| - 1 as (E + E/(E + 1))/2."""
+    f = format_of(x)
+    half = _expm1_quarter(k, k.abs(x)) * 2.0
+    result = half + half / k.fma(half, constant(k, 2.0, x), constant(k, 1.0, x))
+    result = k.select(k.const((f.bias + 7) << f.mantissa, f.integer) <= magnitude_bits(k, x), half, result)  # |x| >= 128
+    return _or_itself(k, x, with_sign(k, result, sign_bits(k, x)))
+
+
+def cosh(k: Builder, x: Val) -> Val:
+    """Within 2 ulp, as (e^|x| + e^-|x|)/2, with e^|x|/4 in hand so that nothing overflows early."""
+    quarter = _expm1_quarter(k, k.abs(x)) + 0.25
+    return quarter * 2.0 + 0.125 / quarter
+
+
+def tanh(k: Builder, x: Val) -> Val:
+    """float32 within 2 ulp by a rational minimax approximation; float64 within 3 ulp, as E/(E + 2) with E = e^2|x| - 1."""
+    f = format_of(x)
+    if f.mantissa == 23:
+        return _odd_rational(k, x, 9.02, "TANH")
+    expm1_ = _expm1_quarter(k, k.min(k.abs(x), 20.0) * 2.0)
+    return _or_itself(k, x, with_sign(k, expm1_ / (expm1_ + 0.5), sign_bits(k, x)))
+
+
+def _odd_rational(k: Builder, x: Val, limit: float, table: str) -> Val:
+    """x·P(x²)/Q(x²) between ±limit, where it has reached ±1; kept from rounding beyond that."""
+    f = format_of(x)
+    x = _clamp(k, x, -limit, limit)
+    square = x * x
+    top = x * horner(k, square, f.coefficients[table])
+    return _clamp(k, top / horner(k, square, f.coefficients[table + "_DENOMINATOR"]), -1.0, 1.0)
+
+
+def sigmoid(k: Builder, x: Val) -> Val:
+    """1/(1 + e^-x) within 3 ulp, from e^-|x| so that small results keep their digits."""
+    small = exp(k, -k.abs(x))
+    return k.select(x < 0.0, small, 1.0) / (small + 1.0)
+
+
+def _erfc_positive(k: Builder, a: Val, f: Format) -> Val:
+    """erfc of a >= 0: e^(-a²) · P((a - 4)/(a + 4)) / (1 + 2a), after Schonfelder (1978) and Shepherd and Laframboise (1981)."""
+    a = k.min(a, 10.5 if f.mantissa == 23 else 27.5)
+    square = two_product(k, a, a)
+    decay = exp(k, -square.high)
+    decay = decay - decay * square.low
+    scaled = horner(k, (a - 4.0) / (a + 4.0), f.coefficients["ERFCX"])
+    return decay * (scaled / k.fma(a, constant(k, 2.0, a), constant(k, 1.0, a)))
+
+
+def erf(k: Builder, x: Val) -> Val:
+    """float32 within 2 ulp by a rational minimax approximation; float64 within 3 ulp, 1 - erfc beyond 1."""
+    f = format_of(x)
+    if f.mantissa == 23:
+        return _odd_rational(k, x, 3.925, "ERF")
+    a = k.abs(x)
+    large = with_sign(k, 1.0 - _erfc_positive(k, a, f), sign_bits(k, x))
+    return k.select(a < 1.0, x * horner(k, x * x, f.coefficients["ERF"]), large)
+
+
+def erfc(k: Builder, x: Val) -> Val:
+    """1 - erf(x) within 4 ulp, also where it is tiny."""
+    f = format_of(x)
+    a = k.abs(x)
+    positive = _erfc_positive(k, a, f)
+    result = k.select(x < 0.0, 2.0 - positive, positive)
+    if f.mantissa == 23:
+        return result
+    return k.select(a < 0.5, 1.0 - x * horner(k, x * x, f.coefficients["ERF"]), result)
