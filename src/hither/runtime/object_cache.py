@@ -124,7 +124,7 @@ class ObjectCache:
     def _evict(self) -> None:
         files = []
         for entry in os.scandir(self.directory):
-            if entry.name.endswith(".o"):
+            if entry.name.endswith((".o", ".tmp")):  # a process that was killed leaves the latter
                 with contextlib.suppress(FileNotFoundError):
                     status = entry.stat()
                     files.append((status.st_mtime, status.st_size, entry.path))

@@ -107,14 +107,14 @@ def remainder(bits: int) -> str:
     kind, mantissa = {32: ("float", 23), 64: ("double", 52)}[bits]
     infinity = ((1 << (bits - 1 - mantissa)) - 1) << mantissa
     bias = (1 << (bits - 2 - mantissa)) - 1 + mantissa  # value = m · 2^(e - bias)
-    widen = (lambda x: f"zext i32 {x} to i64") if bits == 32 else (lambda x: f"or i64 {x}, 0")
-    narrow = (lambda x: f"trunc i64 {x} to i32") if bits == 32 else (lambda x: f"or i64 {x}, 0")
+    widen = [f"%w{x} = " + ("zext i32 %i{x} to i64" if bits == 32 else "or i64 %i{x}, 0").format(x=x) for x in "ab"]
+    narrow = "trunc i64 %power.wide to i32" if bits == 32 else "or i64 %power.wide, 0"
     return f"""define internal {kind} @fmod.f{bits}({kind} %a, {kind} %b) noinline nounwind #0 {{
 entry:
   %ia = bitcast {kind} %a to i{bits}
   %ib = bitcast {kind} %b to i{bits}
-  %wa = {widen("%ia")}
-  %wb = {widen("%ib")}
+  {widen[0]}
+  {widen[1]}
   %ua = and i64 %wa, {(1 << (bits - 1)) - 1}
   %ub = and i64 %wb, {(1 << (bits - 1)) - 1}
   %a.special = icmp uge i64 %ua, {infinity}
@@ -167,7 +167,7 @@ scale:
   %place.safe = select i1 %is.normal, i64 0, i64 %place
   %denormal.bits = shl i64 1, %place.safe
   %power.wide = select i1 %is.normal, i64 %normal.bits, i64 %denormal.bits
-  %power.bits = {narrow("%power.wide")}
+  %power.bits = {narrow}
   %power = bitcast i{bits} %power.bits to {kind}
   %rf = uitofp i64 %r to {kind}
   %magnitude = fmul {kind} %rf, %power
