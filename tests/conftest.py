@@ -25,6 +25,7 @@ hypothesis.settings.register_profile("hither", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("hither")
 
 _MARK_OF_FIXTURE = {"adapter": "gpu", "chromium": "browser", "node": "node", "tsc": "node"}
+_FIXTURE_OF_MARK = {"gpu": "adapter", "browser": "chromium", "node": "node"}
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",  # containers and CI have no user namespaces for it; the pages are our own
@@ -39,9 +40,14 @@ CHROMIUM_FLAGS = [
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        fixtures: list[str] = getattr(item, "fixturenames", [])
         for fixture, mark in _MARK_OF_FIXTURE.items():
-            if fixture in getattr(item, "fixturenames", ()):
+            if fixture in fixtures:
                 item.add_marker(mark)
+        for mark, fixture in _FIXTURE_OF_MARK.items():
+            # A test that only carries the mark asks for the same thing, and must skip or fail in the same words.
+            if item.get_closest_marker(mark) and fixture not in fixtures:
+                fixtures.insert(0, fixture)
         if item.get_closest_marker("browser"):
             item.add_marker(pytest.mark.xdist_group("browser"))
 

@@ -34,6 +34,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal, cast
 
+from ..runtime.object_cache import cache_directory
+
 Registry = Literal["pypi", "npm", "debian"]
 
 _NAMES: dict[str, str] = {
@@ -80,7 +82,7 @@ class Package:
     def folder(self) -> Path:
         """Where this package's archive and verified members are cached."""
         parts = [self.name, self.version, *(p for p in (self.python, self.platform) if p)]
-        return cache_dir() / "packages" / self.registry / "-".join(parts).replace("/", "__").replace(":", "%3a")
+        return cache_directory() / "packages" / self.registry / "-".join(parts).replace("/", "__").replace(":", "%3a")
 
 
 @dataclass(frozen=True)
@@ -88,19 +90,6 @@ class _Member:
     name: str
     size: int
     open: Callable[[], IO[bytes]]
-
-
-def cache_dir() -> Path:
-    """The user's cache folder for hither: `HITHER_CACHE_DIR`, else the platform's convention."""
-    if chosen := os.environ.get("HITHER_CACHE_DIR"):
-        return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA")
-        return (Path(base) if base else Path.home() / "AppData" / "Local") / "hither" / "Cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "hither"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "hither"
 
 
 def fetch(
