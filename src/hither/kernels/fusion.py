@@ -97,9 +97,14 @@ def fuse(graph: Graph) -> list[Group]:
                     group.nodes.append(node)
                 member[node] = consumers
                 continue
-            elif len(consumers) == 1 and (times <= _tolerated(node) or _row_scalar(consumers[0], node, graph_producers)):
+            elif len(consumers) == 1 and (
+                isinstance(lowering, Reduction)
+                or times <= _tolerated(node)
+                or _row_scalar(consumers[0], node, graph_producers)
+            ):
                 group = consumers[0]
-                if isinstance(lowering, Elementwise | Indexed) and node.primitive.name != "concat":
+                better_above = _finishes_template(node, graph_producers, users, outputs) and not _same_index(group, node)
+                if isinstance(lowering, Elementwise | Indexed) and node.primitive.name != "concat" and not better_above:
                     multiplicity[result] = times
                     group.nodes.append(node)
                     member[node] = [group]
@@ -144,18 +149,41 @@ def _tolerated(node: Node) -> float:
 
 def _epilogue(group: Group, node: Node) -> bool:
     """Whether the group is a chain of same-index operations on this template's result."""
-    shape = group.root.results[0].abstract.size
-    if node.results[0].abstract.size != shape or not _EPILOGUES.get(node.primitive.lowering.name, False):  # type: ignore[union-attr]
+    return _takes_epilogue(node) and _same_index(group, node)
+
+
+def _same_index(group: Group, node: Node) -> bool:
+    """Whether the group's root needs, for each element, just the element of `node`'s result at the same position."""
+    if node.results[0].abstract.size != group.root.results[0].abstract.size:
         return False
     depends = {node.results[0]}
     for inner in sorted_nodes(group):
-        touched = [o for o in inner.operands if o in depends]
-        if not touched:
+        if not any(o in depends for o in inner.operands):
             continue
         if inner.primitive.name != "reshape" and not isinstance(inner.primitive.lowering, Elementwise):
             return False
         depends.add(inner.results[0])
     return group.root.results[0] in depends
+
+
+def _finishes_template(
+    node: Node, producers: dict[Value, Node], users: dict[Value, list[Node]], outputs: set[Value]
+) -> bool:
+    """Whether an elementwise node could be the epilogue of a template just above it, so that it should not join a consumer
+    that reads it in another order."""
+    if not isinstance(node.primitive.lowering, Elementwise):
+        return False
+    for operand in node.operands:
+        above = producers.get(operand)
+        if above is None or operand in outputs or len(users.get(operand, ())) != 1:
+            continue
+        if _takes_epilogue(above) or _finishes_template(above, producers, users, outputs):
+            return True
+    return False
+
+
+def _takes_epilogue(node: Node) -> bool:
+    return isinstance(node.primitive.lowering, Template) and _EPILOGUES.get(node.primitive.lowering.name, False)
 
 
 _EPILOGUES: dict[str, bool] = {}

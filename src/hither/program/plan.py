@@ -15,6 +15,7 @@ import numpy as np
 from .. import dtypes as dt
 from ..graph.core import Abstract, Graph, Value
 from ..graph.primitive import Control
+from ..kernels import templates  # noqa: F401  (says which templates take an epilogue, before anything is fused)
 from ..kernels.fusion import Group, fuse
 from ..kernels.ir import Kernel, Machine
 from ..kernels.lowering import Context, describe, lower_group
