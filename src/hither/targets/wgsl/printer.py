@@ -17,43 +17,18 @@ What the machine makes different from the other targets:
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Sequence
 
 from ... import dtypes as dt
 from ...dtypes import DType
-from ...kernels.ir import BINARY, COMPARE, INDEX, UNARY, Block, Buffer, Machine, Op, Val
+from ...kernels.ir import BINARY, COMPARE, UNARY, Block, Buffer, Machine, Op, Val
+from .expressions import Expressions
 from .plan import Plan, Variant, element, packed, workgroups
 
 ENTRY = "main"
 SEPARATOR = "//---- kernel "
 _EFFECTS = {"store", "scatter", "atomic", "barrier"}
 _AXES = "xyz"
-_OPERATORS = {
-    "add": "+", "sub": "-", "mul": "*", "div": "/", "rem": "%", "and": "&", "or": "|", "xor": "^", "shl": "<<", "shr": ">>",
-    "eq": "==", "ne": "!=", "lt": "<", "le": "<=",
-}  # fmt: skip
-_ON_BOOL = {"and": "&", "or": "|", "xor": "!="}
-_CLOSED = {"div", "rem", "and", "or", "xor", "min", "max", "shr"}  # leave no narrow range (but int8 -128 / -1, handled)
-
-# |a| mod |b| on the integers that are their mantissas: 8 more bits of |a| at a time stay within 32 bits.
-_REMAINDER = """fn remainder(a: f32, b: f32) -> f32 {
-  let ua = bitcast<u32>(a) & 0x7fffffffu;
-  let ub = bitcast<u32>(b) & 0x7fffffffu;
-  if (ub == 0u || ua >= 0x7f800000u || ub > 0x7f800000u) { return bitcast<f32>(nan_bits); }
-  if (ua < ub) { return a; }
-  let ea = max(i32(ua >> 23u), 1);
-  let eb = max(i32(ub >> 23u), 1);
-  let mb = (ub & 0x7fffffu) | select(0u, 0x800000u, ub >= 0x800000u);
-  var r = ((ua & 0x7fffffu) | select(0u, 0x800000u, ua >= 0x800000u)) % mb;
-  for (var left = ea - eb; left > 0; left -= 8) { r = (r << u32(min(left, 8))) % mb; }
-  let sign = bitcast<u32>(a) & 0x80000000u;
-  if (r == 0u) { return bitcast<f32>(sign); }
-  let shift = countLeadingZeros(r) - 8u;
-  let exponent = eb - i32(shift);
-  let normal = (u32(max(exponent, 1)) << 23u) | ((r << shift) & 0x7fffffu);
-  return bitcast<f32>(select(r << (u32(eb - 1) & 31u), normal, exponent > 0) | sign);
-}"""
 
 
 def print_module(plan: Plan, machine: Machine) -> str:
@@ -71,32 +46,6 @@ def print_variants(plan: Plan, machine: Machine) -> list[str]:
     return [_Printer(plan, v, machine).print() for v in plan.variants]
 
 
-def _scalar(dtype: DType, kernel: str, float16: bool) -> str:
-    """The WGSL type values of this dtype are computed in."""
-    if dtype is INDEX:
-        return "i32"
-    match dtype.kind:
-        case "b":
-            return "bool"
-        case "i":
-            return "i32"
-        case "u":
-            return "u32"
-        case "f" if dtype.bits == 32 or (dtype.bits == 16 and float16):
-            return f"f{dtype.bits}"
-    raise TypeError(
-        f"kernel {kernel} computes in {dtype}, which this WebGPU device does not have; cast to float32, or use the CPU"
-    )
-
-
-def _narrow(dtype: DType) -> bool:
-    return dtype.is_integer and dtype.bits < 32 and dtype is not INDEX
-
-
-def _splat(scalar: str, text: str, width: int) -> str:
-    return text if width == 1 else f"vec{width}<{scalar}>({text})"
-
-
 class _Printer:
     """Prints one variant; `names` maps values to the identifier or literal that stands for them."""
 
@@ -104,7 +53,7 @@ class _Printer:
         self.kernel, self.variant, self.machine, self.limits = plan.kernels[variant.kernel], variant, machine, plan.limits
         self.names: dict[Val, str] = {}
         self.lines: list[str] = []
-        self.globals: dict[str, str] = {}
+        self.values = Expressions(self.kernel.name, machine.float16)
         self.builtins: dict[str, str] = {}
         self.depth = 1
         self.count = 0
@@ -124,10 +73,10 @@ class _Printer:
             for piece in range(group.pieces):
                 declared = f"b{number + piece}"
                 where = f"@group(0) @binding({number + piece}) var<storage, {group.access}>"
-                self.globals[declared] = f"{where} {declared}: array<{kind}>;"
+                self.values.globals[declared] = f"{where} {declared}: array<{kind}>;"
         for b in kernel.scratch:
             if b.space == "workgroup":
-                self.globals[self.scratch[b]] = f"var<workgroup> {self.scratch[b]}: {self.array_type(b)};"
+                self.values.globals[self.scratch[b]] = f"var<workgroup> {self.scratch[b]}: {self.array_type(b)};"
             else:
                 self.line(f"var {self.scratch[b]}: {self.array_type(b)};")
         if kernel.grid is None:
@@ -140,7 +89,7 @@ class _Printer:
         params = ", ".join(f"@builtin({name}) {name}: {kind}" for name, kind in self.builtins.items())
         head = ["enable f16;"] if self.uses_half() else []
         entry = [f"@compute @workgroup_size({', '.join(map(str, size))})", f"fn {ENTRY}({params}) {{", *self.lines, "}", ""]
-        return "\n".join([*head, *self.globals.values(), *entry])
+        return "\n".join([*head, *self.values.globals.values(), *entry])
 
     def uses_half(self) -> bool:
         halves = (b.dtype is dt.float16 for b in (*self.kernel.buffers, *self.kernel.scratch))
@@ -149,20 +98,12 @@ class _Printer:
         )
 
     def array_type(self, b: Buffer) -> str:
-        kind = self.scalar(self.held(b))
+        kind = self.values.scalar(self.held(b))
         return f"array<{f'atomic<{kind}>' if b in self.atomic_scratch else kind}, {max(b.size, 1)}>"
 
     def held(self, b: Buffer) -> DType:
         """The dtype a load gives: halves that the machine lacks are loaded as their bits."""
         return dt.uint16 if b.dtype is dt.float16 and not self.machine.float16 else b.dtype
-
-    def scalar(self, dtype: DType) -> str:
-        return _scalar(dtype, self.kernel.name, self.machine.float16)
-
-    def type(self, dtype: DType, width: int) -> str:
-        if width > 4:
-            raise ValueError(f"kernel {self.kernel.name} has a vector of {width} lanes; WGSL has at most 4")
-        return self.scalar(dtype) if width == 1 else f"vec{width}<{self.scalar(dtype)}>"
 
     def line(self, text: str) -> None:
         self.lines.append("  " * self.depth + text)
@@ -170,10 +111,6 @@ class _Printer:
     def fresh(self, letter: str) -> str:
         self.count += 1
         return f"{letter}{self.count}"
-
-    def declare(self, name: str, text: str) -> str:
-        self.globals.setdefault(name, text)
-        return name
 
     # -- control -----------------------------------------------------------------------------------------------------
 
@@ -239,7 +176,7 @@ class _Printer:
         carried = []
         for value, result in zip(op.args[2:], op.results):
             carried.append(self.fresh("c"))
-            self.line(f"var {carried[-1]}: {self.type(result.dtype, result.width)} = {self.name(value)};")
+            self.line(f"var {carried[-1]}: {self.values.type(result.dtype, result.width)} = {self.name(value)};")
             self.names[result] = carried[-1]
         index = self.fresh("i")
         start, stop = self.name(op.args[0]), self.name(op.args[1])
@@ -258,7 +195,7 @@ class _Printer:
     def if_(self, op: Op) -> None:
         results = [self.fresh("r") for _ in op.results]
         for name, value in zip(results, op.results):
-            self.line(f"var {name}: {self.type(value.dtype, value.width)};")
+            self.line(f"var {name}: {self.values.type(value.dtype, value.width)};")
             self.names[value] = name
         then, otherwise = op.blocks
         self.line(f"if ({self.name(op.args[0])}) {{")
@@ -272,7 +209,7 @@ class _Printer:
 
     def name(self, value: Val) -> str:
         if value.op is not None and value.op.kind == "const":
-            return self.literal(value.op.attr, value.dtype)
+            return self.values.literal(value.op.attr, value.dtype)
         return self.names[value]
 
     def op(self, op: Op) -> None:
@@ -310,18 +247,18 @@ class _Printer:
             self.line(f"let {runtime} = {args[0]};")
             args[0] = runtime
         if kind in UNARY:
-            return self.unary(kind, args[0], dtype, width)
+            return self.values.unary(kind, args[0], dtype, width)
         if kind in BINARY:
-            return self.binary(kind, args[0], args[1], dtype, width)
+            return self.values.binary(kind, args[0], args[1], dtype, width)
         if kind in COMPARE:
-            return self.compare(kind, args[0], args[1], op.args[0], same=op.args[0] is op.args[1])
+            return self.values.compare(kind, args[0], args[1], op.args[0], same=op.args[0] is op.args[1])
         match kind:
             case "splat":
-                return f"{self.type(dtype, width)}({args[0]})"
+                return f"{self.values.type(dtype, width)}({args[0]})"
             case "lanes":
-                return f"{self.type(dtype, width)}({', '.join(self.literal(i, dtype) for i in range(width))})"
+                return f"{self.values.type(dtype, width)}({', '.join(self.values.literal(i, dtype) for i in range(width))})"
             case "pack":
-                return f"{self.type(dtype, width)}({', '.join(args)})"
+                return f"{self.values.type(dtype, width)}({', '.join(args)})"
             case "extract":
                 return f"{args[0]}.{'xyzw'[op.attr]}"
             case "fma":
@@ -329,9 +266,9 @@ class _Printer:
             case "select":
                 return f"select({args[2]}, {args[1]}, {args[0]})"
             case "convert":
-                return self.convert(args[0], op.args[0].dtype, dtype, width)
+                return self.values.convert(args[0], op.args[0].dtype, dtype, width)
             case "bitcast":
-                return self.bitcast(args[0], op.args[0].dtype, dtype, width)
+                return self.values.bitcast(args[0], op.args[0].dtype, dtype, width)
             case "reduce":
                 return self.reduce(op.attr, args[0], op.args[0])
             case "load":
@@ -344,104 +281,6 @@ class _Printer:
                 return f"i32({name}.{_AXES[op.attr]})"
         raise ValueError(f"kernel {self.kernel.name}: {kind} is not an operation of a GPU")
 
-    def unary(self, kind: str, a: str, dtype: DType, width: int) -> str:
-        if kind == "not":
-            return f"!{a}" if dtype.kind == "b" else self.normalise(f"(~{a})", dtype, width)
-        if kind in ("neg", "abs") and dtype.kind == "u":
-            return a if kind == "abs" else self.normalise(f"({self.splat(0, dtype, width)} - {a})", dtype, width)
-        text = f"(-{a})" if kind == "neg" else f"{kind}({a})"
-        return self.normalise(text, dtype, width)
-
-    def binary(self, kind: str, a: str, b: str, dtype: DType, width: int) -> str:
-        if dtype.kind == "b":
-            return f"({a} {_ON_BOOL[kind]} {b})"
-        if kind in ("min", "max"):
-            return f"select({a}, {b}, {b} < {a})" if kind == "min" else f"select({a}, {b}, {b} > {a})"
-        if kind in ("shl", "shr"):
-            count = f"({_splat('u32', '31u', width)} & {self.as_unsigned(b, width)})"
-            text = f"({a} {_OPERATORS[kind]} {count})"
-            return text if kind == "shr" else self.normalise(text, dtype, width)
-        if kind in ("div", "rem") and b in ("0i", "0u"):  # an error in WGSL where the divisor is a constant
-            return a if kind == "div" else self.splat(0, dtype, width)
-        if kind == "rem" and dtype.is_float:
-            return self.remainder(a, b, dtype, width)
-        text = f"({a} {_OPERATORS[kind]} {b})"
-        signed_division = kind == "div" and dtype.kind == "i"
-        return text if kind in _CLOSED and not signed_division else self.normalise(text, dtype, width)
-
-    def remainder(self, a: str, b: str, dtype: DType, width: int) -> str:
-        """Exact, unlike WGSL's `%`, which multiplies a rounded quotient back."""
-        self.declare("nan_bits", "var<private> nan_bits: u32 = 0x7fc00000u;")
-        name = self.declare("remainder", _REMAINDER)
-        lanes = [(a, b)] if width == 1 else [(f"{a}.{lane}", f"{b}.{lane}") for lane in "xyzw"[:width]]
-        calls = [f"{name}(f32({x}), f32({y}))" for x, y in lanes]
-        return calls[0] if width == 1 and dtype.bits == 32 else f"{self.type(dtype, width)}({', '.join(calls)})"
-
-    def as_unsigned(self, text: str, width: int) -> str:
-        return f"vec{width}<u32>({text})" if width > 1 else f"u32({text})"
-
-    def compare(self, kind: str, a: str, b: str, operand: Val, same: bool) -> str:
-        dtype, width = operand.dtype, operand.width
-        if same and dtype.is_float:
-            nan = self.is_nan(a, dtype, width)
-            return f"({nan})" if kind == "ne" else _splat("bool", "false", width) if kind == "lt" else f"(!({nan}))"
-        if dtype.kind == "b" and kind in ("lt", "le"):
-            return f"(!{a} & {b})" if kind == "lt" else f"(!{a} | {b})"
-        if kind == "ne" and dtype.is_float:  # naga makes `!=` the ordered comparison, which is false for NaN
-            return f"(!({a} == {b}))"
-        return f"({a} {_OPERATORS[kind]} {b})"
-
-    def is_nan(self, a: str, dtype: DType, width: int) -> str:
-        wide = a if dtype.bits == 32 else f"{_splat_type('f32', width)}({a})"
-        bits = f"bitcast<{_splat_type('u32', width)}>({wide})"
-        return f"({bits} & {_splat('u32', '0x7fffffffu', width)}) > {_splat('u32', '0x7f800000u', width)}"
-
-    def normalise(self, text: str, dtype: DType, width: int) -> str:
-        """Wrap a narrow integer, computed in 32 bits, at its own width."""
-        if not _narrow(dtype):
-            return text
-        if dtype.kind == "u":
-            return f"({text} & {_splat('u32', f'{(1 << dtype.bits) - 1}u', width)})"
-        return f"extractBits({text}, 0u, {dtype.bits}u)"
-
-    def convert(self, a: str, source: DType, target: DType, width: int) -> str:
-        kind = self.type(target, width)
-        if target.kind == "b":
-            return f"(!({a} == {self.splat(0, source, width)}))"
-        if source.kind == "b" or target.is_float:
-            return f"{kind}({a})"
-        if source.is_float:
-            wide = a if source.bits == 32 else f"{_splat_type('f32', width)}({a})"
-            return f"{self.saturate(target, width)}({wide})"
-        text = a if self.scalar(source) == self.scalar(target) else f"{kind}({a})"
-        fits = _narrow(source) and (source.bits < target.bits and (source.kind == "u" or target.kind == "i"))
-        return text if fits else self.normalise(text, target, width)
-
-    def saturate(self, target: DType, width: int) -> str:
-        """A function from f32 to an integer dtype that truncates, saturates, and gives 0 for NaN."""
-        bits = 32 if target is INDEX else min(target.bits, 32)
-        low, high = (0, (1 << bits) - 1) if target.kind == "u" else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
-        kind, name = self.type(target, width), f"to_{target.kind}{bits}x{width}"
-        below = high if bits < 32 else high & ~(0xFF if target.kind == "u" else 0x7F)  # the largest float32 in range
-        floats = _splat_type("f32", width)
-        text = f"{kind}(clamp(x, {floats}({low}.0), {floats}({below}.0)))"
-        if bits == 32:
-            most = f"{high}u" if target.kind == "u" else f"{high}i"
-            text = f"select({text}, {kind}({most}), x >= {floats}({float(high + 1)}))"
-        nan = self.is_nan("x", dt.float32, width)
-        return self.declare(name, f"fn {name}(x: {floats}) -> {kind} {{ return select({text}, {kind}(), {nan}); }}")
-
-    def bitcast(self, a: str, source: DType, target: DType, width: int) -> str:
-        if dt.float16 in (source, target):
-            if width != 1:
-                raise ValueError(f"kernel {self.kernel.name}: bitcast of float16 vectors")
-            if target is dt.float16:
-                return f"f16(unpack2x16float({self.as_unsigned(a, 1)} & 0xffffu).x)"
-            bits = f"(pack2x16float(vec2<f32>(f32({a}), 0.0)) & 0xffffu)"
-            return bits if target.kind == "u" else f"extractBits(i32({bits}), 0u, 16u)"
-        text = f"bitcast<{self.type(target, width)}>({a})"
-        return self.normalise(text, target, width)
-
     def reduce(self, how: str, a: str, operand: Val) -> str:
         total = f"{a}.x"
         for lane in "yzw"[: operand.width - 1]:
@@ -449,7 +288,7 @@ class _Printer:
                 name = self.fresh("v")
                 self.line(f"let {name} = {total};")
                 total = name
-            total = self.binary(how, total, f"{a}.{lane}", operand.dtype, 1)
+            total = self.values.binary(how, total, f"{a}.{lane}", operand.dtype, 1)
         return total
 
     # -- memory ------------------------------------------------------------------------------------------------------
@@ -467,7 +306,7 @@ class _Printer:
 
     def lanes_of(self, buffer: Buffer, indices: list[str], dtype: DType) -> str:
         lanes = [self.read(buffer, i) for i in indices]
-        return lanes[0] if len(lanes) == 1 else f"{self.type(dtype, len(lanes))}({', '.join(lanes)})"
+        return lanes[0] if len(lanes) == 1 else f"{self.values.type(dtype, len(lanes))}({', '.join(lanes)})"
 
     def read(self, buffer: Buffer, index: str) -> str:
         if buffer in self.scratch:
@@ -513,7 +352,7 @@ class _Printer:
             cases.append(action if last else f"if (i < {(piece + 1) * group.piece}) {{ {action} }}")
         name = f"{how}_{self.bound(number)}"
         signature = f"(i: i32) -> {group.element}" if how == "read" else f"(i: i32, v: {group.element})"
-        return self.declare(name, f"fn {name}{signature} {{ {' '.join(cases)} }}")
+        return self.values.declare(name, f"fn {name}{signature} {{ {' '.join(cases)} }}")
 
     def store(self, op: Op) -> None:
         buffer, count = op.attr
@@ -543,38 +382,6 @@ class _Printer:
             return
         target = f"{self.bound(number)}[{shifted}]"
         self.line(f"atomicStore(&{target}, {value});" if group.atomic else f"{target} = {value};")
-
-    # -- literals ----------------------------------------------------------------------------------------------------
-
-    def splat(self, value: float, dtype: DType, width: int) -> str:
-        return _splat(self.scalar(dtype), self.literal(value, dtype), width)
-
-    def literal(self, value: float, dtype: DType) -> str:
-        kind = self.scalar(dtype)
-        if kind == "bool":
-            return "true" if value else "false"
-        if kind in ("i32", "u32"):
-            low, high = (0, 2**32 - 1) if kind == "u32" else (-(2**31), 2**31 - 1)
-            value = min(max(int(value), low), high)
-            if value == -(2**31):
-                return "i32(-2147483648)"
-            text = f"{value}{kind[0]}"
-            return f"({text})" if value < 0 else text
-        if not math.isfinite(value):
-            return self.not_finite(value, dtype)
-        text = f"{float(value)!r}{'f' if kind == 'f32' else 'h'}"
-        return f"({text})" if text.startswith("-") else text
-
-    def not_finite(self, value: float, dtype: DType) -> str:
-        bits = struct.unpack("<I", struct.pack("<f", value))[0]
-        name = f"bits_{bits:x}"
-        self.declare(name, f"var<private> {name}: u32 = 0x{bits:x}u;")
-        text = f"bitcast<f32>({name})"
-        return text if dtype.bits == 32 else f"f16({text})"
-
-
-def _splat_type(scalar: str, width: int) -> str:
-    return scalar if width == 1 else f"vec{width}<{scalar}>"
 
 
 def _has_effects(op: Op) -> bool:
