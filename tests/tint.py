@@ -33,7 +33,6 @@ async ({texts, features}) => {
 _RUN = """
 async ({texts, access, entryPoint, buffers, dispatches}) => {
   const device = await window.device([]);
-  const errors = [];
   device.pushErrorScope("validation");
   const layouts = access.map((of) => device.createBindGroupLayout({entries: of.map((a, binding) => ({
     binding, visibility: GPUShaderStage.COMPUTE, buffer: {type: a === "read" ? "read-only-storage" : "storage"}}))}));
@@ -41,7 +40,8 @@ async ({texts, access, entryPoint, buffers, dispatches}) => {
     layout: device.createPipelineLayout({bindGroupLayouts: [layouts[i]]}),
     compute: {module: device.createShaderModule({code}), entryPoint}})));
   const made = buffers.map(({size, data}) => {
-    const buffer = device.createBuffer({size, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST});
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+    const buffer = device.createBuffer({size, usage});
     device.queue.writeBuffer(buffer, 0, Uint8Array.from(atob(data), (c) => c.charCodeAt(0)));
     return buffer;
   });

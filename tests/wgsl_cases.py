@@ -52,7 +52,7 @@ def of_kernel(
     kernel: Kernel, inputs: list[np.ndarray], machine: Machine = MACHINE, rtol: float = 2e-6, fill: float = 0
 ) -> Case:
     """One launch: buffers that are read get `inputs`, in order, as weights; the others lie in io and are the results."""
-    outputs = [np.full(b.size, fill, b.dtype.numpy) for b in kernel.buffers if b.access != "read"]
+    outputs = [np.zeros(b.size, b.dtype.numpy) for b in kernel.buffers if b.access != "read"]
     regions, refs = lay(weights=inputs, io=outputs)
     reads, writes = iter(refs["weights"]), iter(refs["io"])
     args = tuple(next(reads) if b.access == "read" else next(writes) for b in kernel.buffers)

@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import dtypes as dt
 from ..dtypes import DType
+from ..errors import DTypeMismatch
 from ..kernels.ir import Machine
 from ..kernels.steps import SPACES, Code, Ref
 from ..targets.wgsl.bindings import plan_bindings
@@ -34,11 +35,11 @@ def to_device(array: np.ndarray, machine: Machine, name: str = "input") -> np.nd
 
     Raises:
         OverflowError: a 64-bit integer does not fit the 32 bits it is carried in; names the input and the value.
-        TypeError: WebGPU has nothing to carry the dtype in.
+        DTypeMismatch: WebGPU has nothing to carry the dtype in.
     """
     source = dt.dtype(array.dtype)
     if (source.bits == 64 and source.kind == "f") or source.kind == "c":
-        raise TypeError(f"{name!r} is {source}, which WebGPU does not have; cast to float32, or use device='cpu'")
+        raise DTypeMismatch(f"{name!r} is {source}, which WebGPU does not have; cast to float32, or use device='cpu'")
     stored = machine.storage(source)
     if source.bits == 64 and array.size:
         info = np.iinfo(stored.numpy)

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ..errors import HitherError
 from ..kernels.ir import Machine
 from ..targets.wgsl.plan import Plan
 from ..targets.wgsl.printer import ENTRY
 
 
-class WebGpuError(RuntimeError):
+class WebGpuError(HitherError, RuntimeError):
     """WebGPU is missing or cannot run this program."""
 
 

@@ -10,6 +10,7 @@ import struct
 
 from ... import dtypes as dt
 from ...dtypes import DType
+from ...errors import UnsupportedFeature
 from ...kernels.ir import INDEX, Val
 
 _OPERATORS = {
@@ -63,7 +64,7 @@ class Expressions:
         """The WGSL type that values of this dtype are computed in.
 
         Raises:
-            TypeError: WebGPU has none.
+            UnsupportedFeature: WebGPU has none.
         """
         if dtype is INDEX:
             return "i32"
@@ -76,7 +77,7 @@ class Expressions:
                 return "u32"
             case "f" if dtype.bits == 32 or (dtype.bits == 16 and self.float16):
                 return f"f{dtype.bits}"
-        raise TypeError(
+        raise UnsupportedFeature(
             f"kernel {self.kernel} computes in {dtype}, which this WebGPU device does not have; "
             "cast to float32, or compile for the CPU"
         )

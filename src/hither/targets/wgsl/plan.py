@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 from ... import dtypes as dt
 from ...dtypes import DType
+from ...errors import HitherError, UnsupportedFeature
 from ...kernels.ir import INDEX, Kernel
 from ...kernels.steps import ALIGN, Ref
 
 
-class BindingError(ValueError):
+class BindingError(HitherError, ValueError):
     """A Code cannot be bound under WebGPU's rules, or a plan breaks them."""
 
 
@@ -200,7 +201,7 @@ def element(dtype: DType, float16: bool) -> str:
             return "i32"
         case "u", 32 | 64:
             return "u32"
-    raise TypeError(f"WebGPU has no {dtype} buffers; cast to float32 first, or compile for the CPU")
+    raise UnsupportedFeature(f"WebGPU has no {dtype} buffers; cast to float32 first, or compile for the CPU")
 
 
 # -- verifying -----------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 
 from ... import dtypes as dt
 from ...dtypes import DType
+from ...errors import UnsupportedFeature
 from ...kernels.ir import BINARY, COMPARE, UNARY, Block, Buffer, Machine, Op, Val
 from .expressions import Expressions
 from .plan import Plan, Variant, element, packed, workgroups
@@ -40,7 +41,7 @@ def print_variants(plan: Plan, machine: Machine) -> list[str]:
     """One WGSL module per variant of a Plan.
 
     Raises:
-        TypeError: a kernel computes in a dtype that WebGPU does not have; names both.
+        UnsupportedFeature: a kernel computes in a dtype that WebGPU does not have; names both.
         ValueError: a kernel is not one for a GPU.
     """
     return [_Printer(plan, v, machine).print() for v in plan.variants]
@@ -369,7 +370,7 @@ class _Printer:
             self.line(f"atomicStore(&{target}, {value});" if buffer in self.atomic_scratch else f"{target} = {value};")
             return
         if packed(buffer.dtype, self.machine.float16):
-            raise TypeError(
+            raise UnsupportedFeature(
                 f"kernel {self.kernel.name} stores {buffer.dtype} into {buffer.name}: WebGPU cannot store less than 32 bits; "
                 "declare the buffer through Builder.buffer, which widens it"
             )
