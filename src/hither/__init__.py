@@ -1,1 +1,43 @@
+"""hither: machine learning on the user's side of the wire.
 
+Write Python; ship what runs in the user's browser tab, Node, desktop, server or Raspberry Pi. This module holds the public
+names. Importing it needs NumPy and nothing else: compilers, runtimes and file formats load on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from . import ops
+from .array import Array
+from .dtypes import (
+    DType, bool_, complex64, complex128, dtype, float16, float32, float64, int8, int16, int32, int64, promote, uint8, uint16,
+    uint32, uint64,
+)  # fmt: skip
+from .ops import *  # noqa: F403
+
+__version__ = "0.1.0"
+
+# name → module that defines it; None: the name is a subpackage. Loaded when first asked for.
+_LAZY: dict[str, str | None] = {}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'hither' has no attribute {name!r}")
+    where = _LAZY[name]
+    value = import_module(f"{__name__}.{name}") if where is None else getattr(import_module(where), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
+
+
+__all__ = [
+    "Array", "DType", "bool_", "complex64", "complex128", "dtype", "float16", "float32", "float64", "int8", "int16", "int32",
+    "int64", "promote", "uint8", "uint16", "uint32", "uint64",
+]  # fmt: skip
+__all__ += ops.__all__

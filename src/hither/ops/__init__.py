@@ -1,1 +1,31 @@
+"""Public array functions by theme: compositions of primitives that work alike on concrete and on traced arrays.
 
+Names and semantics follow the Python array API standard where it has the function. Nothing here knows of kernels or devices.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from ..array import register_operations
+from .activations import *  # noqa: F403
+from .conv import *  # noqa: F403
+from .creation import *  # noqa: F403
+from .elementwise import *  # noqa: F403
+from .indexing import *  # noqa: F403
+from .linalg import *  # noqa: F403
+from .norm import *  # noqa: F403
+from .operands import asarray, result_dtype
+from .reduce import *  # noqa: F403
+from .search import *  # noqa: F403
+from .shape import *  # noqa: F403
+
+register_operations(sys.modules[__name__])
+
+_THEMES = (
+    "activations", "conv", "creation", "elementwise", "indexing", "linalg", "norm", "reduce", "search", "shape",
+)  # fmt: skip
+
+__all__ = ["asarray", "result_dtype"]
+for _theme in _THEMES:
+    __all__ += sys.modules[f"{__name__}.{_theme}"].__all__

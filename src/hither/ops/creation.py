@@ -1,0 +1,152 @@
+"""Arrays from nothing: constants, ranges, identity and triangular masks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes as dt
+from ..array import Array
+from ..graph.primitives import scalar
+from . import elementwise as el
+from .operands import Like, apply, asarray, is_traced, is_weak, lifted, number, weak_dtype
+
+
+def _shape(shape: int | Sequence[int]) -> tuple[int, ...]:
+    return (int(shape),) if isinstance(shape, int | np.integer) else tuple(int(n) for n in shape)
+
+
+def full(shape: int | Sequence[int], fill_value: Like, /, *, dtype: Any = None) -> Any:
+    """An array of one repeated value, which may be a number or a 0-d array.
+
+    Example:
+        >>> import hither as ht
+        >>> ht.full((2,), 7)
+        Array([7, 7], dtype=int32)
+    """
+    if is_weak(fill_value):
+        wanted = dt.dtype(dtype) if dtype is not None else weak_dtype(fill_value)
+        value: Any = Array(scalar(fill_value, wanted))
+    else:
+        value = asarray(fill_value, dtype=dtype)
+    return apply("broadcast", value, shape=_shape(shape), axes=tuple(range(value.ndim))) if _shape(shape) else value
+
+
+def zeros(shape: int | Sequence[int], /, *, dtype: Any = None) -> Any:
+    """All 0; float32 by default."""
+    return full(shape, 0, dtype=dtype or dt.float32)
+
+
+def ones(shape: int | Sequence[int], /, *, dtype: Any = None) -> Any:
+    """All 1; float32 by default."""
+    return full(shape, 1, dtype=dtype or dt.float32)
+
+
+def empty(shape: int | Sequence[int], /, *, dtype: Any = None) -> Any:
+    """An array of a shape whose values do not matter; they are 0."""
+    return zeros(shape, dtype=dtype)
+
+
+def full_like(x: Like, fill_value: Like, /, *, dtype: Any = None) -> Any:
+    """An array like x of one repeated value."""
+    x = asarray(x)
+    value = (
+        number(fill_value, dt.dtype(dtype or x.dtype)) if is_weak(fill_value) else asarray(fill_value, dtype=dtype or x.dtype)
+    )
+    if is_traced(x):
+        value = lifted(value)
+    return full(x.shape, value)
+
+
+def zeros_like(x: Like, /, *, dtype: Any = None) -> Any:
+    """All 0, like x."""
+    return full_like(x, 0, dtype=dtype)
+
+
+def ones_like(x: Like, /, *, dtype: Any = None) -> Any:
+    """All 1, like x."""
+    return full_like(x, 1, dtype=dtype)
+
+
+def empty_like(x: Like, /, *, dtype: Any = None) -> Any:
+    """An array like x whose values do not matter; they are 0."""
+    return zeros_like(x, dtype=dtype)
+
+
+def arange(start: Any, /, stop: Any = None, step: Any = 1, *, dtype: Any = None) -> Any:
+    """start, start + step, … up to but without stop. One argument means 0 … stop.
+
+    Integers give int32, floats float32, unless `dtype` says otherwise. Arguments must be known while tracing.
+    """
+    if stop is None:
+        start, stop = 0, start
+    values = [v.item() if hasattr(v, "item") else v for v in (start, stop, step)]
+    if values[2] == 0:
+        raise ValueError("arange: step is 0")
+    whole = all(isinstance(v, int) for v in values)
+    wanted = dt.dtype(dtype) if dtype is not None else (dt.int32 if whole else dt.float32)
+    first, last, by = values
+    count = max(0, -((first - last) // by) if whole else math.ceil((last - first) / by))
+    return Array((first + np.arange(count) * by).astype(wanted.numpy))
+
+
+def linspace(start: float, stop: float, /, num: int, *, dtype: Any = None, endpoint: bool = True) -> Any:
+    """`num` evenly spaced values from start to stop (included unless endpoint=False)."""
+    return Array(np.linspace(start, stop, num, endpoint=endpoint).astype(dt.dtype(dtype or dt.float32).numpy))
+
+
+def eye(rows: int, columns: int | None = None, /, *, k: int = 0, dtype: Any = None) -> Any:
+    """Ones on the k-th diagonal, else zeros."""
+    return Array(np.eye(rows, columns, k=k, dtype=dt.dtype(dtype or dt.float32).numpy))
+
+
+def _triangle(x: Like, k: Like, keep_lower: bool) -> Any:
+    """Compare row and column numbers: recorded as such while tracing, not as a mask constant."""
+    x = asarray(x)
+    if x.ndim < 2:
+        raise ValueError(f"tril and triu take matrices, got shape {x.shape}")
+    rows, columns = x.shape[-2:]
+    row: Any = Array(np.arange(rows, dtype=np.int32)[:, None])
+    column: Any = Array(np.arange(columns, dtype=np.int32)[None, :])
+    if is_traced(x, k):
+        row, column = lifted(row), lifted(column)
+    edge = el.add(row, k if is_weak(k) else asarray(k, dtype=dt.int32))
+    kept = el.less_equal(column, edge) if keep_lower else el.greater_equal(column, edge)
+    return el.where(kept, x, full_like(x, False if x.dtype is dt.bool_ else 0))
+
+
+def tril(x: Like, /, *, k: Like = 0) -> Any:
+    """The lower triangle of each matrix: zero above the k-th diagonal."""
+    return _triangle(x, k, True)
+
+
+def triu(x: Like, /, *, k: Like = 0) -> Any:
+    """The upper triangle of each matrix: zero below the k-th diagonal."""
+    return _triangle(x, k, False)
+
+
+def one_hot(indices: Like, depth: int, /, *, values: tuple[Any, Any] = (0.0, 1.0), axis: int = -1, dtype: Any = None) -> Any:
+    """A new axis of extent `depth` that holds values[1] at each index and values[0] elsewhere.
+
+    Negative indices count from the end; those out of range give no values[1] at all (as in ONNX).
+    """
+    indices = asarray(indices)
+    if not indices.dtype.is_integer or indices.dtype.bits < 32:  # narrow ones could not count to `depth`
+        indices = asarray(indices, dtype=dt.int32 if indices.dtype.is_integer else dt.int64)
+    place = axis % (indices.ndim + 1)
+    count = np.arange(depth).astype(indices.dtype.numpy).reshape([-1 if a == place else 1 for a in range(indices.ndim + 1)])
+    wrapped = el.where(el.less(indices, 0), el.add(indices, depth), indices) if indices.dtype.kind == "i" else indices
+    shape = [*indices.shape]
+    shape.insert(place, 1)
+    off, on = values
+    made = el.where(el.equal(apply("reshape", wrapped, shape=tuple(shape)), count), on, off)
+    return made if dtype is None else asarray(made, dtype=dtype)
+
+
+__all__ = [
+    "arange", "empty", "empty_like", "eye", "full", "full_like", "linspace", "one_hot", "ones", "ones_like", "tril",
+    "triu", "zeros", "zeros_like",
+]  # fmt: skip

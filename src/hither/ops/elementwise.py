@@ -1,0 +1,493 @@
+"""Elementwise functions, by the Python array API standard's names and semantics.
+
+Arguments broadcast and promote as in hither.ops.operands. Functions that are only defined on floats convert integers to
+float32 first.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .. import dtypes as dt
+from ..graph.trace import static_value
+from .operands import Like, apply, asarray, broadcasted, combine, converted, floating, is_weak, number, promoted, result_dtype
+
+# -- arithmetic ------------------------------------------------------------------------------------------------------------
+
+
+def _arithmetic(name: str, a: Like, b: Like) -> Any:
+    a, b = promoted(a, b)
+    if a.dtype is dt.bool_:
+        raise TypeError(f"{name} of two bool arrays is not defined; use logical_and/logical_or, or convert one to int32")
+    return apply(name, *broadcasted(a, b))
+
+
+def add(x1: Like, x2: Like, /) -> Any:
+    """x1 + x2.
+
+    Example:
+        >>> import hither as ht
+        >>> ht.add(ht.asarray([1, 2]), 0.5)
+        Array([1.5, 2.5], dtype=float32)
+    """
+    return _arithmetic("add", x1, x2)
+
+
+def subtract(x1: Like, x2: Like, /) -> Any:
+    """x1 - x2."""
+    return _arithmetic("sub", x1, x2)
+
+
+def multiply(x1: Like, x2: Like, /) -> Any:
+    """x1 · x2."""
+    return _arithmetic("mul", x1, x2)
+
+
+def divide(x1: Like, x2: Like, /) -> Any:
+    """x1 / x2 as a real quotient: integers give float32."""
+    a, b = promoted(x1, x2)
+    return combine("div", floating(a), floating(b))
+
+
+def truncated_divide(x1: Like, x2: Like, /) -> Any:
+    """Integer quotient rounded toward zero, 0 where x2 is 0 (ONNX's and C's division)."""
+    a, b = promoted(x1, x2)
+    if a.dtype.is_float:
+        return trunc(combine("div", a, b))
+    return _arithmetic("div", a, b)
+
+
+def remainder(x1: Like, x2: Like, /) -> Any:
+    """x1 mod x2 with the sign of x2 (Python's %)."""
+    a, b = broadcasted(*promoted(x1, x2))
+    r = _arithmetic("rem", a, b)
+    if a.dtype.kind == "u":
+        return r
+    wrong = logical_and(not_equal(r, 0), not_equal(less(r, 0), less(b, 0)))
+    return apply("select", wrong, add(r, b), r)
+
+
+def fmod(x1: Like, x2: Like, /) -> Any:
+    """The remainder with the sign of x1 (C's fmod and %)."""
+    return _arithmetic("rem", x1, x2)
+
+
+def floor_divide(x1: Like, x2: Like, /) -> Any:
+    """x1 / x2 rounded down (Python's //); 0 for a zero integer divisor."""
+    a, b = broadcasted(*promoted(x1, x2))
+    if not a.dtype.is_float:
+        q = _arithmetic("div", a, b)
+        if a.dtype.kind == "u":
+            return q
+        r = _arithmetic("rem", a, b)
+        below = logical_and(not_equal(r, 0), not_equal(less(r, 0), less(b, 0)))
+        return apply("select", below, subtract(q, 1), q)
+    whole = round(divide(subtract(a, remainder(a, b)), b))  # exact multiples first, so that 1 // 0.1 is 9
+    return where(equal(b, 0), divide(a, b), whole)
+
+
+def negative(x: Like, /) -> Any:
+    """-x."""
+    return apply("neg", asarray(x))
+
+
+def positive(x: Like, /) -> Any:
+    """x."""
+    return asarray(x)
+
+
+def abs(x: Like, /) -> Any:
+    """Magnitude."""
+    return apply("abs", asarray(x))
+
+
+def sign(x: Like, /) -> Any:
+    """-1, 0 or 1; NaN stays NaN."""
+    return apply("sign", asarray(x))
+
+
+def pow(x1: Like, x2: Like, /) -> Any:
+    """x1 to the power x2. Integer powers wrap; a negative exponent of an integer rounds toward zero.
+
+    A float base with a small constant exponent becomes multiplications or a square root.
+    """
+    if not is_weak(x1) or not is_weak(x2):
+        base, exponent = (x if is_weak(x) else asarray(x) for x in (x1, x2))
+        dtype = result_dtype(base, exponent)
+        known = None
+        if not is_weak(base) and base.dtype == dtype and dtype.is_float:
+            known = exponent if is_weak(exponent) else static_value(exponent) if exponent.shape == () else None
+        if known is not None and float(known) in _POWERS:
+            return _POWERS[float(known)](base)
+        if not is_weak(base) and base.dtype.is_float and not is_weak(exponent) and exponent.dtype.is_integer:
+            exponent = converted(exponent, base.dtype)
+    return _arithmetic("pow", x1, x2)
+
+
+_POWERS: dict[float, Any] = {
+    1.0: lambda x: x,
+    2.0: lambda x: multiply(x, x),
+    3.0: lambda x: multiply(multiply(x, x), x),
+    -1.0: lambda x: divide(1.0, x),
+    0.5: lambda x: sqrt(x),
+}
+
+
+def maximum(x1: Like, x2: Like, /) -> Any:
+    """The larger; NaN if either is NaN."""
+    return _extremum("max", x1, x2)
+
+
+def minimum(x1: Like, x2: Like, /) -> Any:
+    """The smaller; NaN if either is NaN."""
+    return _extremum("min", x1, x2)
+
+
+def _extremum(name: str, x1: Like, x2: Like) -> Any:
+    a, b = promoted(x1, x2)
+    if a.dtype is dt.bool_:
+        return combine("bit_or" if name == "max" else "bit_and", a, b)
+    return apply(name, *broadcasted(a, b))
+
+
+def clip(x: Like, /, min: Like | None = None, max: Like | None = None) -> Any:
+    """x limited to min … max; either may be None.
+
+    Example:
+        >>> import hither as ht
+        >>> ht.clip(ht.asarray([-2.0, 0.5, 9.0]), 0, 6)
+        Array([0. , 0.5, 6. ], dtype=float32)
+    """
+    made = asarray(x)
+    if min is not None:
+        made = maximum(made, min)
+    return made if max is None else minimum(made, max)
+
+
+def square(x: Like, /) -> Any:
+    """x²."""
+    x = asarray(x)
+    return multiply(x, x)
+
+
+def reciprocal(x: Like, /) -> Any:
+    """1 / x."""
+    x = floating(x)
+    return divide(number(1, x.dtype), x)
+
+
+def hypot(x1: Like, x2: Like, /) -> Any:
+    """√(x1² + x2²), without overflow on the way."""
+    a, b = (abs(floating(x)) for x in promoted(x1, x2))
+    big, small = maximum(a, b), minimum(a, b)
+    ratio = divide(small, where(equal(big, 0), 1, big))
+    return where(isinf(big), math.inf, multiply(big, sqrt(add(1, square(ratio)))))
+
+
+# -- rounding ----------------------------------------------------------------------------------------------------------------
+
+
+def _rounding(name: str, x: Like) -> Any:
+    x = asarray(x)
+    return apply(name, x) if x.dtype.is_float else x
+
+
+def floor(x: Like, /) -> Any:
+    """Down to an integer."""
+    return _rounding("floor", x)
+
+
+def ceil(x: Like, /) -> Any:
+    """Up to an integer."""
+    return _rounding("ceil", x)
+
+
+def trunc(x: Like, /) -> Any:
+    """Toward zero to an integer."""
+    return _rounding("trunc", x)
+
+
+def round(x: Like, /) -> Any:
+    """To the nearest integer, halves to even."""
+    return _rounding("round", x)
+
+
+# -- transcendental functions ------------------------------------------------------------------------------------------------
+
+
+def _float_function(name: str, primitive: str, text: str) -> Any:
+    def function(x: Like, /) -> Any:
+        return apply(primitive, floating(x))
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = text
+    return function
+
+
+exp = _float_function("exp", "exp", "e to the power x.")
+expm1 = _float_function("expm1", "expm1", "exp(x) - 1, exact for small x.")
+log = _float_function("log", "log", "Natural logarithm.")
+log1p = _float_function("log1p", "log1p", "log(1 + x), exact for small x.")
+sqrt = _float_function("sqrt", "sqrt", "Square root.")
+rsqrt = _float_function("rsqrt", "rsqrt", "1 / √x.")
+sin = _float_function("sin", "sin", "Sine of an angle in radians.")
+cos = _float_function("cos", "cos", "Cosine of an angle in radians.")
+tan = _float_function("tan", "tan", "Tangent of an angle in radians.")
+asin = _float_function("asin", "asin", "Inverse sine.")
+acos = _float_function("acos", "acos", "Inverse cosine.")
+atan = _float_function("atan", "atan", "Inverse tangent.")
+sinh = _float_function("sinh", "sinh", "Hyperbolic sine.")
+cosh = _float_function("cosh", "cosh", "Hyperbolic cosine.")
+tanh = _float_function("tanh", "tanh", "Hyperbolic tangent.")
+asinh = _float_function("asinh", "asinh", "Inverse hyperbolic sine.")
+acosh = _float_function("acosh", "acosh", "Inverse hyperbolic cosine.")
+atanh = _float_function("atanh", "atanh", "Inverse hyperbolic tangent.")
+erf = _float_function("erf", "erf", "The error function, 2/√π ∫₀ˣ exp(-t²) dt.")
+sigmoid = _float_function("sigmoid", "sigmoid", "1 / (1 + exp(-x)).")
+
+
+def exp2(x: Like, /) -> Any:
+    """2 to the power x."""
+    return exp(multiply(floating(x), math.log(2)))
+
+
+def log2(x: Like, /) -> Any:
+    """Logarithm to base 2."""
+    return multiply(log(x), 1 / math.log(2))
+
+
+def log10(x: Like, /) -> Any:
+    """Logarithm to base 10."""
+    return multiply(log(x), 1 / math.log(10))
+
+
+def atan2(x1: Like, x2: Like, /) -> Any:
+    """The angle of the point (x2, x1) in -π … π."""
+    a, b = promoted(x1, x2)
+    return combine("atan2", floating(a), floating(b))
+
+
+def logaddexp(x1: Like, x2: Like, /) -> Any:
+    """log(exp(x1) + exp(x2)), without overflow."""
+    a, b = (floating(x) for x in promoted(x1, x2))
+    big = maximum(a, b)
+    gap = where(isinf(big), 0, negative(abs(subtract(a, b))))
+    return where(isinf(big), big, add(big, log1p(exp(gap))))
+
+
+# -- comparison and logic ----------------------------------------------------------------------------------------------------
+
+
+def equal(x1: Like, x2: Like, /) -> Any:
+    """x1 == x2, elementwise."""
+    return combine("eq", x1, x2)
+
+
+def not_equal(x1: Like, x2: Like, /) -> Any:
+    """x1 != x2, elementwise."""
+    return combine("ne", x1, x2)
+
+
+def less(x1: Like, x2: Like, /) -> Any:
+    """x1 < x2."""
+    return combine("lt", x1, x2)
+
+
+def less_equal(x1: Like, x2: Like, /) -> Any:
+    """x1 <= x2."""
+    return combine("le", x1, x2)
+
+
+def greater(x1: Like, x2: Like, /) -> Any:
+    """x1 > x2."""
+    return combine("lt", x2, x1)
+
+
+def greater_equal(x1: Like, x2: Like, /) -> Any:
+    """x1 >= x2."""
+    return combine("le", x2, x1)
+
+
+def truth(x: Like, /) -> Any:
+    """x as bool: whether it is not zero."""
+    return converted(asarray(x), dt.bool_)
+
+
+def logical_and(x1: Like, x2: Like, /) -> Any:
+    """Both are true."""
+    return combine("bit_and", truth(x1), truth(x2))
+
+
+def logical_or(x1: Like, x2: Like, /) -> Any:
+    """At least one is true."""
+    return combine("bit_or", truth(x1), truth(x2))
+
+
+def logical_xor(x1: Like, x2: Like, /) -> Any:
+    """Exactly one is true."""
+    return combine("bit_xor", truth(x1), truth(x2))
+
+
+def logical_not(x: Like, /) -> Any:
+    """True where x is zero."""
+    return apply("bitwise_not", truth(x))
+
+
+def isnan(x: Like, /) -> Any:
+    """Whether x is NaN."""
+    x = asarray(x)
+    return apply("is_nan", x) if x.dtype.is_float else not_equal(x, x)
+
+
+def isinf(x: Like, /) -> Any:
+    """Whether x is infinite."""
+    x = asarray(x)
+    return apply("is_inf", x) if x.dtype.is_float else not_equal(x, x)
+
+
+def isfinite(x: Like, /) -> Any:
+    """Neither infinite nor NaN."""
+    x = asarray(x)
+    return less(abs(x), math.inf) if x.dtype.is_float else equal(x, x)
+
+
+def signbit(x: Like, /) -> Any:
+    """Whether the sign bit is set: true for -0.0 as well."""
+    x = asarray(x)
+    if x.dtype.is_float:
+        x = apply("bitcast", x, dtype=dt.dtype(f"int{x.dtype.bits}"))
+    return less(x, 0)
+
+
+def copysign(x1: Like, x2: Like, /) -> Any:
+    """The magnitude of x1 with the sign of x2."""
+    a, b = (floating(x) for x in promoted(x1, x2))
+    return where(signbit(b), negative(abs(a)), abs(a))
+
+
+def where(condition: Like, x1: Like, x2: Like, /) -> Any:
+    """x1 where the condition holds, else x2.
+
+    Example:
+        >>> import hither as ht
+        >>> x = ht.asarray([-1.0, 2.0])
+        >>> ht.where(x > 0, x, 0)
+        Array([0., 2.], dtype=float32)
+    """
+    a, b = promoted(x1, x2)
+    return apply("select", *broadcasted(truth(condition), a, b))
+
+
+# -- bits --------------------------------------------------------------------------------------------------------------------
+
+
+def bitwise_and(x1: Like, x2: Like, /) -> Any:
+    """x1 & x2; logical on bools."""
+    return combine("bit_and", x1, x2)
+
+
+def bitwise_or(x1: Like, x2: Like, /) -> Any:
+    """x1 | x2; logical on bools."""
+    return combine("bit_or", x1, x2)
+
+
+def bitwise_xor(x1: Like, x2: Like, /) -> Any:
+    """x1 ^ x2; logical on bools."""
+    return combine("bit_xor", x1, x2)
+
+
+def bitwise_invert(x: Like, /) -> Any:
+    """~x; logical on bools."""
+    return apply("bitwise_not", asarray(x))
+
+
+def bitwise_left_shift(x1: Like, x2: Like, /) -> Any:
+    """x1 << x2; 0 once every bit is shifted out."""
+    return combine("shift_left", x1, x2)
+
+
+def bitwise_right_shift(x1: Like, x2: Like, /) -> Any:
+    """x1 >> x2: arithmetic for signed dtypes."""
+    return combine("shift_right", x1, x2)
+
+
+def bitcast(x: Like, dtype: Any, /) -> Any:
+    """The same bits read as another dtype of the same width."""
+    return apply("bitcast", asarray(x), dtype=dt.dtype(dtype))
+
+
+__all__ = [
+    "abs",
+    "acos",
+    "acosh",
+    "add",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "bitcast",
+    "bitwise_and",
+    "bitwise_invert",
+    "bitwise_left_shift",
+    "bitwise_or",
+    "bitwise_right_shift",
+    "bitwise_xor",
+    "ceil",
+    "clip",
+    "copysign",
+    "cos",
+    "cosh",
+    "divide",
+    "equal",
+    "erf",
+    "exp",
+    "exp2",
+    "expm1",
+    "floor",
+    "floor_divide",
+    "fmod",
+    "greater",
+    "greater_equal",
+    "hypot",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "less",
+    "less_equal",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "logaddexp",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "maximum",
+    "minimum",
+    "multiply",
+    "negative",
+    "not_equal",
+    "positive",
+    "pow",
+    "reciprocal",
+    "remainder",
+    "round",
+    "rsqrt",
+    "sigmoid",
+    "sign",
+    "signbit",
+    "sin",
+    "sinh",
+    "sqrt",
+    "square",
+    "subtract",
+    "tan",
+    "tanh",
+    "trunc",
+    "truncated_divide",
+    "truth",
+    "where",
+]  # fmt: skip

@@ -1,0 +1,209 @@
+"""How arguments of public functions become operands of primitives: conversion, promotion, broadcasting, axes.
+
+Anything array-like is welcome: Arrays, traced values, NumPy arrays, nested lists and Python numbers. Python numbers are
+weakly typed: they take the dtype of the arrays they meet, so `x * 2.0` keeps a float16 x in float16. NumPy's float64
+scalars, which are Python floats, count as such.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Sequence
+from functools import reduce as fold
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes as dt
+from ..array import Array
+from ..dtypes import DType, promote
+from ..graph.primitive import REGISTRY
+from ..graph.primitives import scalar
+from ..graph.trace import Tracer, bind, weight
+
+Like = Any  # Array | Tracer | np.ndarray | nested sequences of numbers | bool | int | float | complex
+Axis = int | Sequence[int] | None
+
+
+def apply(name: str, *operands: Any, **params: Any) -> Any:
+    """Apply the primitive of this name to Arrays and traced values."""
+    return bind(REGISTRY[name], *operands, **params)
+
+
+def is_weak(x: Any) -> bool:
+    """Whether x is a Python number, which has no dtype of its own."""
+    return isinstance(x, bool | int | float | complex)
+
+
+def is_traced(*xs: Any) -> bool:
+    """Whether any of them is a traced value."""
+    return any(isinstance(x, Tracer) for x in xs)
+
+
+def weak_dtype(value: Any) -> DType:
+    """The dtype of a Python number that meets no array."""
+    if isinstance(value, bool):
+        return dt.bool_
+    if isinstance(value, int):
+        return dt.int32 if -(2**31) <= value < 2**31 else dt.int64
+    return dt.float32 if isinstance(value, float) else dt.complex64
+
+
+def asarray(obj: Like, /, *, dtype: Any = None, copy: bool | None = None) -> Any:
+    """An array of these values.
+
+    Python floats become float32 and ints int32 (int64 where they do not fit); NumPy arrays keep their dtype.
+
+    Args:
+        obj: an array, a number, or nested sequences of numbers or arrays.
+        dtype: convert to this dtype.
+        copy: True for values that later changes to a NumPy array passed in do not reach. Arrays themselves never change.
+
+    Example:
+        >>> import hither as ht
+        >>> ht.asarray([[1, 2], [3, 4]])
+        Array([[1, 2],
+               [3, 4]], dtype=int32)
+    """
+    if isinstance(obj, Array | Tracer):
+        made: Any = obj
+    elif isinstance(obj, np.ndarray):
+        made = Array(obj.copy() if copy else obj)
+    elif isinstance(obj, np.generic) and not is_weak(obj):
+        made = Array(np.asarray(obj))
+    elif is_weak(obj):
+        return Array(scalar(obj, dt.dtype(dtype) if dtype is not None else weak_dtype(obj)))
+    elif isinstance(obj, list | tuple) and _holds_arrays(obj):
+        parts = promoted(*[asarray(part) for part in obj])
+        rows = [apply("reshape", p, shape=(1, *p.shape)) for p in parts]
+        made = apply("concat", *rows, axis=0)
+    else:
+        made = Array(_from_python(obj))
+    return made if dtype is None else converted(made, dt.dtype(dtype))
+
+
+def _holds_arrays(obj: Any) -> bool:
+    if isinstance(obj, list | tuple):
+        return any(_holds_arrays(part) for part in obj)
+    return isinstance(obj, Array | Tracer)
+
+
+def _from_python(obj: Any) -> np.ndarray:
+    values = np.asarray(obj)
+    if isinstance(obj, np.ndarray | np.generic) or hasattr(obj, "__array__"):
+        return values
+    if values.dtype == np.float64:
+        return values.astype(np.float32)
+    if values.dtype == np.complex128:
+        return values.astype(np.complex64)
+    if values.dtype == np.int64 and (not values.size or (values.min() >= -(2**31) and values.max() < 2**31)):
+        return values.astype(np.int32)
+    return values
+
+
+def converted(x: Any, dtype: DType) -> Any:
+    """An Array or traced value in this dtype; itself where it has it."""
+    return x if x.dtype == dtype else apply("convert", x, dtype=dtype)
+
+
+def result_dtype(*xs: Any) -> DType:
+    """What these arrays, dtypes and Python numbers combine to."""
+    arrays = [x if isinstance(x, DType) else x.dtype for x in xs if not is_weak(x)]
+    numbers = [x for x in xs if is_weak(x)]
+    if not arrays:
+        return fold(promote, [weak_dtype(n) for n in numbers])
+    dtype = fold(promote, arrays)
+    for n in numbers:
+        if isinstance(n, bool):
+            continue
+        if isinstance(n, complex) and not isinstance(n, float | int) and dtype.kind != "c":
+            dtype = promote(dtype, dt.complex64)
+        elif isinstance(n, float) and dtype.kind in "biu":
+            dtype = dt.float32
+        elif isinstance(n, int) and dtype.kind == "b":
+            dtype = dt.int32
+    return dtype
+
+
+def number(value: Any, dtype: DType) -> Array:
+    """A Python number as a 0-d array; OverflowError where an integer dtype cannot hold it."""
+    if dtype.is_integer and isinstance(value, int) and not isinstance(value, bool):
+        limits = np.iinfo(dtype.numpy)
+        if not limits.min <= value <= limits.max:
+            raise OverflowError(f"{value} does not fit into {dtype}; convert the array to a wider dtype first")
+    return Array(scalar(value, dtype))
+
+
+def promoted(*xs: Like, dtype: DType | None = None) -> list[Any]:
+    """The arguments as operands of one dtype."""
+    operands = [x if is_weak(x) else asarray(x) for x in xs]
+    common = dtype or result_dtype(*operands)
+    return [number(x, common) if is_weak(x) else converted(x, common) for x in operands]
+
+
+def lifted(x: Any) -> Any:
+    """A concrete array as a constant of the current trace, so that what follows is recorded instead of computed."""
+    return weight(x.numpy(), "") if isinstance(x, Array) else x
+
+
+def spread(x: Any, shape: Sequence[int]) -> Any:
+    """Broadcast to a shape by NumPy's rules: axes are aligned at the end."""
+    shape = tuple(shape)
+    if tuple(x.shape) == shape:
+        return x
+    if len(x.shape) > len(shape) or any(n not in (1, m) for n, m in zip(x.shape, shape[len(shape) - len(x.shape) :])):
+        raise ValueError(f"cannot broadcast shape {x.shape} to {shape}: extents are equal or 1, aligned at the last axis")
+    return apply("broadcast", x, shape=shape, axes=tuple(range(len(shape) - len(x.shape), len(shape))))
+
+
+def common_shape(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """The shape that these broadcast to together."""
+    try:
+        return tuple(np.broadcast_shapes(*map(tuple, shapes)))
+    except ValueError:
+        listed = ", ".join(str(tuple(s)) for s in shapes)
+        raise ValueError(f"shapes {listed} do not broadcast: extents are equal or 1, aligned at the last axis") from None
+
+
+def broadcasted(*xs: Any) -> list[Any]:
+    """Operands in one shape. Beside traced values, constants stay small: their broadcast is recorded, not computed."""
+    shape = common_shape(*[x.shape for x in xs])
+    if is_traced(*xs):
+        xs = tuple(lifted(x) if tuple(x.shape) != shape else x for x in xs)
+    return [spread(x, shape) for x in xs]
+
+
+def combine(name: str, *xs: Like, dtype: DType | None = None) -> Any:
+    """Promote, broadcast, apply."""
+    return apply(name, *broadcasted(*promoted(*xs, dtype=dtype)))
+
+
+def floating(x: Like) -> Any:
+    """The argument as an array of a floating-point (or complex) dtype: integers and bools become float32."""
+    x = asarray(x)
+    return x if x.dtype.kind in "fc" else converted(x, dt.float32)
+
+
+def wide_float(x: Like) -> tuple[Any, DType]:
+    """The argument as floats of at least 32 bits to accumulate in, and the dtype to go back to."""
+    x = floating(x)
+    return (converted(x, dt.float32), x.dtype) if x.dtype is dt.float16 else (x, x.dtype)
+
+
+def one_axis(axis: int, rank: int) -> int:
+    """A non-negative axis; ValueError where there is none."""
+    axis = operator.index(axis)
+    if not -rank <= axis < rank:
+        raise ValueError(f"axis {axis} is out of range for an array of {rank} axes")
+    return axis % rank
+
+
+def axes_of(axis: Axis, rank: int) -> tuple[int, ...]:
+    """All axes for None; else the given ones, non-negative, each at most once, ascending."""
+    if axis is None:
+        return tuple(range(rank))
+    listed: Iterable[int] = (axis,) if isinstance(axis, int | np.integer) else axis
+    made = [one_axis(a, rank) for a in listed]
+    if len(set(made)) != len(made):
+        raise ValueError(f"axes {axis} repeat")
+    return tuple(sorted(made))
