@@ -78,16 +78,16 @@ def cbrt(k: Builder, x: Val) -> Val:
     """The real cube root within 2 ulp: a third of the exponent as first guess, Halley's iteration, a last step of Newton's."""
     f = format_of(x)
     a = k.abs(x)
-    tiny = a < f.least_normal
-    lift = 3 * ((f.mantissa + 3) // 3)
-    scaled = k.select(tiny, a * 2.0**lift, a)
-    # bits are nearly linear in log2: a third of them, plus two thirds of those of 1, less the average error
+    tiny = a < f.least_normal * 8
+    lift = 3 * ((f.mantissa + 6) // 3)
+    scaled = a * k.select(tiny, constant(k, 2.0**lift, x), 2.0**-3)  # normal, and four times it does not overflow
+    # bits are nearly linear in log2: a third of them, plus two thirds of those of 1, less the average error of that
     third = k.convert(k.convert(bits(k, scaled), x.dtype) * (1 / 3), f.integer)
-    t = k.bitcast(third + (f.one * 2 // 3 - (f.one >> 10)), x.dtype)
+    t = k.bitcast(third + (f.one * 2 // 3 - (1 << f.mantissa) // 30), x.dtype)
     for _ in range(2 if f.mantissa == 23 else 3):
         cube = t * t * t
         t = t * ((cube + scaled + scaled) / (cube + cube + scaled))
     t = t - (t - scaled / (t * t)) * (1 / 3)
-    t = k.select(tiny, t * 2.0 ** -(lift // 3), t)
+    t = t * k.select(tiny, constant(k, 2.0 ** -(lift // 3), x), 2.0)
     itself = a.eq(0.0) | (k.const(f.infinity, f.integer) <= magnitude_bits(k, x))
     return k.select(itself, x, with_sign(k, t, sign_bits(k, x)))

@@ -63,14 +63,19 @@ def exp2_sum(k: Builder, x: Val, low: Val | None) -> Val:
     return scale(k, horner(k, r, (1.0, *f.coefficients["EXP2"])), n)
 
 
-def _expm1_quarter(k: Builder, x: Val) -> Val:
-    """(e^x - 1)/4, which does not overflow before sinh does. Not for denormals, which it rounds."""
+def _expm1_scaled(k: Builder, x: Val, shift: int) -> Val:
+    """(e^x - 1)/2^shift for x in range. Not for denormals, which a shift rounds."""
     f = format_of(x)
-    x = _clamp(k, x, -18.0, 89.5) if f.mantissa == 23 else _clamp(k, x, -38.0, 710.6)
     n, r = _reduce(k, x)
     small = k.fma(r * r, horner(k, r, f.coefficients["EXP"]), r)
-    power = power_of_two(k, n - 2, f)
-    return k.fma(small, power, power - 0.25)
+    power = power_of_two(k, n - shift if shift else n, f)
+    return k.fma(small, power, power - 2.0**-shift)
+
+
+def _expm1_quarter(k: Builder, x: Val) -> Val:
+    """(e^x - 1)/4, which does not overflow before sinh does."""
+    narrow = format_of(x).mantissa == 23
+    return _expm1_scaled(k, _clamp(k, x, -18.0, 89.5) if narrow else _clamp(k, x, -38.0, 710.6), 2)
 
 
 def _or_itself(k: Builder, x: Val, result: Val) -> Val:
@@ -99,21 +104,11 @@ def cosh(k: Builder, x: Val) -> Val:
 
 
 def tanh(k: Builder, x: Val) -> Val:
-    """float32 within 2 ulp by a rational minimax approximation; float64 within 3 ulp, as E/(E + 2) with E = e^2|x| - 1."""
-    f = format_of(x)
-    if f.mantissa == 23:
-        return _odd_rational(k, x, 9.02, "TANH")
-    expm1_ = _expm1_quarter(k, k.min(k.abs(x), 20.0) * 2.0)
-    return _or_itself(k, x, with_sign(k, expm1_ / (expm1_ + 0.5), sign_bits(k, x)))
-
-
-def _odd_rational(k: Builder, x: Val, limit: float, table: str) -> Val:
-    """x·P(x²)/Q(x²) between ±limit, where it has reached ±1; kept from rounding beyond that."""
-    f = format_of(x)
-    x = _clamp(k, x, -limit, limit)
-    square = x * x
-    top = x * horner(k, square, f.coefficients[table])
-    return _clamp(k, top / horner(k, square, f.coefficients[table + "_DENOMINATOR"]), -1.0, 1.0)
+    """Within 2.5 ulp, as E/(E + 2) with E = e^2|x| - 1, clamped where it has reached 1."""
+    a = k.abs(x)
+    near = k.min(a, 9.02 if format_of(x).mantissa == 23 else 20.0)
+    expm1_ = _expm1_scaled(k, near + near, 0)
+    return _or_itself(k, x, with_sign(k, expm1_ / (expm1_ + 2.0), sign_bits(k, x)))
 
 
 def sigmoid(k: Builder, x: Val) -> Val:
@@ -132,14 +127,23 @@ def _erfc_positive(k: Builder, a: Val, f: Format) -> Val:
     return decay * (scaled / k.fma(a, constant(k, 2.0, a), constant(k, 1.0, a)))
 
 
+def _erf_small(k: Builder, x: Val) -> Val:
+    """erf for |x| < 1 (float32: 0.93), as x + x·P(x²)."""
+    return k.fma(x, horner(k, x * x, format_of(x).coefficients["ERF"]), x)
+
+
 def erf(k: Builder, x: Val) -> Val:
-    """float32 within 2 ulp by a rational minimax approximation; float64 within 3 ulp, 1 - erfc beyond 1."""
+    """Within 2 ulp: a polynomial near zero, else 1 - erfc of |x|, which float32 takes as 2^P(|x|)."""
     f = format_of(x)
-    if f.mantissa == 23:
-        return _odd_rational(k, x, 3.925, "ERF")
     a = k.abs(x)
-    large = with_sign(k, 1.0 - _erfc_positive(k, a, f), sign_bits(k, x))
-    return k.select(a < 1.0, x * horner(k, x * x, f.coefficients["ERF"]), large)
+    if f.mantissa == 23:
+        exponent = horner(k, k.min(a, 3.94), f.coefficients["LOG2_ERFC"])
+        n, as_float = nearest(k, exponent, 1.0)
+        small = horner(k, exponent - as_float, (1.0, *f.coefficients["EXP2"])) * power_of_two(k, n, f)
+    else:
+        small = _erfc_positive(k, a, f)
+    large = with_sign(k, 1.0 - small, sign_bits(k, x))
+    return k.select(a < (0.93 if f.mantissa == 23 else 1.0), _erf_small(k, x), large)
 
 
 def erfc(k: Builder, x: Val) -> Val:
@@ -150,4 +154,4 @@ def erfc(k: Builder, x: Val) -> Val:
     result = k.select(x < 0.0, 2.0 - positive, positive)
     if f.mantissa == 23:
         return result
-    return k.select(a < 0.5, 1.0 - x * horner(k, x * x, f.coefficients["ERF"]), result)
+    return k.select(a < 0.5, 1.0 - _erf_small(k, x), result)

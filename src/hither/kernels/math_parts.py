@@ -127,7 +127,7 @@ def ln2_scaled(shift: int = SHIFT) -> int:
 
 @cache
 def cut(scaled: int, shift: int, widths: tuple[int, ...]) -> tuple[float, ...]:
-    """A positive constant scaled/2^shift as a sum of floats with these numbers of significant bits, the last rounded to nearest."""
+    """A positive constant scaled/2^shift as a sum of floats of these numbers of bits, the last rounded to nearest."""
     parts = []
     for i, width in enumerate(widths):
         drop = max(scaled.bit_length() - width, 0)

@@ -27,4 +27,4 @@ def template(name: str, *, epilogue: bool = False) -> Callable[[TemplateFunction
     return register
 
 
-from . import conv, depthwise, gemm, pool  # noqa: E402, F401  (they register themselves)
+from . import along, conv, conv_transpose, dynamic, gemm, pool, scatter  # noqa: E402, F401  (they register themselves)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...graph.core import Value
 from ..fusion import Group, unflatten
-from ..index import Index, constant
+from ..index import Index
 from ..ir import Val
 from ..lowering import Context, Emitter, Lowered, lane
 from . import template

@@ -15,7 +15,7 @@ from ..index import Index, constant
 from ..ir import Val
 from ..lowering import GRAIN, Context, Emitter, Lowered, lane, write_nest
 from . import template
-from .tile import Tile, accumulate, accumulator, choose_tile, column_parts, load_row, pack_panels, part, row_tiles
+from .tile import Tile, accumulate, accumulator, choose_tile, column_parts, pack_panels, part, row_tiles
 
 
 @template("matmul", epilogue=True)

@@ -1,0 +1,197 @@
+"""Transposed convolution, channels last, as one product per output phase.
+
+Output pixels whose positions agree modulo the stride are fed by the same taps, so each phase is an ordinary convolution of
+the input with those taps: no zeros are inserted and nothing is accumulated in memory. Each phase is a kernel that writes
+its own pixels.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+from ...graph.core import Abstract, Value
+from ..fusion import Group, flatten, unflatten
+from ..index import Index
+from ..ir import Val
+from ..lowering import Context, Emitter, Lowered, lane, write_nest
+from . import template
+from .gemm import tiles
+from .tile import accumulate, accumulator, choose_tile, column_parts, part
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One spatial axis of one phase: which outputs (start, start + stride, …), taps (first, step, count), and the input
+    position of output 0 at the first tap, which falls by `fall` from tap to tap."""
+
+    start: int
+    outputs: int
+    stride: int
+    first: int
+    step: int
+    taps: int
+    position: int
+    fall: int
+
+
+def phases(extent: int, kernel: int, stride: int, dilation: int, low: int) -> list[Axis]:
+    """The phases of one axis with `extent` outputs: output o takes tap k where (o + low - k·dilation) % stride == 0."""
+    found = []
+    for start in range(min(stride, extent)):
+        fitting = [t for t in range(kernel) if (start + low - t * dilation) % stride == 0]
+        outputs = len(range(start, extent, stride))
+        if fitting:
+            step = fitting[1] - fitting[0] if len(fitting) > 1 else 1
+            position = (start + low - fitting[0] * dilation) // stride
+            found.append(Axis(start, outputs, stride, fitting[0], step, len(fitting), position, step * dilation // stride))
+        else:
+            found.append(Axis(start, outputs, stride, 0, 1, 0, 0, 0))
+    return found
+
+
+@template("conv_transpose", epilogue=True)
+def conv_transpose(context: Context, group: Group) -> list[Lowered]:
+    """x [N, *S, C], w [C, O/groups, *K] → [N, *T, O]."""
+    node = group.anchor
+    assert node is not None
+    x, w = node.operands
+    result = node.results[0]
+    p = node.params
+    if p["layout"] != "channels_last":
+        raise AssertionError("convolutions reach the template channels last: the layout pass has not run")
+    window, out, spatial = w.shape[2:], result.shape[1:-1], x.shape[1:-1]
+    per_axis = [
+        phases(n, kernel, stride, dilation, low)
+        for n, kernel, stride, dilation, (low, _) in zip(out, window, p["strides"], p["dilation"], p["padding"], strict=True)
+    ]
+    low, high = [], []
+    for axes, extent in zip(per_axis, spatial, strict=True):
+        ends = [(a.position - (a.taps - 1) * a.fall, a.position + a.outputs - 1) for a in axes if a.taps]
+        low.append(max([0, *(-first for first, _ in ends)]))
+        high.append(max([0, *(last - extent + 1 for _, last in ends)]))
+    lowered: list[Lowered] = []
+    if any(low) or any(high):
+        padded = Value(Abstract((x.shape[0], *(a + n + b for a, n, b in zip(low, spatial, high)), x.shape[-1]), x.dtype))
+        lowered.append(_pad(context, group, x, padded, low))
+        x = padded
+    for choice in itertools.product(*per_axis):
+        lowered += _phase(context, group, x, w, choice, tuple(low))
+    return lowered
+
+
+def _pad(context: Context, group: Group, x: Value, padded: Value, low: list[int]) -> Lowered:
+    e = Emitter(context, Group(group.root, []))
+
+    def store(e: Emitter, index: tuple[Index, ...]) -> None:
+        k = e.k
+        source = [index[0], *(i - at for i, at in zip(index[1:-1], low, strict=True)), index[-1]]
+        inside = None
+        for i, extent in zip(source[1:-1], x.shape[1:-1], strict=True):
+            here = k.inside(i, 0, extent)
+            inside = here if inside is None else inside & here
+        element = e.read(x, tuple(k.clamp(i, n) for i, n in zip(source, x.shape, strict=True)))
+        assert inside is not None
+        e.store_flat(padded, flatten(index, padded.shape), k.select(inside, element, k.const(0, element.dtype)))
+
+    write_nest(e, padded.shape, store)
+    return e.finish("pad")
+
+
+def _phase(
+    context: Context, group: Group, x: Value, w: Value, axes: tuple[Axis, ...], low: tuple[int, ...]
+) -> list[Lowered]:
+    node = group.anchor
+    assert node is not None
+    result, groups = node.results[0], int(node.params["groups"])
+    channels, outputs = x.shape[-1] // groups, w.shape[1]
+    counts = tuple(a.outputs for a in axes)
+    taps = tuple(a.taps for a in axes)
+    if not math.prod(counts):
+        return []
+    m = result.shape[0] * math.prod(counts)
+    tile = choose_tile(context.machine, outputs, m, max(32, result.dtype.bits))
+    panels = -(-outputs // tile.columns)
+    depth = math.prod(taps) * channels
+    lowered: list[Lowered] = []
+    packed = Value(Abstract((groups, panels, *taps, channels, tile.columns), w.dtype), f"{w.name}_phase")
+    if depth:
+        lowered.append(_pack(context, group, w, packed, axes, channels, outputs, tile.columns))
+    e = Emitter(context, group)
+    k = e.k
+    dtype = accumulator(result.dtype)
+    pitches = []
+    pitch = x.shape[-1]
+    for extent in reversed(x.shape[1:-1]):
+        pitches.insert(0, pitch)
+        pitch *= extent
+
+    def tile_at(instance: Index, first: Index, height: int, panel: Index, columns: int) -> None:
+        vectors = -(-columns // tile.width)
+        zero = k.broadcast(k.const(0, dtype), tile.width)
+        sums: tuple[Val, ...] = (zero,) * (height * vectors)
+        at = [unflatten(first + r, (result.shape[0], *counts)) for r in range(height)]
+        if depth:
+            left, right = e.buffer(x), e.buffer(packed)
+            starts = []
+            for i in at:
+                base = i[0] * pitch + instance * channels
+                for position, a, step, offset in zip(i[1:], axes, pitches, low, strict=True):
+                    base = base + (position + (a.position + offset)) * step
+                starts.append(k.index(base))
+            panel_start = k.index((instance * panels + panel) * (depth * tile.columns))
+
+            def nest(level: int, offset: Val, tap: Val, sums: tuple[Val, ...]) -> tuple[Val, ...]:
+                if level < len(axes):
+                    a = axes[level]
+                    if a.taps == 1:
+                        return nest(level + 1, offset, tap, sums)
+                    below = math.prod(taps[level + 1 :]) * channels
+                    with k.loop(0, a.taps, init=sums) as loop:
+                        back = offset - loop.index * (a.fall * pitches[level])
+                        loop.yield_(*nest(level + 1, back, tap + loop.index * below, loop.carried))
+                    return loop.results
+                rows = [s + offset for s in starts]
+                here = panel_start + tap * tile.columns
+
+                def row(r: int, step: Val) -> Val:
+                    return k.convert(k.load(left, rows[r] + step, 1, x.dtype), dtype)
+
+                def across(v: int, step: Val) -> Val:
+                    address = here + step * tile.columns + v * tile.width
+                    return k.convert(k.load(right, address, tile.width, w.dtype), dtype)
+
+                return accumulate(k, channels, sums, row, across, height, vectors)
+
+            sums = nest(0, k.as_index(0), k.as_index(0), sums)
+        for r in range(height):
+            for v in range(vectors):
+                for start, size in column_parts(min(columns - v * tile.width, tile.width), tile.width, context.machine):
+                    with e.point(size):
+                        column = instance * outputs + panel * tile.columns + (v * tile.width + start) + lane(size)
+                        pixel = [i * a.stride + a.start for i, a in zip(at[r][1:], axes, strict=True)]
+                        e.finish_element((at[r][0], *pixel, column), part(k, sums[r * vectors + v], start, size))
+
+    tiles(e, groups, m, outputs, tile, tile_at, max(1, depth * tile.rows * tile.columns))
+    return [*lowered, e.finish(f"conv_transpose_{m}x{outputs}x{depth}")]
+
+
+def _pack(
+    context: Context, group: Group, w: Value, packed: Value, axes: tuple[Axis, ...], channels: int, outputs: int, columns: int
+) -> Lowered:
+    """This phase's taps of the weights as panels [group, panel, *taps, channel, column]."""
+    e = Emitter(context, Group(group.root, []))
+
+    def store(e: Emitter, index: tuple[Index, ...]) -> None:
+        instance, panel, *taps, channel, column = index
+        there = panel * columns + column
+        window = [t * a.step + a.first for t, a in zip(taps, axes, strict=True)]
+        element = e.read(w, (instance * channels + channel, e.k.clamp(there, outputs), *window))
+        element = e.k.select(e.k.inside(there, 0, outputs), element, e.k.const(0, element.dtype))
+        e.store_flat(packed, flatten(index, packed.shape), element)
+
+    write_nest(e, packed.shape, store)
+    return e.finish("pack_conv_transpose")
+
+
