@@ -110,9 +110,9 @@ class KernelLowering:
                     arith.vector_constant(n, range(p, p + 4), result.dtype) for p in range(0, result.width, 4)
                 ) if vector else (n.constant(value_type(result.dtype), 0),)  # fmt: skip
             case "fma":
-                return tuple(self._fma(*abc, dtype, vector) for abc in zip(*args, strict=True))
+                return tuple(self._fma(a, b, c, dtype, vector) for a, b, c in zip(*args, strict=True))
             case "select":
-                return tuple(self._select(*cab, vector) for cab in zip(*args, strict=True))
+                return tuple(self._select(c, a, b, vector) for c, a, b in zip(*args, strict=True))
             case "convert":
                 return tuple(arith.convert(n, a, dtype, result.dtype, vector) for a in args[0])
             case "bitcast":
@@ -227,13 +227,16 @@ class KernelLowering:
     def _chunk(self, start: Node, stop: Node, step: int, grain: int) -> tuple[Node, Node]:
         """This thread's part of a parallel loop: contiguous, at least `grain` iterations, possibly empty."""
         n = self.n
-        i32 = lambda op, *args: n.pure(f"i32.{op}", args, I32)  # noqa: E731
+
+        def i32(op: str, *args: Node) -> Node:
+            return n.pure(f"i32.{op}", args, I32)
+
         if start.is_constant and stop.is_constant:
             trips = n.i32(max(0, -(-(int(stop.value) - int(start.value)) // step)))  # type: ignore[arg-type]
         else:
             span = i32("sub", n.add(stop, n.i32(step - 1)), start)
             trips = span if step == 1 else i32("div_s", span, n.i32(step))
-        chunk = i32("div_s", n.add(n.add(self.nthreads, trips), n.i32(-1)), self.nthreads)
+        chunk = i32("div_s", n.add(self.nthreads, n.add(trips, n.i32(-1))), self.nthreads)
         if grain > 1:
             chunk = arith.binary(n, "max", chunk, n.i32(grain), dt.int32, False)
         low = i32("mul", self.thread, chunk)

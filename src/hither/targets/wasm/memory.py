@@ -67,7 +67,7 @@ def _linear(k: KernelLowering, index: Val) -> tuple[dict[Val, int], int]:
         op = v.op
         if op is not None and v.dtype is INDEX:
             args = op.args
-            literal = [a.op.attr if a.op is not None and a.op.kind == "const" else None for a in args]
+            left, right = (_literal(args[0]), _literal(args[1])) if len(args) == 2 else (None, None)
             if op.kind == "const":
                 constant += factor * op.attr
                 return
@@ -75,17 +75,23 @@ def _linear(k: KernelLowering, index: Val) -> tuple[dict[Val, int], int]:
                 visit(args[0], factor)
                 visit(args[1], factor if op.kind == "add" else -factor)
                 return
-            if op.kind == "mul" and (literal[0] is not None or literal[1] is not None):
-                by = literal[1] if literal[1] is not None else literal[0]
-                visit(args[0] if literal[1] is not None else args[1], factor * by)
+            if op.kind == "mul" and right is not None:
+                visit(args[0], factor * right)
                 return
-            if op.kind == "shl" and literal[1] is not None:
-                visit(args[0], factor << literal[1])
+            if op.kind == "mul" and left is not None:
+                visit(args[1], factor * left)
+                return
+            if op.kind == "shl" and right is not None:
+                visit(args[0], factor << right)
                 return
         terms[v] = terms.get(v, 0) + factor
 
     visit(index, 1)
     return {v: c for v, c in terms.items() if c}, constant
+
+
+def _literal(v: Val) -> int | None:
+    return int(v.op.attr) if v.op is not None and v.op.kind == "const" else None
 
 
 def address(k: KernelLowering, buffer: Buffer, index: Val, size: int) -> tuple[Node, int]:
