@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import mpmath
@@ -25,15 +25,14 @@ GRID = 400
 
 @dataclass(frozen=True)
 class Fit:
-    """What to approximate: `target` on [low, high] by degree `numerator` over `denominator`, error weighted by `weight`."""
+    """What to approximate: `target` on [low, high] by a polynomial of `degree`, the error weighted by `weight`."""
 
     name: str
     target: Real
     weight: Real
     low: mpf
     high: mpf
-    numerator: int
-    denominator: int = 0
+    degree: int
 
 
 def rounded(value: mpf, bits: int) -> float:
@@ -83,7 +82,7 @@ def exchange(errors: list[mpf], count: int) -> list[int]:
 def remez(fit: Fit, fixed: list[mpf]) -> list[mpf]:
     """The minimax polynomial, with its lowest coefficients given."""
     grid, target, weight = sampled(fit, GRID)
-    degrees = range(len(fixed), fit.numerator + 1)
+    degrees = range(len(fixed), fit.degree + 1)
     count = len(degrees) + 1
     reference = [int((len(grid) - 1) * (i + 0.5) / count) for i in range(count)]
     best, least = list(fixed), mpf("inf")
@@ -103,48 +102,16 @@ def remez(fit: Fit, fixed: list[mpf]) -> list[mpf]:
     return best
 
 
-def lawson(fit: Fit) -> list[mpf]:
-    """The denominator (constant term 1) of a nearly minimax rational function: least squares, linearised by the denominator
-    of the iteration before (Sanathanan and Koerner 1963) and reweighted by the error (Lawson 1961)."""
-    grid, target, weight = sampled(fit, 160)
-    scale = fit.high  # powers of z/scale keep the normal equations solvable
-    emphasis = [mpf(1)] * len(grid)
-    bottom = [mpf(1)] + [mpf(0)] * fit.denominator
-    best, least = bottom, mpf("inf")
-    for _ in range(60):
-        rows, right = [], []
-        for x, t, w, e in zip(grid, target, weight, emphasis):
-            z, factor = x / scale, mp.sqrt(e) * w / horner(bottom, x / scale)
-            top_row = [factor * z**d for d in range(fit.numerator + 1)]
-            rows.append(top_row + [-factor * t * z**d for d in range(1, fit.denominator + 1)])
-            right.append(factor * t)
-        a, b = mp.matrix(rows), mp.matrix(right)
-        solved = list(mp.lu_solve(a.T * a, a.T * b))
-        top, bottom = solved[: fit.numerator + 1], [mpf(1), *solved[fit.numerator + 1 :]]
-        errors = [abs(w * (t - horner(top, x / scale) / horner(bottom, x / scale))) for x, t, w in zip(grid, target, weight)]
-        worst = max(errors)
-        if worst < least and min(horner(bottom, x / scale) for x in grid) > 0:
-            best, least = bottom, worst
-        emphasis = [e * (r / worst + mpf("1e-3")) for e, r in zip(emphasis, errors)]
-        largest = max(emphasis)
-        emphasis = [e / largest for e in emphasis]
-    return [c / scale**d for d, c in enumerate(best)]
-
-
-def fit_rounded(fit: Fit, bits: int) -> tuple[list[float], list[float], float]:
-    """Numerator and denominator rounded to the format, and log2 of the error. The denominator is rounded first."""
-    bottom = [mpf(rounded(c, bits)) for c in lawson(fit)] if fit.denominator else [mpf(1)]
-    polynomial = replace(
-        fit, target=lambda x: fit.target(x) * horner(bottom, x), weight=lambda x: fit.weight(x) / horner(bottom, x)
-    )
+def fit_rounded(fit: Fit, bits: int) -> tuple[list[float], float]:
+    """Coefficients rounded to the format, and log2 of the largest weighted error."""
     fixed: list[mpf] = []
-    top = remez(polynomial, fixed)
-    while len(fixed) <= fit.numerator:
+    top = remez(fit, fixed)
+    while len(fixed) <= fit.degree:
         fixed.append(mpf(rounded(top[len(fixed)], bits)))
-        if bits == 32 and len(fixed) <= fit.numerator:  # in float64 the roundings of higher terms do not matter
-            top = remez(polynomial, fixed)
-    error = max(abs(w * (t - horner(fixed, x))) for x, t, w in zip(*sampled(polynomial, GRID)))
-    return [float(c) for c in fixed], [float(c) for c in bottom], float(mp.log(error, 2))
+        if bits == 32 and len(fixed) <= fit.degree:  # in float64 the roundings of higher terms do not matter
+            top = remez(fit, fixed)
+    error = max(abs(w * (t - horner(fixed, x))) for x, t, w in zip(*sampled(fit, GRID)))
+    return [float(c) for c in fixed], float(mp.log(error, 2))
 
 
 # -- the functions -----------------------------------------------------------------------------------------------------------
@@ -178,11 +145,8 @@ ASIN = series(
     1,
 )
 ERF = series(
-    lambda z: mp.erf(mp.sqrt(z)) / mp.sqrt(z), lambda n: 2 / mp.sqrt(mp.pi) * (-1) ** n / (factorial(n) * (2 * n + 1)), 0
-)
-TANH = series(
-    lambda z: mp.tanh(mp.sqrt(z)) / mp.sqrt(z),
-    lambda n: mpf(2) ** (2 * n + 2) * (mpf(2) ** (2 * n + 2) - 1) * mp.bernoulli(2 * n + 2) / factorial(2 * n + 2),
+    lambda z: mp.erf(mp.sqrt(z)) / mp.sqrt(z) - 1,
+    lambda n: 2 / mp.sqrt(mp.pi) * (-1) ** n / (factorial(n) * (2 * n + 1)) - (n == 0),
     0,
 )
 
@@ -235,14 +199,17 @@ def fits(bits: int) -> list[Fit]:
     if wide:
         made += [
             Fit("ATANH3", atanh_series(1), lambda z: z, mpf(0), ATANH_Z, 6),
-            Fit("ERF", ERF, lambda z: 1 / ERF(z), mpf(0), mpf(1), 12),
+            Fit("ERF", ERF, lambda z: 1 / (1 + ERF(z)), mpf(0), mpf(1), 12),
         ]
     else:
         made += [
             Fit("LOG", LOG, log_weight, SMALL, LARGE, 7),
-            Fit("ERF", ERF, lambda z: 1 / ERF(z), mpf(0), mpf("3.925") ** 2, 6, 6),
-            Fit("TANH", TANH, lambda z: 1 / TANH(z), mpf(0), mpf("9.02") ** 2, 5, 4),
-        ]
+            Fit("ERF", ERF, lambda z: 1 / (1 + ERF(z)), mpf(0), mpf("0.88"), 6),
+            Fit(
+                "LOG2_ERFC", lambda a: mp.log(mp.erfc(a), 2), lambda a: mp.log(2) * mp.erfc(a) / mp.erf(a), mpf("0.92"),
+                mpf("3.95"), 6,
+            ),
+        ]  # fmt: skip
     return made
 
 
@@ -263,13 +230,11 @@ def main() -> None:
     for bits in (32, 64):
         lines.append(f"FLOAT{bits}: dict[str, tuple[float, ...]] = {{")
         for fit in fits(bits):
-            top, bottom, error = fit_rounded(fit, bits)
+            coefficients, error = fit_rounded(fit, bits)
             print(f"float{bits} {fit.name}: error 2^{error:.1f}", flush=True)
-            parts = [(fit.name, top)] + ([(fit.name + "_DENOMINATOR", bottom)] if fit.denominator else [])
-            for name, coefficients in parts:
-                lines.append(f'    "{name}": (  # 2^{error:.1f}')
-                lines += [f"        {c!r}," for c in coefficients]
-                lines.append("    ),")
+            lines.append(f'    "{fit.name}": (  # 2^{error:.1f}')
+            lines += [f"        {c!r}," for c in coefficients]
+            lines.append("    ),")
         lines += ["}", ""]
     path = Path(__file__).parent.parent / "src/hither/kernels/math_coefficients.py"
     path.write_text("\n".join(lines))

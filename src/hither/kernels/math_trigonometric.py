@@ -28,6 +28,8 @@ from .math_parts import (
     not_a_number,
     pi_scaled,
     sign_bits,
+    two_product,
+    two_sum,
     with_sign,
 )
 
@@ -100,11 +102,12 @@ def _reduce_exact(k: Builder, a: Val) -> tuple[Val, Val]:
     n = (product[0] + (1 << (digit - 3))) >> (digit - 2)
     first = ((product[0] - (n << (digit - 2))) << digit) + product[1]
     second = (product[2] << digit) + product[3]
-    joined = k.convert(first, a.dtype) * 2.0 ** (2 * digit) + k.convert(second, a.dtype)
-    joined = joined + k.convert(product[4], a.dtype) * 2.0**-digit
-    joined = joined * 2.0 ** (2 - 4 * digit)
+    angle = two_sum(k.convert(first, a.dtype) * 2.0 ** (2 * digit), k.convert(second, a.dtype))
+    angle = two_sum(angle.high, angle.low + k.convert(product[4], a.dtype) * 2.0**-digit)
     upper, lower = _pi(f, 2)
-    return n, k.fma(joined, constant(k, upper, a), joined * lower)
+    radians = two_product(k, angle.high, constant(k, upper, a))
+    radians_low = radians.low + (angle.high * lower + angle.low * upper)
+    return n, (radians.high + radians_low) * 2.0 ** (2 - 4 * digit)
 
 
 def _reduce(k: Builder, a: Val) -> tuple[Val, Val]:
