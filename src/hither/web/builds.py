@@ -1,0 +1,246 @@
+"""From what the compiler makes to what a bundle holds: `bundle`, the one call that ships a model.
+
+Every variant is an entry of one Code per target, so that variants share weights and kernels. Weights are pooled over targets:
+where WASM and WebGPU keep an array in the same bytes, it is stored once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes as dt
+from ..graph.core import Graph
+from ..kernels.ir import Machine
+from ..passes import optimize
+from ..program.compile import check_dtypes, graphs_of
+from ..program.plan import Entry, Plan, Port, plan
+from .bundle import encode_steps, write_bundle
+from .manifest import (
+    BundleError,
+    BundleSpec,
+    EntryPlan,
+    EntrySignature,
+    Layout,
+    Place,
+    Placement,
+    TensorSpec,
+    Variant,
+    WasmBuild,
+    WebGpuBuild,
+    WeightTensor,
+)
+
+TARGETS = ("webgpu", "wasm")
+MACHINES = {
+    "wasm": Machine("wasm"),
+    "webgpu": Machine("wgsl", gpu=True, wide=("int64", "uint64"), vector_bits=32),
+}
+
+
+class TensorPool:
+    """The tensors of a bundle, equal ones once."""
+
+    def __init__(self) -> None:
+        self.tensors: list[WeightTensor] = []
+        self._known: dict[tuple[str, tuple[int, ...], bytes], int] = {}
+        self._names: set[str] = set()
+
+    def add(self, name: str, array: np.ndarray) -> int:
+        """The number of this tensor. Names are made unique: they are what `ht.load` gives back."""
+        key = (array.dtype.name, array.shape, array.tobytes())
+        if key not in self._known:
+            base = unique = name or f"constant_{len(self.tensors)}"
+            for n in range(1, len(self._names) + 2):
+                if unique not in self._names:
+                    break
+                unique = f"{base}.{n}"
+            self._names.add(unique)
+            self._known[key] = len(self.tensors)
+            self.tensors.append(WeightTensor(unique, array))
+        return self._known[key]
+
+
+def bundle(
+    target: Any,
+    directory: str | Path,
+    specs: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    targets: Sequence[str] = TARGETS,
+    precision: str = "float32",
+    name: str | None = None,
+) -> dict[str, Any]:
+    """Compile a model or function for the browser and write a folder that any static host can serve.
+
+    Args:
+        target: what `compile` takes: a Model, a function, or {entry: function}.
+        directory: the folder; made if missing.
+        specs: {input: Spec}, or a list of them: one variant per choice of shapes, over the same weights.
+        targets: "webgpu", "wasm" or both.
+        precision: "float32".
+        name: the bundle's name; the folder's by default.
+
+    Returns:
+        The manifest; its "digest" is what `load(url, {integrity})` pins.
+
+    Raises:
+        BundleError: for unknown targets, or variants whose inputs or entries have different names.
+        UnsupportedFeature: something in the model does not run on a target.
+
+    Example:
+        ht.bundle(model, "site/model/", {"image": ht.Spec((1, 224, 224, 3), "float32", media="image", layout="NHWC")})
+    """
+    wrong = [t for t in targets if t not in TARGETS]
+    if wrong or not targets:
+        raise BundleError(f"no target {', '.join(map(repr, wrong)) or 'given'}; there are {', '.join(TARGETS)}")
+    if precision != "float32":
+        raise BundleError(f"no precision {precision!r}; there is float32")
+    choices = [specs] if specs is None or isinstance(specs, Mapping) else list(specs)
+    graphs = [graphs_of(target, choice) for choice in choices]
+    pool = TensorPool()
+    builds: list[WasmBuild | WebGpuBuild] = []
+    for kind in [t for t in TARGETS if t in targets]:
+        planned = _plan(graphs, MACHINES[kind])
+        variants = [{e: planned.entries[_export(i, e)] for e in each} for i, each in enumerate(graphs)]
+        builds += _webgpu(planned, variants, pool) if kind == "webgpu" else _wasm(planned, variants, pool)
+    signatures = [_variant(each, variants[i], target, choices[i]) for i, each in enumerate(graphs)]
+    return write_bundle(
+        directory,
+        BundleSpec(
+            name=name or Path(directory).resolve().name,
+            variants=_named(signatures),
+            default_entry=next(iter(graphs[0])),
+            tensors=tuple(pool.tensors),
+            builds=tuple(builds),
+            precision=precision,
+        ),
+    )
+
+
+def _export(variant: int, entry: str) -> str:
+    return f"{entry}@{variant}"
+
+
+def _plan(graphs: Sequence[Mapping[str, Graph]], machine: Machine) -> Plan:
+    """All entries of all variants in one plan: they share weights, kernels and memory."""
+    optimized: dict[str, Graph] = {}
+    lengths: dict[str, dict[str, tuple[str, int]]] = {}
+    for i, entries in enumerate(graphs):
+        for name, graph in entries.items():
+            key = _export(i, name)
+            found = getattr(graph, "output_lengths", {})
+            lengths[key] = {out: (graph.output_names[index], axis) for out, (index, axis) in found.items()}
+            optimized[key] = optimize(graph)
+            check_dtypes(optimized[key], machine)
+    return plan(optimized, machine, lengths)
+
+
+def _layout(planned: Plan, pool: TensorPool) -> Layout:
+    placements = [
+        Placement(pool.add(w.name, w.array), w.ref.space, w.ref.offset, dt.dtype(w.array.dtype).name)  # type: ignore[arg-type]
+        for w in planned.weights
+    ]
+    return Layout(planned.code.sizes["weights"], planned.code.sizes["state"], tuple(placements))
+
+
+def _places(ports: Sequence[Port], machine: Machine) -> Iterator[Place]:
+    names = [p.name for p in ports]
+    for p in ports:
+        lengths = () if p.length is None else ((p.length_axis, names.index(p.length)),)
+        yield Place(p.ref.offset, machine.storage(p.abstract.dtype).name, lengths)
+
+
+def _wasm(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPool) -> Iterator[WasmBuild]:
+    from ..targets.wasm.printer import print_module
+
+    layout, sizes = _layout(planned, pool), planned.code.sizes
+    plans = tuple(
+        {
+            name: EntryPlan(
+                tuple(_places(e.inputs, planned.machine)), tuple(_places(e.outputs, planned.machine)), call=_export(i, name)
+            )
+            for name, e in entries.items()
+        }
+        for i, entries in enumerate(variants)
+    )
+    for relaxed in (True, False):
+        made = print_module(planned.code, planned.machine, relaxed)
+        yield WasmBuild(
+            layout=layout,
+            module=made.bytes,
+            shared_flag_offset=made.shared_flag_offset,
+            arena=sizes["arena"],
+            io=sizes["io"],
+            scratch=made.scratch_bytes,
+            sync=made.sync_bytes,
+            variants=plans,
+            requires=("relaxed-simd",) if relaxed else (),
+        )
+
+
+def _webgpu(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPool) -> Iterator[WebGpuBuild]:
+    from ..targets.wgsl.bindings import plan_bindings
+    from ..targets.wgsl.printer import print_module
+
+    bound = plan_bindings(planned.code, planned.machine)
+    yield WebGpuBuild(
+        layout=_layout(planned, pool),
+        wgsl=print_module(bound, planned.machine),
+        pipelines=tuple("".join("r" if a == "read" else "w" for a in v.access()) for v in bound.variants),
+        buffers=tuple((b.space, b.offset, b.size) for b in bound.buffers),
+        arena=planned.code.sizes["arena"],
+        io=planned.code.sizes["io"],
+        variants=tuple(
+            {
+                name: EntryPlan(
+                    tuple(_places(e.inputs, planned.machine)),
+                    tuple(_places(e.outputs, planned.machine)),
+                    steps=encode_steps(bound.entries[_export(i, name)]),
+                )
+                for name, e in entries.items()
+            }
+            for i, entries in enumerate(variants)
+        ),
+        limits={k: n for k, n in bound.needs().items() if n},
+    )
+
+
+def _variant(graphs: Mapping[str, Graph], entries: Mapping[str, Entry], target: Any, specs: Any) -> Variant:
+    """Signatures: shapes and dtypes from the plan, what they mean to a person from the Specs."""
+    outputs = getattr(target, "outputs", None) or {}
+    known_inputs = getattr(target, "inputs", None) or {}
+    made = {}
+    for name, entry in entries.items():
+        given = (specs or {}).get(name, specs or {})
+        given = given if isinstance(given, Mapping) else specs or {}
+        made[name] = EntrySignature(
+            tuple(_spec(p, given.get(p.name), known_inputs.get(p.name)) for p in entry.inputs),
+            tuple(_spec(p, outputs.get(p.name)) for p in entry.outputs),
+        )
+    return Variant("", made)
+
+
+def _spec(port: Port, *meanings: Any) -> TensorSpec:
+    found: dict[str, Any] = {}
+    for key in ("media", "layout", "scale", "mean", "std", "labels"):
+        values = (getattr(m, key, None) for m in meanings)
+        found[key] = next((v for v in values if v is not None), None)
+        if isinstance(found[key], np.ndarray):
+            found[key] = found[key].tolist()
+    return TensorSpec(port.name, port.abstract.shape, port.abstract.dtype.name, **found)
+
+
+def _named(variants: Sequence[Variant]) -> tuple[Variant, ...]:
+    """Variants named by the shapes of their default entry's inputs."""
+    names: list[str] = []
+    for v in variants:
+        inputs = next(iter(v.entries.values())).inputs
+        text = "_".join("x".join(map(str, s.shape)) or "scalar" for s in inputs) or "default"
+        names.append(text if text not in names else f"{text}-{len(names)}")
+    first = {k: [s.name for s in e.inputs] for k, e in variants[0].entries.items()}
+    for v in variants[1:]:
+        if {k: [s.name for s in e.inputs] for k, e in v.entries.items()} != first:
+            raise BundleError(f"every variant must have the entries and inputs {first}")
+    return tuple(Variant(n, v.entries) for n, v in zip(names, variants))

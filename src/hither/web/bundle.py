@@ -1,0 +1,282 @@
+"""Writes a bundle: a folder of static files that runs in a browser tab or in Node without anything else.
+
+It takes plain data (see `manifest.BundleSpec`) and knows no compiler: whoever has kernels in WASM and WGSL, their steps
+and the weights can write one. Weights are cut into segments that are hashed each, so that one unit serves verifying,
+resuming, caching and uploading.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes as dt
+from ..kernels.steps import ALIGN
+from ..targets.wgsl.plan import Branch, Dispatch, Repeat
+from .manifest import (
+    FORMAT,
+    VERSION,
+    BundleError,
+    BundleSpec,
+    Layout,
+    WasmBuild,
+    WebGpuBuild,
+    WeightTensor,
+    parse,
+    seal,
+)
+
+SEGMENT_BYTES = 1 << 20
+FILE_SEGMENTS = 16  # static hosts refuse files above 25 MiB
+RUNTIME = (
+    "hither.js", "hither-tensors.js", "hither-store.js", "hither-wasm.js", "hither-webgpu.js", "hither-worker.js",
+    "hither-media.js", "hither-state.js", "hither-sha256.js", "hither.d.ts", "package.json", "index.html", "try.js", "sw.js",
+)  # fmt: skip
+
+
+def runtime_file(name: str) -> bytes:
+    """One file of the JavaScript runtime, as it is shipped."""
+    data = (resources.files(__package__) / "runtime" / name).read_bytes()
+    return strip(data.decode()).encode() if name.endswith(".js") else data
+
+
+def strip(source: str) -> str:
+    """JavaScript without its comments and indentation, for shipping: half the bytes, the same program line by line.
+
+    Comments are known by the runtime's own style: `/** … */` anywhere, `//` at the start of a line or after two spaces.
+    """
+    source = re.sub(r"/\*\*.*?\*/ ?", "", source, flags=re.DOTALL)
+    lines = (re.sub(r"(^| )// .*", "", line.strip()).strip() for line in source.split("\n"))
+    return "\n".join(line for line in lines if line) + "\n"
+
+
+def encode_steps(steps: Sequence[Any]) -> list[dict[str, Any]]:
+    """Planned WebGPU steps (see targets.wgsl.plan) as the manifest has them."""
+
+    def at(binding: Any) -> list[int]:
+        return [binding.buffer, binding.offset, binding.size]
+
+    out: list[dict[str, Any]] = []
+    for step in steps:
+        match step:
+            case Dispatch():
+                out.append({"run": step.variant, "groups": list(step.workgroups), "bind": [at(b) for b in step.bindings]})
+            case Branch():
+                out.append({"if": at(step.flag), "then": encode_steps(step.then), "else": encode_steps(step.otherwise)})
+            case Repeat():
+                out.append({"while": at(step.flag), "do": encode_steps(step.body), "bound": step.bound})
+    return out
+
+
+def write_bundle(directory: str | Path, spec: BundleSpec) -> dict[str, Any]:
+    """Write `spec` as a bundle into `directory` (made if missing; its older weights and kernels are removed).
+
+    Returns:
+        The manifest as written, its digest included: what `load(url, {integrity})` pins.
+
+    Raises:
+        BundleError: if the parts do not fit together; nothing is written then.
+    """
+    _check(spec)
+    files: dict[str, bytes] = {}
+    manifest: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "generator": f"hither {_version()}",
+        "digest": "",
+        "extensions_used": [],
+        "extensions_required": [],
+        "name": spec.name,
+        "precision": spec.precision,
+        "default_entry": spec.default_entry,
+        "variants": [{"name": v.name, "entries": {k: e.to_json() for k, e in v.entries.items()}} for v in spec.variants],
+        "weights": _weights(spec.tensors, files),
+    }
+    if spec.description:
+        manifest["description"] = spec.description
+    layouts: list[dict[str, Any]] = []
+    manifest["layouts"] = layouts
+    manifest["builds"] = [_build(b, layouts, files, _suffix(spec, b)) for b in spec.builds]
+
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    for pattern in ("weights-*.bin", "kernels*.wasm", "kernels*.wgsl"):
+        for old in directory.glob(pattern):
+            if old.name not in files:
+                old.unlink()
+    for name, data in files.items():
+        (directory / name).write_bytes(data)
+    for name in RUNTIME:
+        (directory / name).write_bytes(runtime_file(name))
+    sealed = seal(manifest)
+    (directory / "manifest.json").write_bytes(sealed)  # last: a folder without it is not a bundle yet
+    return json.loads(sealed)
+
+
+def read_manifest(directory: str | Path) -> dict[str, Any]:
+    """The checked manifest of a bundle folder.
+
+    Raises:
+        BundleError: if there is none, or it must not be used (see `manifest.parse`).
+    """
+    path = Path(directory) / "manifest.json"
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{directory} is not a bundle: {error}") from error
+    return parse(data)
+
+
+def read_tensors(directory: str | Path, manifest: dict[str, Any] | None = None) -> dict[str, np.ndarray]:
+    """The weights of a bundle by name, every segment verified first.
+
+    Raises:
+        BundleError: for a segment that is missing, truncated or changed.
+    """
+    directory = Path(directory)
+    manifest = manifest or read_manifest(directory)
+    weights = manifest["weights"]
+    blob = bytearray(weights["bytes"])
+    for i, segment in enumerate(weights["segments"]):
+        path = directory / segment["file"]
+        try:
+            with path.open("rb") as file:
+                file.seek(segment["offset"])
+                data = file.read(segment["bytes"])
+        except OSError as error:
+            raise BundleError(f"weight segment {i} cannot be read: {error}") from error
+        if hashlib.sha256(data).hexdigest() != segment["sha256"]:
+            raise BundleError(f"weight segment {i} ({path.name} at {segment['offset']}) is damaged; copy the bundle again")
+        blob[segment["start"] : segment["start"] + len(data)] = data
+    found = {}
+    for t in weights["tensors"]:
+        kind = dt.dtype(t["dtype"]).numpy
+        count = int(np.prod(t["shape"], dtype=np.int64))
+        found[t["name"]] = np.frombuffer(blob, kind, count, t["offset"]).reshape(t["shape"])
+    return found
+
+
+def _check(spec: BundleSpec) -> None:
+    if not spec.variants or not spec.builds:
+        raise BundleError(f"bundle {spec.name!r} needs at least one variant and one build")
+    if spec.default_entry not in spec.variants[0].entries:
+        raise BundleError(f"default entry {spec.default_entry!r} is none of {', '.join(spec.variants[0].entries)}")
+    for build in spec.builds:
+        if len(build.variants) != len(spec.variants):
+            raise BundleError(f"the {build.target} build has plans for {len(build.variants)} of {len(spec.variants)} variants")
+        for variant, plans in zip(spec.variants, build.variants):
+            for name, signature in variant.entries.items():
+                plan = plans.get(name)
+                if plan is None:
+                    raise BundleError(f"the {build.target} build of variant {variant.name!r} lacks entry {name!r}")
+                if (len(plan.inputs), len(plan.outputs)) != (len(signature.inputs), len(signature.outputs)):
+                    raise BundleError(f"the {build.target} plan of entry {name!r} does not fit its signature")
+                if (plan.steps is None) != (build.target == "wasm"):
+                    raise BundleError(f"entry {name!r}: webgpu plans have steps, wasm plans have none")
+        region = {"weights": build.layout.weights, "state": build.layout.state, "arena": build.arena}
+        for p in build.layout.placements:
+            tensor = spec.tensors[p.tensor]
+            nbytes = tensor.array.size * dt.dtype(p.dtype).itemsize
+            if p.offset % 4 or p.offset + nbytes > region.get(p.space, 0):
+                raise BundleError(f"tensor {tensor.name!r} ({nbytes} bytes) does not fit into {p.space} at {p.offset}")
+
+
+def _weights(tensors: Sequence[WeightTensor], files: dict[str, bytes]) -> dict[str, Any]:
+    """Lay the tensors out one after another, cut the blob into segments, and pack the segments into files."""
+    records, offset = [], 0
+    for t in tensors:
+        name = dt.dtype(t.array.dtype).name
+        records.append({"name": t.name, "dtype": name, "shape": list(t.array.shape), "offset": offset})
+        offset += -(-t.array.nbytes // ALIGN) * ALIGN
+    segments: list[dict[str, Any]] = []
+    pending: list[bytes] = []
+
+    def flush() -> None:
+        data = b"".join(pending)
+        name = f"weights-{hashlib.sha256(data).hexdigest()[:12]}.bin"
+        files[name] = data
+        for segment in segments[len(segments) - len(pending) :]:
+            segment["file"] = name
+        pending.clear()
+
+    start = 0
+    for piece in _pieces(tensors):
+        segments.append(
+            {"file": "", "offset": start % (SEGMENT_BYTES * FILE_SEGMENTS), "start": start, "bytes": len(piece),
+             "sha256": hashlib.sha256(piece).hexdigest()}
+        )  # fmt: skip
+        start += len(piece)
+        pending.append(piece)
+        if len(pending) == FILE_SEGMENTS:
+            flush()
+    if pending:
+        flush()
+    return {"bytes": offset, "tensors": records, "segments": segments}
+
+
+def _pieces(tensors: Sequence[WeightTensor]) -> Iterator[bytes]:
+    """The blob in segments of SEGMENT_BYTES, holding no more than one tensor and one segment at a time."""
+    buffer = bytearray()
+    for t in tensors:
+        little = t.array.astype(t.array.dtype.newbyteorder("<"), copy=False)
+        buffer += np.ascontiguousarray(little).tobytes()
+        buffer += bytes(-len(buffer) % ALIGN)
+        whole = len(buffer) // SEGMENT_BYTES * SEGMENT_BYTES
+        for at in range(0, whole, SEGMENT_BYTES):
+            yield bytes(buffer[at : at + SEGMENT_BYTES])
+        del buffer[:whole]
+    if buffer:
+        yield bytes(buffer)
+
+
+def _suffix(spec: BundleSpec, build: WasmBuild | WebGpuBuild) -> str:
+    """What tells the kernels of this build from those of the target's main (first) one."""
+    siblings = [b for b in spec.builds if b.target == build.target]
+    if build is siblings[0]:
+        return ""
+    return "-" + ("-".join(build.requires) or "plain")
+
+
+def _build(
+    build: WasmBuild | WebGpuBuild, layouts: list[dict[str, Any]], files: dict[str, bytes], suffix: str
+) -> dict[str, Any]:
+    name = f"kernels{suffix}.{'wasm' if build.target == 'wasm' else 'wgsl'}"
+    if name in files:
+        raise BundleError(f"two builds would both be written to {name}; give them different `requires`")
+    data = files[name] = build.kernels
+    return {
+        "target": build.target,
+        "requires": list(build.requires),
+        "layout": _layout(build.layout, layouts),
+        "file": name,
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "arena": build.arena,
+        "io": build.io,
+        **build.details(),
+        "variants": [{k: p.to_json() for k, p in plans.items()} for plans in build.variants],
+        **({"init": build.init.to_json()} if build.init else {}),
+    }
+
+
+def _layout(layout: Layout, layouts: list[dict[str, Any]]) -> int:
+    record = layout.to_json()
+    if record not in layouts:
+        layouts.append(record)
+    return layouts.index(record)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("hither")
+    except PackageNotFoundError:  # run from a source tree
+        return "unknown"

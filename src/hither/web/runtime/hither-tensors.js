@@ -1,0 +1,107 @@
+// Values as the caller holds them against elements as a device stores them: dtypes, conversion both ways, and the loader's error.
+/** @typedef {import("./types.d.ts").Spec} Spec */
+/** @typedef {{ data: any, shape?: readonly number[] }} Given */
+
+/** What the loader throws. `code` says which kind: see hither.d.ts. */
+export class HitherError extends Error {
+  /** @param {string} code @param {string} message */
+  constructor(code, message) {
+    super(message);
+    this.name = "HitherError";
+    this.code = code;
+  }
+}
+
+/** @param {string} code @param {string} message @returns {never} */
+export const fail = (code, message) => {
+  throw new HitherError(code, message);
+};
+
+export const node = typeof process === "object" && !!process.versions?.node;
+
+/** @type {any} */
+const Half = /** @type {any} */ (globalThis).Float16Array;
+
+/** @type {Record<string, any>} */
+const ARRAYS = {
+  bool: Uint8Array, int8: Int8Array, uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array, int32: Int32Array,
+  uint32: Uint32Array, int64: BigInt64Array, uint64: BigUint64Array, float16: Half ?? Uint16Array,
+  float32: Float32Array, float64: Float64Array,
+};
+
+/** @param {string} dtype @returns {any} the constructor of arrays of this dtype */
+export const arrayOf = (dtype) => ARRAYS[dtype] ?? fail("format", `this loader does not know dtype ${dtype}`);
+
+/** @param {readonly number[]} shape */
+export const count = (shape) => shape.reduce((n, d) => n * d, 1);
+
+/** Bytes of an array. @param {readonly number[]} shape @param {string} dtype @returns {number} */
+export const sizeOf = (shape, dtype) => count(shape) * arrayOf(dtype).BYTES_PER_ELEMENT;
+
+/** @param {Uint8Array} bytes @param {string} dtype */
+const elements = (bytes, dtype) => new (arrayOf(dtype))((bytes.length === bytes.buffer.byteLength ? bytes : bytes.slice()).buffer);
+
+/** Elements of one dtype as elements of another; the same bytes where nothing changes.
+ * @param {Uint8Array} bytes @param {string} from @param {string} to @param {string} what @returns {Uint8Array} */
+export const convert = (bytes, from, to, what) => (from === to ? bytes : cast(elements(bytes, from), from, to, what));
+
+/** Integers that do not fit raise. @param {ArrayLike<any>} source @param {string} from "" for plain numbers @param {string} to @param {string} what */
+function cast(source, from, to, what) {
+  const out = new (arrayOf(to))(source.length), big = /int64/.test(to);
+  for (let i = 0; i < out.length; i++) {
+    const x = from === "float16" && !Half ? fromHalf(source[i]) : source[i];
+    out[i] = big ? BigInt(x) : to === "bool" ? !!x : to === "float16" && !Half ? toHalf(Number(x)) : Number(x);
+    if (/int/.test(to) && out[i] != x) fail("input", `${what}: element ${i} is ${x}, which does not fit ${to}${from ? `, as which this device carries ${from}` : ""}`);
+  }
+  return new Uint8Array(out.buffer);
+}
+
+const float = new Float32Array(1), bits = new Uint32Array(float.buffer);
+
+/** @param {number} half bits of a float16 */
+export function fromHalf(half) {
+  bits[0] = (half & 0x7fff) << 13;
+  if ((half & 0x7c00) === 0x7c00) bits[0] |= 0x7f800000; // infinite or NaN
+  else float[0] *= 2 ** 112;
+  return half & 0x8000 ? -float[0] : float[0];
+}
+
+/** The bits of a float16, rounded to nearest even. @param {number} x */
+export function toHalf(x) {
+  float[0] = x;
+  const sign = (bits[0] >>> 16) & 0x8000, rest = bits[0] & 0x7fffffff;
+  if (rest > 0x7f800000) return 0x7e00;
+  if (rest >= 0x477ff000) return sign | 0x7c00;
+  if (rest >= 0x38800000) return sign | ((rest - 0x38000000 + 0xfff + ((rest >> 13) & 1)) >> 13);
+  float[0] = Math.abs(float[0]) + 0.5; // the sum has the ulp of the smallest half, so the float unit rounds
+  return sign | (bits[0] - 0x3f000000);
+}
+
+/** What a caller gave, as {data, shape}; null if it is not a tensor (perhaps a picture). @param {any} x @returns {Given | null} */
+export const given = (x) =>
+  Array.isArray(x) || (ArrayBuffer.isView(x) && !(x instanceof DataView)) ? { data: x }
+  : x?.data && Array.isArray(x.shape) ? x
+  : /number|bigint|boolean/.test(typeof x) ? { data: [x], shape: [] } : null;
+
+/** A caller's array as bytes of storage dtype `to`. Its shape has been checked.
+ * @param {Given} given @param {Spec} spec @param {string} to @returns {Uint8Array} */
+export function encode({ data }, { name, dtype }, to) {
+  const what = `input "${name}"`, kind = data.constructor;
+  if (Array.isArray(data)) return convert(cast(data, "", dtype, what), dtype, to, what);
+  const from = dtype === "int64" && kind === Int32Array ? "int32" : dtype === "float16" && kind === Uint16Array && !Half ? dtype
+    : kind === arrayOf(dtype) || (dtype === "uint8" && kind === Uint8ClampedArray) ? dtype
+    : fail("input", `${what} is ${dtype}: pass ${arrayOf(dtype).name}${dtype === "int64" ? ", Int32Array" : ""} or a plain array, not ${kind.name}`);
+  return convert(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), from, to, what);
+}
+
+/** A result from stored bytes, trimmed to its run-time lengths.
+ * @param {Uint8Array} bytes @param {string} from @param {Spec} spec @param {{ axis: number, length: number }[]} lengths */
+export function decode(bytes, from, { name, dtype, shape }, lengths) {
+  let data = elements(convert(bytes, from, dtype, `output "${name}"`), dtype);
+  for (const { axis, length } of lengths) {
+    const inner = count(shape.slice(axis + 1)), row = shape[axis] * inner;
+    data = data.filter((/** @type {any} */ _, /** @type {number} */ i) => i % row < length * inner);
+    shape = shape.map((n, i) => (i === axis ? length : n));
+  }
+  return { data, shape: [...shape], dtype };
+}

@@ -1,0 +1,120 @@
+// The WebAssembly backend: one memory, one instance per thread. Runs where waiting is allowed: a Worker, or Node.
+import { fail, node } from "./hither-tensors.js";
+import { spawn } from "./hither-worker.js";
+/** @typedef {{ module: WebAssembly.Module, memory: WebAssembly.Memory, at: Record<string, number>, thread: number, threads: number }} Team */
+
+const PAGE = 65536;
+// () -> v128 { f32x4.relaxed_madd(0, 0, 0) }: valid exactly where relaxed SIMD is
+const RELAXED = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 18, 1, 16, 0, 65, 0, 253, 17, 65, 0, 253, 17, 65, 0, 253, 17, 253, 133, 2, 11];
+
+/** Words at the start of memory, through which the pool gets its commands. */
+const TURN = 0, COMMAND = 1, DONE = 2, HEAD = 256;
+
+/** The entries of the module as functions, for one thread. @param {Team} team */
+function link({ module, memory, at, thread, threads }) {
+  const [from] = WebAssembly.Module.imports(module);
+  const { exports } = new WebAssembly.Instance(module, { [from.module]: { [from.name]: memory } });
+  return WebAssembly.Module.exports(module).map(({ name }) => () =>
+    /** @type {any} */ (exports)[name](at.weights, at.state, at.arena, at.io, thread, threads, at.sync, at.scratch + thread * at.each));
+}
+
+/** One thread of the pool: waits for commands in shared memory, which is quicker than messages. @param {Team} team */
+export function join(team) {
+  const entries = link(team), control = new Int32Array(team.memory.buffer);
+  for (let turn = 0;;) {
+    Atomics.wait(control, TURN, turn);
+    turn = Atomics.load(control, TURN);
+    entries[control[COMMAND]]();
+    Atomics.add(control, DONE, 1);
+    Atomics.notify(control, DONE);
+  }
+}
+
+/** @param {import("./types.d.ts").CreateOptions} options @param {import("./types.d.ts").Emit} emit @returns {Promise<import("./types.d.ts").Backend>} */
+export async function create({ builds, layouts, snapshot, threads: wanted }, emit) {
+  const relaxed = WebAssembly.validate(new Uint8Array(RELAXED));
+  const index = builds.findIndex((b) => b.requires.every((x) => x === "relaxed-simd" && relaxed)), build = builds[index];
+  if (!build) fail("device", `this engine lacks ${builds.map((b) => b.requires).join(" and ")}`);
+  const { weights, state } = layouts[build.layout];
+  const cores = globalThis.navigator?.hardwareConcurrency ?? (await import("node:os")).availableParallelism();
+  const shareable = node || globalThis.crossOriginIsolated;
+  const threads = shareable ? Math.max(1, wanted ?? Math.min(8, cores > 4 ? cores >> 1 : cores)) : 1;
+  const why = shareable || wanted === 1 ? "" : "one thread: without COOP and COEP headers a page may not share memory";
+
+  const { sync, arena, io, scratch } = build, each = Math.ceil(scratch / 256) * 256;
+  const sizes = { sync, weights, state, arena, io, kept: snapshot ? state : 0, scratch: each * threads };
+  /** @type {Record<string, number>} */
+  const at = { each };
+  let end = HEAD;
+  for (const [name, bytes] of Object.entries(sizes)) {
+    at[name] = end;
+    end += Math.ceil(bytes / 256) * 256;
+  }
+  const pages = Math.ceil(end / PAGE);
+  let memory = /** @type {any} */ (null);
+  try {
+    memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: threads > 1 });
+  } catch (e) {
+    fail("memory", `the program needs ${end} bytes, which this engine refuses: ${/** @type {Error} */ (e).message}`);
+  }
+  const bytes = new Uint8Array(memory.buffer), control = new Int32Array(memory.buffer);
+  /** @type {import("./hither-worker.js").Port[]} */
+  const pool = [];
+  /** @type {(() => void)[]} */
+  let entries;
+  /** @type {string[]} */
+  let names;
+  let broken = "";
+
+  const restore = () => bytes.copyWithin(at.state, at.kept, at.kept + state);
+  return {
+    info: {
+      build: index, device: "wasm", threads, why, adapter: build.requires.join() || "simd128",
+      bytes: { weights, state: state + sizes.kept, arena: arena + sizes.scratch + sync, io, total: pages * PAGE },
+    },
+    async prepare(kernels) {
+      kernels[build.shared_flag_offset] = threads > 1 ? 3 : 1; // memory limits: a maximum, and whether shared
+      const module = await WebAssembly.compile(/** @type {BufferSource} */ (kernels)), team = { module, memory, at, thread: 0, threads };
+      names = WebAssembly.Module.exports(module).map((e) => e.name);
+      entries = link(team);
+      for (let thread = 1; thread < threads; thread++) {
+        pool.push(spawn());
+        pool[thread - 1].post("join", [{ ...team, thread }]);
+      }
+      emit({ pipelines: [1, 1] });
+    },
+    async ready() {},
+    async place(space, offset, data) {
+      bytes.set(data, at[space] + offset);
+    },
+    async run(variant, entry, inputs, outputs, keep) {
+      if (broken) fail("lost", broken);
+      for (const x of inputs) bytes.set(x.bytes, at.io + x.offset);
+      if (keep) bytes.copyWithin(at.kept, at.state, at.state + state);
+      const command = names.indexOf((variant < 0 ? /** @type {any} */ (build.init) : build.variants[variant][entry]).call);
+      try {
+        control[COMMAND] = command;
+        control[DONE] = 0;
+        Atomics.add(control, TURN, 1);
+        Atomics.notify(control, TURN);
+        entries[command]();
+        for (let done; pool.length && (done = Atomics.load(control, DONE)) < pool.length;) Atomics.wait(control, DONE, done);
+      } catch (e) {
+        if (keep) restore();
+        if (pool.length) broken = `a kernel failed (${e}) and left its threads waiting; load the program again`;
+        throw e;
+      }
+      return { outputs: outputs.map((r) => bytes.slice(at.io + r.offset, at.io + r.offset + r.bytes)), dispatches: 1, roundTrips: 0 };
+    },
+    async rollback() {
+      restore();
+    },
+    async read(space, offset, length) {
+      return bytes.slice(at[space] + offset, at[space] + offset + length);
+    },
+    close() {
+      for (const p of pool) p.close();
+      broken = "the program is closed";
+    },
+  };
+}

@@ -1,0 +1,200 @@
+// The WebGPU backend: all pipelines start compiling at once, bind groups are made once, a run is one submit, and nothing is
+// allocated on the device per run.
+import { fail } from "./hither-tensors.js";
+/** @typedef {import("./types.d.ts").Step} Step */
+/** @typedef {[buffer: GPUBuffer, offset: number, bytes: number]} Piece */
+
+const words = (/** @type {number} */ n) => (n + 3) & ~3;
+
+/** @param {import("./types.d.ts").CreateOptions} options @param {import("./types.d.ts").Emit} emit @returns {Promise<import("./types.d.ts").Backend>} */
+export async function create({ builds, snapshot, gpu, auto }, emit) {
+  const adapter = gpu ?? await globalThis.navigator?.gpu?.requestAdapter({ powerPreference: "high-performance" });
+  if (!adapter) return fail("device", globalThis.navigator?.gpu ? "the browser has WebGPU, but no adapter for it" : "there is no WebGPU here: it needs https or localhost and a browser that has it");
+  const about = /** @type {any} */ (adapter).info ?? /** @type {any} */ (gpu)?.adapterInfo ?? {};
+  const name = [about.vendor, about.architecture, about.description].filter(Boolean).join(" ") || "unnamed adapter";
+  if (auto && (about.isFallbackAdapter || /swiftshader|llvmpipe/i.test(name))) fail("device", `the only adapter is software (${name}), slower than WASM`);
+  let lacks = "";
+  const index = builds.findIndex((b) => {
+    const limits = Object.entries(b.limits).filter(([k, least]) => !(/** @type {any} */ (adapter.limits)[k] >= least));
+    lacks = [...b.requires.filter((f) => !adapter.features.has(f)), ...limits.map(([k, least]) => `${k} ${least} (it has ${/** @type {any} */ (adapter.limits)[k]})`)].join(", ");
+    return !lacks;
+  });
+  const build = builds[index] ?? fail("device", `the adapter (${name}) lacks ${lacks}`);
+  const device = gpu ?? await /** @type {GPUAdapter} */ (adapter).requestDevice({ requiredFeatures: /** @type {GPUFeatureName[]} */ (build.requires), requiredLimits: build.limits });
+  let lost = "";
+  device.lost.then(({ message, reason }) => emit({ lost: (lost = `the GPU device was lost (${message || reason})`) }));
+
+  /** Errors arrive later: this one waits for them. @template T @param {GPUErrorFilter} filter @param {string} code @param {() => T} act */
+  async function guarded(filter, code, act) {
+    device.pushErrorScope(filter);
+    const result = act(), error = await device.popErrorScope();
+    if (error) fail(code, `the GPU refused: ${error.message}`);
+    return result;
+  }
+
+  const { buffers, staging, kept } = await guarded("out-of-memory", "memory", () => {
+    const make = (/** @type {number} */ size, usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC) => device.createBuffer({ size: words(size), usage: usage | GPUBufferUsage.COPY_DST });
+    const room = build.buffers.reduce((n, [space, , size]) => (space === "io" ? size : n), 256);
+    return {
+      buffers: build.buffers.map(([, , size]) => make(size)),
+      staging: make(room, GPUBufferUsage.MAP_READ),
+      kept: build.buffers.map(([space, , size]) => (snapshot && space === "state" ? make(size) : null)),
+    };
+  });
+  const bytes = { weights: 0, state: 0, arena: 0, io: staging.size, total: staging.size };
+  build.buffers.forEach(([space], i) => {
+    const size = buffers[i].size + (kept[i]?.size ?? 0);
+    bytes[/** @type {"io"} */ (space)] += size;
+    bytes.total += size;
+  });
+  /** @param {string} space */
+  const only = (space) => buffers[build.buffers.findIndex((b) => b[0] === space)]; // weights alone may lie in several
+
+  /** @param {string} space @param {number} offset @param {Uint8Array} data */
+  function write(space, offset, data) {
+    build.buffers.forEach(([s, start, size], i) => {
+      const piece = s === space && data.subarray(Math.max(0, start - offset), Math.max(0, start + size - offset));
+      if (!piece || !piece.length) return;
+      const padded = piece.length & 3 ? new Uint8Array(words(piece.length)) : piece; // writes are in words
+      if (padded !== piece) padded.set(piece);
+      device.queue.writeBuffer(buffers[i], Math.max(0, offset - start), /** @type {BufferSource} */ (padded));
+    });
+  }
+
+  /** Submit, and read these pieces. @param {GPUCommandEncoder} encoder @param {Piece[]} pieces @returns {Promise<Uint8Array[]>} */
+  async function submit(encoder, pieces) {
+    let end = 0;
+    for (const [buffer, offset, size] of pieces) {
+      encoder.copyBufferToBuffer(buffer, offset, staging, end, words(size));
+      end += words(size);
+    }
+    const checked = guarded("validation", "device", () => device.queue.submit([encoder.finish()]));
+    await Promise.all([checked, end && staging.mapAsync(GPUMapMode.READ).catch((e) => fail("lost", `${lost || e.message}; load the program again`))]);
+    end = 0;
+    const all = end || pieces.length ? new Uint8Array(staging.getMappedRange()) : new Uint8Array();
+    const out = pieces.map(([, , size]) => all.slice(end, (end += words(size)) - words(size) + size));
+    if (pieces.length) staging.unmap();
+    return out;
+  }
+
+  /** @type {Map<string, GPUBindGroupLayout>} */
+  const layouts = new Map();
+  /** @type {GPUComputePipeline[]} */
+  const pipelines = [];
+  /** @type {Promise<void>[]} */
+  const compiling = [];
+  /** @type {Map<string, GPUBindGroup>} */
+  const groups = new Map();
+  /** @type {string[]} */
+  let codes = [];
+  let made = 0, placed = 0;
+
+  /** @param {string} access a letter per binding: r, or w for read_write */
+  function layoutOf(access) {
+    const made = layouts.get(access) ?? device.createBindGroupLayout({
+      entries: [...access].map((x, binding) => ({ binding, visibility: GPUShaderStage.COMPUTE, buffer: { type: x === "r" ? "read-only-storage" : "storage" } })),
+    });
+    layouts.set(access, made);
+    return made;
+  }
+
+  /** Start compiling every pipeline that the steps need, and make their bind groups. @param {Step[]} steps @returns {Promise<unknown>} */
+  async function start(steps) {
+    await Promise.all(steps.map(({ run, bind, then = [], else: otherwise = [], do: body = [] }) => {
+      if (run === undefined) return start([...then, ...otherwise, ...body]);
+      const access = build.pipelines[run], key = run + String(bind);
+      if (!groups.has(key)) {
+        const entries = bind.map(([buffer, offset, size], binding) => ({ binding, resource: { buffer: buffers[buffer], offset, size } }));
+        groups.set(key, device.createBindGroup({ layout: layoutOf(access), entries }));
+      }
+      return compiling[run] ??= device.createComputePipelineAsync({
+        layout: device.createPipelineLayout({ bindGroupLayouts: [layoutOf(access)] }), compute: { module: device.createShaderModule({ code: codes[run] }) },
+      }).then((pipeline) => {
+        pipelines[run] = pipeline;
+        emit({ pipelines: [++made, compiling.filter(Boolean).length] });
+      }, (e) => fail("device", `${build.file}: kernel ${run} was refused: ${e.message}`));
+    }));
+  }
+  const stepsOf = (/** @type {number} */ variant) => Object.values(build.variants[variant]).flatMap((p) => p.steps);
+
+  /** Encode steps into one encoder until a flag must be read. @param {Step[]} all @param {GPUCommandEncoder} encoder */
+  async function encode(all, encoder) {
+    let dispatches = 0, roundTrips = 0, pass = /** @type {GPUComputePassEncoder | null} */ (null);
+    /** @param {import("./types.d.ts").Binding} flag */
+    async function read([buffer, offset]) {
+      pass?.end();
+      pass = null;
+      roundTrips++;
+      const [value] = await submit(encoder, [[buffers[buffer], offset, 4]]);
+      encoder = device.createCommandEncoder();
+      return value.some(Boolean);
+    }
+    async function walk(/** @type {Step[]} */ steps = []) {
+      for (const step of steps) {
+        if (step.if) await walk(await read(step.if) ? step.then : step.else);
+        else if (step.while) for (let n = 0; n < (step.bound ?? Infinity) && await read(step.while); n++) await walk(step.do);
+        else {
+          const { run = 0, bind, groups: [x, y, z] } = step;
+          pass ??= encoder.beginComputePass();
+          pass.setPipeline(pipelines[run]);
+          pass.setBindGroup(0, groups.get(run + String(bind)));
+          pass.dispatchWorkgroups(x, y, z);
+          dispatches++;
+        }
+      }
+    }
+    await walk(all);
+    pass?.end();
+    return { encoder, dispatches, roundTrips };
+  }
+
+  /** @param {(GPUBuffer | null)[]} from @param {(GPUBuffer | null)[]} to */
+  function copyState(from, to, encoder = device.createCommandEncoder()) {
+    kept.forEach((k, i) => k && encoder.copyBufferToBuffer(/** @type {GPUBuffer} */ (from[i]), 0, /** @type {GPUBuffer} */ (to[i]), 0, k.size));
+    return encoder;
+  }
+  const rollback = () => submit(copyState(kept, buffers), []);
+
+  return {
+    info: { build: index, device: "webgpu", why: "", threads: 0, adapter: name, bytes },
+    async prepare(text, variant) {
+      codes = new TextDecoder().decode(text).split(/^\/\/---- kernel \d+\n/m).slice(1);
+      start([...stepsOf(variant), ...build.init?.steps ?? []]).catch(() => {}); // `ready` reports it
+    },
+    async ready(variant) {
+      await start([...stepsOf(variant), ...build.init?.steps ?? []]);
+    },
+    async place(space, offset, data) {
+      write(space, offset, data);
+      if ((placed += data.length) > 2 ** 24) { // writes wait in host memory until the queue drains
+        placed = 0;
+        await device.queue.onSubmittedWorkDone();
+      }
+    },
+    async run(variant, entry, inputs, outputs, keep) {
+      for (const x of inputs) write("io", x.offset, x.bytes);
+      const first = keep ? copyState(buffers, kept) : device.createCommandEncoder();
+      try {
+        const { encoder, ...counts } = await encode((variant < 0 ? /** @type {any} */ (build.init) : build.variants[variant][entry]).steps, first);
+        return { outputs: await submit(encoder, outputs.map((r) => [only("io"), r.offset, r.bytes])), ...counts };
+      } catch (e) {
+        if (keep && !lost) await rollback();
+        throw e;
+      }
+    },
+    async rollback() {
+      await rollback();
+    },
+    async read(space, offset, size) {
+      const out = new Uint8Array(size);
+      for (let at = 0; at < size; at += staging.size) {
+        out.set((await submit(device.createCommandEncoder(), [[only(space), offset + at, Math.min(staging.size, size - at)]]))[0], at);
+      }
+      return out;
+    },
+    close() {
+      for (const b of [...buffers, ...kept, staging]) b?.destroy();
+      if (!gpu) device.destroy();
+    },
+  };
+}

@@ -1,0 +1,100 @@
+// Both ends of a Worker: `spawn` makes one, and this same file, run as the Worker, hosts a backend or one thread of the WASM pool.
+import { HitherError, node } from "./hither-tensors.js";
+/** @typedef {import("./types.d.ts").Backend} Backend */
+
+const NAME = "hither"; // tells a Worker made here from one of the caller's that imports this file
+const nodeWorkers = node ? await import("node:worker_threads") : null;
+
+/** @param {any} port @param {(data: any) => void} handle */
+function listen(port, handle) {
+  if (node) port.on("message", handle);
+  else port.onmessage = (/** @type {MessageEvent} */ e) => handle(e.data);
+}
+
+/** Start a Worker. @param {(event: any) => void} [emit] takes what the hosted backend emits */
+export function spawn(emit) {
+  const url = new URL("./hither-worker.js", import.meta.url);
+  // a Worker's script must come from the page's own origin, what it imports need not
+  const near = node || url.origin === globalThis.location?.origin;
+  const script = near ? url : URL.createObjectURL(new Blob([`import "${url}"`], { type: "text/javascript" }));
+  const worker = /** @type {any} */ (nodeWorkers ? new nodeWorkers.Worker(url, { workerData: NAME }) : new Worker(script, { type: "module", name: NAME }));
+  /** @type {Map<number, { resolve(x: any): void, reject(e: Error): void }>} */
+  const waiting = new Map();
+  let next = 0;
+  const idle = () => waiting.size || worker.unref?.(); // lets Node exit
+  const stop = (/** @type {string} */ reason) => {
+    for (const w of waiting.values()) w.reject(new HitherError("lost", reason));
+    waiting.clear();
+    idle();
+  };
+  const died = (/** @type {any} */ e) => stop(`a worker of the program stopped: ${e.message ?? "it could not be started"}; load the program again`);
+  if (node) worker.on("error", died);
+  else worker.onerror = died;
+  listen(worker, ({ id, value, error, event }) => {
+    if (event) return emit?.(event);
+    const call = waiting.get(id);
+    waiting.delete(id);
+    idle();
+    if (error) call?.reject(new HitherError(error.code, error.message));
+    else call?.resolve(value);
+  });
+  idle();
+  return {
+    /** @param {string} method @param {any[]} args @returns {Promise<any>} */
+    call: (method, args) => new Promise((resolve, reject) => {
+      waiting.set(next, { resolve, reject });
+      worker.ref?.();
+      worker.postMessage({ id: next++, method, args });
+    }),
+    /** Like call, for what never ends. @param {string} method @param {any[]} args */
+    post: (method, args) => worker.postMessage({ method, args }),
+    close() {
+      worker.terminate();
+      stop("the program is closed");
+    },
+  };
+}
+
+/** A backend that lives in a Worker. @param {string} target @param {object} options @param {import("./types.d.ts").Emit} emit @returns {Promise<Backend>} */
+export async function remote(target, options, emit) {
+  const port = spawn(emit);
+  /** @type {any} */
+  const backend = { close: port.close };
+  for (const method of ["prepare", "ready", "place", "run", "rollback", "read"]) backend[method] = (/** @type {any[]} */ ...args) => port.call(method, args);
+  try {
+    backend.info = await port.call("create", [target, options]);
+    return backend;
+  } catch (e) {
+    port.close();
+    throw e;
+  }
+}
+
+if ((nodeWorkers ? nodeWorkers.workerData : typeof document === "undefined" && globalThis.name) === NAME) {
+  const port = /** @type {any} */ (nodeWorkers?.parentPort ?? globalThis);
+  const load = (/** @type {string} */ target) => (target === "wasm" ? import("./hither-wasm.js") : import("./hither-webgpu.js"));
+  /** @type {any} */
+  let backend;
+  /** @type {Record<string, (...args: any[]) => any>} */
+  const methods = {
+    async create(target, options) {
+      backend = await (await load(target)).create(options, (event) => port.postMessage({ event }));
+      return backend.info;
+    },
+    async join(team) {
+      (await import("./hither-wasm.js")).join(team);
+    },
+  };
+  let queue = Promise.resolve();
+  listen(port, ({ id, method, args }) => {
+    queue = queue.then(async () => {
+      try {
+        const value = await (methods[method] ?? backend[method])(...args);
+        port.postMessage({ id, value }, value?.outputs?.map((/** @type {Uint8Array} */ x) => x.buffer) ?? []);
+      } catch (e) {
+        const { code = "internal", message } = /** @type {any} */ (e);
+        port.postMessage({ id, error: { code, message } });
+      }
+    });
+  });
+}

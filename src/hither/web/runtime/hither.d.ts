@@ -1,0 +1,85 @@
+/** The public interface of hither's loader. */
+
+export type TypedArray =
+  | Int8Array | Uint8Array | Uint8ClampedArray | Int16Array | Uint16Array | Int32Array | Uint32Array
+  | Float32Array | Float64Array | BigInt64Array | BigUint64Array;
+
+/** A result. float16 is a Float16Array, or a Uint16Array of the bits where that is missing; int64 a BigInt64Array; bool a Uint8Array. */
+export interface Tensor { data: any; shape: number[]; dtype: string }
+
+/** A tensor given: an array (the shape is then the bundle's), or data with its shape. */
+export type TensorInput = TypedArray | number | bigint | boolean | readonly unknown[] | { data: TypedArray | ArrayLike<number>; shape: readonly number[] };
+
+/** For inputs that the bundle marks as pictures or sounds. Pictures are stretched to the input's size; sounds resampled, mixed to mono, cut or padded. */
+export type MediaInput = CanvasImageSource | ImageData | Blob | AudioBuffer;
+
+export interface Progress {
+  phase: "manifest" | "kernels" | "weights" | "pipelines" | "warmup" | "ready";
+  bytesLoaded: number; bytesTotal: number; pipelinesReady: number; pipelinesTotal: number;
+}
+
+export interface LoadOptions {
+  /** "auto" takes WebGPU where it works on real hardware, else WASM; `info.why` says why. */
+  device?: "auto" | "wasm" | "webgpu";
+  /** The variant to make ready, by name or number; the others are built when inputs of their shapes arrive. */
+  variant?: string | number;
+  /** Threads for WASM. More than one needs a cross-origin isolated page (COOP and COEP headers). */
+  threads?: number;
+  /** Run in a Worker of its own. Always so for WASM on a page. */
+  worker?: boolean;
+  /** Share this device instead of asking for one. */
+  gpu?: GPUDevice;
+  onProgress?: (progress: Progress) => void;
+  signal?: AbortSignal;
+  fetch?: typeof fetch;
+  /** Accept only the bundle with this digest: "sha256-…", from its manifest. */
+  integrity?: string;
+  /** false: resolve before the first run; call `program.warmup()` later. */
+  warmup?: boolean;
+}
+
+export interface RunOptions {
+  /** Arrays to fill with results, by output name. */
+  outputs?: Record<string, TypedArray>;
+  signal?: AbortSignal;
+  variant?: string | number;
+}
+
+export interface TensorSpec {
+  name: string; shape: number[]; dtype: string; media?: "image" | "audio"; layout?: "NCHW" | "NHWC";
+  scale?: number | number[]; mean?: number | number[]; std?: number | number[]; rate?: number; labels?: string[];
+}
+
+export interface Info {
+  name: string; device: "wasm" | "webgpu"; why: string; precision: string; threads: number; adapter: string;
+  /** Bytes resident on the device. */
+  bytes: number;
+  /** Of the last run: dispatches (WASM: calls), and waits in the middle of it for a condition. */
+  dispatches: number; roundTrips: number;
+  digest: string; entry: string;
+  variants: { name: string; entries: Record<string, { inputs: TensorSpec[]; outputs: TensorSpec[]; updates_state: boolean }> }[];
+  /** Bytes that came over the network and from the cache. */
+  readonly transfer: { network: number; cached: number };
+}
+
+/** `code`: "network", "integrity" (damaged or not the pinned bundle), "format" (newer or unknown), "device" (missing adapter, feature
+ * or limit), "memory", "input" (name, shape or dtype), "option", "state" (saved state), "lost" (device lost, or closed). */
+export class HitherError extends Error {
+  code: "network" | "integrity" | "format" | "device" | "memory" | "input" | "option" | "state" | "lost";
+}
+
+export interface Program extends Disposable {
+  readonly info: Info;
+  /** Resolves with the reason when the device is lost; the program must then be loaded again. */
+  readonly lost: Promise<string>;
+  run(inputs: Record<string, TensorInput | MediaInput>, options?: RunOptions): Promise<Record<string, Tensor>>;
+  run(entry: string, inputs: Record<string, TensorInput | MediaInput>, options?: RunOptions): Promise<Record<string, Tensor>>;
+  warmup(options?: { variant?: string | number; onProgress?: (progress: Partial<Progress>) => void; signal?: AbortSignal }): Promise<void>;
+  memory(): { weights: number; state: number; arena: number; io: number; total: number };
+  save(name: string): Promise<void>;
+  restore(name: string): Promise<void>;
+  close(): void;
+}
+
+/** Load a bundle from the address of its folder; in Node also from a path. Resolves when the program is warm. */
+export function load(source: string | URL, options?: LoadOptions): Promise<Program>;

@@ -1,0 +1,222 @@
+// hither: loads a bundle and runs it. The other hither-*.js files are fetched when they are needed.
+import { openStore } from "./hither-store.js";
+import { convert, count, decode, encode, fail, given, HitherError, node, sizeOf } from "./hither-tensors.js";
+/** @typedef {import("./types.d.ts").Manifest} Manifest */
+/** @typedef {import("./types.d.ts").Build} Build */
+/** @typedef {import("./types.d.ts").Backend} Backend */
+/** @typedef {import("./hither-store.js").Store} Store */
+/** @typedef {import("./hither.js").LoadOptions} LoadOptions */
+/** @typedef {import("./hither.js").RunOptions} RunOptions */
+/** @typedef {import("./hither.js").Tensor} Tensor */
+export { HitherError };
+
+const page = typeof document !== "undefined";
+/** @type {FinalizationRegistry<() => void>} */
+const dropped = new FinalizationRegistry((close) => close());
+
+/** Load a bundle; see hither.d.ts. @param {string | URL} source @param {LoadOptions} [options] @returns {Promise<Program>} */
+export async function load(source, options = {}) {
+  const { device = "auto", signal, onProgress, warmup = true } = options;
+  const progress = { phase: "manifest", bytesLoaded: 0, bytesTotal: 0, pipelinesReady: 0, pipelinesTotal: 0 };
+  const report = (/** @type {object} */ change) => onProgress?.({ .../** @type {any} */ (Object.assign(progress, change)) });
+  report({});
+  const store = await openStore(source, options), manifest = await store.manifest();
+  const built = ["webgpu", "wasm"].filter((t) => manifest.builds.some((b) => b.target === t));
+  const targets = built.filter((t) => device === "auto" || device === t), why = [];
+  for (const target of targets) {
+    const last = target === targets.at(-1);
+    try {
+      const program = await attempt(target, !last, manifest, store, options, report);
+      program.info.why = [...why, program.info.why].filter(Boolean).join("; ") || (device === "auto" ? `${target} works` : `${target} was asked for`);
+      if (warmup) await program.warmup({ onProgress: report, signal });
+      report({ phase: "ready" });
+      return program;
+    } catch (e) {
+      if (last || !(e instanceof HitherError) || e.code !== "device") throw e;
+      why.push(`not ${target}: ${e.message}`);
+    }
+  }
+  return fail("device", `device is "${device}", but the bundle is built for ${built.join(" and ")}`);
+}
+
+/** Load for one target. @param {string} target @param {boolean} auto another target is left @param {Manifest} manifest @param {Store} store
+ * @param {LoadOptions} options @param {(change: object) => void} report */
+async function attempt(target, auto, manifest, store, options, report) {
+  const { worker = page && target === "wasm", gpu, threads, signal, variant = 0 } = options;
+  if (page && target === "wasm" && !worker) fail("option", "on a page WebAssembly runs in a worker, so that the page never blocks: leave out worker: false");
+  if (worker && gpu) fail("option", "a GPUDevice cannot be sent to a worker: give gpu or worker: true, not both");
+  const builds = manifest.builds.filter((b) => b.target === target), { layouts, variants, weights } = manifest;
+  const snapshot = variants.some((v) => Object.values(v.entries).some((e) => e.updates_state));
+  let lose = (/** @type {string} */ _) => {};
+  const lost = new Promise((resolve) => (lose = resolve));
+  /** @type {import("./types.d.ts").Emit} */
+  const emit = ({ pipelines: p, lost: reason }) => (reason ? lose(reason) : p && report({ pipelinesReady: p[0], pipelinesTotal: p[1] }));
+  const create = { builds, layouts, snapshot, threads, gpu, auto };
+  const backend = worker ? await (await import("./hither-worker.js")).remote(target, create, emit)
+    : await (await (target === "wasm" ? import("./hither-wasm.js") : import("./hither-webgpu.js"))).create(create, emit);
+  try {
+    const build = builds[backend.info.build], program = new Program(manifest, build, backend, store, lost, variant);
+    let bytesLoaded = 0;
+    report({ phase: "kernels", bytesLoaded, bytesTotal: weights.segments.reduce((n, s) => n + s.bytes, build.bytes) });
+    await store.segments([{ ...build, offset: 0, start: 0 }], (_, bytes) => backend.prepare(bytes, program.first));
+    report({ phase: "weights", bytesLoaded: bytesLoaded += build.bytes });
+    await store.segments(weights.segments, async ({ start, bytes: length }, bytes) => {
+      for (const [index, space, offset, dtype] of layouts[build.layout].placements) {
+        const t = weights.tensors[index], from = Math.max(t.offset, start), to = Math.min(t.offset + sizeOf(t.shape, t.dtype), start + length);
+        if (from >= to) continue;
+        const piece = convert(bytes.subarray(from - start, to - start), t.dtype, dtype, `weight "${t.name}"`);
+        await backend.place(space, offset + (from - t.offset) / sizeOf([], t.dtype) * sizeOf([], dtype), piece);
+      }
+      report({ bytesLoaded: bytesLoaded += length });
+    });
+    report({ phase: "pipelines" });
+    await backend.ready(program.first);
+    if (build.init) await backend.run(-1, "", [], [], false);
+    signal?.throwIfAborted();
+    return program;
+  } catch (e) {
+    backend.close();
+    throw e;
+  }
+}
+
+/** A loaded bundle. Calls queue in order. */
+class Program {
+  #queue = /** @type {Promise<unknown>} */ (Promise.resolve());
+  #gone = "";
+  #manifest; #build; #backend; #store;
+
+  /** @param {Manifest} manifest @param {Build} build @param {Backend} backend @param {Store} store @param {Promise<any>} lost @param {string | number} first */
+  constructor(manifest, build, backend, store, lost, first) {
+    this.#manifest = manifest;
+    this.#build = build;
+    this.#backend = backend;
+    this.#store = store;
+    const { device, why, threads, adapter, bytes } = backend.info, { name, precision, digest, variants, default_entry: entry } = manifest;
+    this.info = { name, device, why, precision, threads, adapter, bytes: bytes.total, dispatches: 0, roundTrips: 0, digest, entry, variants, transfer: store };
+    this.lost = lost.then((reason) => (this.#gone = reason));
+    this.first = this.#variant(first);
+    dropped.register(this, backend.close, this);
+  }
+
+  /** @param {string | number} wanted */
+  #variant(wanted) {
+    const { variants } = this.#manifest, i = variants.findIndex((v, n) => v.name === wanted || n === wanted);
+    return i >= 0 ? i : fail("input", `the bundle has no variant ${wanted}; it has ${variants.map((v) => v.name).join(", ")}`);
+  }
+
+  /** Run the default entry, or a named one. @param {any} first @param {any} [second] @param {RunOptions} [third] */
+  async run(first, second, third) {
+    const named = typeof first === "string", entry = named ? first : this.#manifest.default_entry;
+    const values = (named ? second : first) ?? {}, { outputs = {}, signal, variant: wanted } = /** @type {RunOptions} */ ((named ? third : second) ?? {});
+    signal?.throwIfAborted();
+    const { variant, specs, inputs } = await this.#match(entry, values, wanted), plan = this.#build.variants[variant][entry];
+    const encoded = inputs.map((x, i) => ({ offset: plan.inputs[i].offset, bytes: encode(x, specs.inputs[i], plan.inputs[i].dtype) }));
+    const ran = await this.#call(variant, entry, encoded, signal);
+    /** @type {Record<string, Tensor>} */
+    const results = {};
+    specs.outputs.forEach((spec, i) => {
+      const { dtype, lengths = [] } = plan.outputs[i];
+      const known = lengths.map(({ axis, output }) => ({ axis, length: Number(decode(ran[output], plan.outputs[output].dtype, specs.outputs[output], []).data[0]) }));
+      const result = results[spec.name] = decode(ran[i], dtype, spec, known), mine = outputs[spec.name];
+      if (!mine) return;
+      if (mine.constructor !== result.data.constructor || mine.length < result.data.length) fail("input", `outputs.${spec.name} must be a ${result.data.constructor.name} of ${result.data.length} elements`);
+      mine.set(result.data);
+      result.data = mine.subarray(0, result.data.length);
+    });
+    return results;
+  }
+
+  /** @param {number} variant @param {string} entry @param {{ offset: number, bytes: Uint8Array }[]} inputs @param {AbortSignal} [signal] @param {boolean} [dry] undo */
+  #call(variant, entry, inputs, signal, dry) {
+    const { outputs, updates_state: keep } = this.#manifest.variants[variant].entries[entry], plan = this.#build.variants[variant][entry];
+    const ranges = plan.outputs.map((p, i) => ({ offset: p.offset, bytes: sizeOf(outputs[i].shape, p.dtype) }));
+    return this.#enqueue(async () => {
+      await this.#backend.ready(variant);
+      const { outputs: found, ...counts } = await this.#backend.run(variant, entry, inputs, ranges, keep);
+      if (keep && (dry || signal?.aborted)) await this.#backend.rollback();
+      Object.assign(this.info, counts);
+      return found;
+    }, signal);
+  }
+
+  /** @template T @param {() => Promise<T>} task @param {AbortSignal} [signal] @returns {Promise<T>} */
+  #enqueue(task, signal) {
+    const turn = this.#queue.then(() => {
+      if (this.#gone) fail("lost", `the program cannot run: ${this.#gone}; load it again`);
+      signal?.throwIfAborted();
+      return task();
+    });
+    this.#queue = turn.catch(() => {}); // the caller gets the error, the next call starts afresh
+    return new Promise((resolve, reject) => {
+      signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
+      turn.then(resolve, reject);
+    });
+  }
+
+  /** Find the variant whose shapes the values have. @param {string} entry @param {Record<string, any>} values @param {string | number} [wanted] */
+  async #match(entry, values, wanted) {
+    const { variants } = this.#manifest, signatures = variants.map((v) => v.entries[entry]);
+    if (!signatures[0]) fail("input", `the bundle has no entry "${entry}"; it has ${Object.keys(variants[0].entries).join(", ")}`);
+    const takes = `"${entry}" takes ${signatures.map((s) => s.inputs.map((x) => `${x.name}: ${x.dtype}[${x.shape}]`).join(", ")).join(" or ")}`;
+    const names = signatures[0].inputs.map((s) => s.name), tensors = names.map((n) => given(values[n]));
+    for (const n of [...names, ...Object.keys(values)]) {
+      if (!names.includes(n) || values[n] === undefined) fail("input", `input "${n}" ${values[n] === undefined ? "is missing" : "does not exist"}; ${takes}`);
+    }
+    const tried = wanted === undefined ? [this.first, ...variants.keys()] : [this.#variant(wanted)];
+    const variant = tried.find((v) => signatures[v].inputs.every(({ shape, media }, i) => {
+      const t = tensors[i];
+      return t ? t.data.length === count(shape) && String(t.shape ?? shape) === String(shape) : media;
+    })) ?? fail("input", `no variant fits ${names.map((n, i) => `${n}: [${tensors[i]?.shape ?? tensors[i]?.data.length ?? values[n]?.constructor?.name}]`).join(", ")}; ${takes}`);
+    const specs = signatures[variant];
+    return { variant, specs, inputs: await Promise.all(specs.inputs.map(async (s, i) => tensors[i] ?? (await import("./hither-media.js")).toTensor(values[s.name], s))) };
+  }
+
+  /** Build a variant and run it once, on zeros. @param {{ variant?: string | number, onProgress?: (change: any) => void, signal?: AbortSignal }} [options] */
+  async warmup({ variant = this.first, onProgress, signal } = {}) {
+    onProgress?.({ phase: "warmup" });
+    const v = this.#variant(variant), { entry } = this.info, { inputs } = this.#manifest.variants[v].entries[entry];
+    await this.#call(v, entry, this.#build.variants[v][entry].inputs.map((p, i) => ({ offset: p.offset, bytes: new Uint8Array(sizeOf(inputs[i].shape, p.dtype)) })), signal, true);
+  }
+
+  /** Bytes resident on the device. */
+  memory() {
+    return { ...this.#backend.info.bytes };
+  }
+
+  /** Keep the state under a name: in IndexedDB, or a file in Node. @param {string} name */
+  async save(name) {
+    const { write } = await import("./hither-state.js");
+    await write(this.#store.root, name, await this.#enqueue(() => Promise.all(this.#state().map(async ({ tensor: t, offset, dtype }) =>
+      ({ ...t, bytes: convert(await this.#backend.read("state", offset, sizeOf(t.shape, dtype)), dtype, t.dtype, t.name) })))));
+  }
+
+  /** Bring back a state that `save` kept. @param {string} name */
+  async restore(name) {
+    const saved = await (await import("./hither-state.js")).read(this.#store.root, name);
+    const found = this.#state().map(({ tensor: t, offset, dtype }) => {
+      const s = saved.find((x) => x.name === t.name) ?? fail("state", `"${name}" has no tensor "${t.name}"`);
+      if (s.dtype !== t.dtype || String(s.shape) !== String(t.shape)) fail("state", `"${name}" does not fit: its "${t.name}" is ${s.dtype}[${s.shape}], expected ${t.dtype}[${t.shape}]`);
+      return { offset, bytes: convert(s.bytes, t.dtype, dtype, t.name) };
+    });
+    await this.#enqueue(async () => {
+      for (const { offset, bytes } of found) await this.#backend.place("state", offset, bytes);
+    });
+  }
+
+  #state() {
+    const { layouts, weights } = this.#manifest, { placements } = layouts[this.#build.layout];
+    return placements.filter((p) => p[1] === "state").map(([i, , offset, dtype]) => ({ tensor: weights.tensors[i], offset, dtype }));
+  }
+
+  /** Free everything now. */
+  close() {
+    this.#gone ||= "it was closed";
+    dropped.unregister(this);
+    this.#backend.close();
+  }
+
+  [Symbol.dispose ?? Symbol.for("Symbol.dispose")]() {
+    this.close();
+  }
+}

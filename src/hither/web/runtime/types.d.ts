@@ -1,0 +1,57 @@
+// The manifest and the interface between the loader's parts, for the type checker. Not shipped: hither.d.ts is the public half.
+import type { Progress, Tensor } from "./hither.js";
+
+export interface Spec {
+  name: string; shape: number[]; dtype: string; media?: "image" | "audio"; layout?: "NCHW" | "NHWC";
+  scale?: number | number[]; mean?: number | number[]; std?: number | number[]; rate?: number; labels?: string[];
+}
+export interface Signature { inputs: Spec[]; outputs: Spec[]; updates_state: boolean }
+export interface Variant { name: string; entries: Record<string, Signature> }
+export interface Segment { file: string; offset: number; start: number; bytes: number; sha256: string }
+export interface TensorRecord { name: string; dtype: string; shape: number[]; offset: number }
+export type Placement = [tensor: number, space: string, offset: number, dtype: string];
+export interface Layout { weights: number; state: number; placements: Placement[] }
+export interface Place { offset: number; dtype: string; lengths?: { axis: number; output: number }[] }
+export interface Plan { inputs: Place[]; outputs: Place[]; call: string; steps: Step[] }
+export type Binding = [buffer: number, offset: number, bytes: number];
+export interface Step {
+  run?: number; groups: [number, number, number]; bind: Binding[];
+  if?: Binding; then?: Step[]; else?: Step[];
+  while?: Binding; do?: Step[]; bound: number | null;
+}
+export interface Build {
+  target: "wasm" | "webgpu"; requires: string[]; layout: number; init?: Plan; variants: Record<string, Plan>[];
+  file: string; bytes: number; sha256: string; arena: number; io: number;
+  shared_flag_offset: number; scratch: number; sync: number;
+  limits: Record<string, number>; buffers: [space: string, offset: number, bytes: number][]; pipelines: string[];
+}
+export interface Manifest {
+  format: string; version: number; digest: string; extensions_required: string[]; name: string; precision: string;
+  default_entry: string; variants: Variant[]; layouts: Layout[]; builds: Build[];
+  weights: { bytes: number; tensors: TensorRecord[]; segments: Segment[] };
+}
+
+/** Bytes to write or read in the io region. */
+export interface Range { offset: number; bytes: number }
+export interface BackendInfo { build: number; device: string; why: string; threads: number; adapter: string; bytes: Record<string, number> }
+export interface BackendEvent { pipelines?: [ready: number, total: number]; lost?: string }
+export interface Ran { outputs: Uint8Array[]; dispatches: number; roundTrips: number }
+export interface CreateOptions { builds: Build[]; layouts: Layout[]; snapshot: boolean; threads?: number; gpu?: GPUDevice; auto: boolean }
+
+/** What runs kernels: hither-wasm.js and hither-webgpu.js, or either of them behind hither-worker.js. */
+export interface Backend {
+  info: BackendInfo;
+  /** Take the kernels and start compiling those of one variant. */
+  prepare(kernels: Uint8Array, variant: number): Promise<void>;
+  /** Resolves when those of a variant are compiled. */
+  ready(variant: number): Promise<void>;
+  place(space: string, offset: number, bytes: Uint8Array): Promise<void>;
+  /** Variant -1 is the build's `init`. */
+  run(variant: number, entry: string, inputs: { offset: number; bytes: Uint8Array }[], outputs: Range[], snapshot: boolean): Promise<Ran>;
+  /** Put the state back as it was before the last run with `snapshot`. */
+  rollback(): Promise<void>;
+  read(space: string, offset: number, bytes: number): Promise<Uint8Array>;
+  close(): void;
+}
+export type Emit = (event: BackendEvent) => void;
+export type Report = (progress: Partial<Progress>) => void;
