@@ -40,7 +40,13 @@ class Trace:
                 self._lifted[key] = value
                 self.captured[value] = x
             return self._lifted[key]
-        return self.builder.constant(x.numpy() if isinstance(x, Array) else np.asarray(x))
+        array = x.numpy() if isinstance(x, Array) else np.asarray(x)
+        if array.size > 1 and not any(array.strides):  # one repeated value stays a scalar and a broadcast
+            from .primitives import REPEAT, scalar
+
+            one = self.builder.constant(scalar(array.reshape(-1)[0], abstract_of(array).dtype))
+            return self.builder.add(REPEAT, [one], {"shape": tuple(array.shape), "axes": ()})[0]
+        return self.builder.constant(array)
 
 
 _current: ContextVar[Trace | None] = ContextVar("hither_trace", default=None)
@@ -55,6 +61,37 @@ def source(text: str) -> Iterator[None]:
         yield
     finally:
         _source.reset(token)
+
+
+class _Limit:
+    """How large results may be while an untrusted model is traced, and how much is computed on the way already."""
+
+    def __init__(self, result: int, folded: int, error: type[Exception]) -> None:
+        self.result, self.folded, self.error = result, folded, error
+
+    def check(self, primitive: Primitive, abstract: Abstract | tuple[Abstract, ...], computed: bool) -> None:
+        for a in abstract if isinstance(abstract, tuple) else (abstract,):
+            if a.nbytes > self.result:
+                raise self.error(f"{_source.get() or primitive.name}: a result {a} of {a.nbytes} bytes; at most {self.result}")
+            self.folded -= a.nbytes if computed else 0
+        if self.folded < 0:
+            raise self.error(f"{_source.get() or primitive.name}: constants computed while tracing take too much memory")
+
+
+_limit: ContextVar[_Limit | None] = ContextVar("hither_limit", default=None)
+
+
+@contextmanager
+def result_limit(result: int, folded: int, error: type[Exception]) -> Iterator[None]:
+    """Refuse, inside, any single result above `result` bytes and, in sum, more than `folded` bytes computed while tracing.
+
+    Shapes in a model file are untrusted: they are checked by the shape rules before anything is allocated.
+    """
+    token = _limit.set(_Limit(result, folded, error))
+    try:
+        yield
+    finally:
+        _limit.reset(token)
 
 
 class Tracer(ArrayMethods):
@@ -106,16 +143,20 @@ def bind(primitive: Primitive, *operands: Any, **params: Any) -> Any:
 
     Operands are Tracers, Arrays or NumPy arrays. Returns one result, or a tuple for primitives with several.
     """
-    trace = _current.get()
+    trace, limit = _current.get(), _limit.get()
     if trace is None or not any(isinstance(o, Tracer) for o in operands):
         stray = next((o for o in operands if isinstance(o, Tracer)), None)
         if stray is not None:
             raise RuntimeError(f"{stray!r} was used after its trace had ended; return it from the traced function instead")
         arrays = [o.numpy() if isinstance(o, Array) else np.asarray(o) for o in operands]
+        if limit is not None:
+            limit.check(primitive, primitive.abstract(*[abstract_of(a) for a in arrays], **params), True)
         results = tuple(Array(r) for r in primitive.run(*arrays, **params))
     else:
         values = [trace.value_of(o) for o in operands]
         results = tuple(Tracer(trace, v) for v in trace.builder.add(primitive, values, params, _source.get()))
+        if limit is not None:
+            limit.check(primitive, tuple(r.value.abstract for r in results), False)
     return results[0] if len(results) == 1 else results
 
 
@@ -186,5 +227,6 @@ def static_value(x: Any) -> np.ndarray | None:
 
 
 __all__ = [
-    "Trace", "Tracer", "abstract_of", "bind", "call_graph", "source", "static_value", "trace_function", "weight",
+    "Trace", "Tracer", "abstract_of", "bind", "call_graph", "result_limit", "source", "static_value", "trace_function",
+    "weight",
 ]  # fmt: skip

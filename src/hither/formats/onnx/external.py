@@ -1,0 +1,59 @@
+"""Tensor data kept in files beside the model.
+
+The model file is untrusted, so what it names is opened only if it lies inside the model's own directory, also after every
+symbolic link is followed, and if the file is long enough for what the tensor claims.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import numpy as np
+
+from ...errors import InvalidModel
+
+
+class ExternalData:
+    """Reads external tensor data of the model in `directory` (None: the model came as bytes and may have none)."""
+
+    def __init__(self, directory: Path | None) -> None:
+        self.directory = None if directory is None else directory.resolve()
+
+    def read(self, proto: Any, kind: np.dtype, size: int, where: str) -> np.ndarray:
+        """The elements of a TensorProto whose data_location is EXTERNAL."""
+        entries = {e.key: e.value for e in proto.external_data}
+        path = self._path(entries.get("location", ""), where)
+        offset = _number(entries.get("offset", "0"), "offset", where)
+        nbytes = size * kind.itemsize
+        length = _number(entries.get("length", str(nbytes)), "length", where)
+        available = path.stat().st_size
+        if length != nbytes or offset + length > available:
+            raise InvalidModel(
+                f"{where}: needs {nbytes} bytes; the model says {length} at offset {offset} of {path.name}, "
+                f"which has {available}"
+            )
+        array = np.fromfile(path, kind.newbyteorder("<"), size, offset=offset)
+        if array.size != size:
+            raise InvalidModel(f"{where}: {path.name} ended early")
+        return array.astype(kind, copy=False)
+
+    def _path(self, location: str, where: str) -> Path:
+        if self.directory is None:
+            raise InvalidModel(f"{where}: data is in the file {location!r}; load the model from its path, not from bytes")
+        parts = [*PurePosixPath(location).parts, *PureWindowsPath(location).parts]
+        absolute = PurePosixPath(location).is_absolute() or PureWindowsPath(location).drive or location.startswith("\\")
+        if not location or "\0" in location or absolute or ".." in parts:
+            raise InvalidModel(f"{where}: external data {location!r} must be a path inside the model's directory")
+        path = (self.directory / location).resolve()
+        if not path.is_relative_to(self.directory):
+            raise InvalidModel(f"{where}: external data {location!r} leads out of the model's directory")
+        if not path.is_file():
+            raise InvalidModel(f"{where}: external data {location!r} is missing from {self.directory}")
+        return path
+
+
+def _number(text: str, what: str, where: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise InvalidModel(f"{where}: external data {what} {text!r} is no number")
+    return int(text)

@@ -1,0 +1,33 @@
+"""ONNX's operators, one function each, by theme. Importing this package fills the registry."""
+
+from __future__ import annotations
+
+from . import (
+    activation,
+    arithmetic,
+    control,
+    conversion,
+    dynamic,
+    image,
+    indexing,
+    logic,
+    loss,
+    microsoft,
+    movement,
+    nn,
+    norm,
+    pool,
+    quantize,
+    random,
+    reduce,
+    resize,
+    rnn,
+    sampling,
+    sequence,
+    signal,
+)  # fmt: skip
+
+__all__ = [
+    "activation", "arithmetic", "control", "conversion", "dynamic", "image", "indexing", "logic", "loss", "microsoft", "movement",
+    "nn", "norm", "pool", "quantize", "random", "reduce", "resize", "rnn", "sampling", "sequence", "signal",
+]  # fmt: skip

@@ -1,0 +1,149 @@
+"""Quantised arithmetic: integers with a scale and a zero point. Products accumulate in int32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .... import dtypes as dt
+from .... import ops
+from ....array import Array
+from ....dtypes import DType
+from ....graph.primitives import apply
+from ..proto import numpy_dtype
+from ..registry import Node, operator
+from .common import along, as_float, cast
+from .nn import convolution
+
+
+def _spread(node: Node, x: Any, parameter: Any, axis: int, block: int) -> Any:
+    """A scale or zero point shaped to broadcast against x: per tensor, per entry of an axis, or per block of it."""
+    rank = len(x.shape)
+    if len(parameter.shape) == 0 or (len(parameter.shape) == 1 and parameter.shape[0] == 1 and rank != 1):
+        return ops.reshape(parameter, ())
+    if len(parameter.shape) == 1 and not block:
+        axis = node.axis(axis, rank)
+        node.check(
+            parameter.shape[0] == x.shape[axis], f"{parameter.shape[0]} scales do not fit axis {axis} of {tuple(x.shape)}"
+        )
+        return along(parameter, axis, rank)
+    axis = node.axis(axis, rank)
+    node.check(
+        len(parameter.shape) == rank and block > 0, f"scales of shape {tuple(parameter.shape)} do not fit {tuple(x.shape)}"
+    )
+    index = Array((np.arange(x.shape[axis]) // block).astype(np.int32))
+    return apply("take", parameter, index, axis=axis)
+
+
+def saturate(x: Any, to: DType) -> Any:
+    """Rounded floats (or wider integers) as an integer dtype, clipped to its range."""
+    limits = np.iinfo(to.numpy)
+    if x.dtype.kind != "f":
+        return cast(ops.minimum(ops.maximum(x, int(limits.min)), int(limits.max)), to)
+    return cast(ops.minimum(ops.maximum(x, float(limits.min)), float(limits.max)), to)
+
+
+@operator("QuantizeLinear")
+def quantize_linear(node: Node, x: Any, scale: Any, zero: Any = None) -> Any:
+    if zero is not None:
+        to = zero.dtype
+    else:
+        to = dt.dtype(numpy_dtype(node.get("output_dtype", 0) or 2, node.label))
+    node.check(to.is_integer and to.bits <= 16, f"quantises to 8- and 16-bit integers, not {to}")
+    axis, block = node.get("axis", 1), node.get("block_size", 0)
+    wide = as_float(x)
+    rounded = apply("round", wide / as_float(_spread(node, x, scale, axis, block)))
+    if zero is not None:
+        rounded = rounded + cast(_spread(node, x, zero, axis, block), rounded.dtype)
+    return saturate(rounded, to)
+
+
+@operator("DequantizeLinear")
+def dequantize_linear(node: Node, x: Any, scale: Any, zero: Any = None) -> Any:
+    axis, block = node.get("axis", 1), node.get("block_size", 0)
+    to = scale.dtype
+    value = cast(x, dt.int32) if x.dtype.bits < 32 else x
+    if zero is not None:
+        value = value - cast(_spread(node, x, zero, axis, block), value.dtype)
+    wide = cast(value, dt.float32) * as_float(_spread(node, x, scale, axis, block))
+    return cast(wide, dt.dtype(numpy_dtype(node["output_dtype"], node.label)) if node.get("output_dtype", 0) else to)
+
+
+def dynamic_parameters(x: Any) -> tuple[Any, Any]:
+    """Scale and uint8 zero point of the range of x, widened to hold 0 (the definition of DynamicQuantizeLinear)."""
+    low, high = ops.minimum(ops.min(x), 0.0), ops.maximum(ops.max(x), 0.0)
+    scale = (high - low) / 255.0
+    safe = ops.where(scale == 0, 1.0, scale)
+    zero = saturate(apply("round", 0.0 - low / safe), dt.uint8)
+    return ops.where(scale == 0, 1.0, scale), zero
+
+
+@operator("DynamicQuantizeLinear")
+def dynamic_quantize_linear(node: Node, x: Any) -> Any:
+    scale, zero = dynamic_parameters(x)
+    return saturate(apply("round", x / scale) + cast(zero, x.dtype), dt.uint8), scale, zero
+
+
+def centred(x: Any, zero: Any, shape: tuple[int, ...] | None = None) -> Any:
+    """x minus its zero point, as int32; `shape` is how a vector of zero points broadcasts."""
+    value = cast(x, dt.int32)
+    if zero is None:
+        return value
+    zero = cast(zero, dt.int32)
+    return value - (
+        ops.reshape(zero, shape) if shape is not None and len(zero.shape) == 1 and zero.shape[0] != 1 else _one(zero)
+    )
+
+
+def _one(x: Any) -> Any:
+    """A vector of one element as a scalar."""
+    return ops.reshape(x, ()) if len(x.shape) == 1 and x.shape[0] == 1 else x
+
+
+@operator("ConvInteger")
+def conv_integer(node: Node, x: Any, w: Any, x_zero: Any = None, w_zero: Any = None) -> Any:
+    return convolution(node, centred(x, x_zero), centred(w, w_zero, (w.shape[0],) + (1,) * (len(w.shape) - 1)))
+
+
+@operator("MatMulInteger")
+def matmul_integer(node: Node, a: Any, b: Any, a_zero: Any = None, b_zero: Any = None) -> Any:
+    return ops.matmul(centred(a, a_zero, (-1, 1)), centred(b, b_zero))
+
+
+def _requantised(total: Any, factor: Any, zero: Any) -> Any:
+    """int32 sums times a factor, rounded half to even, as the zero point's dtype."""
+    scaled = apply("round", cast(total, dt.float32) * factor)
+    return saturate(scaled + cast(zero, dt.float32), zero.dtype)
+
+
+@operator("QLinearConv")
+def qlinear_conv(
+    node: Node,
+    x: Any,
+    x_scale: Any,
+    x_zero: Any,
+    w: Any,
+    w_scale: Any,
+    w_zero: Any,
+    y_scale: Any,
+    y_zero: Any,
+    bias: Any = None,
+) -> Any:
+    rank = len(x.shape)
+    total = convolution(node, centred(x, x_zero), centred(w, w_zero, (w.shape[0],) + (1,) * (rank - 1)))
+    if bias is not None:
+        total = total + along(bias, 1, rank)
+    factor = _one(x_scale) * w_scale / _one(y_scale)
+    per_channel = len(factor.shape) == 1 and factor.shape[0] > 1
+    return _requantised(total, along(factor, 1, rank) if per_channel else _one(factor), _one(y_zero))
+
+
+@operator("QLinearMatMul")
+def qlinear_matmul(
+    node: Node, a: Any, a_scale: Any, a_zero: Any, b: Any, b_scale: Any, b_zero: Any, y_scale: Any, y_zero: Any
+) -> Any:
+    total = ops.matmul(centred(a, a_zero, (-1, 1)), centred(b, b_zero))
+    left, right, out = (as_float(_one(s)) for s in (a_scale, b_scale, y_scale))
+    left = ops.reshape(left, (-1, 1)) if len(left.shape) == 1 else left
+    return _requantised(total, left * right / out, _one(y_zero))

@@ -1,0 +1,172 @@
+"""Reads an ONNX file, an untrusted one, into a Model.
+
+The `onnx` package parses the protobuf; everything in it is checked here and in proto.py before it is used. All operators that
+hither lacks are named at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import InvalidModel, LimitExceeded, UnsupportedFeature, UnsupportedOperators
+from ...model import BoundedOutput, Model
+from ...spec import Spec
+from . import operators  # noqa: F401  (fills the registry)
+from .external import ExternalData
+from .importer import Importer, is_supported, stays_visible
+from .proto import Decoder, FunctionDef, GraphDef, NodeDef, opset_versions
+from .registry import Bounded
+
+MAX_FILE_BYTES = (1 << 31) - 1  # protobuf's own limit
+OLDEST_OPSET = 7  # before it, broadcasting worked differently
+
+
+def load(path: str | os.PathLike[str], *, device: str | None = None, precision: str | None = None) -> Model:
+    """Read an ONNX file; tensor data kept in other files must lie in the same directory.
+
+    Raises:
+        InvalidModel: if the file is malformed or too large.
+        UnsupportedOperators: if it uses operators that hither does not have.
+    """
+    where = Path(path)
+    size = where.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise LimitExceeded(
+            f"{where.name} has {size} bytes; an ONNX file has at most {MAX_FILE_BYTES}: save the weights as external data"
+        )
+    return load_bytes(
+        where.read_bytes(), name=where.name, directory=where.parent, device=device, precision=precision
+    )  # fmt: skip
+
+
+def load_bytes(
+    data: bytes,
+    *,
+    name: str = "model",
+    directory: Path | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+) -> Model:
+    """Read an ONNX model from bytes; `directory` is where its external data may be."""
+    proto = _parse(data, name)
+    opsets = _check_versions(proto, name)
+    _check_operators(proto, opsets, name)
+    decoder = Decoder(opsets, ExternalData(directory))
+    graph = decoder.graph(proto.graph)
+    functions = {(f.domain, f.name): f for f in (decoder.function(p) for p in proto.functions)}
+    metadata = {p.key: p.value for p in proto.metadata_props}
+    for key in ("producer_name", "producer_version", "domain", "doc_string"):
+        if getattr(proto, key):
+            metadata.setdefault(key, getattr(proto, key))
+    inputs = {n: _wanted(graph.specs.get(n), n) for n in graph.inputs}
+    outputs = {n: _output(graph.specs.get(n)) for n in graph.outputs}
+
+    def build(arrays: Mapping[str, Any]) -> dict[str, Any]:
+        results = Importer(graph, functions, name).run(arrays)
+        for key, value in results.items():
+            if isinstance(value, Bounded):
+                results[key] = BoundedOutput(value.data, value.length, value.axis)
+            elif not hasattr(value, "shape"):
+                raise UnsupportedFeature(f"{name}: output {key!r} is a sequence or an optional; hither gives arrays only")
+        return results
+
+    return Model(
+        build, inputs, outputs, weights=dict(_weights(graph)), metadata=metadata, name=name, device=device, precision=precision
+    )
+
+
+def _parse(data: bytes, name: str) -> Any:
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError as error:
+        raise ImportError("reading ONNX files needs the onnx package: pip install 'hither[onnx]'") from error
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(data)
+    except DecodeError as error:
+        raise InvalidModel(f"{name} is no ONNX file, or is damaged or cut short: {error}") from error
+    if not proto.HasField("graph") or not proto.opset_import:
+        raise InvalidModel(f"{name} has no graph or names no opset: it is no ONNX model, or is damaged or cut short")
+    return proto
+
+
+def _check_versions(proto: Any, name: str) -> dict[str, int]:
+    from onnx import IR_VERSION
+    from onnx.defs import onnx_opset_version
+
+    opsets = opset_versions(proto.opset_import)
+    opset = opsets.setdefault("", onnx_opset_version())
+    if proto.ir_version > IR_VERSION or proto.ir_version < 1:
+        raise InvalidModel(
+            f"{name} has IR version {proto.ir_version}; the installed onnx package knows 1 to {IR_VERSION}: update onnx"
+        )
+    if not OLDEST_OPSET <= opset <= onnx_opset_version():
+        raise InvalidModel(
+            f"{name} uses opset {opset}; hither reads {OLDEST_OPSET} to {onnx_opset_version()}: "
+            + ("update the onnx package" if opset > OLDEST_OPSET else "convert it with onnx.version_converter")
+        )
+    return opsets
+
+
+def _nodes(nodes: Iterable[Any], opsets: Mapping[str, int]) -> Iterator[tuple[str, str, int]]:
+    """(domain, operator, version) of each node, those of subgraphs included."""
+    for node in nodes:
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        yield domain, node.op_type, opsets.get(domain, 1)
+        for attribute in node.attribute:
+            if attribute.type == 5:
+                yield from _nodes(attribute.g.node, opsets)
+
+
+def _check_operators(proto: Any, opsets: Mapping[str, int], name: str) -> None:
+    local = {("" if f.domain == "ai.onnx" else f.domain, f.name) for f in proto.functions}
+    used = set(_nodes(proto.graph.node, opsets))
+    for function in proto.functions:
+        used |= set(_nodes(function.node, {**opsets, **opset_versions(function.opset_import)}))
+    missing = {
+        (domain or "ai.onnx", op, version)
+        for domain, op, version in used
+        if (domain, op) not in local and not is_supported(op, version, domain)
+    }
+    if missing:
+        raise UnsupportedOperators(name, missing)
+
+
+def _wanted(spec: Spec | UnsupportedFeature | None, name: str) -> Spec:
+    if isinstance(spec, Spec):
+        return spec
+    raise spec or InvalidModel(f"input {name!r} has no type")
+
+
+def _output(spec: Spec | UnsupportedFeature | None) -> Spec:
+    if isinstance(spec, Spec):
+        return spec
+    if spec is None or "has no dtype" in str(spec):
+        return Spec(None, "float32")
+    raise spec
+
+
+def _weights(graph: GraphDef) -> Iterator[tuple[str, np.ndarray]]:
+    """The named arrays that stay visible in the Graph: initialisers and large constants."""
+    for name, array in graph.initializers.items():
+        if stays_visible(array):
+            yield name, array
+    for node in graph.nodes:
+        yield from _node_weights(node)
+
+
+def _node_weights(node: NodeDef) -> Iterator[tuple[str, np.ndarray]]:
+    value = node.attributes.get("value")
+    if node.op_type == "Constant" and isinstance(value, np.ndarray) and stays_visible(value):
+        yield node.outputs[0], value
+    for subgraph in node.graphs():
+        yield from _weights(subgraph)
+
+
+__all__ = ["FunctionDef", "load", "load_bytes"]

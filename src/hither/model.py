@@ -1,0 +1,326 @@
+"""Model: a network with named inputs, outputs and weights, whatever file format it came from.
+
+A format's importer gives a Model a function that rebuilds the network on arrays. Tracing it for concrete shapes gives a Graph, so free dimensions cost nothing: each combination of shapes that is used is specialised, compiled and kept.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .array import Array
+from .dtypes import dtype
+from .errors import DTypeMismatch, InvalidModel, NameMismatch, NeedsValue
+from .graph.core import Abstract, Graph, evaluate
+from .graph.trace import trace_function
+from .spec import Spec
+
+MAX_STATIC_BYTES = 4096  # of one input that is compiled in by value
+MAX_PROGRAMS = 64  # specialisations that a Model keeps
+
+
+@dataclass(frozen=True)
+class BoundedOutput:
+    """An output of data-dependent size: `data` has room for the largest, of which `length` entries along `axis` count."""
+
+    data: Any
+    length: Any
+    axis: int
+
+
+@dataclass(frozen=True, eq=False)
+class ModelGraph(Graph):
+    """A Graph whose outputs may have to be trimmed where they leave the program.
+
+    `output_lengths` maps the name of such an output to (index of the companion output that holds its length, axis). The
+    companions come after the named outputs and are no outputs to the user.
+    """
+
+    output_lengths: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+
+Build = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+class Model:
+    """A network: `inputs` and `outputs` {name: Spec}, `weights` {name: array}, `metadata` {str: str}.
+
+    Call it with an array for its only input, with arrays by keyword or by dict; it returns {output name: Array} in order. It
+    is compiled for the shapes it is called with, once for each.
+
+    Args:
+        build: the network as a function of {input name: array or traced array} to {output name: …}.
+        device, precision: what to compile for; device "numpy" evaluates the Graph without compiling.
+
+    Example:
+        >>> model = hither.load("model.onnx")                  # doctest: +SKIP
+        >>> model(image=x)["scores"]                           # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        build: Build,
+        inputs: Mapping[str, Spec],
+        outputs: Mapping[str, Spec],
+        *,
+        weights: Mapping[str, np.ndarray] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        name: str = "model",
+        device: str | None = None,
+        precision: str | None = None,
+    ) -> None:
+        self._build = build
+        self.inputs = dict(inputs)
+        self.outputs = dict(outputs)
+        self.weights = dict(weights or {})
+        self.metadata = dict(metadata or {})
+        self.name = name
+        self.device = device
+        self.precision = precision
+        self._static: set[str] = set()
+        self._programs: OrderedDict[Any, Callable[[dict[str, np.ndarray]], dict[str, Array]]] = OrderedDict()
+
+    # -- other views of the same network ---------------------------------------------------------------------------------
+
+    def rename(self, names: Mapping[str, str]) -> Model:
+        """The same model with inputs and outputs under other names.
+
+        Raises:
+            NameMismatch: if a name is no input or output, or two would become the same.
+        """
+        unknown = [n for n in names if n not in self.inputs and n not in self.outputs]
+        if unknown:
+            raise NameMismatch(
+                f"cannot rename {unknown[0]!r}: inputs are {_names(self.inputs)}, outputs are {_names(self.outputs)}"
+            )
+        inputs = {names.get(n, n): s for n, s in self.inputs.items()}
+        outputs = {names.get(n, n): s for n, s in self.outputs.items()}
+        if len(inputs) != len(self.inputs) or len(outputs) != len(self.outputs):
+            raise NameMismatch(f"renaming {dict(names)} would give two inputs or two outputs the same name")
+        build = self._build
+
+        def renamed(arrays: Mapping[str, Any]) -> dict[str, Any]:
+            results = build({old: arrays[new] for old, new in zip(self.inputs, inputs)})
+            return {names.get(n, n): value for n, value in results.items()}
+
+        other = self._copy()
+        other._build, other.inputs, other.outputs = renamed, inputs, outputs
+        other._static = {names.get(n, n) for n in self._static}
+        return other
+
+    def to(self, device: str | None = None, precision: str | None = None) -> Model:
+        """The same model for another device or precision."""
+        other = self._copy()
+        other.device = device or self.device
+        other.precision = precision or self.precision
+        return other
+
+    def with_specs(self, specs: Mapping[str, Spec]) -> Model:
+        """The same model with more said about some inputs and outputs (media, labels, fixed extents)."""
+        other = self._copy()
+        for name, spec in specs.items():
+            if name in self.inputs:
+                other.inputs[name] = spec
+            elif name in self.outputs:
+                other.outputs[name] = spec
+            else:
+                raise NameMismatch(
+                    f"no input or output {name!r}: inputs are {_names(self.inputs)}, outputs are {_names(self.outputs)}"
+                )
+        return other
+
+    def _copy(self) -> Model:
+        other = copy.copy(self)
+        other.inputs, other.outputs = dict(self.inputs), dict(self.outputs)
+        other._static, other._programs = set(self._static), OrderedDict()
+        return other
+
+    # -- Graphs --------------------------------------------------------------------------------------------------------------
+
+    def graph(
+        self, specs: Mapping[str, Spec | Abstract] | None = None, static: Mapping[str, np.ndarray] | None = None
+    ) -> ModelGraph:
+        """The network as a Graph for concrete shapes.
+
+        Args:
+            specs: a Spec without free extents, or an Abstract, for each input whose own Spec leaves something free. A Spec
+                with a value makes the input a constant.
+            static: values of more inputs that become constants.
+
+        Returns:
+            A Graph whose inputs are those that are not constants, in the model's order.
+
+        Raises:
+            NeedsValue: if a shape depends on the values of an input that is not given.
+            ShapeMismatch: if an extent stays free, or a given one contradicts the model.
+        """
+        given, values = dict(specs or {}), dict(static or {})
+        for name in (*given, *values):
+            if name not in self.inputs:
+                raise NameMismatch(f"{self.name} has no input {name!r}; its inputs are {_names(self.inputs)}")
+        abstracts: dict[str, Abstract] = {}
+        constants: dict[str, Array] = {}
+        for name, own in self.inputs.items():
+            spec = given.get(name, own)
+            value = values.get(name, spec.value if isinstance(spec, Spec) else None)
+            if value is not None:
+                value = np.asarray(value)
+                own.check(f"input {name!r}", value)
+                constants[name] = Array(value)
+                continue
+            abstracts[name] = spec.abstract(name) if isinstance(spec, Spec) else spec
+            own.check(f"input {name!r}", abstracts[name])
+        names: list[str] = []
+        lengths: dict[str, tuple[int, int]] = {}
+
+        def function(*tracers: Any) -> list[Any]:
+            results = self._build({**constants, **dict(zip(abstracts, tracers))})
+            flat: list[Any] = []
+            companions: list[Any] = []
+            for name, value in results.items():
+                names.append(name)
+                if isinstance(value, BoundedOutput):
+                    lengths[name] = (len(results) + len(companions), value.axis)
+                    companions.append(value.length)
+                    value = value.data
+                flat.append(value)
+            names.extend(f"{name}.length" for name in lengths)
+            return flat + companions
+
+        graph, _ = trace_function(function, list(abstracts.values()), list(abstracts), name=self.name)
+        return ModelGraph(
+            graph.inputs, graph.constants, graph.nodes, graph.outputs, graph.input_names, tuple(names), graph.name, lengths
+        )
+
+    # -- calls ---------------------------------------------------------------------------------------------------------------
+
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Array]:
+        """Run the network.
+
+        Args:
+            *args: the array of the only input, or one {name: array}.
+            **kwargs: arrays by input name.
+
+        Returns:
+            {output name: Array}, in the model's order.
+
+        Raises:
+            NameMismatch, ShapeMismatch, DTypeMismatch: if the arrays are not those that the model takes.
+        """
+        arrays = self._arguments(args, kwargs)
+        while True:
+            static = {n: a for n, a in arrays.items() if n in self._static}
+            key = tuple((n, a.dtype.str, a.shape, a.tobytes() if n in static else None) for n, a in arrays.items())
+            program = self._programs.get(key)
+            if program is None:
+                try:
+                    program = self._specialise(arrays, static)
+                except NeedsValue as need:
+                    self._learn(need, arrays)
+                    continue
+                self._programs[key] = program
+                if len(self._programs) > MAX_PROGRAMS:
+                    self._programs.popitem(last=False)
+            self._programs.move_to_end(key)
+            return program({n: a for n, a in arrays.items() if n not in static})
+
+    def _learn(self, need: NeedsValue, arrays: Mapping[str, np.ndarray]) -> None:
+        """Treat the inputs that a shape depends on as constants from now on."""
+        fresh = [n for n in need.inputs if n not in self._static]
+        if not fresh:
+            raise need
+        for name in fresh:
+            if arrays[name].nbytes > MAX_STATIC_BYTES:
+                raise InvalidModel(
+                    f"{need.where}: {need.what} depends on the values of input {name!r}, which is too large "
+                    f"({arrays[name].nbytes} bytes, at most {MAX_STATIC_BYTES}) to be compiled in by value"
+                ) from need
+        self._static.update(fresh)
+
+    def _arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, np.ndarray]:
+        """The arguments of a call as one checked array for each input, in order."""
+        named = dict(kwargs)
+        if len(args) == 1 and isinstance(args[0], Mapping):
+            named = {**args[0], **kwargs}
+        elif args:
+            if len(args) > 1 or len(self.inputs) != 1:
+                raise NameMismatch(
+                    f"{self.name} has {len(self.inputs)} inputs, {_names(self.inputs)}: name them, as in "
+                    f"model({{{next(iter(self.inputs), 'x')!r}: x}})"
+                )
+            named = {**kwargs, next(iter(self.inputs)): args[0]}
+        unknown = [n for n in named if n not in self.inputs]
+        missing = [n for n in self.inputs if n not in named]
+        if unknown or missing:
+            what = f"has no input {unknown[0]!r}" if unknown else f"misses input {missing[0]!r}"
+            raise NameMismatch(f"{self.name} {what}; its inputs are {_names(self.inputs)}")
+        arrays: dict[str, np.ndarray] = {}
+        for name, spec in self.inputs.items():
+            array = _as_numpy(named[name], spec, name)
+            spec.check(f"input {name!r}", array)
+            arrays[name] = array
+        return arrays
+
+    def _specialise(
+        self, arrays: Mapping[str, np.ndarray], static: Mapping[str, np.ndarray]
+    ) -> Callable[[dict[str, np.ndarray]], dict[str, Array]]:
+        """A function that runs the network for arrays of these shapes, with `static` compiled in."""
+        if self.device == "numpy":
+            specs = {n: Abstract(a.shape, dtype(a.dtype)) for n, a in arrays.items() if n not in static}
+            return _Evaluated(self.graph(specs, static))
+        from .program import compile
+
+        specs = {n: Spec(a.shape, a.dtype, value=a if n in static else None) for n, a in arrays.items()}
+        options = {k: v for k, v in (("device", self.device), ("precision", self.precision)) if v is not None}
+        program = compile(self, specs, **options)
+        return lambda named: program(named)
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{n}: {s}" for n, s in self.inputs.items())
+        outputs = ", ".join(f"{n}: {s}" for n, s in self.outputs.items())
+        return f"<Model {self.name} ({inputs}) -> ({outputs})>"
+
+
+class _Evaluated:
+    """A specialised model on the NumPy evaluator: the oracle of every compiled one."""
+
+    def __init__(self, graph: ModelGraph) -> None:
+        self.graph = graph
+
+    def __call__(self, named: dict[str, np.ndarray]) -> dict[str, Array]:
+        results = evaluate(self.graph, *[named[n] for n in self.graph.input_names])
+        return trim(self.graph, results)
+
+
+def trim(graph: ModelGraph, results: Sequence[np.ndarray]) -> dict[str, Array]:
+    """The named outputs of a run, those of data-dependent size cut to it."""
+    found: dict[str, Array] = {}
+    for name, array in zip(graph.output_names[: len(graph.output_names) - len(graph.output_lengths)], results):
+        if name in graph.output_lengths:
+            index, axis = graph.output_lengths[name]
+            array = np.ascontiguousarray(array.take(np.arange(int(results[index])), axis))
+        found[name] = Array(array)
+    return found
+
+
+def _as_numpy(x: Any, spec: Spec, name: str) -> np.ndarray:
+    """An argument as an array; Python numbers and lists take the input's dtype, arrays keep theirs."""
+    if isinstance(x, Array):
+        return x.numpy()
+    if isinstance(x, np.ndarray | np.generic):
+        return np.asarray(x)
+    if hasattr(x, "__array__"):
+        return np.asarray(x)
+    try:
+        return np.asarray(x, spec.dtype.numpy)
+    except (TypeError, ValueError) as error:
+        raise DTypeMismatch(f"input {name!r} takes {spec}, got {type(x).__name__}: {error}") from error
+
+
+def _names(names: Mapping[str, Any]) -> str:
+    return ", ".join(map(repr, names)) or "none"

@@ -1,0 +1,137 @@
+"""Spec: what an input or output is: shape, dtype, and, where known, what its numbers mean to a person.
+
+The numbers' meaning (an image, a sound, labels) lets a bundle's loader take pictures and show results by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .dtypes import DType, dtype
+from .errors import DTypeMismatch, ShapeMismatch
+from .graph.core import Abstract
+
+Extent = int | str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Spec:
+    """A signature of one array.
+
+    Args:
+        shape: extents; None is a free one, a string a free one by name (equal names are equal extents). None instead of a
+            tuple: even the number of axes is free.
+        dtype: element type.
+        media: "image", "audio", "text" or None (plain numbers).
+        layout: for media, the order of the axes, for example "NCHW", "NHWC" or "NT".
+        scale, mean, std: for media, elements are `(raw * scale - mean) / std`; numbers or one number per channel.
+        labels: what the entries along the last axis of an output stand for.
+        value: the array itself, where it is known while compiling; it then is no input of the program any more.
+
+    Example:
+        >>> Spec((1, 224, 224, 3), "float32", media="image", layout="NHWC", scale=1 / 255)
+        Spec(float32[1,224,224,3], image NHWC)
+    """
+
+    shape: tuple[Extent, ...] | None
+    dtype: DType
+    media: str | None = None
+    layout: str | None = None
+    scale: Any = None
+    mean: Any = None
+    std: Any = None
+    labels: tuple[str, ...] | None = None
+    value: np.ndarray | None = None
+
+    def __init__(
+        self,
+        shape: Sequence[Extent] | None,
+        dtype: Any = "float32",
+        media: str | None = None,
+        layout: str | None = None,
+        scale: Any = None,
+        mean: Any = None,
+        std: Any = None,
+        labels: Sequence[str] | None = None,
+        value: Any = None,
+    ) -> None:
+        set_ = lambda name, v: object.__setattr__(self, name, v)  # noqa: E731  (the dataclass is frozen)
+        set_("shape", None if shape is None else tuple(_extent(e) for e in shape))
+        set_("dtype", _dtype(dtype))
+        set_("media", media)
+        set_("layout", layout)
+        set_("scale", scale)
+        set_("mean", mean)
+        set_("std", std)
+        set_("labels", None if labels is None else tuple(labels))
+        set_("value", None if value is None else np.asarray(value, self.dtype.numpy))
+        if self.value is not None:
+            self.check("a Spec's value", self.value)
+
+    @property
+    def is_static(self) -> bool:
+        """Whether every extent is a number."""
+        return self.shape is not None and all(isinstance(e, int) for e in self.shape)
+
+    def abstract(self, name: str = "") -> Abstract:
+        """The Abstract of a Spec without free extents.
+
+        Raises:
+            ShapeMismatch: if an extent is free.
+        """
+        if self.shape is None or not self.is_static:
+            raise ShapeMismatch(f"input {name!r} is {self} with free extents; give a Spec with a number for each")
+        return Abstract(tuple(int(e) for e in self.shape if e is not None), self.dtype)
+
+    def check(self, name: str, like: Any) -> None:
+        """Raise ShapeMismatch or DTypeMismatch unless `like` (anything with shape and dtype) fits this Spec."""
+        got = dtype(like.dtype)
+        if got != self.dtype:
+            raise DTypeMismatch(
+                f"{name} takes {self}, got {got}{_shape(like.shape)}; convert it with .astype({str(self.dtype)!r})"
+            )
+        if self.shape is None:
+            return
+        fits = len(self.shape) == len(like.shape)
+        fits = fits and all(not isinstance(e, int) or e == n for e, n in zip(self.shape, like.shape))
+        if not fits:
+            raise ShapeMismatch(f"{name} takes {self}, got {got}{_shape(like.shape)}")
+
+    def __repr__(self) -> str:
+        media = f", {self.media}{' ' + self.layout if self.layout else ''}" if self.media else ""
+        return f"Spec({self}{media})"
+
+    def __str__(self) -> str:
+        return f"{self.dtype}{_shape(self.shape)}"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Spec):
+            return NotImplemented
+        fields = ("shape", "dtype", "media", "layout", "scale", "mean", "std", "labels")
+        same = all(np.array_equal(getattr(self, f), getattr(other, f)) for f in fields)
+        if self.value is None or other.value is None:
+            return same and self.value is other.value
+        return same and np.array_equal(self.value, other.value, equal_nan=self.dtype.kind in "fc")
+
+    __hash__ = object.__hash__
+
+
+def _dtype(like: Any) -> DType:
+    return dtype(like)
+
+
+def _extent(extent: Any) -> Extent:
+    if extent is None or isinstance(extent, str):
+        return extent
+    number = int(extent)
+    if number < 0 or number != extent:
+        raise ShapeMismatch(f"an extent of a Spec is a number ≥ 0, a name or None, got {extent!r}")
+    return number
+
+
+def _shape(shape: Sequence[Extent] | None) -> str:
+    return "[…]" if shape is None else f"[{','.join('?' if e is None else str(e) for e in shape)}]"
