@@ -9,6 +9,7 @@ import sys
 
 from ..array import register_operations
 from .activations import *  # noqa: F403
+from .control import *  # noqa: F403
 from .conv import *  # noqa: F403
 from .creation import *  # noqa: F403
 from .elementwise import *  # noqa: F403
@@ -23,7 +24,7 @@ from .shape import *  # noqa: F403
 register_operations(sys.modules[__name__])
 
 _THEMES = (
-    "activations", "conv", "creation", "elementwise", "indexing", "linalg", "norm", "reduce", "search", "shape",
+    "activations", "control", "conv", "creation", "elementwise", "indexing", "linalg", "norm", "reduce", "search", "shape",
 )  # fmt: skip
 
 __all__ = ["asarray", "result_dtype"]

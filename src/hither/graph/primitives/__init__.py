@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from . import control, conv, dynamic, elementwise, gather, linalg, reduce, scatter, shape, sort
 from .rules import apply, full, scalar
+from .shape import REPEAT
 
 __all__ = [
-    "apply", "control", "conv", "dynamic", "elementwise", "full", "gather", "linalg", "reduce", "scalar", "scatter", "shape",
-    "sort",
+    "REPEAT", "apply", "control", "conv", "dynamic", "elementwise", "full", "gather", "linalg", "reduce", "scalar", "scatter",
+    "shape", "sort",
 ]  # fmt: skip

@@ -114,7 +114,7 @@ def _broadcast_vjp(cotangents: Any, operands: Any, results: Any, shape: Shape, a
     return (g if tuple(g.shape) == source else apply("reshape", g, shape=source),)
 
 
-primitive(
+REPEAT = primitive(
     "broadcast",
     abstract=_broadcast_abstract,
     evaluate=_broadcast,
