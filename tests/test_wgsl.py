@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from hither.kernels.steps import Ref
+from hither.kernels.steps import Launch, Ref
 from hither.runtime import webgpu
 from hither.targets.wgsl.bindings import plan_bindings
 from hither.targets.wgsl.plan import Limits
@@ -17,6 +18,7 @@ from . import wgsl_cases as cases
 from .kernel_interpreter import run_code
 from .tint import messages, open_page
 from .tint import run as run_in_page
+from .wgsl_cases import MACHINE
 
 ALL = {**cases.all_cases(), "halves": cases.halves()}
 SMALL = Limits(storage_buffers=16, binding_bytes=1024, buffer_bytes=4096)
@@ -74,6 +76,15 @@ def test_arrays_above_the_limits_are_bound_in_pieces(adapter: Any) -> None:
     agree(case, run(case, SMALL), expected(case))
 
 
+def test_whole_vectors_are_bound_as_vectors(adapter: Any) -> None:
+    case = ALL["quads"]
+    (variant,) = plan_bindings(case.code, MACHINE).variants
+    assert [g.width for g in variant.groups] == [4, 4, 1, 4]  # z is read from odd places
+    together = Launch(0, tuple(Ref("arena", 0, 384) for _ in range(4)))
+    arena = replace(case.code, entries={"main": (together,)}, sizes={"arena": 512})
+    assert [g.width for g in plan_bindings(arena, MACHINE).variants[0].groups] == [1]  # a shared binding suits all
+
+
 # -- browsers ------------------------------------------------------------------------------------------------------------
 
 
@@ -92,7 +103,7 @@ def test_tint_compiles_every_text_without_a_message(page: Any) -> None:
     assert not found
 
 
-@pytest.mark.parametrize("name", ["float32", "float32 to int", "int8", "vectors", "workgroup", "aliased", "crowded"])
+@pytest.mark.parametrize("name", ["float32", "float32 to int", "int8", "vectors", "quads", "workgroup", "aliased", "crowded"])
 def test_runs_in_the_browser(page: Any, name: str) -> None:
     case = ALL[name]
     plan = plan_bindings(case.code, case.machine)

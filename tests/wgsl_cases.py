@@ -14,7 +14,7 @@ import numpy as np
 from hither import dtypes as dt
 from hither.dtypes import DType
 from hither.kernels.builder import Builder
-from hither.kernels.ir import INDEX, Kernel, Machine, Val
+from hither.kernels.ir import INDEX, Buffer, Kernel, Machine, Val
 from hither.kernels.steps import ALIGN, Code, Launch, Ref
 
 MACHINE = Machine("wgsl", gpu=True, wide=("int64", "uint64"))
@@ -239,6 +239,20 @@ def vectors() -> Case:
     return of_kernel(k.finish("vectors"), inputs, rtol=1e-5)
 
 
+def quads() -> Case:
+    """Accesses that are whole, aligned vectors of four, which are bound as such; and one array where a single one is not."""
+    k = Builder(MACHINE)
+    x, y, z = (k.buffer(name, dt.float32, 96) for name in "xyz")
+    out = k.buffer("out", dt.float32, 96, "write")
+    with k.loop(0, 24, kind="parallel") as loop:
+        with k.loop(0, 96, 24, init=[k.const(0.0, dt.float32, 4)]) as inner:
+            a = k.load(x, inner.index, 4)
+            inner.yield_(k.fma(a, k.load(z, inner.index + 1, 4), inner.carried[0]))
+        at = loop.index << 2
+        k.store(out, at, k.load(y, at, 4) * 2.0 + inner.results[0])
+    return of_kernel(k.finish("quads"), [np.arange(96, dtype=np.float32) * s for s in (1.0, 0.5, 0.25)], rtol=1e-5)
+
+
 def control() -> Case:
     """Nested loops that swap what they carry, run-time bounds, branches, private memory, several parallel loops."""
     k = Builder(MACHINE)
@@ -318,8 +332,6 @@ def packed() -> Case:
     rng = np.random.default_rng(4)
     inputs, found = [], []
     for dtype in (dt.uint8, dt.int8, dt.uint16, dt.int16, dt.float16):
-        from hither.kernels.ir import Buffer
-
         source = Buffer(f"{dtype}_{len(k.buffers)}", dtype, 20)
         k.buffers.append(source)
         found.append(source)
@@ -351,7 +363,14 @@ def halves() -> Case:
 
 
 def structure() -> dict[str, Case]:
-    return {"vectors": vectors(), "control": control(), "serial": serial(), "workgroup": workgroup(), "packed": packed()}
+    return {
+        "vectors": vectors(),
+        "quads": quads(),
+        "control": control(),
+        "serial": serial(),
+        "workgroup": workgroup(),
+        "packed": packed(),
+    }
 
 
 # -- binding -------------------------------------------------------------------------------------------------------------

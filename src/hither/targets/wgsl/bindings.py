@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from ... import dtypes as dt
 from ...kernels.ir import INDEX, Block, Buffer, Kernel, Loop, Machine, Op, Val
 from ...kernels.steps import ALIGN, SPACES, Code, Cond, Copy, Launch, Ref, Step, While, walk
+from .alignment import LANES, vector_buffers
 from .plan import (
     Binding,
     BindingError,
@@ -91,6 +92,7 @@ class _Planner:
         self.kernels = list(code.kernels)
         self.keys = {k.key(): i for i, k in reversed(list(enumerate(code.kernels)))}
         self.atomics = [_atomic_buffers(k) for k in code.kernels]
+        self.vectors = [vector_buffers(k) for k in code.kernels]
         self.variants: dict[Variant, int] = {}
         self.clusters: list[tuple[int, int]] = []  # oversized weights: byte ranges in the region
         self.buffers = self._device_buffers()
@@ -175,6 +177,7 @@ class _Planner:
             if index == len(self.kernels):
                 self.kernels.append(kernel)
                 self.atomics.append(set())
+                self.vectors.append(set())
             pieces = (Ref(r.space, r.offset + start, n) for r in (step.source, step.target))
             yield self._launch(Launch(index, tuple(pieces), "copy"))
 
@@ -182,6 +185,9 @@ class _Planner:
         kernel = self.kernels[launch.kernel]
         if len(launch.args) != len(kernel.buffers):
             raise BindingError(f"kernel {kernel.name} has {len(kernel.buffers)} buffers, a launch binds {len(launch.args)}")
+        for b, ref in zip(kernel.buffers, launch.args):
+            if ref.nbytes * 8 < b.size * min(b.dtype.bits, 32):
+                raise BindingError(f"{kernel.name}: {b.name} has {b.size} elements of {b.dtype}, more than {ref} holds")
         ranges = self._ranges(kernel, launch.args)
         self._merge_to_fit(kernel, ranges)
         groups, slots, bindings = [], {}, []
@@ -250,7 +256,7 @@ class _Planner:
         kinds = {element(b.dtype, self.machine.float16) for b in buffers}
         if len(kinds) > 1 and "f16" in kinds:
             raise BindingError(f"{self.kernels[kernel].name}: float16 and 32-bit operands overlap: {[b.name for b in buffers]}")
-        kind = kinds.pop() if len(kinds) == 1 else "u32"
+        kind = next(iter(kinds)) if len(kinds) == 1 else "u32"
         atomic = any(b in self.atomics[kernel] for b in buffers)
         if atomic:
             kind = next(element(b.dtype, self.machine.float16) for b in buffers if b in self.atomics[kernel])
@@ -259,7 +265,9 @@ class _Planner:
         if atomic and pieces > 1:
             raise BindingError(f"{self.kernels[kernel].name}: an operand of atomics is larger than {limit} bytes")
         access = "read" if space == "weights" else "read_write"
-        group = Group(kind, access, atomic, pieces, limit // (2 if kind == "f16" else 4) if pieces > 1 else 0)
+        whole = len(kinds) == 1 and pieces == 1 and all(b in self.vectors[kernel] for b in buffers)
+        piece = limit // (2 if kind == "f16" else 4) if pieces > 1 else 0
+        group = Group(kind, access, atomic, pieces, piece, LANES if whole else 1)
         bindings = []
         buffer, offset, left = r.buffer, r.low, r.high - r.low
         for _ in range(pieces):

@@ -49,7 +49,7 @@ def _splat(scalar: str, text: str, width: int) -> str:
     return text if width == 1 else f"vec{width}<{scalar}>({text})"
 
 
-def _vector(scalar: str, width: int) -> str:
+def vector(scalar: str, width: int) -> str:
     return scalar if width == 1 else f"vec{width}<{scalar}>"
 
 
@@ -143,8 +143,8 @@ class Expressions:
         return f"({a} {_OPERATORS[kind]} {b})"
 
     def is_nan(self, a: str, dtype: DType, width: int) -> str:
-        wide = a if dtype.bits == 32 else f"{_vector('f32', width)}({a})"
-        bits = f"bitcast<{_vector('u32', width)}>({wide})"
+        wide = a if dtype.bits == 32 else f"{vector('f32', width)}({a})"
+        bits = f"bitcast<{vector('u32', width)}>({wide})"
         return f"({bits} & {_splat('u32', '0x7fffffffu', width)}) > {_splat('u32', '0x7f800000u', width)}"
 
     def normalise(self, text: str, dtype: DType, width: int) -> str:
@@ -162,7 +162,7 @@ class Expressions:
         if source.kind == "b" or target.is_float:
             return f"{kind}({a})"
         if source.is_float:
-            wide = a if source.bits == 32 else f"{_vector('f32', width)}({a})"
+            wide = a if source.bits == 32 else f"{vector('f32', width)}({a})"
             return f"{self.saturate(target, width)}({wide})"
         text = a if self.scalar(source) == self.scalar(target) else f"{kind}({a})"
         fits = _narrow(source) and (source.bits < target.bits and (source.kind == "u" or target.kind == "i"))
@@ -174,7 +174,7 @@ class Expressions:
         low, high = (0, (1 << bits) - 1) if target.kind == "u" else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
         kind, name = self.type(target, width), f"to_{target.kind}{bits}x{width}"
         below = high if bits < 32 else high & ~(0xFF if target.kind == "u" else 0x7F)  # the largest float32 in range
-        floats = _vector("f32", width)
+        floats = vector("f32", width)
         text = f"{kind}(clamp(x, {floats}({low}.0), {floats}({below}.0)))"
         if bits == 32:
             most = f"{high}u" if target.kind == "u" else f"{high}i"

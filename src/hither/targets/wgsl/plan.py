@@ -54,7 +54,7 @@ class Binding:
 class Group:
     """What one or more kernel buffers are bound as: `pieces` consecutive bindings of array<element>.
 
-    Every piece but the last has `piece` elements. `element` is f32, i32, u32 or f16.
+    Every piece but the last has `piece` elements. `element` is f32, i32, u32 or f16; with `width` 4 the array is of vectors.
     """
 
     element: str
@@ -62,6 +62,7 @@ class Group:
     atomic: bool = False
     pieces: int = 1
     piece: int = 0
+    width: int = 1
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from ... import dtypes as dt
 from ...dtypes import DType
 from ...errors import UnsupportedFeature
 from ...kernels.ir import BINARY, COMPARE, UNARY, Block, Buffer, Machine, Op, Val
-from .expressions import Expressions
+from .expressions import Expressions, vector
 from .plan import Plan, Variant, element, packed, workgroups
 
 ENTRY = "main"
@@ -70,7 +70,7 @@ class _Printer:
     def print(self) -> str:
         kernel = self.kernel
         for number, group in zip(self.binding, self.variant.groups):
-            kind = f"atomic<{group.element}>" if group.atomic else group.element
+            kind = f"atomic<{group.element}>" if group.atomic else vector(group.element, group.width)
             for piece in range(group.pieces):
                 declared = f"b{number + piece}"
                 where = f"@group(0) @binding({number + piece}) var<storage, {group.access}>"
@@ -226,7 +226,7 @@ class _Printer:
             case "scatter":
                 buffer, (indices, value) = op.attr, op.args
                 for lane in range(value.width):
-                    self.write(buffer, f"{self.name(indices)}.{'xyzw'[lane]}", f"{self.name(value)}.{'xyzw'[lane]}", value)
+                    self.write(buffer, f"{self.name(indices)}.{'xyzw'[lane]}", f"{self.name(value)}.{'xyzw'[lane]}")
             case "atomic":
                 buffer, how = op.attr
                 call = {"add": "atomicAdd", "max": "atomicMax", "min": "atomicMin"}[how]
@@ -302,10 +302,18 @@ class _Printer:
         """A reference to an element of a buffer that is bound in one piece."""
         if buffer in self.scratch:
             return f"{self.scratch[buffer]}[{index}]"
-        group, base = self.variant.slots[self.global_index[buffer]]
-        return f"{self.bound(group)}[{index}{f' + {base}' if base else ''}]"
+        number, base = self.variant.slots[self.global_index[buffer]]
+        shifted = f"{index} + {base}" if base else index
+        width = self.variant.groups[number].width
+        return f"{self.bound(number)}[{shifted if width == 1 else f'({shifted}) / {width}'}]"
+
+    def in_vectors(self, buffer: Buffer) -> bool:
+        """Whether a buffer is bound as an array of vectors, so that an access is one element."""
+        return buffer not in self.scratch and self.variant.groups[self.variant.slots[self.global_index[buffer]][0]].width > 1
 
     def lanes_of(self, buffer: Buffer, indices: list[str], dtype: DType) -> str:
+        if self.in_vectors(buffer):
+            return self.element(buffer, indices[0])
         lanes = [self.read(buffer, i) for i in indices]
         return lanes[0] if len(lanes) == 1 else f"{self.values.type(dtype, len(lanes))}({', '.join(lanes)})"
 
@@ -359,12 +367,15 @@ class _Printer:
         buffer, count = op.attr
         index, value = self.name(op.args[0]), self.name(op.args[1])
         if op.args[1].width == 1:
-            self.write(buffer, index, value, op.args[1])
+            self.write(buffer, index, value)
+            return
+        if self.in_vectors(buffer):
+            self.line(f"{self.element(buffer, index)} = {value};")
             return
         for lane in range(count):
-            self.write(buffer, f"{index} + {lane}" if lane else index, f"{value}.{'xyzw'[lane]}", op.args[1])
+            self.write(buffer, f"{index} + {lane}" if lane else index, f"{value}.{'xyzw'[lane]}")
 
-    def write(self, buffer: Buffer, index: str, value: str, like: Val) -> None:
+    def write(self, buffer: Buffer, index: str, value: str) -> None:
         if buffer in self.scratch:
             target = self.element(buffer, index)
             self.line(f"atomicStore(&{target}, {value});" if buffer in self.atomic_scratch else f"{target} = {value};")
