@@ -34,6 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal, cast
 
+from ..errors import HitherError
 from ..runtime.object_cache import cache_directory
 
 Registry = Literal["pypi", "npm", "debian"]
@@ -50,7 +51,7 @@ _CLIENT_SECONDS = 3600
 _MAX_FILES = 100_000
 
 
-class FetchError(RuntimeError):
+class FetchError(HitherError, RuntimeError):
     """A package file could not be fetched; the message says what was tried, what came back and what to do."""
 
 
