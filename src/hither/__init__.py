@@ -20,7 +20,11 @@ from .ops import *  # noqa: F403
 __version__ = "0.1.0"
 
 # name → module that defines it; None: the name is a subpackage. Loaded when first asked for.
-_LAZY: dict[str, str | None] = {}
+_LAZY: dict[str, str | None] = {
+    "load": "hither.formats", "Model": "hither.model", "Spec": "hither.spec", "HitherError": "hither.errors",
+    "compile": "hither.program", "jit": "hither.program", "Program": "hither.program", "bundle": "hither.web.builds",
+    "set_num_threads": "hither.runtime.threads", "get_num_threads": "hither.runtime.threads",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -145,9 +145,10 @@ class GraphBuilder:
         self, primitive: Primitive, operands: Sequence[Value], params: Mapping[str, Any], source: str = ""
     ) -> tuple[Value, ...]:
         """Append one application; shapes and dtypes are checked by the primitive's rule."""
+        params = {**primitive.defaults, **params}
         abstract = primitive.abstract(*[o.abstract for o in operands], **params)
         results = tuple(Value(a) for a in (abstract if isinstance(abstract, tuple) else (abstract,)))
-        self.nodes.append(Node(primitive, tuple(operands), dict(params), results, source))
+        self.nodes.append(Node(primitive, tuple(operands), params, results, source))
         return results
 
     def append(self, node: Node) -> None:

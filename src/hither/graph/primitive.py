@@ -9,8 +9,10 @@ How a primitive is lowered is data, one of the classes below. The functions in i
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -94,6 +96,12 @@ class Primitive:
     vjp: Callable[..., Any] | None = None
     batch: Callable[..., Any] | None = None
     flops: Callable[..., int] | None = None
+
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        """Parameters that may be left out, with their values: nodes always carry them all."""
+        parameters = inspect.signature(self.abstract).parameters.values()
+        return {p.name: p.default for p in parameters if p.default is not p.empty}
 
     def run(self, *arrays: np.ndarray, **params: Any) -> tuple[np.ndarray, ...]:
         """Evaluate on NumPy and hold the evaluation to its own shape rule."""

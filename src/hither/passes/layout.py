@@ -67,7 +67,11 @@ class _Change:
             if producer is not None and producer.primitive.name == "broadcast":
                 axes = tuple(to_last(rank).index(a) for a in producer.params["axes"])
                 shape = tuple(value.shape[p] for p in to_last(rank))
-                self._last[value] = self.add("broadcast", producer.operands, {"shape": shape, "axes": axes})
+                order = tuple(sorted(range(len(axes)), key=axes.__getitem__))  # a broadcast's axes ascend
+                (source,) = producer.operands
+                if order != tuple(range(len(axes))):
+                    source = self.add("transpose", [source], {"permutation": order})
+                self._last[value] = self.add("broadcast", [source], {"shape": shape, "axes": tuple(sorted(axes))})
             else:
                 self._last[value] = self.add("transpose", [value], {"permutation": to_last(rank)})
         return self._last[value]
