@@ -225,10 +225,8 @@ def _divide(index: Index, divisor: int) -> tuple[Index, Index]:
             continue
         if g == divisor:
             return a, b
-        inner = divisor // g
-        if 0 <= a.low and a.high < inner:
-            return constant(0), a * g + b
-        return _quotient(a, inner), _remainder(a, inner) * g + b
+        quotient, remainder = _divide(a, divisor // g)  # fewer terms, a smaller divisor: more may drop out
+        return quotient, remainder * g + b
     return _quotient(index, divisor), _remainder(index, divisor)
 
 

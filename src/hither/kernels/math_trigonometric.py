@@ -80,7 +80,8 @@ def _reduce_exact(k: Builder, a: Val) -> tuple[Val, Val]:
     largest = f.bias - f.mantissa  # of e
     e = k.max((i >> f.mantissa) - (f.bias + f.mantissa) - 2, -digit)
     e = k.min(e, largest) + digit
-    start, shift = e / digit, e - (e / digit) * digit
+    start = (e * ((1 << 16) // digit + 1)) >> 16  # e / digit, exact for these e, without a division of vectors
+    shift = e - start * digit
     last = (largest + digit) // digit  # start of the window of the largest float
     steps = last.bit_length()
     digits = (*_two_over_pi(digit, last + _DIGITS), *[0] * (1 << steps))
