@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from ..kernels.steps import SPACES, Code, Ref
 from ..targets.wgsl.bindings import plan_bindings
 from ..targets.wgsl.plan import Branch, Dispatch, GpuStep, Limits, Plan, Repeat, dispatches
 from ..targets.wgsl.printer import print_variants
+from .threads import available_cpus
 from .webgpu_device import Device, DeviceLost, WebGpuError, device, webgpu_machine
 from .webgpu_memory import allocate, memory
 
@@ -91,7 +93,9 @@ class WebGpuExecutable:
         self.device.check(self.plan)
         with self.device.watch():
             texts = print_variants(self.plan, machine)
-            self._pipelines = [self.device.pipeline(t, v.access()) for t, v in zip(texts, self.plan.variants)]
+            with ThreadPoolExecutor(available_cpus()) as pool:  # drivers compile in the thread that asks
+                access = [v.access() for v in self.plan.variants]
+                self._pipelines = list(pool.map(self.device.pipeline, texts, access))
             self._allocate({})
             self._upload_weights(weights)
 
