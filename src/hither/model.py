@@ -1,6 +1,7 @@
 """Model: a network with named inputs, outputs and weights, whatever file format it came from.
 
-A format's importer gives a Model a function that rebuilds the network on arrays. Tracing it for concrete shapes gives a Graph, so free dimensions cost nothing: each combination of shapes that is used is specialised, compiled and kept.
+A format's importer gives a Model a function that rebuilds the network on arrays. Tracing it for concrete shapes gives a
+Graph, so free dimensions cost nothing: each combination of shapes that is used is specialised, compiled and kept.
 """
 
 from __future__ import annotations

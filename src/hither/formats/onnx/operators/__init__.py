@@ -28,6 +28,6 @@ from . import (
 )  # fmt: skip
 
 __all__ = [
-    "activation", "arithmetic", "control", "conversion", "dynamic", "image", "indexing", "logic", "loss", "microsoft", "movement",
-    "nn", "norm", "pool", "quantize", "random", "reduce", "resize", "rnn", "sampling", "sequence", "signal",
+    "activation", "arithmetic", "control", "conversion", "dynamic", "image", "indexing", "logic", "loss", "microsoft",
+    "movement", "nn", "norm", "pool", "quantize", "random", "reduce", "resize", "rnn", "sampling", "sequence", "signal",
 ]  # fmt: skip

@@ -139,10 +139,12 @@ def _counted(node: Node, most: Any, turns: int | None, condition: Any, state: tu
     keep = Array(np.array(True)) if condition is None else ops.reshape(condition, ())
     carried = (Array(np.array(0, np.int64)), keep, *state, *buffers)
 
-    def going(i: Any, keep: Any, *_: Any) -> Any:
+    def going(values: tuple[Any, ...]) -> Any:
+        i, keep = values[:2]
         return keep if limit is None else keep & (i < limit)
 
-    def turn(i: Any, keep: Any, *values: Any) -> tuple[Any, ...]:
+    def turn(carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        i, keep, *values = carry
         results = _arrays(node, importer.run_graph(body, [i, keep, *values[: len(state)]], scope))
         filled = []
         for buffer, row in zip(values[len(state) :], results[len(state) + 1 :]):
