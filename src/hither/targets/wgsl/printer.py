@@ -150,7 +150,7 @@ class _Printer:
         extent = max(0, -(-(stop - start) // op.attr.step))
         body = op.blocks[0]
         scaled = "invocation" if op.attr.step == 1 else f"invocation * {op.attr.step}"
-        index = self.fresh("i")
+        index = self.fresh("n")
         self.line(f"if (invocation < {extent}) {{")
         self.depth += 1
         self.line(f"let {index} = {scaled if start == 0 else f'{start} + {scaled}'};")
@@ -179,7 +179,7 @@ class _Printer:
             carried.append(self.fresh("c"))
             self.line(f"var {carried[-1]}: {self.values.type(result.dtype, result.width)} = {self.name(value)};")
             self.names[result] = carried[-1]
-        index = self.fresh("i")
+        index = self.fresh("n")
         start, stop = self.name(op.args[0]), self.name(op.args[1])
         test, advance = ("<", f"+= {step}") if step > 0 else (">", f"-= {-step}")
         self.line(f"for (var {index}: i32 = {start}; {index} {test} {stop}; {index} {advance}) {{")
