@@ -26,7 +26,7 @@ def register_operations(module: ModuleType) -> None:
 
 def _operation(name: str) -> Callable[..., Any]:
     if _ops is None:
-        from . import ops  # noqa: F401  (registers itself)
+        raise RuntimeError("hither.ops registers the operations behind array operators; import hither, not hither.array")
     return getattr(_ops, name)
 
 

@@ -1,1 +1,1 @@
-
+"""The `hither` command, one file per sub-command."""

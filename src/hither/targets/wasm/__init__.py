@@ -1,1 +1,1 @@
-
+"""Kernel IR → WebAssembly bytes."""

@@ -107,16 +107,16 @@ class _Planner:
         buffers = self._weight_buffers()
         for space in SPACES[1:]:
             size = _round(self.code.sizes.get(space, 0), ALIGN)
-            if size:
+            if size or any(r.space == space for r in _refs(self.code)):
                 buffers.append(DeviceBuffer(space, 0, size + ALIGN))  # room for an empty array at the very end
         return buffers
 
     def _weight_buffers(self) -> list[DeviceBuffer]:
         """Cut the weights region between arrays, so that each buffer is small enough; inside one only if it must be."""
         size = _round(self.code.sizes.get("weights", 0), ALIGN)
-        if not size:
-            return []
         refs = sorted({(r.offset, r.offset + r.nbytes) for r in _refs(self.code) if r.space == "weights"})
+        if not size and not refs:
+            return []
         clusters: list[list[int]] = []  # overlapping arrays stay together
         for low, high in refs:
             if clusters and low < clusters[-1][1]:
@@ -290,3 +290,5 @@ def _refs(code: Code) -> Iterator[Ref]:
                     yield from step.args
                 case Copy():
                     yield from (step.source, step.target)
+                case Cond() | While():
+                    yield step.flag

@@ -53,6 +53,14 @@ def vector(scalar: str, width: int) -> str:
     return scalar if width == 1 else f"vec{width}<{scalar}>"
 
 
+def _round_to_half(value: float) -> float:
+    """WGSL refuses a float16 literal that overflows."""
+    try:
+        return struct.unpack("<e", struct.pack("<e", value))[0]
+    except OverflowError:
+        return math.copysign(math.inf, value)
+
+
 class Expressions:
     """Expressions of one kernel. What they need outside of functions is collected in `globals`, by name."""
 
@@ -208,6 +216,8 @@ class Expressions:
                 return "i32(-2147483648)"
             text = f"{value}{kind[0]}"
             return f"({text})" if value < 0 else text
+        if kind == "f16":
+            value = _round_to_half(value)
         if not math.isfinite(value):
             return self.not_finite(value, dtype)
         text = f"{float(value)!r}{'f' if kind == 'f32' else 'h'}"
