@@ -656,3 +656,16 @@ def test_leb128(value: int) -> None:
         raw = signed(x)
         total = sum((b & 0x7F) << (7 * i) for i, b in enumerate(raw))
         assert total - ((1 << (7 * len(raw))) if raw[-1] & 0x40 else 0) == x
+
+
+def test_function_names() -> None:
+    """A stack trace through a module with names says which kernel trapped."""
+    k = Builder(MACHINE)
+    out = k.buffer("out", dt.int32, 1 << 20, "write")
+    k.store(out, 1 << 20, k.const(1, dt.int32))
+    code = Code([k.finish("outside_its_buffer")], {"main": (Launch(0, (Ref("io", 0, 4),)),)})
+    with_names, without = (print_module(code, MACHINE, False, names) for names in (True, False))
+    assert b"outside_its_buffer" in with_names.bytes
+    assert b"outside_its_buffer" not in without.bytes
+    with pytest.raises(NodeError, match="outside_its_buffer"):
+        run_wasm(with_names, "main", io=bytes(4))

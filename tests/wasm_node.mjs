@@ -75,7 +75,7 @@ async function serve() {
     try {
       answer({}, await run(job, body));
     } catch (error) {
-      answer({ error: String(error) });
+      answer({ error: error.stack });
     }
   }
 }
@@ -88,7 +88,7 @@ if (isMainThread) {
       call(new WebAssembly.Instance(module, imports(memory)), job, thread);
       parentPort.postMessage(null);
     } catch (error) {
-      parentPort.postMessage(String(error));
+      parentPort.postMessage(error.stack);
     }
   });
 }
