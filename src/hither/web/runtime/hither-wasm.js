@@ -5,7 +5,7 @@ import { spawn } from "./hither-worker.js";
 
 const PAGE = 65536;
 // () -> v128 { f32x4.relaxed_madd(0, 0, 0) }: valid exactly where relaxed SIMD is
-const RELAXED = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 18, 1, 16, 0, 65, 0, 253, 17, 65, 0, 253, 17, 65, 0, 253, 17, 253, 133, 2, 11];
+const RELAXED = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 19, 1, 17, 0, 65, 0, 253, 17, 65, 0, 253, 17, 65, 0, 253, 17, 253, 133, 2, 11];
 
 /** Words at the start of memory, through which the pool gets its commands. */
 const TURN = 0, COMMAND = 1, DONE = 2, HEAD = 256;
@@ -21,13 +21,15 @@ function link({ module, memory, at, thread, threads }) {
 /** One thread of the pool: waits for commands in shared memory, which is quicker than messages. @param {Team} team */
 export function join(team) {
   const entries = link(team), control = new Int32Array(team.memory.buffer);
-  for (let turn = 0;;) {
-    Atomics.wait(control, TURN, turn);
-    turn = Atomics.load(control, TURN);
-    entries[control[COMMAND]]();
-    Atomics.add(control, DONE, 1);
-    Atomics.notify(control, DONE);
-  }
+  return () => {
+    for (let turn = 0;;) {
+      Atomics.wait(control, TURN, turn);
+      turn = Atomics.load(control, TURN);
+      entries[control[COMMAND]]();
+      Atomics.add(control, DONE, 1);
+      Atomics.notify(control, DONE);
+    }
+  };
 }
 
 /** @param {import("./types.d.ts").CreateOptions} options @param {import("./types.d.ts").Emit} emit @returns {Promise<import("./types.d.ts").Backend>} */
@@ -77,10 +79,9 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
       const module = await WebAssembly.compile(/** @type {BufferSource} */ (kernels)), team = { module, memory, at, thread: 0, threads };
       names = WebAssembly.Module.exports(module).map((e) => e.name);
       entries = link(team);
-      for (let thread = 1; thread < threads; thread++) {
-        pool.push(spawn());
-        pool[thread - 1].post("join", [{ ...team, thread }]);
-      }
+      for (let thread = 1; thread < threads; thread++) pool.push(spawn());
+      await Promise.all(pool.map((p, i) => p.call("join", [{ ...team, thread: i + 1 }]))); // a Worker starts only while its maker does not wait
+      for (const p of pool) p.post("park");
       emit({ pipelines: [1, 1] });
     },
     async ready() {},

@@ -46,8 +46,8 @@ export function spawn(emit) {
       worker.ref?.();
       worker.postMessage({ id: next++, method, args });
     }),
-    /** Like call, for what never ends. @param {string} method @param {any[]} args */
-    post: (method, args) => worker.postMessage({ method, args }),
+    /** Like call, for what never ends. @param {string} method */
+    post: (method) => worker.postMessage({ method, args: [] }),
     close() {
       worker.terminate();
       stop("the program is closed");
@@ -82,7 +82,7 @@ if ((nodeWorkers ? nodeWorkers.workerData : typeof document === "undefined" && g
       return backend.info;
     },
     async join(team) {
-      (await import("./hither-wasm.js")).join(team);
+      methods.park = (await import("./hither-wasm.js")).join(team);
     },
   };
   let queue = Promise.resolve();

@@ -1,0 +1,54 @@
+"""Serves folders to the test browser, with the headers a real deployment has, and counts what is asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from hither.web.server import application
+
+
+@dataclass
+class Site:
+    """A running static server. `requests` are the paths asked for so far, in order."""
+
+    origin: str
+    requests: list[str] = field(default_factory=list)
+
+
+class _Recording:
+    """Notes the path of each request before it is answered."""
+
+    def __init__(self, app: ASGIApp, site: Site) -> None:
+        self.app, self.site = app, site
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            self.site.requests.append(scope["path"])
+        await self.app(scope, receive, send)
+
+
+@contextmanager
+def serving(folder: Path, isolated: bool = True) -> Iterator[Site]:
+    """Serve `folder` on a free port of localhost; `isolated` says whether COOP and COEP headers are sent."""
+    site = Site("")
+    app = _Recording(application(folder, isolated=isolated), site)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        if not thread.is_alive():
+            raise RuntimeError("the test server did not start")
+        thread.join(0.02)
+    site.origin = f"http://localhost:{server.servers[0].sockets[0].getsockname()[1]}"
+    try:
+        yield site
+    finally:
+        server.should_exit = True
+        thread.join(10)
