@@ -116,6 +116,13 @@ def test_many_invocations_are_spread_over_two_dimensions(adapter: Any) -> None:
     np.testing.assert_array_equal(got, x + 1)
 
 
+def test_empty_arrays_are_bound_like_others(adapter: Any) -> None:
+    nothing = Ref("arena", 0, 0), Ref("io", 256, 0)
+    code = Code([affine(1, 1, 0)], {"main": (Launch(0, nothing),)}, {"arena": 0, "io": 256})
+    (got,) = webgpu.WebGpuExecutable(code, MACHINE).run("main", [], [(nothing[1], dt.float32, (0, 3))])
+    assert got.shape == (0, 3)
+
+
 # -- memory --------------------------------------------------------------------------------------------------------------
 
 

@@ -129,6 +129,7 @@ def _float_values(k: Builder, x: Val, y: Val, z: Val) -> dict[str, Val]:
         "overflow": big * big,
         "0/0": k.const(0.0, dt.float32) / k.const(0.0, dt.float32),
         "sqrt(-1)": k.sqrt(k.const(-1.0, dt.float32)),
+        "least float": k.const(1e-45, dt.float32) * 1e38,
     }
     return found
 
@@ -351,12 +352,13 @@ def halves() -> Case:
     """float16 in memory and hardware conversions."""
     k = Builder(HALF)
     x = k.buffer("x", dt.float16, 32)
-    out = k.buffer("out", dt.float16, 64, "write")
+    out = k.buffer("out", dt.float16, 96, "write")
     bits = k.buffer("bits", dt.uint16, 32, "write")
     with k.loop(0, 32, kind="parallel") as loop:
         value = k.load(x, loop.index)
         k.store(out, loop.index, k.fma(value, value, k.const(0.1, dt.float32)))
         k.store(out, loop.index + 32, k.convert(k.const(0.1, dt.float16), dt.float32) - value)
+        k.store(out, loop.index + 64, k.convert(k.const(1e6, dt.float16), dt.float32))
         k.store(bits, loop.index, k.bitcast(k.convert(value, dt.float16), dt.uint16))
     values = np.random.default_rng(5).standard_normal(32).astype(np.float16)
     return of_kernel(k.finish("halves"), [values], HALF, rtol=1e-3)

@@ -159,4 +159,6 @@ def webgpu_machine() -> Machine:
     Raises:
         WebGpuError: see `device`.
     """
-    return Machine("wgsl", gpu=True, float16="shader-f16" in device().features, wide=("int64", "uint64"), vector_bits=32)
+    # fma=False: WGSL lets `fma` round twice, and software adapters do
+    half = "shader-f16" in device().features
+    return Machine("wgsl", gpu=True, float16=half, fma=False, wide=("int64", "uint64"), vector_bits=32)
