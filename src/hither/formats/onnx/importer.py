@@ -152,7 +152,7 @@ class Importer:
             inputs = inputs + [None] * (least - len(inputs))
             if len(inputs) > most:
                 raise InvalidModel(f"{node.label}: takes at most {most} inputs, got {len(inputs)}")
-        for i in range(required_inputs(node)):
+        for i in required_inputs(node):
             if i >= len(inputs) or inputs[i] is None:
                 raise InvalidModel(f"{node.label}: input {i} is missing")
         results = operator.function(context, *inputs)
@@ -224,13 +224,15 @@ def schema(op_type: str, version: int, domain: str) -> Any:
 
 
 @cache
-def _schema_attributes(op_type: str, version: int, domain: str) -> tuple[dict[str, Any], dict[str, int], tuple[str, ...], int]:
-    """Defaults, types and required names of an operator's attributes, and its least number of inputs."""
+def _schema_parts(
+    op_type: str, version: int, domain: str
+) -> tuple[dict[str, Any], dict[str, int], tuple[str, ...], tuple[int, ...]]:
+    """Defaults, types and required names of an operator's attributes, and the positions of inputs that must be there."""
     from onnx.helper import get_attribute_value
 
     found = schema(op_type, version, domain)
     if found is None:
-        return {}, {}, (), 0
+        return {}, {}, (), ()
     defaults, kinds, required = {}, {}, []
     for name, attribute in found.attributes.items():
         kinds[name] = int(attribute.type.value)
@@ -238,8 +240,11 @@ def _schema_attributes(op_type: str, version: int, domain: str) -> tuple[dict[st
             required.append(name)
         elif attribute.default_value.name:
             value = get_attribute_value(attribute.default_value)
-            defaults[name] = value.decode() if isinstance(value, bytes) else tuple(value) if isinstance(value, list) else value
-    return defaults, kinds, tuple(required), found.min_input
+            plain = [v.decode() if isinstance(v, bytes) else v for v in (value if isinstance(value, list) else [value])]
+            defaults[name] = tuple(plain) if isinstance(value, list) else plain[0]
+    optional = type(found).FormalParameterOption.Optional
+    inputs = tuple(i for i, x in enumerate(found.inputs[: found.min_input]) if x.option != optional)
+    return defaults, kinds, tuple(required), inputs
 
 
 _PYTHON_TYPES = {1: float, 2: int, 3: str, 4: np.ndarray, 5: GraphDef, 6: tuple, 7: tuple, 8: tuple}
@@ -247,7 +252,7 @@ _PYTHON_TYPES = {1: float, 2: int, 3: str, 4: np.ndarray, 5: GraphDef, 6: tuple,
 
 def checked_attributes(node: NodeDef) -> dict[str, Any]:
     """A node's attributes with defaults, held to the types in the operator's schema."""
-    defaults, kinds, required, _ = _schema_attributes(node.op_type, node.version, node.domain)
+    defaults, kinds, required, _ = _schema_parts(node.op_type, node.version, node.domain)
     for name, value in node.attributes.items():
         expected = _PYTHON_TYPES.get(kinds.get(name, 0))
         if expected is not None and not isinstance(value, expected):
@@ -262,9 +267,9 @@ def checked_attributes(node: NodeDef) -> dict[str, Any]:
     return {**defaults, **node.attributes}
 
 
-def required_inputs(node: NodeDef) -> int:
-    """How many inputs the operator's schema requires."""
-    return _schema_attributes(node.op_type, node.version, node.domain)[3]
+def required_inputs(node: NodeDef) -> tuple[int, ...]:
+    """The positions of the inputs that the operator's schema requires."""
+    return _schema_parts(node.op_type, node.version, node.domain)[3]
 
 
 @cache

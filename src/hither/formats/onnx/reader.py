@@ -18,12 +18,12 @@ from ...model import BoundedOutput, Model
 from ...spec import Spec
 from . import operators  # noqa: F401  (fills the registry)
 from .external import ExternalData
-from .importer import Importer, is_supported, stays_visible
+from .importer import Importer, is_supported, schema, stays_visible
 from .proto import Decoder, FunctionDef, GraphDef, NodeDef, opset_versions
 from .registry import Bounded
 
 MAX_FILE_BYTES = (1 << 31) - 1  # protobuf's own limit
-OLDEST_OPSET = 7  # before it, broadcasting worked differently
+OLDEST_OPSET = 7  # before it, broadcasting worked differently; operators that have not changed since are read all the same
 
 
 def load(path: str | os.PathLike[str], *, device: str | None = None, precision: str | None = None) -> Model:
@@ -106,12 +106,24 @@ def _check_versions(proto: Any, name: str) -> dict[str, int]:
         raise InvalidModel(
             f"{name} has IR version {proto.ir_version}; the installed onnx package knows 1 to {IR_VERSION}: update onnx"
         )
-    if not OLDEST_OPSET <= opset <= onnx_opset_version():
+    if not 1 <= opset <= onnx_opset_version():
         raise InvalidModel(
-            f"{name} uses opset {opset}; hither reads {OLDEST_OPSET} to {onnx_opset_version()}: "
-            + ("update the onnx package" if opset > OLDEST_OPSET else "convert it with onnx.version_converter")
+            f"{name} uses opset {opset}; hither reads {OLDEST_OPSET} to {onnx_opset_version()}: update the onnx package"
         )
+    if opset < OLDEST_OPSET:
+        changed = sorted({op for domain, op, _ in _nodes(proto.graph.node, opsets) if not domain and _has_changed(op, opset)})
+        if changed:
+            raise InvalidModel(
+                f"{name} uses opset {opset}, in which {', '.join(changed)} had another meaning; hither reads {OLDEST_OPSET} to "
+                f"{onnx_opset_version()}: convert it with onnx.version_converter"
+            )
     return opsets
+
+
+def _has_changed(op_type: str, opset: int) -> bool:
+    """Whether an operator meant something else in this old opset."""
+    old, new = schema(op_type, opset, ""), schema(op_type, OLDEST_OPSET, "")
+    return old is not None and new is not None and old.since_version != new.since_version
 
 
 def _nodes(nodes: Iterable[Any], opsets: Mapping[str, int]) -> Iterator[tuple[str, str, int]]:

@@ -25,9 +25,11 @@ from . import (
     sampling,
     sequence,
     signal,
+    text,
 )  # fmt: skip
 
 __all__ = [
     "activation", "arithmetic", "control", "conversion", "dynamic", "image", "indexing", "logic", "loss", "microsoft",
     "movement", "nn", "norm", "pool", "quantize", "random", "reduce", "resize", "rnn", "sampling", "sequence", "signal",
+    "text",
 ]  # fmt: skip

@@ -16,7 +16,9 @@ from ....array import Array
 from ....graph.primitives import apply
 from ....graph.trace import static_value
 from ..registry import Bounded, Node, operator
-from .common import cast
+from .common import cast, move_axis
+
+MAX_SORTED_COLUMNS = 64
 
 
 @operator("NonZero")
@@ -76,19 +78,14 @@ def unique(node: Node, x: Any) -> Any:
     known = static_value(x)
     if known is not None:
         return _known_unique(known, axis, bool(node["sorted"]))
-    if axis is None:
-        rows = ops.reshape(x, (math.prod(x.shape),))
-    else:
+    if axis is not None:
         axis = node.axis(axis, len(x.shape))
-        if math.prod(x.shape) != x.shape[axis]:
-            raise node.unsupported("unique slices of an array that is not known while compiling")
-        rows = ops.reshape(x, (x.shape[axis],))
-    n = rows.shape[0]
+    slices = ops.reshape(x, (math.prod(x.shape),)) if axis is None else move_axis(x, axis, 0)
+    n = slices.shape[0]
     if n == 0:
         empty = Array(np.zeros(0, np.int64))
         return x, empty, empty, empty
-    values, order = apply("sort", rows, axis=0, descending=False)
-    starts = ops.concat([Array(np.ones(1, bool)), values[1:] != values[:-1]], axis=0)
+    order, starts = _runs(node, ops.reshape(slices, (n, math.prod(slices.shape[1:]))))
     run = apply("cumulative", cast(starts, dt.int64), axis=0, combine="add", exclusive=False, reverse=False) - 1
     count = run[-1] + 1
     zeros = ops.zeros((n,), dtype=dt.int64)
@@ -102,11 +99,28 @@ def unique(node: Node, x: Any) -> Any:
         place = apply("scatter_nd", zeros, ops.reshape(by_first, (n, 1)), ops.arange(n, dtype=dt.int64), combine="set")
         first, total = ranked, apply("take", total, by_first, axis=0)
         inverse = apply("take", place, inverse, axis=0)
-    distinct = apply("take", rows, ops.minimum(first, n - 1), axis=0)
-    if axis is not None:
-        shape = tuple(x.shape)
-        return Bounded(ops.reshape(distinct, shape), count, axis), Bounded(first, count, 0), inverse, Bounded(total, count, 0)
-    return Bounded(distinct, count, 0), Bounded(first, count, 0), inverse, Bounded(total, count, 0)
+    distinct = apply("take", slices, ops.minimum(first, n - 1), axis=0)
+    distinct = distinct if axis is None else move_axis(distinct, 0, axis)
+    return Bounded(distinct, count, axis or 0), Bounded(first, count, 0), inverse, Bounded(total, count, 0)
+
+
+def _runs(node: Node, rows: Any) -> tuple[Any, Any]:
+    """The order that sorts rows [n, m] lexicographically, and where in it each run of equal rows starts.
+
+    Stable sorts by one column after another, the least important first.
+    """
+    n, m = rows.shape
+    if m > MAX_SORTED_COLUMNS:
+        raise node.unsupported(
+            f"unique slices of {m} elements (at most {MAX_SORTED_COLUMNS}) that are not known while compiling"
+        )
+    order: Any = ops.arange(n, dtype=dt.int64)
+    for column in reversed(range(m)):
+        _, turn = apply("sort", apply("take", rows[:, column], order, axis=0), axis=0, descending=False)
+        order = apply("take", order, turn, axis=0)
+    ordered = apply("take", rows, order, axis=0)
+    differs = cast(ordered[1:] != ordered[:-1], dt.int32)
+    return order, ops.concat([Array(np.ones(1, bool)), ops.sum(differs, axis=1) > 0], axis=0)
 
 
 def _known_unique(x: np.ndarray, axis: int | None, in_order: bool) -> tuple[Array, ...]:

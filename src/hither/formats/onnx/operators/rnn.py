@@ -59,8 +59,9 @@ class Recurrence:
         names = self.node.get("activations") or self.defaults * self.directions
         count = len(self.defaults)
         self.node.check(
-            len(names) == count * self.directions, f"{len(names)} activations do not fit {self.directions} directions"
+            len(names) >= count * self.directions, f"{len(names)} activations do not fit {self.directions} directions"
         )
+        names = names[: count * self.directions]  # RNN's default names both directions' even where there is one
         alphas, betas = (list(self.node.get(k) or ()) for k in ("activation_alpha", "activation_beta"))
         # Only activations that take a parameter consume one, in order.
         found = []

@@ -29,7 +29,8 @@ def fourier(node: Node, x: Any, length: int, inverse: bool, onesided: bool) -> A
     turns = np.multiply.outer(np.arange(length), np.arange(count)) % length
     angle = turns * (2 * np.pi / length) * (1 if inverse else -1)
     scale = 1 / length if inverse else 1.0
-    cos, sin = (Array((f(angle) * scale).astype(x.dtype.numpy)) for f in (np.cos, np.sin))
+    cos, sin = (Array(f(angle).astype(x.dtype.numpy)) for f in (np.cos, np.sin))
+    x = x if scale == 1 else x * scale
     real = x[..., 0]
     if x.shape[-1] == 1:
         return ops.stack([ops.matmul(real, cos), ops.matmul(real, sin)], axis=-1)
