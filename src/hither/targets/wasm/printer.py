@@ -152,12 +152,11 @@ class _Entry:
 
     def _launch(self, step: Launch) -> None:
         printed = self.kernels[step.kernel]
-        everyone = printed.on_all_threads
+        kernel, everyone = printed.kernel, printed.on_all_threads
+        if len(step.args) != len(kernel.buffers):
+            raise ValueError(f"a launch of {kernel.name} binds {len(step.args)} refs; it has {len(kernel.buffers)} buffers")
         self._touch(
-            [
-                _Access(ref, buffer.access != "read", everyone)
-                for ref, buffer in zip(step.args, printed.kernel.buffers, strict=True)
-            ]
+            [_Access(ref, buffer.access != "read", everyone) for ref, buffer in zip(step.args, kernel.buffers, strict=True)]
         )
         if not everyone:
             self._only_first_thread()
