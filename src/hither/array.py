@@ -144,7 +144,7 @@ class Array(ArrayMethods):
     Made by `hither.asarray`, by operations, and as the result of programs. Immutable: operations give new arrays.
     """
 
-    __slots__ = ("_data", "__weakref__")
+    __slots__ = ("__weakref__", "_data")
 
     def __init__(self, data: np.ndarray) -> None:
         dtype(data.dtype)  # refuses object arrays and other dtypes that hither does not have

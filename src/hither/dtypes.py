@@ -99,7 +99,7 @@ def promote(a: DType, b: DType) -> DType:
         a, b = b, a
     if a.kind == b.kind:
         return a if a.bits > b.bits else b
-    if a.kind == "b" or a.is_integer and b.kind in "fc":
+    if a.kind == "b" or (a.is_integer and b.kind in "fc"):
         return b
     if a.kind == "f":  # with complex
         return complex128 if max(a.bits * 2, b.bits) > 64 else complex64

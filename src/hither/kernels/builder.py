@@ -15,6 +15,7 @@ from typing import Any
 
 from .. import dtypes as dt
 from ..dtypes import DType
+from .fold import fold
 from .index import Atom, Index, Quotient, Remainder, Var, constant, variable
 from .ir import INDEX, Block, Buffer, Kernel, Loop, Machine, Op, Val
 
@@ -190,19 +191,19 @@ class Builder:
         return value if value.width == 1 else self._emit("reduce", (value,), how, value.dtype, 1)
 
     def unary(self, kind: str, a: Val) -> Val:
-        folded = self._fold(kind, (a,), a.dtype)
+        folded = fold(self, kind, (a,), a.dtype)
         return folded if folded is not None else self._emit(kind, (a,), None, a.dtype, a.width)
 
     def binary(self, kind: str, a: Any, b: Any) -> Val:
         a, b = self._match(a, b)
         if kind == "rem" and a.dtype.is_float:  # no printer needs a remainder of floats
             return self.math("fmod", a, b)
-        folded = self._fold(kind, (a, b), a.dtype)
+        folded = fold(self, kind, (a, b), a.dtype)
         return folded if folded is not None else self._emit(kind, (a, b), None, a.dtype, a.width)
 
     def compare(self, kind: str, a: Any, b: Any) -> Val:
         a, b = self._match(a, b)
-        folded = self._fold(kind, (a, b), dt.bool_)
+        folded = fold(self, kind, (a, b), dt.bool_)
         return folded if folded is not None else self._emit(kind, (a, b), None, dt.bool_, a.width)
 
     def fma(self, a: Val, b: Val, c: Val) -> Val:
@@ -210,6 +211,11 @@ class Builder:
         width = max(a.width, b.width, c.width)
         a, b, c = (self.broadcast(x, width) for x in (a, b, c))
         return self._emit("fma", (a, b, c), None, a.dtype, width)
+
+    def rounded(self, a: Val) -> Val:
+        """A finite float as it was rounded. GPU compilers reassociate sums and products (Mesa does, Metal's fast math too),
+        which undoes compensated arithmetic; they do not look through a minimum. Costs nothing elsewhere."""
+        return self.min(a, 3.4028234663852886e38) if self.machine.gpu else a
 
     def min(self, a: Any, b: Any) -> Val:
         """`b < a ? b : a`: a NaN in `a` passes through."""
@@ -466,64 +472,5 @@ class Builder:
         width = max(a.width, b.width)
         return self.broadcast(a, width), self.broadcast(b, width)
 
-    def _fold(self, kind: str, args: tuple[Val, ...], dtype: DType) -> Val | None:
-        """Constant operands and neutral elements, for integers and predicates (float arithmetic is left as written)."""
-        values = [_constant(a) for a in args]
-        width = args[0].width
-        kind_of = args[0].dtype.kind
-        if kind_of in "iub" and all(v is not None for v in values):
-            result = _EVALUATE[kind](*values) if kind in _EVALUATE else None
-            if result is not None:
-                return self.const(result, dtype, width)
-        if len(args) != 2:
-            return None
-        a, b = values
-        if kind_of in "iu":
-            if kind == "add" and a == 0:
-                return args[1]
-            if kind in ("add", "sub", "shl", "shr", "or", "xor") and b == 0:
-                return args[0]
-            if kind in ("mul", "div") and b == 1:
-                return args[0]
-            if kind == "mul" and a == 1:
-                return args[1]
-            if kind == "mul" and 0 in (a, b):
-                return self.const(0, dtype, width)
-        if kind_of == "b" and kind in ("and", "or"):
-            for mine, other in ((a, args[1]), (b, args[0])):
-                if mine is not None:
-                    neutral = kind == "and"
-                    return other if mine is neutral else self.const(not neutral, dtype, width)
-        return None
-
-
-def _constant(value: Val) -> Any:
-    """The Python number a value is known to be, splats included; None otherwise."""
-    op = value.op
-    if op is not None and op.kind == "splat":
-        op = op.args[0].op
-    return op.attr if op is not None and op.kind == "const" else None
-
-
-def _truncating_div(a: int, b: int) -> int | None:
-    return None if b == 0 else int(math.copysign(1, a) * math.copysign(1, b)) * (abs(a) // abs(b))
-
-
-_EVALUATE: dict[str, Any] = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "div": _truncating_div,
-    "rem": lambda a, b: None if b == 0 else a - b * (_truncating_div(a, b) or 0),
-    "min": min,
-    "max": max,
-    "and": lambda a, b: a & b,
-    "or": lambda a, b: a | b,
-    "xor": lambda a, b: a ^ b,
-    "eq": lambda a, b: a == b,
-    "ne": lambda a, b: a != b,
-    "lt": lambda a, b: a < b,
-    "le": lambda a, b: a <= b,
-}
 
 __all__ = ["Builder", "LoopHandle", "constant", "variable"]

@@ -88,7 +88,7 @@ Atom = Var | Quotient | Remainder
 class Index:
     """An integer expression: `const + Σ coefficient · atom`. Immutable; hashable by value."""
 
-    __slots__ = ("terms", "const", "low", "high", "_hash")
+    __slots__ = ("_hash", "const", "high", "low", "terms")
 
     def __init__(self, terms: dict[Atom, int], const: int = 0) -> None:
         terms = {a: c for a, c in terms.items() if c != 0 and not (a.low == a.high == 0)}
@@ -126,7 +126,7 @@ class Index:
         return self * -1
 
     def __sub__(self, other: Index | int) -> Index:
-        return self + (-other if isinstance(other, Index) else -other)
+        return self + -other
 
     def __rsub__(self, other: int) -> Index:
         return -self + other
@@ -208,7 +208,7 @@ def _divide(index: Index, divisor: int) -> tuple[Index, Index]:
         raise ValueError(f"division by {divisor}: index arithmetic divides by positive constants only")
     if divisor == 1:
         return index, constant(0)
-    if 0 <= index.low and index.high < divisor:
+    if index.low >= 0 and index.high < divisor:
         return constant(0), index
     ordered = sorted(index.terms.items(), key=lambda item: abs(item[1] * item[0].multiple))
     for count in range(len(ordered) + 1):
@@ -218,7 +218,7 @@ def _divide(index: Index, divisor: int) -> tuple[Index, Index]:
             continue
         base, offset = divmod(index.const, g)
         b = Index(dict(small), offset)
-        if not (0 <= b.low and b.high < g):
+        if not (b.low >= 0 and b.high < g):
             continue
         a = _exact(large, base, g)
         if a is None:

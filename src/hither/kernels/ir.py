@@ -37,7 +37,7 @@ OTHER = {
     "lanes",  # () -> 0, 1, 2… of dtype and width
     "fma",  # (a, b, c) -> a*b + c, fused where the machine can
     "select",  # (bool, a, b)
-    "convert",  # float -> int truncates and saturates (NaN gives 0); int -> narrower int wraps; bool -> 0/1; x -> bool is x != 0
+    "convert",  # float -> int truncates and saturates (NaN: 0); int -> narrower int wraps; bool -> 0/1; x -> bool is x != 0
     "bitcast",  # same bits, other dtype of the same size
     "pack",  # (scalar × width) -> vector
     "extract",  # (vector), attr: lane -> scalar
@@ -119,7 +119,7 @@ class Loop:
 class Val:
     """An SSA value. Operators build operations in the Builder that made it."""
 
-    __slots__ = ("dtype", "width", "op", "builder")
+    __slots__ = ("builder", "dtype", "op", "width")
 
     def __init__(self, dtype: DType, width: int, builder: Any, op: Op | None = None) -> None:
         self.dtype, self.width, self.op, self.builder = dtype, width, op, builder

@@ -204,7 +204,8 @@ def cost(group: Group) -> int:
 
 def describe(group: Group) -> str:
     """A name for profiles: what was fused."""
-    names = [n.primitive.name for n in group.nodes if not (isinstance(n.primitive.lowering, Indexed) and n.primitive.lowering.view)]
+    computing = [n for n in group.nodes if not (isinstance(n.primitive.lowering, Indexed) and n.primitive.lowering.view)]
+    names = [n.primitive.name for n in computing]
     return "_".join(names[:4] or [group.root.primitive.name]) + (f"_and_{len(names) - 4}" if len(names) > 4 else "")
 
 
@@ -378,12 +379,12 @@ def _row_values(nodes: list[Node], outer: int, inner: int) -> set[Node]:
     found: set[Node] = set()
     reduced: set[Value] = set()
     for node in nodes:
+        plain = isinstance(node.primitive.lowering, Elementwise) or node.primitive.name in ("reshape", "broadcast")
         if isinstance(node.primitive.lowering, Reduction):
             reduced.add(node.results[0])
-        elif inner > 1 and node.results[0].abstract.size == outer and any(o in reduced for o in node.operands):
-            if isinstance(node.primitive.lowering, Elementwise) or node.primitive.name in ("reshape", "broadcast"):
-                reduced.add(node.results[0])
-                found.add(node)
+        elif plain and inner > 1 and node.results[0].abstract.size == outer and any(o in reduced for o in node.operands):
+            reduced.add(node.results[0])
+            found.add(node)
     return found
 
 

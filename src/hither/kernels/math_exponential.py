@@ -34,7 +34,7 @@ def _reduce(k: Builder, x: Val) -> tuple[Val, Val]:
     f = format_of(x)
     high, low = ln2(f)
     n, as_float = nearest(k, x, log2(e))
-    return n, k.fma(as_float, constant(k, -low, x), k.fma(as_float, constant(k, -high, x), x))
+    return n, k.fma(as_float, constant(k, -low, x), k.rounded(k.fma(as_float, constant(k, -high, x), x)))
 
 
 def _clamp(k: Builder, x: Val, low: float, high: float) -> Val:

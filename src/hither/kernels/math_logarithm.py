@@ -119,7 +119,8 @@ def _ln_five_quarters() -> int:
 def log1p(k: Builder, x: Val) -> Val:
     """log(1 + x) within 2 ulp: log of the rounded sum, plus what rounding it lost, divided by it."""
     total = x + 1.0
-    lost = k.select(x < 1.0, x - (total - 1.0), 1.0 - (total - x))
+    known = k.rounded(total)
+    lost = k.select(x < 1.0, x - k.rounded(known - 1.0), 1.0 - k.rounded(known - x))
     safe = k.select(total.eq(0.0), 1.0, total)
     result = _log_edges(k, total, _log_finite(k, total, lost / safe))
     return k.select(k.abs(x) < format_of(x).epsilon, x, result)
@@ -166,22 +167,22 @@ def _log2_pair(k: Builder, x: Val) -> Pair:
     f = format_of(x)
     m, e = decompose(k, x, _SQRT_HALF)
     top = m - 1.0
-    bottom = two_sum(constant(k, 2.0, x), top)
+    bottom = two_sum(k, constant(k, 2.0, x), top)
     s = top / bottom.high
     product = two_product(k, s, bottom.high)
-    s_low = (((top - product.high) - product.low) - s * bottom.low) / bottom.high
+    s_low = ((k.rounded(top - product.high) - product.low) - s * bottom.low) / bottom.high
     whole = Pair(s, s_low)
     z = multiply(k, whole, whole)
     third = constant_pair(k, (2 << SHIFT) // 3, SHIFT, x)
     rest = z.high * z.high * horner(k, z.high, f.coefficients["ATANH5"])
     series = multiply(k, z, third)
-    series = two_sum(series.high, series.low + rest)
-    total = multiply(k, whole, add(Pair(constant(k, 2.0, x), constant(k, 0.0, x)), series))
+    series = two_sum(k, series.high, series.low + rest)
+    total = multiply(k, whole, add(k, Pair(constant(k, 2.0, x), constant(k, 0.0, x)), series))
     scaled = multiply(k, total, constant_pair(k, (1 << (2 * SHIFT)) // ln2_scaled(), SHIFT, x))
     # the exponent is 0 or larger than the rest
     exponent = k.convert(e, x.dtype)
-    joined = two_sum(exponent, scaled.high)
-    return two_sum(joined.high, joined.low + scaled.low)
+    joined = two_sum(k, exponent, scaled.high)
+    return two_sum(k, joined.high, joined.low + scaled.low)
 
 
 def pow_(k: Builder, x: Val, y: Val) -> Val:

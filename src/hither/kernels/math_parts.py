@@ -2,7 +2,7 @@
 
 Tests for NaN and infinity look at bits, since WGSL lets an implementation assume that neither occurs. Reductions turn the
 rounded quotient into a float through an integer rather than by subtracting the magic constant again, which a compiler that
-reassociates (Metal's fast math) would undo. Nothing relies on fma rounding once.
+reassociates (Metal's fast math) would undo, and Builder.rounded stands wherever a rounding error is computed. Nothing relies on fma rounding once.
 """
 
 from __future__ import annotations
@@ -256,30 +256,30 @@ class Pair:
     low: Val
 
 
-def two_sum(a: Val, b: Val) -> Pair:
+def two_sum(k: Builder, a: Val, b: Val) -> Pair:
     """a + b exactly, for |a| >= |b| (Dekker 1971)."""
-    total = a + b
-    return Pair(total, b - (total - a))
+    total = k.rounded(a + b)
+    return Pair(total, b - k.rounded(total - a))
 
 
 def two_product(k: Builder, a: Val, b: Val) -> Pair:
     """a · b, to within the product of the two lower halves' rounding (Dekker 1971, split by masks)."""
-    product = a * b
+    product = k.rounded(a * b)
     a1, b1 = head(k, a), head(k, b)
     a0, b0 = a - a1, b - b1
-    return Pair(product, (((a1 * b1 - product) + a1 * b0) + a0 * b1) + a0 * b0)
+    return Pair(product, ((k.rounded(a1 * b1 - product) + a1 * b0) + a0 * b1) + a0 * b0)
 
 
 def multiply(k: Builder, a: Pair, b: Pair) -> Pair:
     """Double-length product."""
     exact = two_product(k, a.high, b.high)
-    return two_sum(exact.high, exact.low + (a.high * b.low + a.low * b.high))
+    return two_sum(k, exact.high, exact.low + (a.high * b.low + a.low * b.high))
 
 
-def add(a: Pair, b: Pair) -> Pair:
+def add(k: Builder, a: Pair, b: Pair) -> Pair:
     """Double-length sum, for |a| >= |b|."""
-    total = two_sum(a.high, b.high)
-    return two_sum(total.high, total.low + (a.low + b.low))
+    total = two_sum(k, a.high, b.high)
+    return two_sum(k, total.high, total.low + (a.low + b.low))
 
 
 def constant_pair(k: Builder, scaled: int, shift: int, like: Val) -> Pair:

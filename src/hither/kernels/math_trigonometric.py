@@ -57,7 +57,7 @@ def _reduce_direct(k: Builder, a: Val) -> tuple[Val, Val]:
     n, as_float = nearest(k, a, 2 / pi)
     r = a
     for piece in cut(pi_scaled() // 2, SHIFT, (11, 11, 11, 24) if narrow else (26, 26, 26, 53)):
-        r = k.fma(as_float, constant(k, -piece, a), r)
+        r = k.rounded(k.fma(as_float, constant(k, -piece, a), r))
     return n, r
 
 
@@ -103,8 +103,8 @@ def _reduce_exact(k: Builder, a: Val) -> tuple[Val, Val]:
     n = (product[0] + (1 << (digit - 3))) >> (digit - 2)
     first = ((product[0] - (n << (digit - 2))) << digit) + product[1]
     second = (product[2] << digit) + product[3]
-    angle = two_sum(k.convert(first, a.dtype) * 2.0 ** (2 * digit), k.convert(second, a.dtype))
-    angle = two_sum(angle.high, angle.low + k.convert(product[4], a.dtype) * 2.0**-digit)
+    angle = two_sum(k, k.convert(first, a.dtype) * 2.0 ** (2 * digit), k.convert(second, a.dtype))
+    angle = two_sum(k, angle.high, angle.low + k.convert(product[4], a.dtype) * 2.0**-digit)
     upper, lower = _pi(f, 2)
     radians = two_product(k, angle.high, constant(k, upper, a))
     radians_low = radians.low + (angle.high * lower + angle.low * upper)
@@ -134,8 +134,8 @@ def _sin_cos(k: Builder, r: Val) -> tuple[Val, Val]:
     sine = k.fma(r * z, horner(k, z, table["SIN"]), r)
     half = z * 0.5
     one = constant(k, 1.0, r)
-    rounded = one - half  # and what that lost is added to the small terms
-    return sine, rounded + k.fma(z * z, horner(k, z, table["COS"]), (one - rounded) - half)
+    rounded = k.rounded(one - half)  # and what that lost is added to the small terms
+    return sine, rounded + k.fma(z * z, horner(k, z, table["COS"]), k.rounded(one - rounded) - half)
 
 
 def _quadrant(k: Builder, x: Val, ahead: int, sign: Val | None) -> Val:

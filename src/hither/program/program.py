@@ -186,7 +186,8 @@ def bind_inputs(names: list[str], args: tuple[Any, ...], kwargs: Mapping[str, An
     unknown = [n for n in given if n not in names]
     missing = [n for n in names if n not in given]
     if unknown or missing:
-        said = [f"{what}: {', '.join(map(repr, which))}" for what, which in (("unknown", unknown), ("missing", missing)) if which]
+        wrong = (("unknown", unknown), ("missing", missing))
+        said = [f"{what}: {', '.join(map(repr, which))}" for what, which in wrong if which]
         raise NameMismatch(f"wrong input names ({'; '.join(said)}); the inputs are {', '.join(map(repr, names))}")
     return given
 
