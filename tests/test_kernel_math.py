@@ -18,8 +18,12 @@ from hither import dtypes as dt
 from hither.kernels.builder import Builder
 from hither.kernels.ir import INDEX, Kernel, Machine, Val
 from hither.kernels.math import FUNCTIONS, is_finite, is_inf, is_nan
+from hither.kernels.steps import Code, Launch, Ref
 
 from .kernel_interpreter import interpret
+from .native import MACHINE as NATIVE
+from .native import private_cache, run_kernel  # noqa: F401
+from .wgsl_cases import MACHINE as GPU
 
 FLOATS = ("float32", "float64")
 MP = mpmath.MPContext()
@@ -375,3 +379,50 @@ def test_other_dtypes_are_refused() -> None:
     k = Builder(Machine("llvm"))
     with pytest.raises(TypeError, match="float32 and float64 values, got int32"):
         k.math("exp", k.const(1, dt.int32))
+
+
+# -- compiled ----------------------------------------------------------------------------------------------------------------
+
+
+def operands_of(name: str, dtype: str, count: int) -> list[np.ndarray]:
+    """Special values and ordinary ones, in a number that vectors of 8 divide."""
+    if name in ("pow", "atan2", "fmod", "mod"):
+        arrays = [v.reshape(-1) for v in np.meshgrid(specials(dtype), specials(dtype))]
+    else:
+        arrays = [np.concatenate([specials(dtype), arguments(name, dtype, count)])]
+    return [np.ascontiguousarray(a[: a.size // 8 * 8]) for a in arrays]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_native_code_agrees_bit_for_bit(name: str, dtype: str) -> None:
+    operands = operands_of(name, dtype, 100)
+    kernel = build(FUNCTIONS[name], dtype, len(operands), 8, operands[0].size)
+    expected = np.zeros_like(operands[0])
+    interpret(kernel, [*operands, expected], fused=NATIVE.fma)
+    got = run_kernel(kernel, [*operands, np.zeros_like(expected)])[-1]
+    np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(np.signbit(got[expected == 0]), np.signbit(expected[expected == 0]))
+
+
+# The functions whose reductions and compensated sums a compiler that reassociates would undo: Mesa's does.
+@pytest.mark.parametrize("name", ["exp", "log1p", "sin", "cos", "erfc", "pow"])
+def test_gpu_compilers_do_not_undo_compensation(adapter: Any, name: str) -> None:
+    from hither.runtime.webgpu import WebGpuExecutable
+
+    operands = operands_of(name, "float32", 400)
+    n = operands[0].size
+    k = Builder(GPU)
+    sources, target = [k.buffer("x", dt.float32, n) for _ in operands], k.buffer("y", dt.float32, n, "write")
+    with k.loop(0, n, kind="parallel") as loop:
+        k.store(target, loop.index, k.math(name, *(k.load(b, loop.index) for b in sources)))
+    kernel = k.finish(name)
+    stride = -(-4 * n // 4096) * 4096
+    refs = tuple(Ref("io", stride * i, 4 * n) for i in range(len(operands) + 1))
+    program = WebGpuExecutable(Code([kernel], {"main": (Launch(0, refs),)}, {"io": stride * len(refs)}), GPU)
+    got = program.run("main", [(r, a, "x") for r, a in zip(refs, operands)], [(refs[-1], dt.float32, (n,))])[0]
+    expected = np.zeros(n, np.float32)
+    interpret(kernel, [*operands, expected])
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
+    normal = np.isfinite(expected) & (np.abs(expected) >= np.finfo(np.float32).tiny)
+    assert np.max(ulps(got[normal], expected[normal].astype(np.float64))) <= 4

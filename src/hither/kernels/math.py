@@ -2,9 +2,9 @@
 
 `FUNCTIONS[name](k, *values)` builds the function with a Builder for float32 or float64 values of any width. They are written
 for vectors: selects instead of branches but for two rare uniform ones (the exact reduction of huge angles, the loop of fmod).
-float32 uses 32-bit integers only, for WGSL. Each docstring gives method, source and error bound; the bounds hold whether or
-not fma rounds once, are asserted in tests/test_kernel_math.py, and are relative to division and square root rounding
-correctly, which GPUs may miss by 2.5 ulp. Special values are NumPy's.
+float32 uses 32-bit integers only, for WGSL. Each docstring gives method, source and error bound. Bounds hold whether or not
+fma rounds once and are asserted in tests/test_kernel_math.py; they assume correctly rounded division and square root, which
+GPUs may miss by 2.5 ulp. Special values are NumPy's; a GPU may flush denormals and lose NaN in `min` and `max`.
 """
 
 from __future__ import annotations

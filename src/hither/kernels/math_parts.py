@@ -2,7 +2,8 @@
 
 Tests for NaN and infinity look at bits, since WGSL lets an implementation assume that neither occurs. Reductions turn the
 rounded quotient into a float through an integer rather than by subtracting the magic constant again, which a compiler that
-reassociates (Metal's fast math) would undo, and Builder.rounded stands wherever a rounding error is computed. Nothing relies on fma rounding once.
+reassociates (Mesa, Metal's fast math) would undo, and Builder.rounded stands wherever a rounding error is computed. Nothing
+relies on fma rounding once.
 """
 
 from __future__ import annotations
