@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..graph.core import Graph, GraphBuilder, Node, Value, rewrite
 from ..graph.primitive import REGISTRY, Control
 
-Rule = Callable[[GraphBuilder, dict[Value, Node], Node, tuple[Value, ...]], Value | None]
+
+@dataclass
+class Sweep:
+    """What a rule may look at: the Graph being built, who made each of its values, and how often the old ones are read."""
+
+    builder: GraphBuilder
+    made: dict[Value, Node]
+    uses: Counter[Value]
+
+    def add(self, name: str, operands: Sequence[Value], params: Mapping[str, Any], source: str) -> Value:
+        return self.builder.add(REGISTRY[name], operands, params, source)[0]
+
+    def maker(self, value: Value, name: str) -> Node | None:
+        """The node that makes a value, if it is of this primitive."""
+        node = self.made.get(value)
+        return node if node is not None and node.primitive.name == name else None
+
+
+Rule = Callable[[Sweep, Node, tuple[Value, ...]], Value | None]
 _RULES: dict[str, list[Rule]] = {}
 
 
@@ -17,6 +38,7 @@ def simplify(graph: Graph) -> Graph:
     """Apply the rules below in one sweep, sharing equal nodes on the way."""
     made: dict[Value, Node] = {}
     seen: dict[object, tuple[Value, ...]] = {}
+    uses = Counter([*(o for n in graph.nodes for o in n.operands), *graph.outputs])
     noted = 0
 
     def note(builder: GraphBuilder) -> None:
@@ -27,8 +49,9 @@ def simplify(graph: Graph) -> Graph:
 
     def rule(builder: GraphBuilder, node: Node, operands: tuple[Value, ...]) -> list[Value] | None:
         note(builder)
+        sweep = Sweep(builder, made, uses)
         for candidate in _RULES.get(node.primitive.name, ()):
-            better = candidate(builder, made, node, operands)
+            better = candidate(sweep, node, operands)
             if better is not None:
                 return [better]
         if isinstance(node.primitive.lowering, Control):
@@ -61,7 +84,7 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
 
 
 @rule("reshape", "broadcast", "convert", "transpose", "slice", "pad", "concat")
-def _identity(builder: GraphBuilder, made: dict[Value, Node], node: Node, operands: tuple[Value, ...]) -> Value | None:
+def _identity(s: Sweep, node: Node, operands: tuple[Value, ...]) -> Value | None:
     """A view or cast that changes nothing."""
     if len(operands) != 1 or operands[0].abstract != node.results[0].abstract:
         return None
@@ -77,63 +100,53 @@ def _identity(builder: GraphBuilder, made: dict[Value, Node], node: Node, operan
 
 
 @rule("reshape")
-def _reshape_of_reshape(
-    builder: GraphBuilder, made: dict[Value, Node], node: Node, operands: tuple[Value, ...]
-) -> Value | None:
-    inner = made.get(operands[0])
+def _reshape_of_reshape(s: Sweep, node: Node, operands: tuple[Value, ...]) -> Value | None:
+    inner = s.made.get(operands[0])
     if inner is None or inner.primitive.name != "reshape":
         return None
     if inner.operands[0].abstract == node.results[0].abstract:
         return inner.operands[0]
-    return builder.add(node.primitive, inner.operands, node.params, node.source)[0]
+    return s.add(node.primitive.name, inner.operands, node.params, node.source)
 
 
 @rule("transpose")
-def _transpose_of_transpose(
-    builder: GraphBuilder, made: dict[Value, Node], node: Node, operands: tuple[Value, ...]
-) -> Value | None:
-    inner = made.get(operands[0])
+def _transpose_of_transpose(s: Sweep, node: Node, operands: tuple[Value, ...]) -> Value | None:
+    inner = s.made.get(operands[0])
     if inner is None or inner.primitive.name != "transpose":
         return None
     first = inner.params["permutation"]
     permutation = tuple(first[p] for p in node.params["permutation"])
     if permutation == tuple(range(len(permutation))):
         return inner.operands[0]
-    return builder.add(node.primitive, inner.operands, {"permutation": permutation}, node.source)[0]
+    return s.add(node.primitive.name, inner.operands, {"permutation": permutation}, node.source)
 
 
 @rule("transpose")
-def _transpose_as_reshape(
-    builder: GraphBuilder, made: dict[Value, Node], node: Node, operands: tuple[Value, ...]
-) -> Value | None:
+def _transpose_as_reshape(s: Sweep, node: Node, operands: tuple[Value, ...]) -> Value | None:
     """Moving axes of extent 1 about changes no element's position: it is an alias."""
     shape, permutation = operands[0].shape, node.params["permutation"]
     moved = [p for p in permutation if shape[p] != 1]
     if moved != sorted(moved):
         return None
-    return builder.add(REGISTRY["reshape"], operands, {"shape": node.results[0].shape}, node.source)[0]
+    return s.add("reshape", operands, {"shape": node.results[0].shape}, node.source)
 
 
 @rule("broadcast")
-def _broadcast_as_reshape(
-    builder: GraphBuilder, made: dict[Value, Node], node: Node, operands: tuple[Value, ...]
-) -> Value | None:
+def _broadcast_as_reshape(s: Sweep, node: Node, operands: tuple[Value, ...]) -> Value | None:
     """A broadcast that only adds axes of extent 1."""
     axes = tuple(node.params["axes"])
     if operands[0].abstract.size != node.results[0].abstract.size or axes != tuple(sorted(axes)):
         return None
-    return builder.add(REGISTRY["reshape"], operands, {"shape": node.results[0].shape}, node.source)[0]
+    return s.add("reshape", operands, {"shape": node.results[0].shape}, node.source)
 
 
 @rule("matmul")
-def _transposed_operands(
-    builder: GraphBuilder, made: dict[Value, Node], node: Node, operands: tuple[Value, ...]
-) -> Value | None:
+def _transposed_operands(s: Sweep, node: Node, operands: tuple[Value, ...]) -> Value | None:
     """A product reads a transposed matrix in place: the transpose becomes its flag."""
     new = list(operands)
     params = dict(node.params)
     for i, flag in enumerate(("transpose_a", "transpose_b")):
-        inner = made.get(operands[i])
+        inner = s.made.get(operands[i])
         if inner is not None and inner.primitive.name == "transpose":
             permutation = tuple(inner.params["permutation"])
             rank = len(permutation)
@@ -142,29 +155,47 @@ def _transposed_operands(
                 params[flag] = not params[flag]
     if tuple(new) == operands:
         return None
-    return builder.add(node.primitive, new, params, node.source)[0]
+    return s.add(node.primitive.name, new, params, node.source)
 
 
 @rule("matmul")
-def _stacked_rows(builder: GraphBuilder, made: dict[Value, Node], node: Node, operands: tuple[Value, ...]) -> Value | None:
+def _stacked_rows(s: Sweep, node: Node, operands: tuple[Value, ...]) -> Value | None:
     """Every matrix of the stack times the same matrix is one taller product: [B, M, K] @ broadcast([K, N])."""
     a, b = operands
     if a.abstract.rank < 3 or node.params["transpose_a"]:
         return None
     matrix: Value | None = None
-    inner = made.get(b)
+    inner = s.made.get(b)
     if inner is not None and inner.primitive.name == "broadcast" and inner.operands[0].shape[-2:] == b.shape[-2:]:
         if inner.operands[0].abstract.size == b.shape[-1] * b.shape[-2]:
             matrix = inner.operands[0]
-    elif b in builder.constants and all(n == 1 for n in b.shape[:-2]):
+    elif b in s.builder.constants and all(n == 1 for n in b.shape[:-2]):
         matrix = b
     if matrix is None:
         return None
-    reshape = REGISTRY["reshape"]
     m = int(np.prod(a.shape[:-1]))
-    (tall,) = builder.add(reshape, (a,), {"shape": (m, a.shape[-1])}, node.source)
-    (flat,) = builder.add(reshape, (matrix,), {"shape": b.shape[-2:]}, node.source)
-    if matrix in builder.constants:
-        flat = builder.constant(builder.constants[matrix].reshape(b.shape[-2:]), matrix.name)
-    (product,) = builder.add(node.primitive, (tall, flat), node.params, node.source)
-    return builder.add(reshape, (product,), {"shape": node.results[0].shape}, node.source)[0]
+    tall = s.add("reshape", (a,), {"shape": (m, a.shape[-1])}, node.source)
+    if matrix in s.builder.constants:
+        flat = s.builder.constant(s.builder.constants[matrix].reshape(b.shape[-2:]), matrix.name)
+    else:
+        flat = s.add("reshape", (matrix,), {"shape": b.shape[-2:]}, node.source)
+    product = s.add("matmul", (tall, flat), node.params, node.source)
+    return s.add("reshape", (product,), {"shape": node.results[0].shape}, node.source)
+
+
+@rule("mul")
+def _scaled_convolution(s: Sweep, node: Node, operands: tuple[Value, ...]) -> Value | None:
+    """A constant factor per output channel (batch norm's) goes into the constant weights of the convolution before it."""
+    for i, old in enumerate(node.operands):
+        conv, factor = s.maker(operands[i], "conv"), s.maker(operands[1 - i], "broadcast")
+        if conv is None or factor is None or s.uses[old] != 1 or not node.results[0].dtype.is_float:
+            continue
+        (source,), w = factor.operands, conv.operands[1]
+        channel = operands[i].abstract.rank - 1 if conv.params["layout"] == "channels_last" else 1
+        axes = [axis for axis, n in zip(factor.params["axes"], source.shape, strict=True) if n != 1]
+        if source not in s.builder.constants or w not in s.builder.constants or axes not in ([], [channel]):
+            continue
+        scale = s.builder.constants[source].reshape(-1, *(1,) * (w.abstract.rank - 1))
+        scaled = s.builder.constant(s.builder.constants[w] * scale, w.name)
+        return s.add("conv", (conv.operands[0], scaled), conv.params, conv.source)
+    return None
