@@ -6,9 +6,7 @@ constants alone is computed on the spot and leaves no trace; weights stay named 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from ...graph.core import Value
 from ...graph.trace import Trace, Tracer, result_limit, source, weight
 from .proto import MAX_DEPTH, FunctionDef, GraphDef, NodeDef
 from .registry import OPERATORS, Bounded, Node
+from .schemas import arity, checked_attributes, operator_body, required_inputs
 
 MAX_VALUE_BYTES = 1 << 31  # of one intermediate result
 MAX_FOLDED_BYTES = 1 << 32  # of all that is computed while importing
@@ -119,10 +118,7 @@ class Importer:
             elif key in OPERATORS:
                 results = self.run_operator(node, inputs)
             else:
-                body = operator_body(node.op_type, node.version, node.domain)
-                if body is None:
-                    raise InvalidModel(f"{node.label}: no such operator in opset {node.version}")
-                results = self.run_function(body, node.attributes, inputs)
+                results = self.run_function(operator_body(node, inputs), node.attributes, inputs)
         except HitherError:
             raise
         except MALFORMED as error:
@@ -201,97 +197,3 @@ class Importer:
         if not names:
             raise UnsupportedFeature(f"{where}: {what} must be known while compiling, but changes inside a loop")
         raise NeedsValue(sorted(names), where, what)
-
-
-@cache
-def arity(function: Any) -> tuple[int, int]:
-    """The fewest and most inputs that an operator's function takes."""
-    parameters = list(inspect.signature(function).parameters.values())[1:]
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return sum(p.kind is not p.VAR_POSITIONAL for p in parameters), 1 << 16
-    return sum(p.default is p.empty for p in parameters), len(parameters)
-
-
-@cache
-def schema(op_type: str, version: int, domain: str) -> Any:
-    """ONNX's own definition of an operator at an opset, or None."""
-    import onnx.defs
-
-    try:
-        return onnx.defs.get_schema(op_type, version, domain)
-    except onnx.defs.SchemaError:
-        return None
-
-
-@cache
-def _schema_parts(
-    op_type: str, version: int, domain: str
-) -> tuple[dict[str, Any], dict[str, int], tuple[str, ...], tuple[int, ...]]:
-    """Defaults, types and required names of an operator's attributes, and the positions of inputs that must be there."""
-    from onnx.helper import get_attribute_value
-
-    found = schema(op_type, version, domain)
-    if found is None:
-        return {}, {}, (), ()
-    defaults, kinds, required = {}, {}, []
-    for name, attribute in found.attributes.items():
-        kinds[name] = int(attribute.type.value)
-        if attribute.required:
-            required.append(name)
-        elif attribute.default_value.name:
-            value = get_attribute_value(attribute.default_value)
-            plain = [v.decode() if isinstance(v, bytes) else v for v in (value if isinstance(value, list) else [value])]
-            defaults[name] = tuple(plain) if isinstance(value, list) else plain[0]
-    optional = type(found).FormalParameterOption.Optional
-    inputs = tuple(i for i, x in enumerate(found.inputs[: found.min_input]) if x.option != optional)
-    return defaults, kinds, tuple(required), inputs
-
-
-_PYTHON_TYPES = {1: float, 2: int, 3: str, 4: np.ndarray, 5: GraphDef, 6: tuple, 7: tuple, 8: tuple}
-
-
-def checked_attributes(node: NodeDef) -> dict[str, Any]:
-    """A node's attributes with defaults, held to the types in the operator's schema."""
-    defaults, kinds, required, _ = _schema_parts(node.op_type, node.version, node.domain)
-    for name, value in node.attributes.items():
-        expected = _PYTHON_TYPES.get(kinds.get(name, 0))
-        if expected is not None and not isinstance(value, expected):
-            raise InvalidModel(f"{node.label}: attribute {name!r} must be {expected.__name__}, got {type(value).__name__}")
-        if expected is tuple and value:
-            element = {6: float, 7: int, 8: str}[kinds[name]]
-            if not all(isinstance(v, element) for v in value):
-                raise InvalidModel(f"{node.label}: attribute {name!r} must be a list of {element.__name__}")
-    for name in required:
-        if name not in node.attributes:
-            raise InvalidModel(f"{node.label}: attribute {name!r} is missing")
-    return {**defaults, **node.attributes}
-
-
-def required_inputs(node: NodeDef) -> tuple[int, ...]:
-    """The positions of the inputs that the operator's schema requires."""
-    return _schema_parts(node.op_type, node.version, node.domain)[3]
-
-
-@cache
-def operator_body(op_type: str, version: int, domain: str) -> FunctionDef | None:
-    """The function by which ONNX itself defines an operator, or None."""
-    import onnx
-
-    from .external import ExternalData
-    from .proto import Decoder
-
-    found = schema(op_type, version, domain)
-    if found is None or not found.has_function:
-        return None
-    opsets = [v for v in found.function_opset_versions if v <= version]
-    body = found.get_function_with_opset_version(max(opsets)) if opsets else found.function_body
-    proto = body if isinstance(body, onnx.FunctionProto) else onnx.FunctionProto.FromString(body)
-    return Decoder({"": version}, ExternalData(None)).function(proto)
-
-
-def is_supported(op_type: str, version: int, domain: str) -> bool:
-    """Whether hither has this operator, itself or through the function that defines it (whose operators it must have)."""
-    if (domain, op_type) in OPERATORS:
-        return domain != "" or schema(op_type, version, domain) is not None
-    body = operator_body(op_type, version, domain)
-    return body is not None and all(is_supported(n.op_type, n.version, n.domain) for n in body.nodes)

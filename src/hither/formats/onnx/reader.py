@@ -18,9 +18,10 @@ from ...model import BoundedOutput, Model
 from ...spec import Spec
 from . import operators  # noqa: F401  (fills the registry)
 from .external import ExternalData
-from .importer import Importer, is_supported, schema, stays_visible
+from .importer import Importer, stays_visible
 from .proto import Decoder, FunctionDef, GraphDef, NodeDef, opset_versions
 from .registry import Bounded
+from .schemas import is_supported, schema
 
 MAX_FILE_BYTES = (1 << 31) - 1  # protobuf's own limit
 OLDEST_OPSET = 7  # before it, broadcasting worked differently; operators that have not changed since are read all the same

@@ -7,8 +7,9 @@ from typing import Any
 from .... import dtypes as dt
 from .... import ops
 from ....graph.primitives import apply
+from ..proto import numpy_dtype
 from ..registry import Node, operator
-from .common import broadcast, elementwise, primitive, same_dtypes
+from .common import broadcast, cast, elementwise, primitive, same_dtypes
 
 COMPARE = {"Equal": "eq", "Less": "lt", "LessOrEqual": "le"}
 SWAPPED = {"Greater": "lt", "GreaterOrEqual": "le"}
@@ -69,6 +70,9 @@ def where(node: Node, condition: Any, a: Any, b: Any) -> Any:
 
 @operator("BitCast")
 def bit_cast(node: Node, x: Any) -> Any:
-    from ..proto import numpy_dtype
-
-    return apply("bitcast", x, dtype=dt.dtype(numpy_dtype(node["to"], node.label)))
+    to = dt.dtype(numpy_dtype(node["to"], node.label))
+    # A bool is a byte of 0 or 1.
+    x = cast(x, dt.uint8) if x.dtype.kind == "b" else x
+    if to.kind == "b":
+        return apply("bitcast", x, dtype=dt.uint8) != 0
+    return x if x.dtype == to else apply("bitcast", x, dtype=to)

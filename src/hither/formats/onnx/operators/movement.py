@@ -269,12 +269,13 @@ def depth_to_space(node: Node, x: Any) -> Any:
 
 @operator("SpaceToDepth")
 def space_to_depth(node: Node, x: Any) -> Any:
-    b = node["blocksize"]
-    node.check(
-        len(x.shape) == 4 and b > 0 and x.shape[2] % b == 0 and x.shape[3] % b == 0, f"shape {tuple(x.shape)} has no blocks"
-    )
+    b, mode = node["blocksize"], node.get("mode", "DCR")
+    node.check(mode in ("DCR", "CRD"), f"mode must be DCR or CRD, got {mode!r}")
+    fits = len(x.shape) == 4 and b > 0 and x.shape[2] % b == 0 and x.shape[3] % b == 0
+    node.check(fits, f"shape {tuple(x.shape)} does not split into blocks of {b}")
     n, c, h, w = x.shape
-    blocks = ops.permute_dims(ops.reshape(x, (n, c, h // b, b, w // b, b)), (0, 3, 5, 1, 2, 4))
+    order = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
+    blocks = ops.permute_dims(ops.reshape(x, (n, c, h // b, b, w // b, b)), order)
     return ops.reshape(blocks, (n, c * b * b, h // b, w // b))
 
 

@@ -51,13 +51,25 @@ def dft(node: Node, x: Any, length: Any = None, axis: Any = None) -> Any:
     node.check(where != rank - 1, "the axis of real and imaginary parts cannot be transformed")
     size = x.shape[where] if length is None else int(node.scalar(length, "the length"))
     inverse, onesided = bool(node.get("inverse", 0)), bool(node.get("onesided", 0))
-    node.check(not (inverse and onesided) or node.opset >= 20, "inverse and onesided exclude each other")
-    if inverse and onesided:
-        raise node.unsupported("an inverse one-sided DFT")
     order = [i for i in range(rank) if i != where]
     order.insert(rank - 2, where)
-    result = fourier(node, ops.permute_dims(x, tuple(order)), size, inverse, onesided)
+    x = ops.permute_dims(x, tuple(order))
+    if inverse and onesided:
+        result = _real_signal(node, x, (x.shape[-2] - 1) * 2 if length is None else size)
+    else:
+        result = fourier(node, x, size, inverse, onesided)
     return ops.permute_dims(result, tuple(order.index(i) for i in range(rank)))
+
+
+def _real_signal(node: Node, x: Any, size: int) -> Any:
+    """The inverse of a one-sided DFT: the half that is left out mirrors the given one, conjugated."""
+    node.check(x.shape[-1] == 2 and size > 0, f"an inverse one-sided DFT takes complex numbers, got shape {tuple(x.shape)}")
+    kept = size // 2 + 1
+    rank = len(x.shape)
+    x = padded(node, x, [0] * rank, [*[0] * (rank - 2), kept - x.shape[-2], 0], "constant")
+    mirrored = Array((size - np.arange(kept, size)).astype(np.int32))
+    rest = apply("take", x, mirrored, axis=rank - 2) * Array(np.array([1, -1], x.dtype.numpy))
+    return fourier(node, ops.concat([x, rest], axis=rank - 2), size, True, False)[..., :1]
 
 
 @operator("STFT")
