@@ -305,7 +305,7 @@ class _Printer:
         number, base = self.variant.slots[self.global_index[buffer]]
         shifted = f"{index} + {base}" if base else index
         width = self.variant.groups[number].width
-        return f"{self.bound(number)}[{shifted if width == 1 else f'({shifted}) / {width}'}]"
+        return f"{self.bound(number)}[{shifted if width == 1 else f'({shifted}) >> {width.bit_length() - 1}u'}]"
 
     def in_vectors(self, buffer: Buffer) -> bool:
         """Whether a buffer is bound as an array of vectors, so that an access is one element."""
