@@ -17,7 +17,7 @@ def erf(x: np.ndarray) -> np.ndarray:
 
 def truncated_divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Integer quotients toward zero; 0 for a zero divisor."""
-    made = [0 if y == 0 else int(math.trunc(int(x) / int(y))) for x, y in zip(a.flat, b.flat)]
+    made = [0 if y == 0 else math.trunc(int(x) / int(y)) for x, y in zip(a.flat, b.flat)]
     return np.array(made).reshape(a.shape)
 
 

@@ -44,9 +44,7 @@ def pullback(graph: Graph, operands: Sequence[Any], cotangents: Sequence[Any]) -
             continue
         if node.primitive.vjp is None:
             at = f" ({node.source})" if node.source else ""
-            raise TypeError(
-                f"{node.primitive.name}{at} has no gradient; wrap it in hither.custom_gradient, or stop the gradient"
-            )
+            raise TypeError(f"{node.primitive.name}{at} has no gradient; give it one with custom_gradient")
         with source(node.source):
             made = node.primitive.vjp(
                 given, tuple(env[o] for o in node.operands), tuple(env[r] for r in node.results), **node.params

@@ -1,0 +1,271 @@
+"""Rows of the op table: products, convolution, pooling, normalisation, control flow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import hither as ht
+
+from . import references as ref
+from .op_case import FLOAT, FLOATS, Operand, Table
+
+A = Operand
+X = A((3, 4))
+TABLE = Table()
+op = TABLE.op
+
+# -- products ----------------------------------------------------------------------------------------------------------------
+
+PRODUCTS = ("float32", "float64", "float16", "int32")
+
+
+def product(name: str, function: Callable[..., Any], reference: Callable[..., Any], *operands: Operand) -> None:
+    """A row of sums of products."""
+    op(name, function, reference, *operands, dtypes=PRODUCTS, gradient=True, tolerance="sums")
+
+
+product("matmul", ht.matmul, np.matmul, A((5, 7)), A((7, 3)))
+product("matmul_batch", ht.matmul, np.matmul, A((2, 1, 5, 4)), A((3, 4, 6)))
+product("matmul_tall", ht.matmul, np.matmul, A((2, 3, 5, 4)), A((4, 6)))
+product("matmul_vectors", ht.matmul, np.matmul, A((9,)), A((9,)))
+product("matmul_vector", ht.matmul, np.matmul, A((2, 5, 4)), A((4,)))
+product("matmul_ta", lambda a, b: ht.matmul(a, b, transpose_a=True), lambda a, b: a.T @ b, A((7, 5)), A((7, 3)))
+product("matmul_tb", lambda a, b: ht.matmul(a, b, transpose_b=True), lambda a, b: a @ b.T, A((5, 7)), A((3, 7)))
+product(
+    "matmul_tt", lambda a, b: ht.matmul(a, b, transpose_a=True, transpose_b=True), lambda a, b: a.T @ b.T, A((7, 5)), A((3, 7))
+)
+product(
+    "tensordot",
+    lambda a, b: ht.tensordot(a, b, axes=([1, 0], [0, 1])),
+    lambda a, b: np.tensordot(a, b, ([1, 0], [0, 1])),
+    A((3, 4, 5)),
+    A((4, 3, 2)),
+)
+product("vecdot", ht.vecdot, lambda a, b: np.sum(a * b, -1), A((3, 4)), A((3, 4)))
+product("outer", ht.outer, np.outer, A((3,)), A((4,)))
+for _equation, _shapes in {
+    "ij,jk->ik": ((3, 4), (4, 5)), "bij,bkj->bik": ((2, 3, 4), (2, 5, 4)), "ii->i": ((4, 4),), "ij->": ((3, 4),),
+    "...ij,...jk": ((2, 3, 4), (4, 5)), "i,j,k->kij": ((2,), (3,), (4,)), "bhqd,bhkd->bhqk": ((1, 2, 3, 4), (1, 2, 5, 4)),
+    "ijk,jil->kl": ((2, 3, 4), (3, 2, 5)), "ij,ij->j": ((3, 4), (3, 4)), "a...,...b->a...b": ((2, 3), (3, 4)),
+}.items():  # fmt: skip
+    product(
+        f"einsum_{_equation}", lambda *x, e=_equation: ht.einsum(e, *x), lambda *x, e=_equation: np.einsum(e, *x),
+        *[A(s) for s in _shapes],
+    )  # fmt: skip
+op(
+    "matmul_int8", lambda a, b: ht.matmul(a, b, dtype="int32"), lambda a, b: a.astype(np.int32) @ b.astype(np.int32),
+    A((5, 40), -128, 127, "int8"), A((40, 6), -128, 127, "int8"), dtypes=("int8",),
+)  # fmt: skip
+op(
+    "matmul_uint8_int8", lambda a, b: ht.matmul(a, b, dtype="int32"), lambda a, b: a.astype(np.int32) @ b.astype(np.int32),
+    A((5, 40), 0, 255, "uint8"), A((40, 6), -128, 127, "int8"), dtypes=("int8",),
+)  # fmt: skip
+
+# -- convolution and pooling -------------------------------------------------------------------------------------------------
+
+for _label, _x, _w, _options in [
+    ("pointwise", (2, 6, 5, 4), (7, 6, 1, 1), {}),
+    ("3x3", (1, 3, 8, 7), (5, 3, 3, 3), {"padding": 1}),
+    ("strided", (1, 3, 9, 8), (4, 3, 3, 3), {"strides": 2, "padding": ((1, 0), (0, 1))}),
+    ("dilated", (1, 2, 9, 9), (3, 2, 3, 3), {"dilation": 2, "padding": 2}),
+    ("grouped", (1, 6, 5, 5), (4, 3, 3, 3), {"groups": 2, "padding": 1}),
+    ("depthwise", (1, 8, 6, 6), (8, 1, 3, 3), {"groups": 8, "padding": 1}),
+    ("depthwise_multiplied", (1, 4, 7, 6), (8, 1, 3, 3), {"groups": 4, "strides": 2}),
+    ("1d", (2, 3, 16), (4, 3, 5), {"strides": 2, "padding": 2}),
+    ("3d", (1, 2, 4, 5, 6), (3, 2, 2, 2, 3), {"padding": 1}),
+]:  # fmt: skip
+    op(
+        f"conv_{_label}", lambda x, w, o=_options: ht.conv(x, w, **o), lambda x, w, o=_options: ref.conv(x, w, **o),
+        A(_x), A(_w), dtypes=FLOATS, gradient=True, tolerance="sums",
+    )  # fmt: skip
+    op(
+        f"conv_last_{_label}", lambda x, w, o=_options: ht.conv(x, w, layout="channels_last", **o),
+        lambda x, w, o=_options: np.moveaxis(ref.conv(np.moveaxis(x, -1, 1), w, **o), 1, -1),
+        A((_x[0], *_x[2:], _x[1])), A(_w), dtypes=FLOAT, gradient=True, tolerance="sums",
+    )  # fmt: skip
+op(
+    "conv_int8", lambda x, w: ht.conv(x, w, padding=1, dtype="int32"), lambda x, w: ref.conv(x.astype(np.int64), w, padding=1),
+    A((1, 3, 5, 5), -128, 127), A((4, 3, 3, 3), -128, 127), dtypes=("int8",),
+)  # fmt: skip
+op(
+    "conv_bias", lambda x, w, b: ht.conv(x, w, b, padding="same"), lambda x, w, b: ref.conv(x, w, padding=1) + b[:, None, None],
+    A((1, 3, 5, 5)), A((4, 3, 3, 3)), A((4,)), gradient=True, tolerance="sums",
+)  # fmt: skip
+for _label, _x, _w, _options in [
+    ("plain", (1, 3, 4, 5), (3, 2, 3, 3), {}),
+    ("strided", (2, 3, 4, 3), (3, 4, 2, 2), {"strides": 2}),
+    ("padded", (1, 3, 4, 4), (3, 2, 3, 3), {"strides": 2, "padding": 1, "output_padding": 1}),
+    ("dilated", (1, 2, 4, 4), (2, 3, 3, 3), {"dilation": 2, "padding": ((1, 0), (2, 1))}),
+    ("grouped", (1, 4, 3, 3), (4, 2, 3, 3), {"groups": 2, "strides": (2, 1)}),
+    ("1d", (1, 2, 7), (2, 3, 4), {"strides": 3}),
+]:  # fmt: skip
+    op(
+        f"conv_transpose_{_label}", lambda x, w, o=_options: ht.conv_transpose(x, w, **o),
+        lambda x, w, o=_options: ref.conv_transpose(x, w, **o), A(_x), A(_w), gradient=True, tolerance="sums",
+    )  # fmt: skip
+
+
+def without_window(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a pool by keyword; the window is positional."""
+    return {k: v for k, v in options.items() if k != "window"}
+
+
+for _label, _x, _options in [
+    ("2", (2, 3, 6, 8), {"window": 2}),
+    ("overlapping", (1, 2, 7, 7), {"window": 3, "strides": 2, "padding": 1}),
+    ("uneven", (1, 2, 9, 5), {"window": (3, 2), "strides": (2, 1), "padding": ((1, 0), (0, 1)), "dilation": (2, 1)}),
+    ("1d", (2, 3, 11), {"window": 4, "strides": 3}),
+]:  # fmt: skip
+    op(
+        f"max_pool_{_label}", lambda x, o=_options: ht.max_pool(x, o["window"], **without_window(o)),
+        lambda x, o=_options: ref.pool(x, np.max, -np.inf, **o), A(_x), gradient=True, tolerance="exact",
+    )  # fmt: skip
+    op(
+        f"avg_pool_{_label}",
+        lambda x, o=_options: ht.avg_pool(x, o["window"], count_include_pad=True, **without_window(o)),
+        lambda x, o=_options: ref.pool(x, np.mean, 0.0, **o), A(_x), gradient=True, tolerance="sums",
+    )  # fmt: skip
+op(
+    "avg_pool_exclusive", lambda x: ht.avg_pool(x, 3, strides=2, padding=1),
+    lambda x: ref.pool(x, np.nanmean, np.nan, window=3, strides=2, padding=1), A((1, 2, 6, 6)), gradient=True, tolerance="sums",
+)  # fmt: skip
+op("max_pool_indices", lambda x: ht.max_pool_with_indices(x, 2)[1], ref.max_pool_indices, A((2, 3, 4, 6)), dtypes=FLOAT)
+op(
+    "lp_pool",
+    lambda x: ht.lp_pool(x, 2),
+    lambda x: ref.pool(x, lambda v, axis: np.sqrt(np.sum(v * v, axis=axis)), 0.0, window=2),
+    A((1, 2, 4, 4), 0.1, 2),
+    gradient=True,
+    tolerance="sums",
+)
+op(
+    "global_avg_pool",
+    ht.global_avg_pool,
+    lambda x: x.mean((2, 3), keepdims=True),
+    A((2, 3, 4, 5)),
+    gradient=True,
+    tolerance="sums",
+)
+op(
+    "global_max_pool",
+    ht.global_max_pool,
+    lambda x: x.max((2, 3), keepdims=True),
+    A((2, 3, 4, 5)),
+    gradient=True,
+    tolerance="exact",
+)
+
+# -- normalisation -----------------------------------------------------------------------------------------------------------
+
+op("softmax", ht.softmax, ref.softmax, A((3, 7), -5, 5), gradient=True, tolerance="transcendental")
+op(
+    "softmax_axis",
+    lambda x: ht.softmax(x, axis=1),
+    lambda x: ref.softmax(x, 1),
+    A((2, 5, 3)),
+    gradient=True,
+    tolerance="transcendental",
+)
+op(
+    "softmax_large",
+    ht.softmax,
+    ref.softmax,
+    A((2, 3), values=[[900, 901, 899], [-900, 0, -901]]),
+    dtypes=FLOAT,
+    tolerance="transcendental",
+)
+op("log_softmax", ht.log_softmax, lambda x: np.log(ref.softmax(x)), A((3, 7), -5, 5), gradient=True, tolerance="transcendental")
+op("hardmax", ht.hardmax, lambda x: np.eye(x.shape[-1])[np.argmax(x, -1)], A((3, 5)), dtypes=("float32", "float16"))
+op(
+    "batch_norm",
+    ht.batch_norm,
+    ref.batch_norm,
+    A((2, 3, 4)),
+    A((3,), 0.5, 2),
+    A((3,)),
+    A((3,)),
+    A((3,), 0.2, 2),
+    gradient=True,
+    tolerance="sums",
+)
+op("layer_norm", ht.layer_norm, ref.layer_norm, A((2, 3, 8)), A((8,)), A((8,)), gradient=True, tolerance="sums")
+op(
+    "rms_norm",
+    ht.rms_norm,
+    lambda x, s: x / np.sqrt(np.mean(x * x, -1, keepdims=True) + 1e-5) * s,
+    A((2, 3, 8)),
+    A((8,)),
+    gradient=True,
+    tolerance="sums",
+)
+op("instance_norm", ht.instance_norm, ref.instance_norm, A((2, 3, 4, 5)), A((3,)), A((3,)), gradient=True, tolerance="sums")
+op(
+    "group_norm",
+    lambda x, s, b: ht.group_norm(x, 2, s, b),
+    lambda x, s, b: ref.group_norm(x, 2, s, b),
+    A((2, 4, 3, 2)),
+    A((4,)),
+    A((4,)),
+    gradient=True,
+    tolerance="sums",
+)
+op(
+    "local_response_norm",
+    lambda x: ht.local_response_norm(x, 3, alpha=0.3),
+    lambda x: ref.local_response_norm(x, 3, 0.3),
+    A((2, 5, 3)),
+    gradient=True,
+    tolerance="transcendental",
+)
+op(
+    "lp_normalize",
+    ht.lp_normalize,
+    lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True),
+    A((3, 5)),
+    gradient=True,
+    tolerance="sums",
+)
+op(
+    "mean_variance_normalize",
+    ht.mean_variance_normalize,
+    lambda x: (x - x.mean((0, 2, 3), keepdims=True)) / (x.std((0, 2, 3), keepdims=True) + 1e-9),
+    A((2, 3, 4, 4)),
+    gradient=True,
+    tolerance="sums",
+)
+
+# -- control -----------------------------------------------------------------------------------------------------------------
+
+op(
+    "cond",
+    lambda x: ht.cond(ht.sum(x) > 0, lambda v: v * 2.0, lambda v: v - 1.0, x),
+    lambda x: x * 2 if x.sum() > 0 else x - 1,
+    A((5,)),
+    dtypes=FLOAT,
+)
+op(
+    "fori_loop",
+    lambda x: ht.fori_loop(0, 3, lambda i, v: v * x + i, x),
+    lambda x: ((x * x + 0) * x + 1) * x + 2,
+    A((5,)),
+    dtypes=FLOAT,
+    tolerance="sums",
+)
+op(
+    "scan",
+    lambda x: ht.scan(lambda c, v: (c + v, c * v), ht.zeros((3,)), x),
+    ref.scan_sums,
+    A((4, 3)),
+    dtypes=FLOAT,
+    tolerance="sums",
+)
+op(
+    "while_loop",
+    lambda x: ht.while_loop(lambda v: ht.max(v) < 50.0, lambda v: v * 2.0, x),
+    ref.doubled,
+    A((4,), 0.5, 2),
+    dtypes=FLOAT,
+)
