@@ -419,6 +419,15 @@ def crowded() -> Case:
     return Case(code, regions, {"out": (args[-1], dt.float32)})
 
 
+def scale_quads(n: int) -> Kernel:
+    """out[i] += x[i] / 2, four at a time."""
+    k = Builder(MACHINE)
+    x, out = k.buffer("x", dt.float32, n), k.buffer("out", dt.float32, n, "read_write")
+    with k.loop(0, n, 4, kind="parallel") as loop:
+        k.store(out, loop.index, k.fma(k.load(x, loop.index, 4), k.const(0.5, dt.float32, 4), k.load(out, loop.index, 4)))
+    return k.finish("scale_quads")
+
+
 def oversized() -> Case:
     """Arrays above the binding limit in the weights and in the arena (the test plans with small limits)."""
     n = 1500  # 6,000 bytes, where the limits allow bindings of 1,024 and buffers of 4,096
@@ -427,9 +436,10 @@ def oversized() -> Case:
     regions, refs = lay(weights=arrays, arena=[np.zeros(n, np.float32)])
     small, one, two, _ = refs["weights"]
     (out,) = refs["arena"]
-    kernels = [mixer([dt.float32] * 2, n, "whole"), mixer([dt.float32] * 3, 100, "parts")]
+    kernels = [mixer([dt.float32] * 2, n, "whole"), mixer([dt.float32] * 3, 100, "parts"), scale_quads(n)]
     steps = (
         Launch(0, (one, out)),
+        Launch(2, (two, out)),
         Launch(1, (small, Ref("weights", two.offset + 1024, 400), Ref("arena", 512, 400))),
         Launch(1, (Ref("weights", two.offset, 6000), small, Ref("arena", 1024, 400))),
     )

@@ -265,8 +265,8 @@ class _Planner:
         if atomic and pieces > 1:
             raise BindingError(f"{self.kernels[kernel].name}: an operand of atomics is larger than {limit} bytes")
         access = "read" if space == "weights" else "read_write"
-        whole = len(kinds) == 1 and pieces == 1 and all(b in self.vectors[kernel] for b in buffers)
         piece = limit // (2 if kind == "f16" else 4) if pieces > 1 else 0
+        whole = len(kinds) == 1 and piece % LANES == 0 and all(b in self.vectors[kernel] for b in buffers)
         group = Group(kind, access, atomic, pieces, piece, LANES if whole else 1)
         bindings = []
         buffer, offset, left = r.buffer, r.low, r.high - r.low

@@ -298,14 +298,19 @@ class _Printer:
         """The variable of a group, or of one of its pieces."""
         return f"b{self.binding[number] + piece}"
 
-    def element(self, buffer: Buffer, index: str) -> str:
-        """A reference to an element of a buffer that is bound in one piece."""
-        if buffer in self.scratch:
-            return f"{self.scratch[buffer]}[{index}]"
+    def located(self, buffer: Buffer, index: str) -> tuple[int, str]:
+        """The group that a kernel buffer lies in, and the place in its array of the element (or vector) at `index`."""
         number, base = self.variant.slots[self.global_index[buffer]]
         shifted = f"{index} + {base}" if base else index
         width = self.variant.groups[number].width
-        return f"{self.bound(number)}[{shifted if width == 1 else f'({shifted}) >> {width.bit_length() - 1}u'}]"
+        return number, shifted if width == 1 else f"({shifted}) >> {width.bit_length() - 1}u"
+
+    def element(self, buffer: Buffer, index: str) -> str:
+        """A reference to an element of scratch memory, or of a buffer that is bound in one piece."""
+        if buffer in self.scratch:
+            return f"{self.scratch[buffer]}[{index}]"
+        number, place = self.located(buffer, index)
+        return f"{self.bound(number)}[{place}]"
 
     def in_vectors(self, buffer: Buffer) -> bool:
         """Whether a buffer is bound as an array of vectors, so that an access is one element."""
@@ -313,7 +318,7 @@ class _Printer:
 
     def lanes_of(self, buffer: Buffer, indices: list[str], dtype: DType) -> str:
         if self.in_vectors(buffer):
-            return self.element(buffer, indices[0])
+            return self.word(*self.located(buffer, indices[0]))
         lanes = [self.read(buffer, i) for i in indices]
         return lanes[0] if len(lanes) == 1 else f"{self.values.type(dtype, len(lanes))}({', '.join(lanes)})"
 
@@ -321,21 +326,30 @@ class _Printer:
         if buffer in self.scratch:
             text = self.element(buffer, index)
             return f"atomicLoad(&{text})" if buffer in self.atomic_scratch else text
-        number, base = self.variant.slots[self.global_index[buffer]]
-        group, shifted = self.variant.groups[number], f"{index} + {base}" if base else index
+        number, place = self.located(buffer, index)
         if packed(buffer.dtype, self.machine.float16):
-            return self.read_packed(buffer, number, shifted)
-        text = self.word(number, shifted)
+            return self.read_packed(buffer, number, place)
+        text = self.word(number, place)
         kind = element(buffer.dtype, self.machine.float16)
-        return text if kind == group.element else f"bitcast<{kind}>({text})"
+        return text if kind == self.variant.groups[number].element else f"bitcast<{kind}>({text})"
 
-    def word(self, number: int, index: str) -> str:
-        """Element `index` of a group."""
+    def word(self, number: int, place: str) -> str:
+        """What lies at a place of a group."""
         group = self.variant.groups[number]
         if group.pieces > 1:
-            return f"{self.piece_function(number, 'read')}({index})"
-        text = f"{self.bound(number)}[{index}]"
+            return f"{self.piece_function(number, 'read')}({place})"
+        text = f"{self.bound(number)}[{place}]"
         return f"atomicLoad(&{text})" if group.atomic else text
+
+    def assign(self, number: int, place: str, value: str) -> None:
+        """Store at a place of a group."""
+        group = self.variant.groups[number]
+        if group.pieces > 1:
+            self.line(f"{self.piece_function(number, 'write')}({place}, {value});")
+        elif group.atomic:
+            self.line(f"atomicStore(&{self.bound(number)}[{place}], {value});")
+        else:
+            self.line(f"{self.bound(number)}[{place}] = {value};")
 
     def read_packed(self, buffer: Buffer, number: int, index: str) -> str:
         """An element narrower than a 32-bit word, which WGSL cannot address."""
@@ -351,16 +365,17 @@ class _Printer:
         return f"extractBits({word}, u32({name} & {per_word - 1}) * {bits}u, {bits}u)"
 
     def piece_function(self, number: int, how: str) -> str:
-        """A function that reads ("read") or writes ("write") element i of a group bound in pieces."""
+        """A function that reads ("read") or writes ("write") place i of a group bound in pieces."""
         group = self.variant.groups[number]
+        kind, size = vector(group.element, group.width), group.piece // group.width
         cases = []
         for piece in range(group.pieces):
-            place = f"{self.bound(number, piece)}[i - {piece * group.piece}]"
+            place = f"{self.bound(number, piece)}[i - {piece * size}]"
             action = f"return {place};" if how == "read" else f"{place} = v; return;"
             last = piece == group.pieces - 1
-            cases.append(action if last else f"if (i < {(piece + 1) * group.piece}) {{ {action} }}")
+            cases.append(action if last else f"if (i < {(piece + 1) * size}) {{ {action} }}")
         name = f"{how}_{self.bound(number)}"
-        signature = f"(i: i32) -> {group.element}" if how == "read" else f"(i: i32, v: {group.element})"
+        signature = f"(i: i32) -> {kind}" if how == "read" else f"(i: i32, v: {kind})"
         return self.values.declare(name, f"fn {name}{signature} {{ {' '.join(cases)} }}")
 
     def store(self, op: Op) -> None:
@@ -370,7 +385,7 @@ class _Printer:
             self.write(buffer, index, value)
             return
         if self.in_vectors(buffer):
-            self.line(f"{self.element(buffer, index)} = {value};")
+            self.assign(*self.located(buffer, index), value)
             return
         for lane in range(count):
             self.write(buffer, f"{index} + {lane}" if lane else index, f"{value}.{'xyzw'[lane]}")
@@ -385,15 +400,11 @@ class _Printer:
                 f"kernel {self.kernel.name} stores {buffer.dtype} into {buffer.name}: WebGPU cannot store less than 32 bits; "
                 "declare the buffer through Builder.buffer, which widens it"
             )
-        number, base = self.variant.slots[self.global_index[buffer]]
-        group, shifted = self.variant.groups[number], f"{index} + {base}" if base else index
-        if element(buffer.dtype, self.machine.float16) != group.element:
-            value = f"bitcast<{group.element}>({value})"
-        if group.pieces > 1:
-            self.line(f"{self.piece_function(number, 'write')}({shifted}, {value});")
-            return
-        target = f"{self.bound(number)}[{shifted}]"
-        self.line(f"atomicStore(&{target}, {value});" if group.atomic else f"{target} = {value};")
+        number, place = self.located(buffer, index)
+        kind = self.variant.groups[number].element
+        self.assign(
+            number, place, value if element(buffer.dtype, self.machine.float16) == kind else f"bitcast<{kind}>({value})"
+        )
 
 
 def _has_effects(op: Op) -> bool:
