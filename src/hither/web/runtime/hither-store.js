@@ -17,14 +17,14 @@ async function hash(bytes) {
   return Array.from(new Uint8Array(digest), (x) => x.toString(16).padStart(2, "0")).join("");
 }
 
-/** `fetch` for folders, in Node. @param {URL} url */
-const read = async (url) => new Response(/** @type {BodyInit} */ (await (await import("node:fs/promises")).readFile(url)));
+/** `fetch` for folders, in Node. */
+const read = async (/** @type {any} */ url) => new Response(/** @type {BodyInit} */ (await (await import("node:fs/promises")).readFile(url)));
 
 /** @param {string | URL} source @param {{ fetch?: typeof fetch, signal?: AbortSignal, integrity?: string }} options */
 export async function openStore(source, { fetch: own, signal, integrity }) {
   const folder = String(source).replace(/manifest\.json$/, "").replace(/[^/]$/, "$&/");
   const root = node && !/^\w\w+:/.test(folder) ? (await import("node:url")).pathToFileURL(folder) : new URL(folder, globalThis.location?.href);
-  const get = own ?? (root.protocol === "file:" ? read : fetch);
+  const get = own ?? (root.protocol === "file:" ? /** @type {typeof fetch} */ (read) : fetch);
   const cache = await globalThis.caches?.open("hither").catch(() => null); // null: a private window, an opaque origin
   const store = { root: root.href, network: 0, cached: 0, manifest, segments };
 
@@ -47,13 +47,13 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
 
   /** The manifest, checked. @returns {Promise<Manifest>} */
   async function manifest() {
-    const parts = [];
+    const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }), parts = [];
     for await (const { chunk } of download("manifest.json", 0, "no-cache")) parts.push(chunk);
     /** @type {Manifest} */
     let found;
     let text = "";
     try {
-      text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(await new Blob(/** @type {BlobPart[]} */ (parts)).arrayBuffer());
+      text = decoder.decode(await new Blob(/** @type {BlobPart[]} */ (parts)).arrayBuffer());
       found = JSON.parse(text);
     } catch (e) {
       return fail("integrity", `manifest.json is damaged: ${/** @type {Error} */ (e).message}`);
@@ -82,7 +82,7 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
   async function fromFile(name, wanted, use) {
     const missing = [];
     for (const s of wanted) {
-      const found = await cache?.match(KEY + s.sha256), bytes = new Uint8Array(await found?.arrayBuffer() ?? 0);
+      const found = await cache?.match(KEY + s.sha256), bytes = new Uint8Array(await found?.arrayBuffer() ?? []);
       if (found && await hash(bytes) === s.sha256) {
         store.cached += s.bytes;
         await use(s, bytes);

@@ -60,7 +60,7 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
     fail("memory", `the program needs ${end} bytes, which this engine refuses: ${/** @type {Error} */ (e).message}`);
   }
   const bytes = new Uint8Array(memory.buffer), control = new Int32Array(memory.buffer);
-  /** @type {import("./hither-worker.js").Port[]} */
+  /** @type {ReturnType<typeof spawn>[]} */
   const pool = [];
   /** @type {(() => void)[]} */
   let entries;

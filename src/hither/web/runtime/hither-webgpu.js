@@ -69,9 +69,9 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
       end += words(size);
     }
     const checked = guarded("validation", "device", () => device.queue.submit([encoder.finish()]));
-    await Promise.all([checked, end && staging.mapAsync(GPUMapMode.READ).catch((e) => fail("lost", `${lost || e.message}; load the program again`))]);
+    await Promise.all([checked, pieces.length && staging.mapAsync(GPUMapMode.READ).catch((/** @type {Error} */ e) => fail("lost", `${lost || e.message}; load the program again`))]);
     end = 0;
-    const all = end || pieces.length ? new Uint8Array(staging.getMappedRange()) : new Uint8Array();
+    const all = pieces.length ? new Uint8Array(staging.getMappedRange()) : new Uint8Array();
     const out = pieces.map(([, , size]) => all.slice(end, (end += words(size)) - words(size) + size));
     if (pieces.length) staging.unmap();
     return out;
@@ -98,7 +98,7 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
     return made;
   }
 
-  /** Start compiling every pipeline that the steps need, and make their bind groups. @param {Step[]} steps @returns {Promise<unknown>} */
+  /** Start compiling every pipeline that the steps need, and make their bind groups. @param {Step[]} steps @returns {Promise<any>} */
   async function start(steps) {
     await Promise.all(steps.map(({ run, bind, then = [], else: otherwise = [], do: body = [] }) => {
       if (run === undefined) return start([...then, ...otherwise, ...body]);

@@ -70,7 +70,7 @@ export async function remote(target, options, emit) {
   }
 }
 
-if ((nodeWorkers ? nodeWorkers.workerData : typeof document === "undefined" && globalThis.name) === NAME) {
+if ((nodeWorkers ? nodeWorkers.workerData : typeof document === "undefined" && /** @type {any} */ (globalThis).name) === NAME) {
   const port = /** @type {any} */ (nodeWorkers?.parentPort ?? globalThis);
   const load = (/** @type {string} */ target) => (target === "wasm" ? import("./hither-wasm.js") : import("./hither-webgpu.js"));
   /** @type {any} */

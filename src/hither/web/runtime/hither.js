@@ -5,10 +5,9 @@ import { convert, count, decode, encode, fail, given, HitherError, node, sizeOf 
 /** @typedef {import("./types.d.ts").Build} Build */
 /** @typedef {import("./types.d.ts").Backend} Backend */
 /** @typedef {import("./hither-store.js").Store} Store */
-/** @typedef {import("./hither.js").LoadOptions} LoadOptions */
-/** @typedef {import("./hither.js").RunOptions} RunOptions */
-/** @typedef {import("./hither.js").Tensor} Tensor */
-export { HitherError };
+/** @typedef {import("./types.d.ts").LoadOptions} LoadOptions */
+/** @typedef {import("./types.d.ts").RunOptions} RunOptions */
+/** @typedef {import("./types.d.ts").Tensor} Tensor */
 
 const page = typeof document !== "undefined";
 /** @type {FinalizationRegistry<() => void>} */
@@ -93,7 +92,7 @@ class Program {
     this.#backend = backend;
     this.#store = store;
     const { device, why, threads, adapter, bytes } = backend.info, { name, precision, digest, variants, default_entry: entry } = manifest;
-    this.info = { name, device, why, precision, threads, adapter, bytes: bytes.total, dispatches: 0, roundTrips: 0, digest, entry, variants, transfer: store };
+    this.info = { name, device, why, precision, threads, adapter, bytes: bytes.total, dispatches: 0, roundTrips: 0, digest, entry, variants, get transfer() { return { network: store.network, cached: store.cached }; } };
     this.lost = lost.then((reason) => (this.#gone = reason));
     this.first = this.#variant(first);
     dropped.register(this, backend.close, this);
@@ -176,6 +175,7 @@ class Program {
   async warmup({ variant = this.first, onProgress, signal } = {}) {
     onProgress?.({ phase: "warmup" });
     const v = this.#variant(variant), { entry } = this.info, { inputs } = this.#manifest.variants[v].entries[entry];
+    if (inputs.some((s) => s.media)) await import("./hither-media.js"); // so that no run fetches anything
     await this.#call(v, entry, this.#build.variants[v][entry].inputs.map((p, i) => ({ offset: p.offset, bytes: new Uint8Array(sizeOf(inputs[i].shape, p.dtype)) })), signal, true);
   }
 
@@ -220,3 +220,5 @@ class Program {
     this.close();
   }
 }
+
+export { HitherError };

@@ -1,1 +1,47 @@
-// soon
+// Opt-in service worker: the page works offline after its first visit, and is cross-origin isolated (threads) even on hosts
+// that cannot set headers. Weights and kernels are not kept here: the loader caches them by hash.
+/// <reference lib="webworker" />
+
+const worker = /** @type {ServiceWorkerGlobalScope} */ (/** @type {unknown} */ (self));
+const SHELL = "hither-shell";
+const FILES = [
+  "./", "manifest.json", "try.js", "hither.js", "hither-tensors.js", "hither-store.js", "hither-wasm.js", "hither-webgpu.js",
+  "hither-worker.js", "hither-media.js", "hither-state.js", "hither-sha256.js",
+];
+
+worker.addEventListener("install", (event) => {
+  event.waitUntil(caches.open(SHELL).then((cache) => cache.addAll(FILES)).then(() => worker.skipWaiting()));
+});
+
+worker.addEventListener("activate", (event) => event.waitUntil(worker.clients.claim()));
+
+worker.addEventListener("fetch", (event) => {
+  const { request } = event, url = new URL(request.url);
+  if (request.method !== "GET" || url.origin !== location.origin) return;
+  event.respondWith(answer(request, /\.(bin|wasm|wgsl)$/.test(url.pathname)));
+});
+
+/** The network's answer, else the last one known. @param {Request} request @param {boolean} hashed the loader caches it by hash */
+async function answer(request, hashed) {
+  const cache = await caches.open(SHELL);
+  try {
+    const response = await fetch(request);
+    if (response.status === 200 && !hashed) await cache.put(request, response.clone());
+    return isolated(response);
+  } catch (error) {
+    const known = await cache.match(request, { ignoreSearch: true, ignoreVary: true });
+    if (known) return isolated(known);
+    throw error;
+  }
+}
+
+/** @param {Response} response */
+function isolated(response) {
+  if (response.type === "opaque" || response.type === "opaqueredirect" || response.redirected) return response;
+  const headers = new Headers(response.headers);
+  headers.set("cross-origin-opener-policy", "same-origin");
+  headers.set("cross-origin-embedder-policy", "require-corp");
+  headers.set("cross-origin-resource-policy", "cross-origin");
+  const body = [101, 204, 205, 304].includes(response.status) ? null : response.body;
+  return new Response(body, { status: response.status, statusText: response.statusText, headers });
+}

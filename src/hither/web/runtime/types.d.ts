@@ -1,5 +1,5 @@
 // The manifest and the interface between the loader's parts, for the type checker. Not shipped: hither.d.ts is the public half.
-import type { Progress, Tensor } from "./hither.js";
+export type { LoadOptions, RunOptions, Tensor } from "./hither.js";
 
 export interface Spec {
   name: string; shape: number[]; dtype: string; media?: "image" | "audio"; layout?: "NCHW" | "NHWC";
@@ -54,4 +54,3 @@ export interface Backend {
   close(): void;
 }
 export type Emit = (event: BackendEvent) => void;
-export type Report = (progress: Partial<Progress>) => void;
