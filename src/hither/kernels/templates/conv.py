@@ -16,8 +16,8 @@ from ..index import Index
 from ..ir import Val
 from ..lowering import Context, Emitter, Lowered, lane
 from . import template
-from .gemm import tiles
-from .tile import accumulate, accumulator, choose_tile, column_parts, pack_panels, part
+from .product import Product, tiles
+from .tile import choose_tile, pack_panels
 
 
 @template("conv", epilogue=True)
@@ -38,8 +38,8 @@ def conv(context: Context, group: Group) -> list[Lowered]:
     outputs = result.shape[-1] // groups
     window, spatial = w.shape[2:], x.shape[1:-1]
     strides, dilation = tuple(node.params["strides"]), tuple(node.params["dilation"])
-    pixels = math.prod(result.shape[1:-1])
-    m = result.shape[0] * pixels
+    out = result.shape[1:-1]
+    m = result.shape[0] * math.prod(out)
     tile = choose_tile(context.machine, outputs, m, max(32, result.dtype.bits))
     depth = channels * math.prod(window)
     lowered: list[Lowered] = []
@@ -51,55 +51,42 @@ def conv(context: Context, group: Group) -> list[Lowered]:
     panels = -(-outputs // tile.columns)
     e = Emitter(context, group)
     k = e.k
-    dtype = accumulator(result.dtype)
     pixel_strides = _strides(spatial, x.shape[-1])
     taps, run = _taps(window, dilation, pixel_strides, channels, groups)
+    product = Product(
+        e, e.buffer(x), x.dtype, e.buffer(packed), w.dtype, result.dtype, tile, taps, run, 1, tile.columns
+    )  # fmt: skip
+    # A tile's rows lie in one line of output pixels, so that they are a constant apart and share one address. Where the whole
+    # image is one line (pointwise), or lines are too short to fill a tile, rows may be any pixels.
+    contiguous = math.prod(window) == 1 and all(s == 1 for s in strides)
+    by_line = contiguous or out[-1] >= min(6, tile.rows)
+    length = m if contiguous or not by_line else out[-1]
+    apart = x.shape[-1] * strides[-1]
 
-    def tile_at(instance: Index, first: Index, height: int, panel: Index, columns: int) -> None:
-        vectors = -(-columns // tile.width)
-        left, right = e.buffer(x), e.buffer(packed)
-        starts: list[Val] = []
-        for r in range(height):
-            at = unflatten(first + r, (result.shape[0], *result.shape[1:-1]))
-            base = at[0] * (math.prod(spatial) * x.shape[-1]) + instance * channels
-            for i, stride, pitch in zip(at[1:], strides, pixel_strides, strict=True):
-                base = base + i * (stride * pitch)
-            starts.append(k.index(base))
-        panel_start = k.index((instance * panels + panel) * (depth * tile.columns))
-        zero = k.broadcast(k.const(0, dtype), tile.width)
-        sums: tuple[Val, ...] = (zero,) * (height * vectors)
+    def address(pixel: Index, instance: Index) -> Val:
+        at = unflatten(pixel, (result.shape[0], *out))
+        base = at[0] * (math.prod(spatial) * x.shape[-1]) + instance * channels
+        for i, stride, pitch in zip(at[1:], strides, pixel_strides, strict=True):
+            base = base + i * (stride * pitch)
+        return k.index(base)
 
-        def nest(level: int, offset: Val, position: Val, sums: tuple[Val, ...]) -> tuple[Val, ...]:
-            """Loops over the taps that are not contiguous, then the run of contiguous channels."""
-            if level < len(taps):
-                extent, pitch, steps = taps[level]
-                if extent == 1:
-                    return nest(level + 1, offset, position, sums)
-                with k.loop(0, extent, init=sums) as loop:
-                    inner = nest(level + 1, offset + loop.index * pitch, position + loop.index * steps, loop.carried)
-                    loop.yield_(*inner)
-                return loop.results
-            rows = [s + offset for s in starts]
-            here = panel_start + position * tile.columns
+    def tile_at(instance: Index, line: Index, first: Index, height: int, panel: Index, columns: int) -> None:
+        pixel = line * length + first
+        if by_line:
+            start = address(pixel, instance)
+            rows = [(start, r * apart) for r in range(height)]
+        else:
+            rows = [(address(pixel + r, instance), 0) for r in range(height)]
+        right = k.index((instance * panels + panel) * (depth * tile.columns))
 
-            def row(r: int, step: Val) -> Val:
-                return k.convert(k.load(left, rows[r] + step, 1, x.dtype), dtype)
+        def store(r: int, column: int, size: int, values: Val) -> None:
+            with e.point(size):
+                channel = instance * outputs + panel * tile.columns + column + lane(size)
+                e.finish_element((*unflatten(pixel + r, (result.shape[0], *out)), channel), values)
 
-            def across(v: int, step: Val) -> Val:
-                return k.convert(k.load(right, here + step * tile.columns + v * tile.width, tile.width, w.dtype), dtype)
+        product.compute(rows, right, columns, store)
 
-            return accumulate(k, run, sums, row, across, height, vectors)
-
-        sums = nest(0, k.as_index(0), k.as_index(0), sums)
-        for r in range(height):
-            for v in range(vectors):
-                for at, size in column_parts(min(columns - v * tile.width, tile.width), tile.width, context.machine):
-                    with e.point(size):
-                        column = instance * outputs + panel * tile.columns + (v * tile.width + at) + lane(size)
-                        index = (*unflatten(first + r, (result.shape[0], *result.shape[1:-1])), column)
-                        e.finish_element(index, part(k, sums[r * vectors + v], at, size))
-
-    tiles(e, groups, m, outputs, tile, tile_at, max(1, depth * tile.rows * tile.columns))
+    tiles(e, groups, m // length, length, outputs, tile, max(1, depth * tile.rows * tile.columns), tile_at)
     return [*lowered, e.finish(f"conv_{'x'.join(map(str, window))}_{m}x{outputs}x{depth}")]
 
 
@@ -158,5 +145,3 @@ def _pack_kernel(context: Context, group: Group, w: Value, groups: int, columns:
 
     write_nest(e, packed.shape, store)
     return packed, e.finish("pack_conv")
-
-

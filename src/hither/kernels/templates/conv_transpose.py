@@ -17,8 +17,8 @@ from ..index import Index
 from ..ir import Val
 from ..lowering import Context, Emitter, Lowered, lane, write_nest
 from . import template
-from .gemm import tiles
-from .tile import accumulate, accumulator, choose_tile, column_parts, part
+from .product import Product, tiles
+from .tile import choose_tile
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,7 @@ def _pad(context: Context, group: Group, x: Value, padded: Value, low: list[int]
     return e.finish("pad")
 
 
-def _phase(
-    context: Context, group: Group, x: Value, w: Value, axes: tuple[Axis, ...], low: tuple[int, ...]
-) -> list[Lowered]:
+def _phase(context: Context, group: Group, x: Value, w: Value, axes: tuple[Axis, ...], low: tuple[int, ...]) -> list[Lowered]:
     node = group.anchor
     assert node is not None
     result, groups = node.results[0], int(node.params["groups"])
@@ -120,60 +118,39 @@ def _phase(
         lowered.append(_pack(context, group, w, packed, axes, channels, outputs, tile.columns))
     e = Emitter(context, group)
     k = e.k
-    dtype = accumulator(result.dtype)
-    pitches = []
+    pitches: list[int] = []
     pitch = x.shape[-1]
     for extent in reversed(x.shape[1:-1]):
         pitches.insert(0, pitch)
         pitch *= extent
+    nest = [
+        (a.taps, -a.fall * step, math.prod(taps[i + 1 :]) * channels)
+        for i, (a, step) in enumerate(zip(axes, pitches, strict=True))
+    ]
+    right = e.buffer(packed) if depth else e.buffer(x)
+    product = Product(
+        e, e.buffer(x), x.dtype, right, w.dtype, result.dtype, tile, nest, channels if depth else 0, 1, tile.columns
+    )  # fmt: skip
+    length = counts[-1]
 
-    def tile_at(instance: Index, first: Index, height: int, panel: Index, columns: int) -> None:
-        vectors = -(-columns // tile.width)
-        zero = k.broadcast(k.const(0, dtype), tile.width)
-        sums: tuple[Val, ...] = (zero,) * (height * vectors)
-        at = [unflatten(first + r, (result.shape[0], *counts)) for r in range(height)]
-        if depth:
-            left, right = e.buffer(x), e.buffer(packed)
-            starts = []
-            for i in at:
-                base = i[0] * pitch + instance * channels
-                for position, a, step, offset in zip(i[1:], axes, pitches, low, strict=True):
-                    base = base + (position + (a.position + offset)) * step
-                starts.append(k.index(base))
-            panel_start = k.index((instance * panels + panel) * (depth * tile.columns))
+    def tile_at(instance: Index, line: Index, first: Index, height: int, panel: Index, columns: int) -> None:
+        at = unflatten(line * length + first, (result.shape[0], *counts))
+        base = at[0] * pitch + instance * channels
+        for position, a, step, offset in zip(at[1:], axes, pitches, low, strict=True):
+            base = base + (position + (a.position + offset)) * step
+        start = k.index(base)
+        rows = [(start, r * pitches[-1]) for r in range(height)]
 
-            def nest(level: int, offset: Val, tap: Val, sums: tuple[Val, ...]) -> tuple[Val, ...]:
-                if level < len(axes):
-                    a = axes[level]
-                    if a.taps == 1:
-                        return nest(level + 1, offset, tap, sums)
-                    below = math.prod(taps[level + 1 :]) * channels
-                    with k.loop(0, a.taps, init=sums) as loop:
-                        back = offset - loop.index * (a.fall * pitches[level])
-                        loop.yield_(*nest(level + 1, back, tap + loop.index * below, loop.carried))
-                    return loop.results
-                rows = [s + offset for s in starts]
-                here = panel_start + tap * tile.columns
+        def store(r: int, column: int, size: int, values: Val) -> None:
+            here = unflatten(line * length + first + r, (result.shape[0], *counts))
+            with e.point(size):
+                channel = instance * outputs + panel * tile.columns + column + lane(size)
+                pixel = [i * a.stride + a.start for i, a in zip(here[1:], axes, strict=True)]
+                e.finish_element((here[0], *pixel, channel), values)
 
-                def row(r: int, step: Val) -> Val:
-                    return k.convert(k.load(left, rows[r] + step, 1, x.dtype), dtype)
+        product.compute(rows, k.index((instance * panels + panel) * (depth * tile.columns)), columns, store)
 
-                def across(v: int, step: Val) -> Val:
-                    address = here + step * tile.columns + v * tile.width
-                    return k.convert(k.load(right, address, tile.width, w.dtype), dtype)
-
-                return accumulate(k, channels, sums, row, across, height, vectors)
-
-            sums = nest(0, k.as_index(0), k.as_index(0), sums)
-        for r in range(height):
-            for v in range(vectors):
-                for start, size in column_parts(min(columns - v * tile.width, tile.width), tile.width, context.machine):
-                    with e.point(size):
-                        column = instance * outputs + panel * tile.columns + (v * tile.width + start) + lane(size)
-                        pixel = [i * a.stride + a.start for i, a in zip(at[r][1:], axes, strict=True)]
-                        e.finish_element((at[r][0], *pixel, column), part(k, sums[r * vectors + v], start, size))
-
-    tiles(e, groups, m, outputs, tile, tile_at, max(1, depth * tile.rows * tile.columns))
+    tiles(e, groups, m // length, length, outputs, tile, max(1, depth * tile.rows * tile.columns), tile_at)
     return [*lowered, e.finish(f"conv_transpose_{m}x{outputs}x{depth}")]
 
 
@@ -193,5 +170,3 @@ def _pack(
 
     write_nest(e, packed.shape, store)
     return e.finish("pack_conv_transpose")
-
-

@@ -112,5 +112,3 @@ def nms(context: Context, group: Group) -> list[Lowered]:
         pairs.yield_(picks.results[0])
     k.store(e.buffer(count, "write"), 0, k.convert(pairs.results[0], count.dtype))
     return [e.finish(f"nms_{number}")]
-
-

@@ -13,9 +13,9 @@ from ...graph.core import Abstract, Value
 from ..fusion import Group, unflatten
 from ..index import Index, constant
 from ..ir import Val
-from ..lowering import GRAIN, Context, Emitter, Lowered, lane, write_nest
+from ..lowering import Context, Emitter, Lowered, lane, write_nest
 from . import template
-from .tile import Tile, accumulate, accumulator, choose_tile, column_parts, pack_panels, part, row_tiles
+from .tile import Tile, choose_tile, pack_panels
 
 
 @template("matmul", epilogue=True)
@@ -41,82 +41,29 @@ def matmul(context: Context, group: Group) -> list[Lowered]:
         lowered.append(kernel)
     e = Emitter(context, group)
     k = e.k
-    dtype = accumulator(result.dtype)
-    count = math.prod(batch)
-    work = max(1, depth * tile.rows * tile.columns)
+    product = Product(
+        e, e.buffer(a), a.dtype, e.buffer(packed or b), b.dtype, result.dtype, tile, (), depth,
+        m if transpose_a else 1, tile.columns if packed else n, packed is not None,
+    )  # fmt: skip
 
-    def tile_at(instance: Index, first: Index, height: int, panel: Index, columns: int) -> None:
-        """One tile: `height` rows from `first`, `columns` columns of a panel."""
-        zero = k.broadcast(k.const(0, dtype), tile.width)
-        vectors = -(-columns // tile.width)
-        bases = [_row_base(instance, first + r, m, depth, transpose_a) for r in range(height)]
-        stride = m if transpose_a else 1
-        left = e.buffer(a)
-        row_start = [k.index(base) for base in bases]
-
-        def row(r: int, step: Val) -> Val:
-            address = row_start[r] + (step * stride if stride != 1 else step)
-            return k.convert(k.load(left, address, 1, a.dtype), dtype)
-
+    def tile_at(instance: Index, line: Index, first: Index, height: int, panel: Index, columns: int) -> None:
+        start = k.index(instance * (m * depth) + (first if transpose_a else first * depth))
+        rows = [(start, r if transpose_a else r * depth) for r in range(height)]
         if packed is not None:
-            right = e.buffer(packed)
-            start = k.index((instance * panels + panel) * (depth * tile.columns))
-
-            def across(v: int, step: Val) -> Val:
-                return k.convert(k.load(right, start + step * tile.columns + v * tile.width, tile.width, b.dtype), dtype)
-
-            widths = [tile.width] * vectors
-            sums = accumulate(k, depth, [zero] * (height * vectors), row, across, height, vectors)
+            right = k.index((instance * panels + panel) * (depth * tile.columns))
         else:
-            right = e.buffer(b)
-            start = k.index(instance * (depth * n) + panel * tile.columns)
-            widths = [c for v in range(vectors) for c in _widths(columns - v * tile.width, tile.width, context)]
-            offsets = [sum(widths[:i]) for i in range(len(widths))]
+            right = k.index(instance * (depth * n) + panel * tile.columns)
 
-            def across(v: int, step: Val) -> Val:
-                return k.convert(k.load(right, start + step * n + offsets[v], widths[v], b.dtype), dtype)
+        def store(r: int, column: int, size: int, values: Val) -> None:
+            with e.point(size):
+                where = panel * tile.columns + column + lane(size)
+                e.finish_element((*unflatten(instance, batch), first + r, where), values)
 
-            zeros = [k.broadcast(k.const(0, dtype), w) for w in widths]
-            sums = accumulate(k, depth, zeros * height, row, across, height, len(widths))
-        for r in range(height):
-            column = 0
-            for v, w in enumerate(widths):
-                for at, size in column_parts(min(columns - column, w), w, context.machine):
-                    with e.point(size):
-                        where = panel * tile.columns + (column + at) + lane(size)
-                        index = (*unflatten(instance, batch), first + r, where)
-                        e.finish_element(index, part(k, sums[r * len(widths) + v], at, size))
-                column += w
+        product.compute(rows, right, columns, store)
 
-    tiles(e, count, m, n, tile, tile_at, work)
+    work = max(1, depth * tile.rows * tile.columns)
+    tiles(e, math.prod(batch), 1, m, n, tile, work, tile_at)
     return [*lowered, e.finish(f"matmul_{m}x{n}x{depth}")]
-
-
-def _row_base(instance: Index, row: Index, m: int, depth: int, transposed: bool) -> Index:
-    return instance * (m * depth) + (row if transposed else row * depth)
-
-
-def _widths(columns: int, width: int, context: Context) -> list[int]:
-    return [size for _, size in column_parts(columns, width, context.machine)]
-
-
-def tiles(e: Emitter, count: int, m: int, n: int, tile: Tile, tile_at: object, work: int) -> None:
-    """Parallel loops over all tiles of `count` M×N products. Rows are the outer order where there are more of them than
-    columns, so that threads share rows; else panels are."""
-    k = e.k
-    full, rest = divmod(n, tile.columns)
-    for first, number, height in row_tiles(m, tile.rows):
-        for panel_from, panel_count, columns in ((0, full, tile.columns), (full, 1 if rest else 0, rest)):
-            total = count * number * panel_count
-            if total == 0:
-                continue
-            with k.loop(0, total, kind="parallel", grain=max(1, GRAIN * 4 // work)) as loop:
-                flat = k.var(loop, "tile", 0, total - 1) if total > 1 else constant(0)
-                if m >= n:
-                    instance, row, panel = unflatten(flat, (count, number, panel_count))
-                else:
-                    instance, panel, row = unflatten(flat, (count, panel_count, number))
-                tile_at(instance, row * height + first, height, panel + panel_from, columns)  # type: ignore[operator]
 
 
 def _pack_kernel(context: Context, group: Group, b: Value, n: int, depth: int, tile: Tile) -> tuple[Value, Lowered]:
@@ -143,5 +90,3 @@ def _pack_kernel(context: Context, group: Group, b: Value, n: int, depth: int, t
 
 def _computed(value: Value) -> dt.DType:
     return dt.float32 if value.dtype is dt.float16 else value.dtype
-
-

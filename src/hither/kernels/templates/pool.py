@@ -74,4 +74,3 @@ def pool(context: Context, group: Group) -> list[Lowered]:
             with k.loop(start, stop, w) as loop:
                 element(pixel, variable(Var("channel", start, stop - w, math.gcd(start, w) or w, loop.index)), w)
     return [e.finish(f"pool_{'x'.join(map(str, window))}_{pixels}x{channels}")]
-

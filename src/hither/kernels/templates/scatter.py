@@ -70,8 +70,5 @@ def _nd(e: Emitter, group: Group) -> None:
         rest = unflatten(k.var(elements, "element", 0, size - 1) if size > 1 else constant(0), inner)
         with k.loop(0, rows) as loop, e.point():
             row = unflatten(k.var(loop, "row", 0, rows - 1), indices.shape[:-1])
-            place = [
-                k.run_time_index(e.read(indices, (*row, constant(d))), x.shape[d], f"index{d}") for d in range(depth)
-            ]
+            place = [k.run_time_index(e.read(indices, (*row, constant(d))), x.shape[d], f"index{d}") for d in range(depth)]
             _apply(e, group, flatten((*place, *rest), x.shape), e.read(updates, (*row, *rest)))
-

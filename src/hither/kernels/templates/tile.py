@@ -6,15 +6,13 @@ panel is laid out, and the tile, chosen here from the machine's registers (figur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ... import dtypes as dt
 from ..builder import Builder
-from ..index import Index
-from ..ir import Buffer, Machine, Val
+from ..ir import Machine, Val
 
 
 @dataclass(frozen=True)
@@ -80,34 +78,6 @@ def pack_panels(matrix: np.ndarray, columns: int) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(padded.reshape(*batch, k, panels, columns), -2, -3))
 
 
-def accumulate(
-    k: Builder,
-    extent: int,
-    start: Sequence[Val],
-    row: Callable[[int, Val], Val],
-    panel: Callable[[int, Val], Val],
-    rows: int,
-    vectors: int,
-) -> tuple[Val, ...]:
-    """Σ over `extent` steps of row element × panel vector, added to `start` (rows × vectors values, row-major).
-
-    `row(r, i)` is the scalar of row r at step i, `panel(v, i)` the v-th vector of the panel at step i.
-    """
-    with k.loop(0, extent, init=start) as loop:
-        across = [panel(v, loop.index) for v in range(vectors)]
-        following: list[Val] = []
-        for r in range(rows):
-            element = row(r, loop.index)
-            for v in range(vectors):
-                total = loop.carried[r * vectors + v]
-                if total.dtype.is_float:
-                    following.append(k.fma(element, across[v], total))
-                else:
-                    following.append(total + element * across[v])
-        loop.yield_(*following)
-    return loop.results
-
-
 def accumulator(dtype: dt.DType) -> dt.DType:
     """The dtype in which products of this result dtype are summed."""
     return dt.float32 if dtype is dt.float16 else dtype
@@ -131,9 +101,3 @@ def column_parts(columns: int, width: int, machine: Machine) -> list[tuple[int, 
         cut.append((start, piece))
         start += piece
     return cut
-
-
-def load_row(k: Builder, buffer: Buffer, at: Index, step: Val, stride: int, dtype: dt.DType, source: dt.DType) -> Val:
-    """The scalar at `at + step·stride`, as the accumulator's dtype."""
-    address = k.index(at) + (step if stride == 1 else step * stride)
-    return k.convert(k.load(buffer, address, 1, source), dtype)

@@ -1,0 +1,129 @@
+"""Sums of products, tile by tile: what matmul, convolution and transposed convolution have in common.
+
+A result of M rows and N columns is cut into tiles of rows × one panel of columns. The k dimension of a tile is a nest of loops
+(a window's taps) around one run of steps; each step multiplies one scalar of every row with the panel's vectors. What the
+families add is where rows start, how the panel is laid out, and where a finished element belongs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ... import dtypes as dt
+from ..fusion import unflatten
+from ..index import Index, constant
+from ..ir import Buffer, Val
+from ..lowering import GRAIN, Emitter
+from .tile import Tile, accumulator, column_parts, part, row_tiles
+
+Row = tuple[Val, int]  # an element address, and a constant to add to it: rows that share the Val share a register
+Tap = tuple[int, int, int]  # extent, elements of the left operand from tap to tap, k steps from tap to tap
+
+
+@dataclass
+class Product:
+    """One tile's work. `run_stride`: elements between steps of the left operand; `pitch`: elements between steps of the
+    right one (a panel's columns, or a row of an unpacked matrix)."""
+
+    e: Emitter
+    left: Buffer
+    left_dtype: dt.DType
+    right: Buffer
+    right_dtype: dt.DType
+    result: dt.DType
+    tile: Tile
+    taps: Sequence[Tap]
+    run: int
+    run_stride: int
+    pitch: int
+    packed: bool = True
+
+    def compute(self, rows: Sequence[Row], panel: Val, columns: int, store: Callable[[int, int, int, Val], None]) -> None:
+        """Compute `columns` columns of the panel at `panel` for these rows; `store(row, column, count, values)` ends each."""
+        k = self.e.k
+        widths = self.widths(columns)
+        offsets = [sum(widths[:i]) for i in range(len(widths))]
+        dtype = accumulator(self.result)
+        zeros = [k.broadcast(k.const(0, dtype), w) for w in widths]
+
+        def nest(level: int, offset: Val, position: Val, sums: tuple[Val, ...]) -> tuple[Val, ...]:
+            if level == len(self.taps):
+                return self._run(rows, offset, panel + position * self.pitch, widths, offsets, sums)
+            extent, elements, steps = self.taps[level]
+            if extent == 1:
+                return nest(level + 1, offset, position, sums)
+            with k.loop(0, extent, init=sums) as loop:
+                further = offset + loop.index * elements
+                loop.yield_(*nest(level + 1, further, position + loop.index * steps, loop.carried))
+            return loop.results
+
+        sums = tuple(zeros) * len(rows)
+        if self.run:
+            sums = nest(0, k.as_index(0), k.as_index(0), sums)
+        for r in range(len(rows)):
+            for v, w in enumerate(widths):
+                for at, count in column_parts(min(columns - offsets[v], w), w, self.e.machine):
+                    store(r, offsets[v] + at, count, part(k, sums[r * len(widths) + v], at, count))
+
+    def widths(self, columns: int) -> list[int]:
+        """Vectors that cover `columns`: full ones, then narrower ones where the machine has them. A packed panel is filled
+        with zeros, so its last vector may reach past the columns; a matrix read in place may not."""
+        width, machine = self.tile.width, self.e.machine
+        found = [width] * (columns // width)
+        rest = columns % width
+        if rest and not self.packed:
+            return [*found, *(count for _, count in column_parts(rest, width, machine))]
+        if rest:
+            narrow = width
+            while narrow // 2 >= rest and not (machine.name == "wasm" and narrow <= 4):
+                narrow //= 2
+            found.append(narrow)
+        return found
+
+    def _run(
+        self, rows: Sequence[Row], offset: Val, panel: Val, widths: list[int], offsets: list[int], sums: tuple[Val, ...]
+    ) -> tuple[Val, ...]:
+        k = self.e.k
+        dtype = accumulator(self.result)
+        bases = {base: base + offset for base, _ in rows}
+        with k.loop(0, self.run, init=sums) as loop:
+            step = loop.index if self.run_stride == 1 else loop.index * self.run_stride
+            here = panel + loop.index * self.pitch
+            across = [
+                k.convert(k.load(self.right, here + o, w, self.right_dtype), dtype)
+                for o, w in zip(offsets, widths, strict=True)
+            ]
+            following: list[Val] = []
+            for r, (base, fixed) in enumerate(rows):
+                element = k.convert(k.load(self.left, (bases[base] + step) + fixed, 1, self.left_dtype), dtype)
+                for v, vector in enumerate(across):
+                    total = loop.carried[r * len(widths) + v]
+                    following.append(k.fma(element, vector, total) if dtype.is_float else total + element * vector)
+            loop.yield_(*following)
+        return loop.results
+
+
+TileAt = Callable[[Index, Index, Index, int, Index, int], None]
+
+
+def tiles(e: Emitter, count: int, lines: int, length: int, n: int, tile: Tile, work: int, tile_at: TileAt) -> None:
+    """Parallel loops over all tiles of `count` products of (lines · length) × N; a tile's rows lie in one line.
+
+    Calls `tile_at(instance, line, first row, height, panel, columns)`. Rows are the outer order where there are more of them
+    than columns, so that threads share rows; else panels are.
+    """
+    k = e.k
+    full, rest = divmod(n, tile.columns)
+    for first, number, height in row_tiles(length, tile.rows):
+        for panel_from, panel_count, columns in ((0, full, tile.columns), (full, 1 if rest else 0, rest)):
+            total = count * lines * number * panel_count
+            if total == 0:
+                continue
+            with k.loop(0, total, kind="parallel", grain=max(1, GRAIN * 4 // work)) as loop:
+                flat = k.var(loop, "tile", 0, total - 1) if total > 1 else constant(0)
+                if lines * length >= n:
+                    instance, line, row, panel = unflatten(flat, (count, lines, number, panel_count))
+                else:
+                    instance, panel, line, row = unflatten(flat, (count, panel_count, lines, number))
+                tile_at(instance, line, row * height + first, height, panel + panel_from, columns)
