@@ -240,32 +240,26 @@ op(
 # -- control -----------------------------------------------------------------------------------------------------------------
 
 op(
-    "cond",
-    lambda x: ht.cond(ht.sum(x) > 0, lambda v: v * 2.0, lambda v: v - 1.0, x),
-    lambda x: x * 2 if x.sum() > 0 else x - 1,
-    A((5,)),
-    dtypes=FLOAT,
-)
+    "cond", lambda x: ht.cond(ht.sum(x) > 0, lambda v: v * v, lambda v: v - 1.0, x),
+    lambda x: x * x if x.sum() > 0 else x - 1, A((5,)), dtypes=FLOAT, gradient=True,
+)  # fmt: skip
 op(
-    "fori_loop",
-    lambda x: ht.fori_loop(0, 3, lambda i, v: v * x + i, x),
-    lambda x: ((x * x + 0) * x + 1) * x + 2,
-    A((5,)),
-    dtypes=FLOAT,
-    tolerance="sums",
-)
+    "cond_closure", lambda x, y: ht.cond(ht.sum(x) < 9, lambda: x * y, lambda: y * 3.0), lambda x, y: x * y,
+    A((5,)), A((5,)), dtypes=FLOAT, gradient=True,
+)  # fmt: skip
 op(
-    "scan",
-    lambda x: ht.scan(lambda c, v: (c + v, c * v), ht.zeros((3,)), x),
-    ref.scan_sums,
-    A((4, 3)),
-    dtypes=FLOAT,
-    tolerance="sums",
-)
+    "fori_loop", lambda x: ht.fori_loop(0, 3, lambda i, v: v * x + i, x), lambda x: ((x * x + 0) * x + 1) * x + 2,
+    A((5,)), dtypes=FLOAT, gradient=True, tolerance="sums",
+)  # fmt: skip
 op(
-    "while_loop",
-    lambda x: ht.while_loop(lambda v: ht.max(v) < 50.0, lambda v: v * 2.0, x),
-    ref.doubled,
-    A((4,), 0.5, 2),
-    dtypes=FLOAT,
-)
+    "scan", lambda x: ht.scan(lambda c, v: (c + v, c * v), ht.zeros_like(x[0]), x), ref.scan_sums,
+    A((4, 3)), dtypes=FLOAT, gradient=True, tolerance="sums",
+)  # fmt: skip
+op(
+    "scan_reverse", lambda x, w: ht.scan(lambda c, v: (c * w + v, c), ht.zeros_like(w), x, reverse=True)[0],
+    lambda x, w: ((x[2] * w) + x[1]) * w + x[0], A((3, 2)), A((2,)), dtypes=FLOAT, gradient=True, tolerance="sums",
+)  # fmt: skip
+op(
+    "while_loop", lambda x: ht.while_loop(lambda v: ht.max(v) < 50.0, lambda v: v * v + 1.0, x, bound=20), ref.squared,
+    A((4,), 0.5, 2), dtypes=FLOAT, gradient=True, tolerance="sums",
+)  # fmt: skip

@@ -238,8 +238,8 @@ def scan_sums(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return carry, np.stack(rows)
 
 
-def doubled(x: np.ndarray) -> np.ndarray:
-    """Doubled until some element reaches 50."""
+def squared(x: np.ndarray) -> np.ndarray:
+    """Squared, plus one, until some element reaches 50."""
     while x.max() < 50:
-        x = x * 2
+        x = x * x + 1
     return x

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..array import Array
 from .core import Graph, Value
 from .primitive import REGISTRY
@@ -22,7 +24,8 @@ def pullback(graph: Graph, operands: Sequence[Any], cotangents: Sequence[Any]) -
         TypeError: if a cotangent reaches a primitive that has no gradient rule, naming where it came from.
     """
     env: dict[Value, Any] = {v: Array(a) for v, a in graph.constants.items()}
-    env.update(zip(graph.inputs, operands, strict=True))
+    arrays = [Array(o) if isinstance(o, np.ndarray) else o for o in operands]
+    env.update(zip(graph.inputs, arrays, strict=True))
     for node in graph.nodes:
         with source(node.source):
             results = bind(node.primitive, *[env[o] for o in node.operands], **node.params)
@@ -36,7 +39,7 @@ def pullback(graph: Graph, operands: Sequence[Any], cotangents: Sequence[Any]) -
         found[value] = cotangent if known is None else bind(REGISTRY["add"], known, cotangent)
 
     for value, cotangent in zip(graph.outputs, cotangents, strict=True):
-        add(value, cotangent)
+        add(value, Array(cotangent) if isinstance(cotangent, np.ndarray) else cotangent)
     varying = _depends_on_inputs(graph)
     for node in reversed(graph.nodes):
         given = tuple(found.pop(r, None) for r in node.results)
