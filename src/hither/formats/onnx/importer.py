@@ -20,8 +20,8 @@ from .registry import OPERATORS, Bounded, Node
 from .schemas import arity, checked_attributes, operator_body, required_inputs
 
 MAX_VALUE_BYTES = 1 << 31  # of one intermediate result
-MAX_FOLDED_BYTES = 1 << 32  # of all that is computed while importing
-MAX_NODES = 250_000  # nodes run by one import, unrolled loops included
+MAX_FOLDED_BYTES = 1 << 29  # of all that is computed while importing
+MAX_NODES = 100_000  # nodes run by one import, unrolled loops included
 
 # What malformed nodes make NumPy and the operations raise; anything else is a bug of ours and must surface as one.
 MALFORMED = (

@@ -212,6 +212,18 @@ def sparse_tensor(proto: Any, external: ExternalData, where: str) -> np.ndarray:
     return dense.reshape(shape)
 
 
+def check_text(message: Any, where: str) -> None:
+    """Refuse names that are not UTF-8: protobuf hands them over as bytes."""
+    for field_, value in message.ListFields():
+        if field_.type == field_.TYPE_STRING:
+            for text in [value] if isinstance(value, str | bytes) else value:
+                if not isinstance(text, str):
+                    raise InvalidModel(f"{where}: {field_.full_name} is no UTF-8 text: {bytes(text[:40])!r}")
+        elif field_.type == field_.TYPE_MESSAGE:
+            for part in value if hasattr(value, "__len__") else [value]:
+                check_text(part, where)
+
+
 # -- attributes, nodes, graphs ------------------------------------------------------------------------------------------------
 
 

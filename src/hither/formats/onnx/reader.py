@@ -19,7 +19,7 @@ from ...spec import Spec
 from . import operators  # noqa: F401  (fills the registry)
 from .external import ExternalData
 from .importer import Importer, stays_visible
-from .proto import Decoder, FunctionDef, GraphDef, NodeDef, opset_versions
+from .proto import Decoder, FunctionDef, GraphDef, NodeDef, check_text, opset_versions
 from .registry import Bounded
 from .schemas import is_supported, schema
 
@@ -92,6 +92,7 @@ def _parse(data: bytes, name: str) -> Any:
         proto.ParseFromString(data)
     except DecodeError as error:
         raise InvalidModel(f"{name} is no ONNX file, or is damaged or cut short: {error}") from error
+    check_text(proto, name)
     if not proto.HasField("graph") or not proto.opset_import:
         raise InvalidModel(f"{name} has no graph or names no opset: it is no ONNX model, or is damaged or cut short")
     return proto
