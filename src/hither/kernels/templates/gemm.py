@@ -15,6 +15,7 @@ from ..index import Index, constant
 from ..ir import Val
 from ..lowering import Context, Emitter, Lowered, lane, write_nest
 from . import template
+from .product import Product, tiles
 from .tile import Tile, choose_tile, pack_panels
 
 
