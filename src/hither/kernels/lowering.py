@@ -125,6 +125,7 @@ class Emitter:
 
     def store_flat(self, value: Value, flat: Index, element: Val, count: int | None = None) -> None:
         """Store an element, or `k.width` of them, at a row-major position of a stored result."""
+        self.addresses.append(flat)
         buffer, width = self.buffer(value, "write"), self.k.width
         if width == 1:
             self.k.store(buffer, flat, element)
