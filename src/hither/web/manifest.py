@@ -186,10 +186,10 @@ class WasmBuild:
 
 @dataclass(frozen=True)
 class WebGpuBuild:
-    """All variants as one text of WGSL modules, each after a line `//---- kernel N`. `requires` are WebGPU feature names, `limits` the least limits a device must have.
+    """All variants as one text of WGSL modules, each after a line `//---- kernel N`.
 
-    `pipelines[N]` has a letter per binding of module N, r for read or w for read_write; `buffers` are (space, offset in the
-    region, bytes).
+    `requires` are WebGPU feature names, `limits` the least limits a device must have. `pipelines[N]` has a letter per binding
+    of module N, r for read or w for read_write; `buffers` are (space, offset in the region, bytes).
     """
 
     layout: Layout

@@ -49,9 +49,9 @@ export const convert = (bytes, from, to, what) => (from === to ? bytes : cast(el
 function cast(source, from, to, what) {
   const out = new (arrayOf(to))(source.length), big = /int64/.test(to);
   for (let i = 0; i < out.length; i++) {
-    const x = from === "float16" && !Half ? fromHalf(source[i]) : source[i];
-    out[i] = big ? BigInt(x) : to === "bool" ? !!x : to === "float16" && !Half ? toHalf(Number(x)) : Number(x);
-    if (/int/.test(to) && out[i] != x) fail("input", `${what}: element ${i} is ${x}, which does not fit ${to}${from ? `, as which this device carries ${from}` : ""}`);
+    const x = from === "float16" && !Half ? fromHalf(source[i]) : source[i], whole = !/int/.test(to) || Number.isInteger(Number(x));
+    if (whole) out[i] = big ? BigInt(x) : to === "bool" ? !!x : to === "float16" && !Half ? toHalf(Number(x)) : Number(x);
+    if (!whole || (/int/.test(to) && out[i] != x)) fail("input", `${what}: element ${i} is ${x}, which does not fit ${to}${from ? `, as which this device carries ${from}` : ""}`);
   }
   return new Uint8Array(out.buffer);
 }

@@ -17,7 +17,7 @@ export function spawn(emit) {
   // a Worker's script must come from the page's own origin, what it imports need not
   const near = node || url.origin === globalThis.location?.origin;
   const script = near ? url : URL.createObjectURL(new Blob([`import "${url}"`], { type: "text/javascript" }));
-  const worker = /** @type {any} */ (nodeWorkers ? new nodeWorkers.Worker(url, { workerData: NAME }) : new Worker(script, { type: "module", name: NAME }));
+  const worker = /** @type {any} */ (nodeWorkers ? new nodeWorkers.Worker(url, { workerData: NAME, execArgv: [] }) : new Worker(script, { type: "module", name: NAME }));
   /** @type {Map<number, { resolve(x: any): void, reject(e: Error): void }>} */
   const waiting = new Map();
   let next = 0;

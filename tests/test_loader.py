@@ -1,0 +1,492 @@
+"""The loader, as a page and a Node program use it: right answers on every device, nothing unverified, nothing silent."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hither.web.bundle import RUNTIME, read_manifest, read_tensors, runtime_file, strip
+from hither.web.manifest import BundleError
+
+from .browser import Site, serving
+from .bundles import TABLE, affine_reference, edit_manifest, flip, in_node, make_affine, make_large, make_picture
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNTIME_SOURCE = ROOT / "src" / "hither" / "web" / "runtime"
+X = np.arange(6, dtype=np.float32).reshape(2, 3)
+BLANK = "<!doctype html><title>test</title><link rel=icon href=data:,>"
+RUN = "await program.run({ x: Float32Array.from([0, 1, 2, 3, 4, 5]), n: [3, -4] })"
+
+
+@pytest.fixture(scope="session")
+def affine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("affine")
+    make_affine(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("large")
+    make_large(folder)
+    return folder
+
+
+@pytest.fixture
+def copy(affine: Path, tmp_path: Path) -> Path:
+    """A bundle to damage."""
+    return Path(shutil.copytree(affine, tmp_path / "bundle"))
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory, affine: Path, large: Path) -> Iterator[Site]:
+    root = tmp_path_factory.mktemp("site")
+    shutil.copytree(affine, root / "affine")
+    shutil.copytree(large, root / "large")
+    make_picture(root / "picture")
+    (root / "blank.html").write_text(BLANK)
+    with serving(root) as running:
+        yield running
+
+
+def in_page(page: Any, site: Site, body: str, bundle: str = "affine") -> Any:
+    """Run `body`, an async function's, in a page with `load` and `url` in scope; what it returns, through JSON."""
+    if not page.url.startswith(site.origin):
+        page.goto(f"{site.origin}/blank.html")
+    return page.evaluate(
+        f"""async () => {{
+          const url = "/{bundle}/", {{ load }} = await import(url + "hither.js");
+          const plain = (k, v) => typeof v === "bigint" ? Number(v) : ArrayBuffer.isView(v) ? Array.from(v) : v;
+          try {{ return JSON.parse(JSON.stringify({{ value: await (async () => {{ {body} }})() ?? null }}, plain)); }}
+          catch (e) {{ return {{ error: e.message, code: e.code ?? e.name }}; }}
+        }}"""
+    )
+
+
+# -- the format ------------------------------------------------------------------------------------------------------
+
+
+def test_manifests_follow_the_published_schema(affine: Path, large: Path) -> None:
+    import jsonschema
+
+    schema = json.loads((ROOT / "docs" / "manifest.schema.json").read_text())
+    validator = jsonschema.Draft202012Validator(schema)
+    validator.check_schema(schema)
+    for folder in (affine, large):
+        validator.validate(json.loads((folder / "manifest.json").read_text()))
+
+
+def test_every_file_is_what_the_manifest_says(large: Path) -> None:
+    manifest = read_manifest(large)
+    for record in [*manifest["builds"], *manifest["weights"]["segments"]]:
+        start = record.get("offset", 0)
+        data = (large / record["file"]).read_bytes()[start : start + record["bytes"]]
+        assert hashlib.sha256(data).hexdigest() == record["sha256"]
+    assert len(manifest["weights"]["segments"]) >= 2
+
+
+def test_python_reads_weights_back_and_refuses_damaged_ones(large: Path, tmp_path: Path) -> None:
+    total = sum(t.size for t in read_tensors(large).values())
+    assert total >= TABLE.size
+    damaged = Path(shutil.copytree(large, tmp_path / "damaged"))
+    flip(next(damaged.glob("weights-*.bin")), 5)
+    with pytest.raises(BundleError, match=r"weight segment 0 .* is damaged"):
+        read_tensors(damaged)
+
+
+def test_rewriting_a_bundle_leaves_no_old_weights(tmp_path: Path) -> None:
+    make_large(tmp_path)
+    make_affine(tmp_path)
+    used = {s["file"] for s in read_manifest(tmp_path)["weights"]["segments"]}
+    assert {p.name for p in tmp_path.glob("weights-*")} == used
+
+
+def test_the_loader_is_small() -> None:
+    """DESIGN promises a few KB: 12 KB gzip for all parts together, and less for what one device fetches."""
+    shipped = {name: runtime_file(name) for name in RUNTIME if name.startswith("hither") and name.endswith(".js")}
+    assert len(gzip.compress(b"".join(shipped.values()), 9)) <= 12 * 1024
+    core = ["hither.js", "hither-tensors.js", "hither-store.js"]
+    for device in (["hither-webgpu.js"], ["hither-worker.js", "hither-wasm.js"]):
+        assert sum(len(gzip.compress(shipped[n], 9)) for n in core + device) <= 12 * 1024
+
+
+def test_stripping_keeps_strings_and_addresses() -> None:
+    source = '// head\nconst a = "https://x/y"; // tail\n/** @type {A} */\nlet b = /** @type {any} */ (c);\n  f(/\\/\\//);\n'
+    assert strip(source) == 'const a = "https://x/y";\nlet b = (c);\nf(/\\/\\//);\n'
+
+
+def test_the_runtime_is_well_typed(tsc: list[str], tmp_path: Path) -> None:
+    modules = ROOT / "tests" / "js" / "node_modules"
+    options = {
+        "checkJs": True, "allowJs": True, "strict": True, "noEmit": True, "target": "es2022", "module": "nodenext",
+        "moduleResolution": "nodenext", "skipLibCheck": True, "types": ["node", "@webgpu/types"],
+        "typeRoots": [str(modules / "@types"), str(modules)],
+        "lib": ["esnext", "dom", "dom.iterable", "dom.asynciterable"],
+    }  # fmt: skip
+    page = [str(p) for p in RUNTIME_SOURCE.glob("*.js") if p.name != "sw.js"]
+    declared = [str(RUNTIME_SOURCE / "hither.d.ts")]
+    worker = {**options, "lib": ["esnext", "webworker"], "types": []}
+    for number, (settings, files) in enumerate(((options, page + declared), (worker, [str(RUNTIME_SOURCE / "sw.js")]))):
+        config = tmp_path / f"tsconfig{number}.json"
+        config.write_text(json.dumps({"compilerOptions": settings, "files": files}))
+        done = subprocess.run([*tsc, "-p", str(config)], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout[-4000:]
+
+
+def test_own_sha256_is_sha256(node: str) -> None:
+    """Pages on plain http have no crypto.subtle."""
+    program = """
+      import { createHash } from "node:crypto";
+      import { sha256 } from "MODULE";
+      for (const n of [0, 1, 55, 56, 63, 64, 65, 119, 120, 1000, 100003]) {
+        const data = new Uint8Array(n + 3).map((_, i) => i * 7 + n).subarray(3);
+        if (Buffer.from(sha256(data)).toString("hex") !== createHash("sha256").update(data).digest("hex")) throw n;
+      }
+    """.replace("MODULE", (RUNTIME_SOURCE / "hither-sha256.js").as_uri())
+    subprocess.run([node, "--input-type=module", "--eval", program], check=True, timeout=60, capture_output=True)
+
+
+def test_halves_convert_like_numpy(node: str) -> None:
+    every = np.arange(65536, dtype=np.uint16).view(np.float16).astype(np.float32)
+    finite = every[np.isfinite(every)]
+    between = ((finite[1:] + finite[:-1]) / 2).astype(np.float32)
+    probes = np.concatenate([finite, between, np.nextafter(between, np.float32(np.inf)), [65519.0, 65520.0, 1e9, np.inf]])
+    with np.errstate(over="ignore"):
+        expected = probes.astype(np.float32).astype(np.float16).view(np.uint16)
+    program = f"""
+      import {{ toHalf, fromHalf }} from "{(RUNTIME_SOURCE / "hither-tensors.js").as_uri()}";
+      import {{ readFileSync }} from "node:fs";
+      const floats = new Float32Array(new Uint8Array(readFileSync(0)).buffer);
+      const out = Uint16Array.from(floats, toHalf);
+      process.stdout.write(new Uint8Array(out.buffer));
+      process.stdout.write(new Uint8Array(Float32Array.from(out, fromHalf).buffer));
+    """
+    command = [node, "--input-type=module", "--eval", program]
+    data = probes.astype(np.float32).tobytes()
+    out = subprocess.run(command, input=data, capture_output=True, check=True, timeout=60).stdout
+    halves = np.frombuffer(out[: 2 * probes.size], np.uint16)
+    np.testing.assert_array_equal(halves, expected)
+    np.testing.assert_array_equal(np.frombuffer(out[2 * probes.size :], np.float32), halves.view(np.float16).astype(np.float32))
+
+
+# -- Node ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{"threads": 1}, {"threads": 2}, {"threads": 2, "worker": True}, {}], ids=str)
+def test_node_runs_every_variant(node: str, affine: Path, options: dict[str, Any]) -> None:
+    body = f"""
+      const phases = new Set(), program = await load(folder, {{ ...options, onProgress: (e) => phases.add(e.phase) }});
+      const first = {RUN};
+      const x = {{ data: new Float32Array(15).fill(1), shape: [5, 3] }};
+      const second = await program.run({{ x, n: Int32Array.of(1, 2) }});
+      program.close();
+      return {{ first, second, phases: [...phases], info: program.info }};
+    """
+    got = in_node(node, affine, body, options=options)["value"]
+    np.testing.assert_allclose(got["first"]["y"]["data"], affine_reference(X).ravel(), rtol=1e-6)
+    assert got["first"]["n"] == {"data": [6, -8], "shape": [2], "dtype": "int64"}
+    assert got["second"]["y"]["shape"] == [5, 4]
+    np.testing.assert_allclose(got["second"]["y"]["data"], affine_reference(np.ones((5, 3), np.float32)).ravel(), rtol=1e-6)
+    assert got["phases"] == ["manifest", "kernels", "weights", "pipelines", "warmup", "ready"]
+    assert got["info"]["threads"] == options.get("threads", got["info"]["threads"])
+    assert "not webgpu" in got["info"]["why"], "auto must say why it is not on the GPU"
+
+
+def test_node_uses_relaxed_simd_where_it_is(node: str, affine: Path) -> None:
+    body = "return (await load(folder, { device: 'wasm' })).info.adapter"
+    assert in_node(node, affine, body)["value"] == "simd128"
+    assert in_node(node, affine, body, "--experimental-wasm-relaxed-simd")["value"] == "relaxed-simd"
+
+
+def test_results_belong_to_the_caller_and_calls_queue(node: str, affine: Path) -> None:
+    body = """
+      const program = await load(folder, { device: "wasm", threads: 1 });
+      const calls = [1, 2, 3].map((v) => program.run({ x: new Float32Array(6).fill(v), n: [v, v] }));
+      const all = await Promise.all(calls), mine = new Float32Array(8);
+      const kept = await program.run({ x: new Float32Array(6).fill(1), n: [1, 1] }, { outputs: { y: mine } });
+      return {
+        n: all.map((r) => r.n.data[0]), distinct: all[0].y.data[0] !== all[1].y.data[0],
+        same: kept.y.data.buffer === mine.buffer, equal: String(mine) === String(all[0].y.data),
+      };
+    """
+    assert in_node(node, affine, body)["value"] == {"n": [2, 4, 6], "distinct": True, "same": True, "equal": True}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("{ x: new Float32Array(6) }", 'input "n" is missing; "predict" takes x: float32[2,3], n: int64[2] or x: float32[5,3]'),
+        ("{ x: new Float32Array(6), n: [1, 2], z: 1 }", 'input "z" does not exist; "predict" takes'),
+        ("{ x: new Float32Array(7), n: [1, 2] }", "no variant fits x: [7], n: [2]"),
+        ("{ x: { data: new Float32Array(6), shape: [3, 2] }, n: [1, 2] }", "no variant fits x: [3,2]"),
+        ("{ x: new Float64Array(6), n: [1, 2] }", 'input "x" is float32: pass Float32Array or a plain array, not Float64Array'),
+        ("{ x: new Float32Array(6), n: [1, 0.5] }", 'input "n": element 1 is 0.5, which does not fit int64'),
+        ("'nothing', {}", 'the bundle has no entry "nothing"; it has predict'),
+        ("{ x: new Float32Array(6), n: [1, 2] }, { variant: '9x9' }", "the bundle has no variant 9x9; it has 2x3_2, 5x3_2"),
+        (
+            "{ x: new Float32Array(6), n: [1, 2] }, { outputs: { y: new Float32Array(7) } }",
+            "outputs.y must be a Float32Array of 8",
+        ),
+    ],
+)
+def test_wrong_calls_say_what_is_right(node: str, affine: Path, call: str, message: str) -> None:
+    got = in_node(node, affine, f"const p = await load(folder, {{ device: 'wasm', threads: 1 }}); await p.run({call})")
+    assert message in got["error"]
+
+
+def test_abort(node: str, affine: Path) -> None:
+    body = """
+      const program = await load(folder, { device: "wasm", threads: 1 }), stop = new AbortController();
+      const call = program.run({ x: new Float32Array(6), n: [1, 1] }, { signal: stop.signal }).catch((e) => e.name);
+      stop.abort();
+      const after = await program.run({ x: new Float32Array(6), n: [1, 1] });
+      const load2 = await load(folder, { device: "wasm", signal: AbortSignal.abort() }).catch((e) => e.name);
+      return [await call, after.n.data[0], load2];
+    """
+    assert in_node(node, affine, body)["value"] == ["AbortError", 2, "AbortError"]
+
+
+def test_closed_programs_say_so(node: str, affine: Path) -> None:
+    got = in_node(node, affine, f"const program = await load(folder, {{ device: 'wasm' }}); program.close(); {RUN}")
+    assert got["code"] == "lost" and "it was closed" in got["error"]
+
+
+# -- nothing is used before it is verified ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pattern", ["weights-*.bin", "kernels-plain.wasm"])
+@pytest.mark.parametrize("place", [0, 0.5, 1])
+def test_a_changed_byte_is_refused(node: str, copy: Path, pattern: str, place: float) -> None:
+    path = next(copy.glob(pattern))
+    flip(path, int(place * (path.stat().st_size - 1)))
+    got = in_node(node, copy, "await load(folder, { device: 'wasm', threads: 1 })")
+    assert got["code"] == "integrity" and path.name in got["error"]
+
+
+def test_every_changed_byte_of_the_manifest_is_refused(node: str, copy: Path) -> None:
+    size = (copy / "manifest.json").stat().st_size
+    body = """
+      const { readFile } = await import("node:fs/promises"), good = await readFile(folder + "/manifest.json");
+      const accepted = [];
+      for (let at = 0; at < good.length; at += 1 + (at * 7919) % 13) {
+        const bad = Uint8Array.from(good);
+        bad[at] ^= 1 << (at % 8);
+        await load("http://bundle/", { device: "wasm", fetch: async () => new Response(bad) })
+          .then(() => accepted.push(at), (e) => /^(integrity|format)$/.test(e.code) || accepted.push(at + " " + e.message));
+      }
+      return accepted;
+    """
+    assert size > 1000
+    assert in_node(node, copy, body)["value"] == []
+
+
+def test_truncated_weights_are_refused(node: str, copy: Path) -> None:
+    path = next(copy.glob("weights-*.bin"))
+    path.write_bytes(path.read_bytes()[:-1])
+    got = in_node(node, copy, "await load(folder, { device: 'wasm', threads: 1 })")
+    assert got["code"] == "network" and "truncated" in got["error"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"version": 2}, "the bundle has format version 2, this loader reads 1"),
+        ({"format": "other"}, "is not a hither bundle"),
+        (
+            {"extensions_required": ["HI_sealed", "HI_delta"]},
+            "requires extensions that this loader does not know: HI_sealed, HI_delta",
+        ),
+    ],
+)
+def test_unknown_formats_and_extensions_are_refused_by_name(node: str, copy: Path, changes: Any, message: str) -> None:
+    edit_manifest(copy, **changes)
+    got = in_node(node, copy, "await load(folder, { device: 'wasm' })")
+    assert got["code"] == "format" and message in got["error"]
+    with pytest.raises(BundleError):
+        read_manifest(copy)
+
+
+def test_unknown_extensions_that_are_only_used_are_no_obstacle(node: str, copy: Path) -> None:
+    edit_manifest(copy, extensions_used=["HI_warmup"])
+    assert in_node(node, copy, "return (await load(folder, { device: 'wasm' })).info.device")["value"] == "wasm"
+
+
+def test_integrity_pins_the_manifest(node: str, affine: Path) -> None:
+    digest = read_manifest(affine)["digest"]
+    body = "return (await load(folder, { device: 'wasm', integrity })).info.digest"
+    assert in_node(node, affine, body, integrity=digest)["value"] == digest
+    got = in_node(node, affine, body, integrity="sha256-" + "0" * 64)
+    assert got["code"] == "integrity" and "was told to accept only" in got["error"]
+
+
+def test_downloads_resume_where_they_broke(node: str, large: Path) -> None:
+    """The connection breaks once in each segment; only a range that starts at the broken segment is asked for again."""
+    body = """
+      const { readFile } = await import("node:fs/promises"), asked = [];
+      let breaks = 2;
+      const fetch = async (url, { headers }) => {
+        const data = await readFile(folder + url.pathname), start = Number(/\\d+/.exec(headers?.Range ?? "0")[0]);
+        if (!url.pathname.includes("weights")) return new Response(data);
+        asked.push(start);
+        const end = breaks-- > 0 ? start + (start ? 100 : 1500000) : data.length;
+        return new Response(data.subarray(start, end), { status: start ? 206 : 200 });
+      };
+      const program = await load("http://bundle/", { device: "wasm", threads: 1, fetch });
+      return { asked, y: (await program.run({ x: new Float32Array(700).fill(1) })).y.data };
+    """
+    got = in_node(node, large, body)["value"]
+    assert got["asked"] == [0, 1 << 20, 1 << 20]
+    np.testing.assert_allclose(got["y"], TABLE.sum(0), rtol=1e-4, atol=1e-3)
+
+
+# -- Chromium --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["device: 'wasm', threads: 1", "device: 'wasm', threads: 2", "device: 'webgpu'", "device: 'webgpu', worker: true"],
+)
+def test_pages_run_every_variant(page: Any, site: Site, options: str) -> None:
+    body = f"""
+      const program = await load(url, {{ {options} }}), first = {RUN};
+      const second = await program.run({{ x: {{ data: new Float32Array(15).fill(1), shape: [5, 3] }}, n: [1, 2] }});
+      const bytes = program.memory();
+      program.close();
+      return {{ first, second, bytes, device: program.info.device, threads: program.info.threads }};
+    """
+    got = in_page(page, site, body)["value"]
+    np.testing.assert_allclose(got["first"]["y"]["data"], affine_reference(X).ravel(), rtol=1e-5)
+    assert got["first"]["n"]["data"] == [6, -8]
+    np.testing.assert_allclose(got["second"]["y"]["data"], affine_reference(np.ones((5, 3), np.float32)).ravel(), rtol=1e-5)
+    assert f"'{got['device']}'" in options
+    assert got["bytes"]["total"] >= got["bytes"]["weights"] > 0
+
+
+def test_a_run_on_webgpu_allocates_nothing_and_submits_once(page: Any, site: Site) -> None:
+    body = f"""
+      const counts = {{ buffers: 0, submits: 0, groups: 0 }}, count = (type, method, key) => {{
+        const old = type.prototype[method];
+        type.prototype[method] = function (...a) {{ counts[key]++; return old.apply(this, a); }};
+      }};
+      count(GPUDevice, "createBuffer", "buffers");
+      count(GPUDevice, "createBindGroup", "groups");
+      count(GPUQueue, "submit", "submits");
+      const program = await load(url, {{ device: "webgpu" }});
+      Object.assign(counts, {{ buffers: 0, submits: 0, groups: 0 }});
+      for (let i = 0; i < 5; i++) {RUN};
+      return counts;
+    """
+    assert in_page(page, site, body)["value"] == {"buffers": 0, "submits": 5, "groups": 0}
+
+
+def test_integers_that_a_gpu_cannot_carry_are_refused(page: Any, site: Site) -> None:
+    body = "const p = await load(url, { device: 'webgpu' }); await p.run({ x: new Float32Array(6), n: [1, 2 ** 40] })"
+    got = in_page(page, site, body)
+    assert got["code"] == "input" and 'input "n": element 1 is 1099511627776, which does not fit int32' in got["error"]
+
+
+def test_auto_prefers_wasm_to_a_software_gpu_and_says_so(page: Any, site: Site) -> None:
+    got = in_page(page, site, "const p = await load(url); return [p.info.device, p.info.why]")["value"]
+    assert got[0] == "wasm" and "not webgpu: the only adapter is software" in got[1]
+
+
+def test_a_changed_byte_of_the_wgsl_is_refused(page: Any, copy: Path) -> None:
+    (copy.parent / "blank.html").write_text(BLANK)
+    flip(copy / "kernels.wgsl", 40)
+    with serving(copy.parent) as own:
+        got = in_page(page, own, "await load(url, { device: 'webgpu' })", "bundle")
+    assert got["code"] == "integrity" and "kernels.wgsl" in got["error"]
+
+
+def test_limits_too_small_are_named(page: Any, copy: Path) -> None:
+    manifest = read_manifest(copy)
+    for build in manifest["builds"]:
+        build.get("limits", {})["maxStorageBufferBindingSize"] = 1 << 50
+    edit_manifest(
+        copy, builds=[{k: v for k, v in b.items() if k != "limits" or b["target"] == "webgpu"} for b in manifest["builds"]]
+    )
+    (copy.parent / "blank.html").write_text(BLANK)
+    with serving(copy.parent) as own:
+        got = in_page(page, own, "await load(url, { device: 'webgpu' })", "bundle")
+    assert got["code"] == "device" and f"maxStorageBufferBindingSize {1 << 50} (it has" in got["error"]
+
+
+def test_no_adapter_is_reported(page: Any, site: Site) -> None:
+    body = "navigator.gpu.__proto__.requestAdapter = async () => null; await load(url, { device: 'webgpu' })"
+    got = in_page(page, site, body)
+    assert got["code"] == "device" and "no adapter" in got["error"]
+
+
+def test_a_lost_device_is_reported_and_the_program_loads_again(page: Any, site: Site) -> None:
+    body = f"""
+      const gpu = await (await navigator.gpu.requestAdapter()).requestDevice();
+      let program = await load(url, {{ device: "webgpu", gpu }});
+      gpu.destroy();
+      const reason = await program.lost;
+      const error = await program.run({{ x: new Float32Array(6), n: [1, 1] }}).catch((e) => [e.code, e.message]);
+      program = await load(url, {{ device: "webgpu" }});
+      return {{ reason, error, again: ({RUN}).n.data[0] }};
+    """
+    got = in_page(page, site, body)["value"]
+    assert "the GPU device was lost" in got["reason"]
+    assert got["error"][0] == "lost" and "load it again" in got["error"][1]
+    assert got["again"] == 6
+
+
+def test_without_isolation_there_is_one_thread_and_a_reason(page: Any, affine: Path) -> None:
+    with serving(affine.parent, isolated=False) as own:
+        page.goto(f"{own.origin}/{affine.name}/package.json")
+        body = "const p = await load(url, { device: 'wasm', threads: 2 }); return [p.info.threads, p.info.why]"
+        threads, why = in_page(page, own, body, affine.name)["value"]
+    assert threads == 1 and "COOP and COEP" in why
+
+
+def test_a_second_load_fetches_no_weights_or_kernels(page: Any, site: Site) -> None:
+    body = "const p = await load(url, { device: 'wasm' }); return p.info.transfer"
+    first = in_page(page, site, body, "large")["value"]
+    site.requests.clear()
+    second = in_page(page, site, body, "large")["value"]
+    assert first["cached"] == 0 and second["cached"] == first["network"] - second["network"] > TABLE.nbytes
+    assert not [r for r in site.requests if r.endswith((".bin", ".wasm", ".wgsl"))]
+
+
+def test_pictures_become_tensors(page: Any, site: Site) -> None:
+    body = """
+      const canvas = new OffscreenCanvas(60, 40), context = canvas.getContext("2d");
+      context.fillStyle = "rgb(255, 51, 102)";
+      context.fillRect(0, 0, 60, 40);
+      const fetched = () => performance.getEntriesByType("resource").length;
+      const p = await load(url, { device: "wasm" }), before = fetched();
+      const { pixels } = await p.run({ image: canvas });
+      const bitmap = await p.run({ image: await createImageBitmap(canvas) });
+      return { pixels, same: String(pixels.data) === String(bitmap.pixels.data), requests: fetched() - before };
+    """
+    got = in_page(page, site, body, "picture")["value"]
+    planes = np.array(got["pixels"]["data"]).reshape(3, 24)
+    expected = [(1 - 0.5) / 0.5, 51 / 255 - 0.25, 102 / 255 / 2]
+    np.testing.assert_allclose(planes, np.repeat(np.array(expected)[:, None], 24, 1), atol=1e-6)
+    assert got["same"] and got["requests"] == 0
+
+
+def test_the_page_shows_a_result_and_works_offline(page: Any, affine: Path) -> None:
+    with serving(affine) as own:
+        page.goto(own.origin + "/")
+        page.wait_for_function("document.getElementById('first').textContent !== '–'", timeout=20000)
+        assert page.inner_text("#requests") == "0"
+        assert page.inner_text("#outputs").count("float32 [2, 4]") == 1
+        page.check("#offline")
+        page.evaluate("navigator.serviceWorker.ready.then(() => new Promise((done) => setTimeout(done, 300)))")
+        page.context.set_offline(True)
+        page.reload()
+        page.wait_for_function("document.getElementById('first').textContent !== '–'", timeout=20000)
+        assert page.inner_text("#message") == ""
+        page.context.set_offline(False)
