@@ -1,0 +1,5 @@
+"""`python -m hither` is the command `hither`."""
+
+from .cli import main
+
+main()

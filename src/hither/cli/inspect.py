@@ -1,0 +1,199 @@
+"""`hither inspect`: what is in a model or a bundle, and what it would cost to run it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..graph.core import Graph
+
+NAME = "inspect"
+DEVICES = ("cpu", "wasm", "webgpu")
+SHOWN_METADATA = 60  # characters of a value
+
+
+def inspect_command(
+    model: Annotated[str, typer.Argument(help="Model file or bundle folder.")],
+    shape: Annotated[list[str], typer.Option(metavar="NAME=N,N,…", help="Shape of an input that the model leaves free.")] = [],  # noqa: B006
+    value: Annotated[list[str], typer.Option(metavar="NAME=NUMBER", help="Compile an input in as a constant.")] = [],  # noqa: B006
+    device: Annotated[str, typer.Option(help="What to plan for, separated by commas: cpu, wasm, webgpu.")] = ",".join(DEVICES),
+    graph: Annotated[bool, typer.Option("--graph", help="Print the Graph.")] = False,
+    kernels: Annotated[bool, typer.Option("--kernels", help="Print the kernels for the first device.")] = False,
+) -> None:
+    """Show inputs, outputs, operators, parameters, FLOPs, kernels and dispatches."""
+    from . import arguments, report
+
+    if (Path(model) / "manifest.json").is_file():
+        if shape or value or graph or kernels:
+            raise arguments.ArgumentError(
+                "--shape, --value, --graph and --kernels are for models; a bundle is compiled already"
+            )
+        _bundle(Path(model))
+        return
+    chosen = device.replace(",", " ").split()
+    unknown = [d for d in chosen if d not in DEVICES]
+    if unknown or not chosen:
+        raise arguments.ArgumentError(f"--device takes {', '.join(DEVICES)}, got {device!r}")
+    loaded = arguments.load_model(model)
+    _signature(loaded)
+    try:
+        specs = arguments.specs_for(loaded, arguments.shapes(" ".join(shape)), arguments.pairs("--value", value))
+    except arguments.ArgumentError as error:
+        if shape or value or graph or kernels:
+            raise
+        report.out.print(f"\nFor operators, FLOPs, kernels and memory: {error}", style="yellow", markup=False)
+        return
+    traced = loaded.graph(specs)
+    _operators(traced)
+    plans = _costs(loaded, specs, chosen)
+    if graph:
+        report.out.print(str(traced), markup=False, soft_wrap=True)
+    if kernels:
+        for kernel in plans[chosen[0]].code.kernels:
+            report.out.print(str(kernel) + "\n", markup=False, soft_wrap=True)
+
+
+def _signature(model: Any) -> None:
+    from . import report
+
+    report.out.print(model.name, style="bold", markup=False)
+    shown = report.table("", "", "name", "dtype", "shape")
+    for kind, specs in (("input", model.inputs), ("output", model.outputs)):
+        for name, spec in specs.items():
+            shown.add_row(kind, name, str(spec.dtype), report.shape_text(spec.shape))
+    report.out.print(shown)
+    arrays = list(model.weights.values())
+    dtypes = Counter(str(a.dtype) for a in arrays)
+    parameters, nbytes = sum(a.size for a in arrays), sum(a.nbytes for a in arrays)
+    kinds = ", ".join(f"{n} {kind}" for kind, n in dtypes.most_common())
+    report.out.print(
+        f"\nparameters {report.count(parameters)} ({parameters}) in {report.size(nbytes)}; arrays: {kinds or 'none'}"
+    )
+    for key, value in model.metadata.items():
+        line = " ".join(str(value).split())
+        short = line if len(line) <= SHOWN_METADATA else f"{line[:SHOWN_METADATA]}… ({len(value)} characters)"
+        report.out.print(f"{key}: {short}", style="dim", markup=False)
+
+
+def _nodes(graph: Graph) -> Iterator[Any]:
+    """Every node, those of branches and loop bodies included (each once)."""
+    for node in graph.nodes:
+        yield node
+        for param in node.params.values():
+            if isinstance(param, Graph):
+                yield from _nodes(param)
+
+
+def flops(graph: Graph) -> dict[str, int]:
+    """Operations by primitive: a multiply-add is two; loop bodies are counted once."""
+    found: Counter[str] = Counter()
+    for node in _nodes(graph):
+        operands, results = [v.abstract for v in node.operands], [v.abstract for v in node.results]
+        rule = node.primitive.flops
+        moves = rule is None and node.primitive.name in MOVEMENT
+        found[node.primitive.name] += 0 if moves else rule(operands, results, node.params) if rule else results[0].size
+    return dict(found)
+
+
+# Primitives that only place elements: no arithmetic, and mostly no kernel either.
+MOVEMENT = (
+    "broadcast", "reshape", "transpose", "slice", "pad", "concat", "dynamic_slice", "dynamic_update_slice", "take", "take_along",
+    "gather_nd", "bitcast", "cond", "while_loop",
+)  # fmt: skip
+
+
+def _operators(graph: Graph) -> None:
+    from . import report
+
+    counts = Counter(node.primitive.name for node in _nodes(graph))
+    work = flops(graph)
+    total = sum(work.values())
+    shown = report.table(f"\n{sum(counts.values())} primitives, {report.count(total)}FLOP", "primitive", "count", "FLOP", "share",
+                         right=("count", "FLOP", "share"))  # fmt: skip
+    for name, number in sorted(counts.items(), key=lambda item: (-work[item[0]], -item[1])):
+        share = f"{100 * work[name] / total:.1f} %" if total and work[name] else ""
+        shown.add_row(name, str(number), report.count(work[name]) if work[name] else "", share)
+    report.out.print(shown)
+
+
+def _costs(model: Any, specs: Mapping[str, Any], devices: list[str]) -> dict[str, Any]:
+    """Plan for each device, show what a run does there, and return the plans."""
+    from ..kernels.steps import Cond, Launch, While, walk
+    from ..program.compile import plan_target
+    from . import report
+
+    shown = report.table("\none run", "device", "kernels", "dispatches", "round trips", "weights", "arena", "in and out",
+                         right=("kernels", "dispatches", "round trips", "weights", "arena", "in and out"))  # fmt: skip
+    plans = {}
+    with report.stages(len(devices)) as stage:
+        for device in devices:
+            stage(f"planning for {device}")
+            plan = plans[device] = plan_target(model, specs, _machine(device))
+            steps = list(walk(next(iter(plan.code.entries.values()))))
+            trips = sum(isinstance(s, Cond | While) for s in steps) if device == "webgpu" else 0
+            launches = sum(isinstance(s, Launch) for s in steps)
+            regions = (report.size(plan.code.sizes[space]) for space in ("weights", "arena", "io"))
+            shown.add_row(device, str(len(plan.code.kernels)), str(launches), str(trips), *regions)
+    report.out.print(shown)
+    return plans
+
+
+def _machine(device: str) -> Any:
+    """What is compiled for: this computer's CPU, or what bundles are built for (planning needs no device)."""
+    if device == "cpu":
+        from ..program.compile import machine_for
+
+        return machine_for(device)
+    from ..web.builds import MACHINES
+
+    return MACHINES[device]
+
+
+def _bundle(folder: Path) -> None:
+    from ..web.bundle import read_manifest
+    from . import report
+    from .bundle import sizes
+
+    manifest = read_manifest(folder)
+    report.out.print(f"{manifest['name']}, {manifest['precision']}, {manifest['generator']}", style="bold", markup=False)
+    shown = report.table("", "variant", "entry", "", "name", "dtype", "shape")
+    for variant in manifest["variants"]:
+        for name, entry in variant["entries"].items():
+            for kind in ("inputs", "outputs"):
+                for tensor in entry[kind]:
+                    row = (
+                        variant["name"],
+                        name,
+                        kind[:-1],
+                        tensor["name"],
+                        tensor["dtype"],
+                        report.shape_text(tensor["shape"]),
+                    )
+                    shown.add_row(*row)
+    report.out.print(shown)
+    tensors = manifest["weights"]["tensors"]
+    report.out.print(
+        f"\n{len(tensors)} weight tensors in {report.size(sum(s['bytes'] for s in manifest['weights']['segments']))}"
+    )
+    costs = report.table("\nbuilds", "target", "requires", "kernels", "dispatches", "round trips", "arena", "in and out",
+                         right=("dispatches", "round trips", "arena", "in and out"))  # fmt: skip
+    for build in manifest["builds"]:
+        steps = [s for s in _steps(build["variants"][0][manifest["default_entry"]].get("steps", []))]
+        dispatches = str(sum("run" in s for s in steps)) if build["target"] == "webgpu" else "1 call"
+        trips = str(sum("run" not in s for s in steps))
+        row = (build["target"], ", ".join(build["requires"]) or "nothing", f"{build['file']} {report.size(build['bytes'])}")
+        costs.add_row(*row, dispatches, trips, report.size(build["arena"]), report.size(build["io"]))
+    report.out.print(costs)
+    report.out.print(sizes(folder))
+    report.out.print(f"digest {manifest['digest']}", style="dim")
+
+
+def _steps(steps: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for step in steps:
+        yield step
+        for key in ("then", "else", "do"):
+            yield from _steps(step.get(key, []))
