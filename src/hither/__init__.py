@@ -12,10 +12,26 @@ from typing import Any
 from . import ops
 from .array import Array
 from .dtypes import (
-    DType, bool_, complex64, complex128, dtype, float16, float32, float64, int8, int16, int32, int64, promote, uint8, uint16,
-    uint32, uint64,
+    DType,
+    bool_,
+    complex64,
+    complex128,
+    dtype,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    promote,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
 )  # fmt: skip
 from .ops import *  # noqa: F403
+from .ops import random
 
 __version__ = "0.1.0"
 
@@ -42,6 +58,6 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "Array", "DType", "bool_", "complex64", "complex128", "dtype", "float16", "float32", "float64", "int8", "int16", "int32",
-    "int64", "promote", "uint8", "uint16", "uint32", "uint64",
+    "int64", "promote", "random", "uint8", "uint16", "uint32", "uint64",
 ]  # fmt: skip
 __all__ += ops.__all__

@@ -160,6 +160,17 @@ def bind(primitive: Primitive, *operands: Any, **params: Any) -> Any:
     return results[0] if len(results) == 1 else results
 
 
+def record(primitive: Primitive, **params: Any) -> Any:
+    """Apply a primitive without operands as a node of the current trace, where `bind` would compute it at once.
+
+    For counters of the size of the data, which would otherwise be constants of that size.
+    """
+    trace = _current.get()
+    if trace is None:
+        return bind(primitive, **params)
+    return Tracer(trace, trace.builder.add(primitive, (), params, _source.get())[0])
+
+
 def trace_function(
     function: Callable[..., Sequence[Any]], abstracts: Sequence[Abstract], names: Sequence[str] = (), name: str = "graph"
 ) -> tuple[Graph, tuple[Tracer, ...]]:
@@ -227,6 +238,6 @@ def static_value(x: Any) -> np.ndarray | None:
 
 
 __all__ = [
-    "Trace", "Tracer", "abstract_of", "bind", "call_graph", "result_limit", "source", "static_value", "trace_function",
-    "weight",
+    "Trace", "Tracer", "abstract_of", "bind", "call_graph", "record", "result_limit", "source", "static_value",
+    "trace_function", "weight",
 ]  # fmt: skip

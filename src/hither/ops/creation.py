@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import dtypes as dt
 from ..array import Array
-from ..graph.primitives import scalar
+from ..graph.primitives import counter, scalar
 from . import elementwise as el
 from .operands import Like, apply, asarray, is_traced, is_weak, lifted, number, weak_dtype
 
@@ -109,10 +109,8 @@ def _triangle(x: Like, k: Like, keep_lower: bool) -> Any:
     if x.ndim < 2:
         raise ValueError(f"tril and triu take matrices, got shape {x.shape}")
     rows, columns = x.shape[-2:]
-    row: Any = Array(np.arange(rows, dtype=np.int32)[:, None])
-    column: Any = Array(np.arange(columns, dtype=np.int32)[None, :])
-    if is_traced(x, k):
-        row, column = lifted(row), lifted(column)
+    like = k if is_traced(k) else x
+    row, column = (counter((rows, columns), axis, dt.int32, like) for axis in (0, 1))
     edge = el.add(row, k if is_weak(k) else asarray(k, dtype=dt.int32))
     kept = el.less_equal(column, edge) if keep_lower else el.greater_equal(column, edge)
     return el.where(kept, x, full_like(x, False if x.dtype is dt.bool_ else 0))

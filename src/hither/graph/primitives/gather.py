@@ -13,7 +13,7 @@ import numpy as np
 
 from ..core import Abstract
 from ..primitive import Indexed, primitive
-from .rules import apply, full, require_axis, require_indices
+from .rules import apply, counter, full, require_axis, require_indices
 
 
 def _require_extent(name: str, extent: int, result: Abstract) -> None:
@@ -147,7 +147,7 @@ def _gather_nd_vjp(cotangents: Any, operands: Any, results: Any, batch_dims: int
     outer = tuple(indices.shape[:-1])
     parts = []
     for axis in range(batch_dims):
-        count = apply("iota", shape=(*outer, 1), axis=axis, dtype=indices.dtype)
+        count = counter((*outer, 1), axis, indices.dtype, indices)
         parts.append(count)
     whole = apply("concat", *parts, indices, axis=len(outer)) if parts else indices
     return apply("scatter_nd", full(0, g, shape=tuple(x.shape)), whole, g, combine="add"), None

@@ -16,7 +16,7 @@ from ... import dtypes as dt
 from ...dtypes import DType
 from ..core import Abstract
 from ..primitive import Reduction, Template, primitive
-from .rules import apply, full, highest, lowest, require_axis, require_kind, wide
+from .rules import apply, counter, full, highest, lowest, require_axis, require_kind, wide
 
 Axes = tuple[int, ...]
 
@@ -185,7 +185,7 @@ def _cumulative_mul_vjp(g: Any, x: Any, axis: int, exclusive: bool) -> Any:
 
 def _cumulative_extremum_vjp(g: Any, x: Any, y: Any, axis: int, combine: str) -> Any:
     """Scatter each cotangent to the position of its running extremum: the last element that set or equalled it."""
-    position = apply("iota", shape=tuple(x.shape), axis=axis, dtype=dt.int32)
+    position = counter(tuple(x.shape), axis, dt.int32, x)
     here = apply("eq", x, y)
     marked = apply("select", here, position, full(0, x, dtype=dt.int32))
     source = apply("cumulative", marked, axis=axis, combine="max", exclusive=False, reverse=False)

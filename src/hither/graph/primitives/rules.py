@@ -15,7 +15,7 @@ from ... import dtypes as dt
 from ...dtypes import DType
 from ..core import Abstract
 from ..primitive import REGISTRY
-from ..trace import Tracer, bind, weight
+from ..trace import Tracer, bind, record, weight
 
 _KINDS = {"b": "bool", "i": "signed integer", "u": "unsigned integer", "f": "floating-point", "c": "complex"}
 
@@ -100,3 +100,9 @@ def full(value: Any, like: Any, shape: tuple[int, ...] | None = None, dtype: DTy
     if isinstance(like, Tracer):
         made = weight(made, "")
     return apply("broadcast", made, shape=shape, axes=()) if shape else made
+
+
+def counter(shape: tuple[int, ...], axis: int, dtype: DType, like: Any) -> Any:
+    """The position of each element along an axis; recorded, not computed, if `like` is traced."""
+    made = record if isinstance(like, Tracer) else bind
+    return made(REGISTRY["iota"], shape=tuple(shape), axis=axis, dtype=dtype)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core import Abstract
 from ..primitive import Template, primitive
-from .rules import apply, full, require_axis, require_indices, require_kind, wide
+from .rules import apply, counter, full, require_axis, require_indices, require_kind, wide
 
 COMBINES = {"add": np.add, "mul": np.multiply, "min": np.minimum, "max": np.maximum}
 
@@ -71,7 +71,7 @@ def _last_write(name: str, x: Any, indices: Any, updates: Any, **params: Any) ->
     count = 1
     for n in updates.shape:
         count *= n
-    order = apply("reshape", apply("iota", shape=(count,), axis=0, dtype=indices.dtype), shape=tuple(updates.shape))
+    order = apply("reshape", counter((count,), 0, indices.dtype, indices), shape=tuple(updates.shape))
     zeros = full(0, updates, shape=tuple(x.shape), dtype=order.dtype)
     winner = apply(name, zeros, indices, order, combine="set", **params)
     if name == "scatter_nd":
