@@ -217,9 +217,9 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="the tests, if not to be fetched")
     args = parser.parse_args()
     if args.folder is None:
-        from tests.models import conformance_tests
+        from tests.models import node_tests
 
-        args.folder = conformance_tests()
+        args.folder = node_tests()
     results = {device: run_all(args.folder, device, args.only) for device in args.device or ["numpy"]}
     for device, found in results.items():
         for r in found:

@@ -72,7 +72,7 @@ class GraphDef:
     outputs: tuple[str, ...]
     initializers: Mapping[str, np.ndarray]
     nodes: tuple[NodeDef, ...]
-    specs: Mapping[str, Spec | UnsupportedFeature] = field(default_factory=dict)
+    specs: Mapping[str, Spec | UnsupportedFeature | None] = field(default_factory=dict)
 
     def free_names(self) -> set[str]:
         """Names that the graph takes from the graphs around it."""
@@ -322,13 +322,13 @@ def opset_versions(imports: Iterable[Any]) -> dict[str, int]:
     return {("" if o.domain == "ai.onnx" else o.domain): o.version for o in imports}
 
 
-def spec(value: Any) -> Spec | UnsupportedFeature:
-    """The Spec of a ValueInfoProto; for what hither has no arrays for, the error to raise if it is used."""
+def spec(value: Any) -> Spec | UnsupportedFeature | None:
+    """The Spec of a ValueInfoProto, None if it has no type; for what hither has no arrays for, the error to raise."""
     kind = value.type.WhichOneof("value")
+    if kind is None or (kind == "tensor_type" and value.type.tensor_type.elem_type == 0):
+        return None
     if kind != "tensor_type":
-        return UnsupportedFeature(f"{value.name!r} is a {(kind or 'value without a type').removesuffix('_type')}, not a tensor")
-    if value.type.tensor_type.elem_type == 0:
-        return UnsupportedFeature(f"{value.name!r} has no dtype")
+        return UnsupportedFeature(f"{value.name!r} is a {kind.removesuffix('_type')}, not a tensor")
     try:
         element = numpy_dtype(value.type.tensor_type.elem_type, repr(value.name))
     except UnsupportedFeature as error:

@@ -161,9 +161,9 @@ def _wanted(spec: Spec | UnsupportedFeature | None, name: str) -> Spec:
 def _output(spec: Spec | UnsupportedFeature | None) -> Spec:
     if isinstance(spec, Spec):
         return spec
-    if spec is None or "has no dtype" in str(spec):
-        return Spec(None, "float32")
-    raise spec
+    if isinstance(spec, UnsupportedFeature):
+        raise spec
+    return Spec(None, "float32")  # a file that leaves the type of an output out almost always means this one
 
 
 def _weights(graph: GraphDef) -> Iterator[tuple[str, np.ndarray]]:
