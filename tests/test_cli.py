@@ -116,7 +116,7 @@ def test_inspect_a_model(linear: Path) -> None:
     fixed = hither("inspect", linear, "--shape", "x=5,3", "--graph", "--kernels", "--device", "cpu,webgpu")
     assert fixed.exit_code == 0, fixed.output
     assert "matmul" in fixed.output and "webgpu" in fixed.output
-    assert "70FLOP" in fixed.output  # 5 x 2 results: 3 multiply-adds and a max each
+    assert "70 FLOP" in fixed.output  # 5 x 2 results: 3 multiply-adds and a max each
 
 
 def test_bundle_then_inspect_it(linear: Path, tmp_path: Path) -> None:

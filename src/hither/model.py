@@ -16,9 +16,9 @@ import numpy as np
 
 from .array import Array
 from .dtypes import dtype
-from .errors import DTypeMismatch, InvalidModel, NameMismatch, NeedsValue
+from .errors import DTypeMismatch, InvalidModel, NameMismatch, NeedsValue, UnsupportedFeature
 from .graph.core import Abstract, Graph, evaluate
-from .graph.trace import trace_function
+from .graph.trace import Tracer, trace_function
 from .spec import Spec
 
 MAX_STATIC_BYTES = 4096  # of one input that is compiled in by value
@@ -208,12 +208,16 @@ class Model:
             **kwargs: arrays by input name.
 
         Returns:
-            {output name: Array}, in the model's order.
+            {output name: Array}, in the model's order. With a traced array among the arguments, inside a function that is
+            being compiled, the network becomes part of that function and the results are traced arrays.
 
         Raises:
             NameMismatch, ShapeMismatch, DTypeMismatch: if the arrays are not those that the model takes.
         """
-        arrays = self._arguments(args, kwargs)
+        named = self._named(args, kwargs)
+        if any(isinstance(x, Tracer) for x in named.values()):
+            return self._inline(named)
+        arrays = self._arrays(named)
         while True:
             static = {n: a for n, a in arrays.items() if n in self._static}
             key = tuple((n, a.dtype.str, a.shape, a.tobytes() if n in static else None) for n, a in arrays.items())
@@ -243,8 +247,24 @@ class Model:
                 ) from need
         self._static.update(fresh)
 
-    def _arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, np.ndarray]:
-        """The arguments of a call as one checked array for each input, in order."""
+    def _inline(self, named: Mapping[str, Any]) -> dict[str, Any]:
+        """The network on traced arrays, as part of the trace that they belong to."""
+        operands: dict[str, Any] = {}
+        for name, spec in self.inputs.items():
+            x = named[name]
+            operands[name] = x if isinstance(x, Tracer) else Array(_as_numpy(x, spec, name))
+            spec.check(f"input {name!r}", operands[name])
+        results = dict(self._build(operands))
+        for name, value in results.items():
+            if isinstance(value, BoundedOutput):
+                raise UnsupportedFeature(
+                    f"output {name!r} of {self.name} has a size that depends on data, which cannot be used inside another "
+                    "function; compile the model on its own and go on with its result"
+                )
+        return results
+
+    def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of a call by input name, each input once."""
         named = dict(kwargs)
         if len(args) == 1 and isinstance(args[0], Mapping):
             named = {**args[0], **kwargs}
@@ -260,6 +280,10 @@ class Model:
         if unknown or missing:
             what = f"has no input {unknown[0]!r}" if unknown else f"misses input {missing[0]!r}"
             raise NameMismatch(f"{self.name} {what}; its inputs are {_names(self.inputs)}")
+        return named
+
+    def _arrays(self, named: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """One checked array for each input, in order."""
         arrays: dict[str, np.ndarray] = {}
         for name, spec in self.inputs.items():
             array = _as_numpy(named[name], spec, name)

@@ -225,8 +225,8 @@ def _image(path: Path, name: str, own: Spec, shape: tuple[int, ...] | None, note
             picture = opened.convert("RGB" if channels == 3 else "RGBA" if channels == 4 else "L")
     except UnidentifiedImageError as error:
         raise ArgumentError(f"{path} is no picture that Pillow can read") from error
-    extents = [axes["W"], axes["H"]]
-    target = tuple(e if isinstance(e, int) else n for e, n in zip(extents, picture.size))
+    width, height = (e if isinstance(e, int) else n for e, n in zip((axes["W"], axes["H"]), picture.size))
+    target = (width, height)
     if target != picture.size:
         notes.append(f"{name}: {path.name} resized from {picture.size[0]}x{picture.size[1]} to {target[0]}x{target[1]}")
         picture = picture.resize(target, Image.Resampling.BILINEAR)

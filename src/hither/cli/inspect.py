@@ -101,8 +101,8 @@ def flops(graph: Graph) -> dict[str, int]:
 
 # Primitives that only place elements: no arithmetic, and mostly no kernel either.
 MOVEMENT = (
-    "broadcast", "reshape", "transpose", "slice", "pad", "concat", "dynamic_slice", "dynamic_update_slice", "take", "take_along",
-    "gather_nd", "bitcast", "cond", "while_loop",
+    "broadcast", "reshape", "transpose", "slice", "pad", "concat", "dynamic_slice", "dynamic_update_slice", "take",
+    "take_along", "gather_nd", "bitcast", "cond", "while_loop",
 )  # fmt: skip
 
 
@@ -112,8 +112,8 @@ def _operators(graph: Graph) -> None:
     counts = Counter(node.primitive.name for node in _nodes(graph))
     work = flops(graph)
     total = sum(work.values())
-    shown = report.table(f"\n{sum(counts.values())} primitives, {report.count(total)}FLOP", "primitive", "count", "FLOP", "share",
-                         right=("count", "FLOP", "share"))  # fmt: skip
+    title = f"\n{sum(counts.values())} primitives, {report.count(total)} FLOP"
+    shown = report.table(title, "primitive", "count", "FLOP", "share", right=("count", "FLOP", "share"))
     for name, number in sorted(counts.items(), key=lambda item: (-work[item[0]], -item[1])):
         share = f"{100 * work[name] / total:.1f} %" if total and work[name] else ""
         shown.add_row(name, str(number), report.count(work[name]) if work[name] else "", share)
@@ -185,8 +185,8 @@ def _bundle(folder: Path) -> None:
         steps = [s for s in _steps(build["variants"][0][manifest["default_entry"]].get("steps", []))]
         dispatches = str(sum("run" in s for s in steps)) if build["target"] == "webgpu" else "1 call"
         trips = str(sum("run" not in s for s in steps))
-        row = (build["target"], ", ".join(build["requires"]) or "nothing", f"{build['file']} {report.size(build['bytes'])}")
-        costs.add_row(*row, dispatches, trips, report.size(build["arena"]), report.size(build["io"]))
+        needs, kernels = ", ".join(build["requires"]) or "nothing", f"{build['file']} {report.size(build['bytes'])}"
+        costs.add_row(build["target"], needs, kernels, dispatches, trips, report.size(build["arena"]), report.size(build["io"]))
     report.out.print(costs)
     report.out.print(sizes(folder))
     report.out.print(f"digest {manifest['digest']}", style="dim")

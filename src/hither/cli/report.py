@@ -43,22 +43,22 @@ def table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:
 
 def size(nbytes: float) -> str:
     """Bytes for people: 1.5 MB."""
-    if nbytes < 1000:
-        return f"{nbytes:.0f} B"
-    for unit in ("kB", "MB", "GB"):
-        nbytes /= 1000
-        if nbytes < 999.5:
-            break
-    return f"{nbytes:.3g} {unit}"
+    scaled, unit = _scaled(nbytes, ("", "k", "M", "G"))
+    return f"{scaled:.0f} B" if not unit else f"{scaled:.3g} {unit}B"
 
 
 def count(number: float) -> str:
     """A large number for people: 4.2 M."""
-    for unit in ("", " k", " M", " G", " T"):
-        if abs(number) < 999.5 or unit == " T":
-            break
-        number /= 1000
-    return f"{number:.3g}{unit}"
+    scaled, unit = _scaled(number, ("", "k", "M", "G", "T"))
+    return f"{scaled:.3g} {unit}".rstrip()
+
+
+def _scaled(number: float, prefixes: Sequence[str]) -> tuple[float, str]:
+    """The number in the largest of these units, a thousand apart, that leaves at least 1 of it."""
+    step = 0
+    while number >= 999.5 and step < len(prefixes) - 1:
+        number, step = number / 1000, step + 1
+    return number, prefixes[step]
 
 
 def duration(seconds: float) -> str:

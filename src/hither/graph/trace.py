@@ -73,7 +73,8 @@ class _Limit:
         for a in abstract if isinstance(abstract, tuple) else (abstract,):
             if a.nbytes > self.result:
                 raise self.error(f"{_source.get() or primitive.name}: a result {a} of {a.nbytes} bytes; at most {self.result}")
-            self.folded -= a.nbytes if computed else 0
+            # NumPy broadcasts by strides: the result is a view and takes no memory, whatever its shape.
+            self.folded -= a.nbytes if computed and primitive.name != "broadcast" else 0
         if self.folded < 0:
             raise self.error(f"{_source.get() or primitive.name}: constants computed while tracing take too much memory")
 
