@@ -38,17 +38,28 @@ class Rows:
         return tuple(n for i, n in enumerate(self.domain) if i in self.axes)
 
 
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """A group's result is stored straight into a larger value: element i goes to i + shift."""
+
+    target: Value
+    shift: tuple[int, ...]
+
+
 @dataclass(eq=False)
 class Group:
     """Nodes computed by one loop nest. `anchor` is the template node in it, if any; `rows` says that it has reductions.
 
-    `results` are the values it stores: the root alone, or every result of a template with several.
+    `results` are the values it stores: the root alone, or every result of a template with several. `placed` are operands of
+    a concat or pad root that their own groups store in their place: what is left to do here is the rest.
     """
 
     root: Node
     nodes: list[Node] = field(default_factory=list)  # latest first while forming; topological when finished
     anchor: Node | None = None
     rows: Rows | None = None
+    placement: Placement | None = None
+    placed: frozenset[int] = frozenset()
 
     @property
     def results(self) -> tuple[Value, ...]:
@@ -132,7 +143,40 @@ def fuse(graph: Graph) -> list[Group]:
     groups = list(reversed(order))
     for group in groups:
         group.nodes = sorted(dict.fromkeys(group.nodes), key=position.__getitem__)
+    _place(groups, users, outputs)
     return groups
+
+
+def _place(groups: list[Group], users: dict[Value, list[Node]], outputs: set[Value]) -> None:
+    """Let whoever computes an operand of a concat or pad, and only that, store it where it will end up."""
+    makers = {g.root.results[0]: g for g in groups}
+    for group in groups:
+        node = group.root
+        if node.primitive.name not in ("concat", "pad"):
+            continue
+        placed = []
+        start = 0
+        for i, operand in enumerate(node.operands):
+            maker = makers.get(operand)
+            if node.primitive.name == "pad":
+                shift = tuple(node.params["low"])
+            else:
+                axis = node.params["axis"]
+                shift = tuple(start if a == axis else 0 for a in range(operand.abstract.rank))
+                start += operand.shape[axis]
+            alone = users[operand] == [node] and node.operands.count(operand) == 1 and operand not in outputs
+            if maker is not None and alone and _can_be_placed(maker) and operand.abstract.size:
+                maker.placement = Placement(node.results[0], shift)
+                placed.append(i)
+        group.placed = frozenset(placed)
+
+
+def _can_be_placed(group: Group) -> bool:
+    """Whether the group stores its root element by element, so that it can store it anywhere."""
+    name = group.root.primitive.name
+    if (name in ("concat", "pad") and group.placed) or (name == "reshape" and len(group.nodes) == 1):
+        return False
+    return group.anchor is None or _takes_epilogue(group.anchor)
 
 
 def _reads_inline(user: Node, value: Value) -> bool:

@@ -139,6 +139,15 @@ class Emitter:
             for lane in range(count):
                 self.k.scatter(buffer, self.k.extract(where, lane), self.k.extract(element, lane))
 
+    def store_root(self, flat: Index, element: Val, count: int | None = None) -> None:
+        """Store elements of the group's result, wherever that result has its place."""
+        root, placement = self.group.root.results[0], self.group.placement
+        if placement is None:
+            self.store_flat(root, flat, element, count)
+            return
+        index = (i + s for i, s in zip(unflatten(flat, root.shape), placement.shift, strict=True))
+        self.store_flat(placement.target, flatten(tuple(index), placement.target.shape), element, count)
+
     def finish_element(self, index: tuple[Index, ...], element: Val, count: int | None = None) -> None:
         """A template's result element(s) at `index`: run the group's epilogue and store the root."""
         anchor = self.group.anchor
@@ -148,7 +157,7 @@ class Emitter:
         with self.point(self.k.width):
             self.known[result] = element
             at = index if root.shape == result.shape else unflatten(flat, root.shape)
-            self.store_flat(root, flat, self.read(root, at), count)
+            self.store_root(flat, self.read(root, at), count)
             del self.known[result]
 
     def finish(self, name: str, **kwargs: object) -> Lowered:
@@ -222,7 +231,9 @@ def lower_group(context: Context, group: Group) -> list[Lowered]:
     if group.rows is not None:
         return [_rows(context, group) if _trailing(group) else _columns(context, group)]
     if group.root.primitive.name == "concat":
-        return [_concat(context, group)]
+        return [_concat(context, group)] if len(group.placed) < len(group.root.operands) else []
+    if group.placed:
+        return [_border(context, group)]
     return [_pointwise(context, group)]
 
 
@@ -232,8 +243,29 @@ def lower_group(context: Context, group: Group) -> list[Lowered]:
 def _pointwise(context: Context, group: Group) -> Lowered:
     e = Emitter(context, group)
     root = group.root.results[0]
-    write_nest(e, root.shape, lambda e, index: e.store_flat(root, flatten(index, root.shape), e.read(root, index)))
+    write_nest(e, root.shape, lambda e, index: e.store_root(flatten(index, root.shape), e.read(root, index)))
     return e.finish(describe(group))
+
+
+def _border(context: Context, group: Group) -> Lowered:
+    """A pad whose inside is stored by others: only the border is filled here, one slab per side of each axis."""
+    e = Emitter(context, group)
+    node = group.root
+    root, (operand,), low = node.results[0], node.operands, node.params["low"]
+    dtype = dt.float32 if root.dtype is dt.float16 else root.dtype
+    for axis, inside in enumerate(operand.shape):
+        for start, extent in ((0, low[axis]), (low[axis] + inside, node.params["high"][axis])):
+            slab = (*operand.shape[:axis], extent, *root.shape[axis + 1 :])
+            corner = (*low[:axis], start, *(0,) * (len(slab) - axis - 1))
+            if not math.prod(slab):
+                continue
+
+            def store(e: Emitter, index: tuple[Index, ...], corner: tuple[int, ...] = corner) -> None:
+                there = tuple(i + c for i, c in zip(index, corner, strict=True))
+                e.store_flat(root, flatten(there, root.shape), e.k.const(node.params["value"], dtype))
+
+            write_nest(e, slab, store)
+    return e.finish("border")
 
 
 def _concat(context: Context, group: Group) -> Lowered:
@@ -241,12 +273,12 @@ def _concat(context: Context, group: Group) -> Lowered:
     e = Emitter(context, group)
     root = group.root.results[0]
     axis, start = group.root.params["axis"], 0
-    for operand in group.root.operands:
-        if operand.abstract.size:
+    for i, operand in enumerate(group.root.operands):
+        if operand.abstract.size and i not in group.placed:
 
             def store(e: Emitter, index: tuple[Index, ...], operand: Value = operand, start: int = start) -> None:
                 there = tuple(i + start if d == axis else i for d, i in enumerate(index))
-                e.store_flat(root, flatten(there, root.shape), e.read(operand, index))
+                e.store_root(flatten(there, root.shape), e.read(operand, index))
 
             write_nest(e, operand.shape, store)
         start += operand.shape[axis]
@@ -365,13 +397,13 @@ def _rows(context: Context, group: Group) -> Lowered:
                     e.known[node.results[0]] = e.read(node.results[0], unflatten(row, node.results[0].shape))
         if not full:
             with e.point():
-                e.store_flat(root, row, e.read(root, unflatten(row, root.shape)))
+                e.store_root(row, e.read(root, unflatten(row, root.shape)))
         else:
             for start, stop, w in pieces(inner, width, machine):
                 with k.loop(start, stop, w) as columns, e.point(w):
                     at = variable(Var("i", start, stop - w, math.gcd(start, w) or w, columns.index)) + lane(w)
                     flat = row * inner + at
-                    e.store_flat(root, flat, e.read(root, unflatten(flat, root.shape)))
+                    e.store_root(flat, e.read(root, unflatten(flat, root.shape)))
     return e.finish(describe(group))
 
 
@@ -458,7 +490,7 @@ def _columns(context: Context, group: Group) -> Lowered:
                 x = e.read(operand, place(kept, r))
             loop.yield_(combine(k, lowering.combine, loop.carried[0], k.broadcast(x, w)))
         with e.point(w):
-            e.store_flat(root, flat, loop.results[0])
+            e.store_root(flat, loop.results[0])
 
     grain = max(1, GRAIN // max(cost(group) * inner * reduced, 1))
     if outer == 1 and inner > width:

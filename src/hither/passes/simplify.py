@@ -199,3 +199,14 @@ def _scaled_convolution(s: Sweep, node: Node, operands: tuple[Value, ...]) -> Va
         scaled = s.builder.constant(s.builder.constants[w] * scale, w.name)
         return s.add("conv", (conv.operands[0], scaled), conv.params, conv.source)
     return None
+
+
+@rule("concat")
+def _concat_of_concat(s: Sweep, node: Node, operands: tuple[Value, ...]) -> Value | None:
+    """Joining what was only joined to be joined again: all the pieces at once."""
+    pieces: list[Value] = []
+    for old, operand in zip(node.operands, operands, strict=True):
+        inner = s.maker(operand, "concat")
+        flat = inner is not None and inner.params["axis"] == node.params["axis"] and s.uses[old] == 1
+        pieces.extend(inner.operands if flat and inner is not None else (operand,))
+    return None if len(pieces) == len(operands) else s.add("concat", pieces, node.params, node.source)
