@@ -237,6 +237,32 @@ op(
     tolerance="sums",
 )
 
+# -- images ------------------------------------------------------------------------------------------------------------------
+
+for _label, _size in {"up": (7, 9), "down": (2, 3)}.items():
+    op(
+        f"resize_linear_{_label}", lambda x, m=_size: ht.resize(x, m), lambda x, m=_size: ref.resize_linear(x, m),
+        A((1, 2, 4, 5)), gradient=True, tolerance="sums",
+    )  # fmt: skip
+op(
+    "resize_nearest", lambda x: ht.resize(x, scales=(2, 3), mode="nearest", transform="asymmetric", nearest="floor"),
+    lambda x: x.repeat(2, 2).repeat(3, 3), A((1, 2, 3, 4)), gradient=True, tolerance="exact",
+)  # fmt: skip
+op(
+    "resize_cubic", lambda x: ht.resize(x, (9,), mode="cubic", transform="align_corners"),
+    lambda x: ref.resize_matrix(x, 9, -0.75), A((2, 5)), dtypes=("float32", "float64"), gradient=True, tolerance="sums",
+)  # fmt: skip
+op(
+    "grid_sample",
+    ht.grid_sample,
+    ref.grid_sample,
+    A((2, 3, 4, 5)),
+    A((2, 3, 2, 2), -1.2, 1.2),
+    dtypes=FLOAT,
+    gradient=True,
+    tolerance="sums",
+)
+
 # -- control -----------------------------------------------------------------------------------------------------------------
 
 op(

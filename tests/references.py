@@ -226,6 +226,45 @@ def local_response_norm(x: np.ndarray, size: int, alpha: float) -> np.ndarray:
     return made
 
 
+# -- images ------------------------------------------------------------------------------------------------------------------
+
+
+def resize_linear(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Half-pixel centres, borders repeated; one result pixel at a time."""
+    made = np.zeros((*x.shape[:2], *size))
+    for i, j in np.ndindex(*size):
+        y, z = ((t + 0.5) * n / m - 0.5 for t, n, m in zip((i, j), x.shape[2:], size))
+        for r, c in itertools.product((math.floor(y), math.floor(y) + 1), (math.floor(z), math.floor(z) + 1)):
+            weight = (1 - abs(y - r)) * (1 - abs(z - c))
+            made[:, :, i, j] += weight * x[:, :, min(max(r, 0), x.shape[2] - 1), min(max(c, 0), x.shape[3] - 1)]
+    return made
+
+
+def resize_matrix(x: np.ndarray, size: int, a: float) -> np.ndarray:
+    """Cubic along the last axis with align_corners, as the product with a matrix of Keys's weights."""
+    n = x.shape[-1]
+    matrix = np.zeros((n, size))
+    for j in range(size):
+        at = j * (n - 1) / (size - 1)
+        for sample in range(math.floor(at) - 1, math.floor(at) + 3):
+            d = abs(at - sample)
+            weight = (a + 2) * d**3 - (a + 3) * d**2 + 1 if d <= 1 else a * (d**3 - 5 * d**2 + 8 * d - 4) if d < 2 else 0
+            matrix[min(max(sample, 0), n - 1), j] += weight
+    return x @ matrix
+
+
+def grid_sample(x: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """Bilinear, zeros outside, pixels as areas."""
+    n, c, h, w = x.shape
+    made = np.zeros((n, c, *grid.shape[1:3]))
+    for b, i, j in np.ndindex(n, *grid.shape[1:3]):
+        z, y = ((g + 1) * m / 2 - 0.5 for g, m in zip(grid[b, i, j], (w, h)))
+        for r, k in itertools.product((math.floor(y), math.floor(y) + 1), (math.floor(z), math.floor(z) + 1)):
+            if 0 <= r < h and 0 <= k < w:
+                made[b, :, i, j] += (1 - abs(y - r)) * (1 - abs(z - k)) * x[b, :, r, k]
+    return made
+
+
 # -- control -----------------------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from .control import *  # noqa: F403
 from .conv import *  # noqa: F403
 from .creation import *  # noqa: F403
 from .elementwise import *  # noqa: F403
+from .image import *  # noqa: F403
 from .indexing import *  # noqa: F403
 from .linalg import *  # noqa: F403
 from .norm import *  # noqa: F403
@@ -24,7 +25,8 @@ from .shape import *  # noqa: F403
 register_operations(sys.modules[__name__])
 
 _THEMES = (
-    "activations", "control", "conv", "creation", "elementwise", "indexing", "linalg", "norm", "reduce", "search", "shape",
+    "activations", "control", "conv", "creation", "elementwise", "image", "indexing", "linalg", "norm", "reduce", "search",
+    "shape",
 )  # fmt: skip
 
 __all__ = ["asarray", "result_dtype"]
