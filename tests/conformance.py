@@ -56,7 +56,7 @@ def run_model(device: str) -> Runner:
 
 
 # Devices by name. A target that needs more than `load(device=…)` brings its own function.
-RUNNERS: dict[str, Runner] = {name: run_model(name) for name in ("numpy", "cpu", "webgpu")}
+RUNNERS: dict[str, Runner] = {name: run_model(name) for name in ("numpy", "cpu", "wasm", "webgpu")}
 
 
 @dataclass(frozen=True)

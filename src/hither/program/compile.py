@@ -13,9 +13,8 @@ from ..graph.trace import trace_function
 from ..kernels.ir import Machine
 from ..passes import optimize
 from .plan import Plan, plan
-from .program import Program
+from .program import DEVICES, Program
 
-DEVICES = ("cpu", "webgpu")
 PRECISIONS = ("float32",)
 
 
@@ -25,15 +24,9 @@ class CompileError(HitherError, ValueError):
 
 def machine_for(device: str) -> Machine:
     """The machine that programs for this device run on."""
-    if device == "cpu":
-        from ..runtime.cpu import host_machine
-
-        return host_machine()
-    if device == "webgpu":
-        from ..runtime.webgpu_device import webgpu_machine
-
-        return webgpu_machine()
-    raise CompileError(f"no device {device!r}; there are {', '.join(DEVICES)}")
+    if device not in DEVICES:
+        raise CompileError(f"no device {device!r}; there are {', '.join(DEVICES)}")
+    return DEVICES[device].machine()
 
 
 def compile(
@@ -64,8 +57,6 @@ def compile(
         Array([2., 4., 6.], dtype=float32)
     """
     device = device or "cpu"
-    if device not in DEVICES:
-        raise CompileError(f"no device {device!r}; there are {', '.join(DEVICES)}")
     if precision not in PRECISIONS:
         raise CompileError(f"no precision {precision!r}; there are {', '.join(PRECISIONS)}")
     made = plan_target(target, specs, machine_for(device))

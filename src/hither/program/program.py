@@ -7,7 +7,8 @@ planned, compiled or allocated on the device per call.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from ..array import Array
 from ..errors import DTypeMismatch, NameMismatch, ShapeMismatch
 from ..graph.core import Abstract
+from ..kernels.ir import Machine
 from ..kernels.steps import Cond, Launch, While, walk
 from .plan import Entry, Plan, Port
 
@@ -91,7 +93,27 @@ class WebGpuSession:
         return {"weights": held["weights"], "state": held["state"], "arena": held["arena"] + held["io"] + held["staging"]}
 
 
-SESSIONS = {"cpu": CpuSession, "webgpu": WebGpuSession}
+@dataclass(frozen=True)
+class Device:
+    """Where programs run: what to compile for, and the session that runs a plan there."""
+
+    machine: Callable[[], Machine]
+    session: Callable[[Plan], Session]
+
+
+def _host() -> Machine:
+    from ..runtime.cpu import host_machine
+
+    return host_machine()
+
+
+def _adapter() -> Machine:
+    from ..runtime.webgpu_device import webgpu_machine
+
+    return webgpu_machine()
+
+
+DEVICES = {"cpu": Device(_host, CpuSession), "webgpu": Device(_adapter, WebGpuSession)}
 
 
 def _view(region: np.ndarray, port: Port) -> np.ndarray:
@@ -109,7 +131,7 @@ class Program:
 
     def __init__(self, plan: Plan, device: str, default_entry: str, session: Session | None = None) -> None:
         self.plan, self.device, self.default_entry = plan, device, default_entry
-        self.session = session or SESSIONS[device](plan)
+        self.session = session or DEVICES[device].session(plan)
 
     @property
     def entries(self) -> dict[str, Entry]:

@@ -1,0 +1,50 @@
+"""`device="wasm"` for tests: Programs compiled to WebAssembly and run in Node, one module and fresh memory per call.
+
+Importing this registers the device, so that `compile`, `jit` and Models take it like any other. What browsers run is the
+same module behind the JavaScript loader; here its answers are compared without one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hither.kernels.ir import Machine
+from hither.program.plan import Plan, Port
+from hither.program.program import DEVICES, Device
+from hither.targets.wasm.printer import print_module
+from tests.wasm_node import run_wasm
+
+
+class NodeSession:
+    """A session that calls a plan's module in Node. Plain SIMD: what every engine has."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.module = print_module(plan.code, plan.machine, relaxed=False)
+        self.weights = plan.weights_image().tobytes()
+
+    def call(self, entry: str, inputs: list[tuple[Port, np.ndarray]], outputs: list[Port]) -> list[np.ndarray]:
+        sizes = self.plan.code.sizes
+        io = bytearray(sizes["io"])
+        for port, array in inputs:
+            stored = np.ascontiguousarray(array, self.plan.machine.storage(port.abstract.dtype).numpy)
+            io[port.ref.offset : port.ref.offset + port.ref.nbytes] = stored.tobytes()
+        # what a run does not write must not matter: the arena starts as noise
+        arena = b"\xa5" * sizes["arena"]
+        result = run_wasm(self.module, entry, self.weights, bytes(sizes["state"]), arena, bytes(io))
+        found = []
+        for port in outputs:
+            stored = self.plan.machine.storage(port.abstract.dtype).numpy
+            raw = result[port.ref.offset : port.ref.offset + port.ref.nbytes]
+            array = np.frombuffer(raw, stored).reshape(port.abstract.shape)
+            found.append(array.astype(port.abstract.dtype.numpy))
+        return found
+
+    def fork(self) -> NodeSession:
+        return NodeSession(self.plan)
+
+    def resident(self) -> dict[str, int]:
+        return dict(self.plan.code.sizes)
+
+
+DEVICES["wasm"] = Device(lambda: Machine("wasm"), NodeSession)
