@@ -182,7 +182,7 @@ def lane(width: int) -> Index:
 
 def widest(group: Group, machine: Machine) -> int:
     """Lanes of the vectors that suit the widest dtype in a group."""
-    values = {v for n in group.nodes for v in (*n.operands, *n.results)}
+    values = {v for n in group.nodes for v in (*n.operands, *n.results)} | set(group.results)
     bits = max((v.dtype.bits for v in values), default=32)
     return machine.lanes(bits)
 
