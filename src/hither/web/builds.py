@@ -35,9 +35,9 @@ from .manifest import (
 )
 
 TARGETS = ("webgpu", "wasm")
-MACHINES = {
-    "wasm": Machine("wasm"),
-    "webgpu": Machine("wgsl", gpu=True, wide=("int64", "uint64"), vector_bits=32),
+MACHINES = {  # per target, the best first; what has no fused multiply-add takes smaller tiles, and is packed the same
+    "wasm": (Machine("wasm", fma=True), Machine("wasm", fma=False)),
+    "webgpu": (Machine("wgsl", gpu=True, wide=("int64", "uint64"), vector_bits=32),),
 }
 
 
@@ -102,9 +102,10 @@ def bundle(
     pool = TensorPool()
     builds: list[WasmBuild | WebGpuBuild] = []
     for kind in [t for t in TARGETS if t in targets]:
-        planned = _plan(graphs, MACHINES[kind])
-        variants = [{e: planned.entries[_export(i, e)] for e in each} for i, each in enumerate(graphs)]
-        builds += _webgpu(planned, variants, pool) if kind == "webgpu" else _wasm(planned, variants, pool)
+        for machine in MACHINES[kind]:
+            planned = _plan(graphs, machine)
+            variants = [{e: planned.entries[_export(i, e)] for e in each} for i, each in enumerate(graphs)]
+            builds.append((_webgpu if kind == "webgpu" else _wasm)(planned, variants, pool))
     signatures = [_variant(each, variants[i], target, choices[i]) for i, each in enumerate(graphs)]
     return write_bundle(
         directory,
@@ -152,7 +153,7 @@ def _places(ports: Sequence[Port], machine: Machine) -> Iterator[Place]:
         yield Place(p.ref.offset, machine.storage(p.abstract.dtype).name, lengths)
 
 
-def _wasm(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPool) -> Iterator[WasmBuild]:
+def _wasm(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPool) -> WasmBuild:
     from ..targets.wasm.printer import print_module
 
     layout, sizes = _layout(planned, pool), planned.code.sizes
@@ -165,27 +166,27 @@ def _wasm(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPo
         }
         for i, entries in enumerate(variants)
     )
-    for relaxed in (True, False):
-        made = print_module(planned.code, planned.machine, relaxed)
-        yield WasmBuild(
-            layout=layout,
-            module=made.bytes,
-            shared_flag_offset=made.shared_flag_offset,
-            arena=sizes["arena"],
-            io=sizes["io"],
-            scratch=made.scratch_bytes,
-            sync=made.sync_bytes,
-            variants=plans,
-            requires=("relaxed-simd",) if relaxed else (),
-        )
+    relaxed = planned.machine.fma
+    made = print_module(planned.code, planned.machine, relaxed)
+    return WasmBuild(
+        layout=layout,
+        module=made.bytes,
+        shared_flag_offset=made.shared_flag_offset,
+        arena=sizes["arena"],
+        io=sizes["io"],
+        scratch=made.scratch_bytes,
+        sync=made.sync_bytes,
+        variants=plans,
+        requires=("relaxed-simd",) if relaxed else (),
+    )
 
 
-def _webgpu(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPool) -> Iterator[WebGpuBuild]:
+def _webgpu(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPool) -> WebGpuBuild:
     from ..targets.wgsl.bindings import plan_bindings
     from ..targets.wgsl.printer import print_module
 
     bound = plan_bindings(planned.code, planned.machine)
-    yield WebGpuBuild(
+    return WebGpuBuild(
         layout=_layout(planned, pool),
         wgsl=print_module(bound, planned.machine),
         pipelines=tuple("".join("r" if a == "read" else "w" for a in v.access()) for v in bound.variants),
