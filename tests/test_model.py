@@ -53,7 +53,7 @@ def test_rename() -> None:
     assert list(model(left=x, b=x)) == ["total", "twice"]
     again = model.rename({"left": "first"})
     np.testing.assert_array_equal(again(first=x, b=x)["total"], x * 2)
-    with pytest.raises(NameMismatch, match="'nothing'.*'left', 'b'.*'total', 'twice'"):
+    with pytest.raises(NameMismatch, match=r"'nothing'.*'left', 'b'.*'total', 'twice'"):
         model.rename({"nothing": "x"})
     with pytest.raises(NameMismatch, match="same name"):
         model.rename({"left": "b"})
@@ -63,7 +63,7 @@ def test_wrong_calls_say_what_was_expected() -> None:
     x = np.ones((2, 2), np.float32)
     with pytest.raises(NameMismatch, match="misses input 'b'"):
         two_inputs()(a=x)
-    with pytest.raises(NameMismatch, match="no input 'c'.*'a', 'b'"):
+    with pytest.raises(NameMismatch, match=r"no input 'c'.*'a', 'b'"):
         two_inputs()(a=x, b=x, c=x)
     with pytest.raises(NameMismatch, match="2 inputs"):
         two_inputs()(x)
@@ -74,12 +74,12 @@ def test_wrong_calls_say_what_was_expected() -> None:
 
 
 def test_graph_needs_every_extent() -> None:
-    with pytest.raises(ShapeMismatch, match="'a'.*free extents"):
+    with pytest.raises(ShapeMismatch, match=r"'a'.*free extents"):
         two_inputs().graph()
     graph = two_inputs().graph({"a": Spec((3, 2)), "b": Spec((3, 2))})
     assert graph.input_names == ("a", "b")
     assert graph.output_names == ("sum", "twice")
-    with pytest.raises(NameMismatch, match="no input 'c'"):
+    with pytest.raises(NameMismatch, match=r"no input 'c'"):
         two_inputs().graph({"c": Spec((3, 2))})
 
 

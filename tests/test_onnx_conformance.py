@@ -1,4 +1,4 @@
-"""ONNX's own operator tests on the NumPy evaluator: the share that passes may not fall. `make conformance` runs every device."""
+"""ONNX's own operator tests on the NumPy evaluator: their share may not fall. `make conformance` runs every device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model file is untrusted: malformed, hostile and unsupported ones end in a hither error that says what is wrong, and soon."""
+"""A model file is untrusted: malformed, hostile and unsupported ones end, soon, in a hither error that says what is wrong."""
 
 from __future__ import annotations
 

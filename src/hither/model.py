@@ -296,8 +296,8 @@ class Model:
     ) -> Callable[[dict[str, np.ndarray]], dict[str, Array]]:
         """A function that runs the network for arrays of these shapes, with `static` compiled in."""
         if self.device == "numpy":
-            specs = {n: Abstract(a.shape, dtype(a.dtype)) for n, a in arrays.items() if n not in static}
-            return _Evaluated(self.graph(specs, static))
+            abstracts = {n: Abstract(a.shape, dtype(a.dtype)) for n, a in arrays.items() if n not in static}
+            return _Evaluated(self.graph(abstracts, static))
         from .program import compile
 
         specs = {n: Spec(a.shape, a.dtype, value=a if n in static else None) for n, a in arrays.items()}

@@ -59,16 +59,20 @@ class Spec:
         labels: Sequence[str] | None = None,
         value: Any = None,
     ) -> None:
-        set_ = lambda name, v: object.__setattr__(self, name, v)  # noqa: E731  (the dataclass is frozen)
-        set_("shape", None if shape is None else tuple(_extent(e) for e in shape))
-        set_("dtype", _dtype(dtype))
-        set_("media", media)
-        set_("layout", layout)
-        set_("scale", scale)
-        set_("mean", mean)
-        set_("std", std)
-        set_("labels", None if labels is None else tuple(labels))
-        set_("value", None if value is None else np.asarray(value, self.dtype.numpy))
+        kind = _dtype(dtype)
+        fields = {
+            "shape": None if shape is None else tuple(_extent(e) for e in shape),
+            "dtype": kind,
+            "media": media,
+            "layout": layout,
+            "scale": scale,
+            "mean": mean,
+            "std": std,
+            "labels": None if labels is None else tuple(labels),
+            "value": None if value is None else np.asarray(value, kind.numpy),
+        }
+        for name, content in fields.items():
+            object.__setattr__(self, name, content)  # the dataclass is frozen
         if self.value is not None:
             self.check("a Spec's value", self.value)
 

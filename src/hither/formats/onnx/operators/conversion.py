@@ -97,7 +97,7 @@ def eye_like(node: Node, x: Any) -> Any:
     node.check(len(x.shape) == 2, f"takes a matrix, got shape {x.shape}")
     to = dt.dtype(numpy_dtype(node["dtype"], node.label)) if "dtype" in node.attributes else x.dtype
     check_shape(x.shape, 8, node.label)
-    return Array(np.eye(*x.shape, k=node["k"], dtype=to.numpy))
+    return Array(np.eye(x.shape[0], x.shape[1], k=node["k"], dtype=to.numpy))
 
 
 @operator("Dropout")
@@ -109,7 +109,8 @@ def dropout(node: Node, x: Any, ratio: Any = None, training: Any = None) -> Any:
             from .random import uniform
 
             node.check(0 <= rate < 1, f"the ratio must be in [0, 1), got {rate}")
-            kept = uniform(node, x.shape, dt.float32) >= rate
+            draw: Any = uniform(node, x.shape, dt.float32)
+            kept = draw >= rate
             return ops.where(kept, x * (1.0 / (1.0 - rate)), 0.0), kept
     if not node.wants(1):
         return x

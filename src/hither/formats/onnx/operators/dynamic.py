@@ -62,8 +62,8 @@ def non_max_suppression(node: Node, boxes: Any, scores: Any, most: Any = None, o
         boxes,
         scores,
         ops.reshape(most, ()),
-        Array(np.float32(0)) if overlap is None else ops.reshape(overlap, ()),
-        Array(np.float32(-math.inf)) if least is None else ops.reshape(least, ()),
+        Array(np.zeros((), np.float32)) if overlap is None else ops.reshape(overlap, ()),
+        Array(np.full((), -math.inf, np.float32)) if least is None else ops.reshape(least, ()),
         bound=batch * classes * each,
         center=bool(node["center_point_box"]),
     )

@@ -93,7 +93,8 @@ def fused_conv(node: Node, x: Any, w: Any, bias: Any = None, extra: Any = None) 
         result = result + along(bias, 1, len(x.shape))
     if extra is not None:
         result = result + extra
-    kind, numbers = node.get("activation", ""), node.get("activation_params") or ()
+    kind: str = node.get("activation", "")
+    numbers: tuple[float, ...] = node.get("activation_params") or ()
     if kind == "":
         return result
     if kind == "Relu":

@@ -61,7 +61,8 @@ def max_pool(node: Node, x: Any) -> Any:
     order = list(range(rank))
     if node.get("storage_order", 0):
         order.reverse()
-    scale, index = 1, None
+    scale = 1
+    index: Any = None
     for axis in reversed(order):
         inside = math.prod(window[axis + 1 :])
         tap = ops.remainder(apply("div", winner, ops.full(winner.shape, inside, dtype=dt.int64)), window[axis])

@@ -24,8 +24,13 @@ Step = Callable[[tuple[Any, ...], Any], tuple[Any, ...]]
 
 def _activation(node: Node, name: str, alpha: float | None, beta: float | None) -> Activation:
     """An activation of a recurrent cell, by ONNX's name (case is ignored)."""
-    a = lambda default: default if alpha is None else alpha  # noqa: E731
-    b = lambda default: default if beta is None else beta  # noqa: E731
+
+    def a(default: float) -> float:
+        return default if alpha is None else alpha
+
+    def b(default: float) -> float:
+        return default if beta is None else beta
+
     table: dict[str, Activation] = {
         "sigmoid": lambda x: apply("sigmoid", x),
         "tanh": lambda x: apply("tanh", x),
@@ -166,8 +171,11 @@ def lstm(
         wb, rb = _halves(b, d, 4 * cell.hidden)
         inputs = _products(cell, w[d], None if wb is None else wb + rb)
         state = (initial(cell, h0, d), initial(cell, c0, d))
-        matrix = ops.matrix_transpose(r[d])
-        step = lstm_step(cell, d, lambda h, matrix=matrix: ops.matmul(h, matrix), p)
+
+        def recur(h: Any, matrix: Any = ops.matrix_transpose(r[d])) -> Any:  # noqa: B008  (bound per direction)
+            return ops.matmul(h, matrix)
+
+        step = lstm_step(cell, d, recur, p)
         y, (h, c) = cell.run(d, inputs, state, step)
         outputs.append(y)
         hs.append(h)

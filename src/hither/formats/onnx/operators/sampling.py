@@ -235,7 +235,7 @@ def max_roi_pool(node: Node, x: Any, rois: Any) -> Any:
     for first, last, extent, bins, axis in ((1, 3, h, pooled[0], 2), (0, 2, w, pooled[1], 3)):
         start = ops.reshape(box[:, first], (count, 1, 1))
         size = ops.maximum(ops.reshape(box[:, last], (count, 1, 1)) - start + 1.0, 1.0) / float(bins)
-        number = Array(np.arange(bins, dtype=np.float32).reshape(1, -1, 1))
+        number: Any = Array(np.arange(bins, dtype=np.float32).reshape(1, -1, 1))
         low = ops.minimum(ops.maximum(ops.floor(number * size) + start, 0.0), float(extent))
         high = ops.minimum(ops.maximum(ops.ceil((number + 1.0) * size) + start, 0.0), float(extent))
         pixel = Array(np.arange(extent, dtype=np.float32).reshape(1, 1, -1))
