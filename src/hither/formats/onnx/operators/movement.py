@@ -13,7 +13,7 @@ from ....array import Array
 from ....graph.primitives import apply
 from ..proto import check_shape
 from ..registry import Bounded, Node, operator
-from .common import along, cast, same_dtypes
+from .common import along, cast, same_dtypes, take_known
 
 
 @operator("Reshape")
@@ -212,8 +212,7 @@ def padded(node: Node, x: Any, low: list[int], high: list[int], mode: str, fill:
         return apply("pad", x, low=tuple(low), high=tuple(high), value=_number(fill, x.dtype))
     for axis in range(rank):
         if low[axis] or high[axis]:
-            index = _source_indices(node, mode, x.shape[axis], low[axis], high[axis])
-            x = apply("take", x, Array(index), axis=axis)
+            x = take_known(x, _source_indices(node, mode, x.shape[axis], low[axis], high[axis]), axis)
     return x
 
 
@@ -226,15 +225,15 @@ def _source_indices(node: Node, mode: str, extent: int, low: int, high: int) -> 
     node.check(extent > 0, f"cannot pad an axis of extent 0 in mode {mode!r}")
     index = np.arange(-low, extent + high, dtype=np.int64)
     if mode == "edge":
-        return index.clip(0, extent - 1).astype(np.int32)
+        return index.clip(0, extent - 1)
     if mode == "wrap":
-        return (index % extent).astype(np.int32)
+        return index % extent
     node.check(mode == "reflect", f"mode must be constant, reflect, edge or wrap, got {mode!r}")
     if extent == 1:
-        return np.zeros(len(index), np.int32)
+        return np.zeros(len(index), np.int64)
     period = 2 * (extent - 1)
     index = index % period
-    return np.where(index < extent, index, period - index).astype(np.int32)
+    return np.where(index < extent, index, period - index)
 
 
 @operator("CenterCropPad")

@@ -17,7 +17,7 @@ from ....array import Array
 from ....graph.primitives import apply
 from ..proto import check_shape
 from ..registry import Node, operator
-from .common import as_float, cast
+from .common import as_float, cast, take_known
 
 MATRIX_TAPS = 6  # with more contributions per element, a matrix product is cheaper than gathers
 
@@ -210,7 +210,7 @@ def _resized(x: Any, shape: tuple[int, ...], geometry: Callable[[int], _Axis]) -
     if all(a.mode == "nearest" for _, a in axes):
         result = x
         for i, axis in axes:
-            result = apply("take", result, Array(axis.nearest()), axis=i)
+            result = take_known(result, axis.nearest(), i)
     else:
         result = as_float(x)
         for i, axis in sorted(axes, key=lambda pair: pair[1].size / max(pair[1].extent, 1)):
@@ -239,6 +239,6 @@ def _interpolated(x: Any, where: int, axis: _Axis) -> Any:
         if not weights[:, tap].any():
             continue
         factor = Array(weights[:, tap].astype(x.dtype.numpy).reshape([-1 if i == where else 1 for i in range(rank)]))
-        part = apply("take", x, Array(np.ascontiguousarray(index[:, tap])), axis=where) * factor
+        part = take_known(x, index[:, tap], where) * factor
         total = part if total is None else total + part
     return total
