@@ -40,7 +40,7 @@ def compile(
     Args:
         target: a Model; a function of arrays returning an array, a tuple or a dict of arrays; or {entry name: function}.
         specs: {input name: Spec} (for several entries, {entry: {input: Spec}} or one dict for all).
-        device: "cpu" or "webgpu".
+        device: "cpu", "webgpu", or "wasm" (what a bundle ships, run through wasmtime).
         precision: "float32".
 
     Returns:

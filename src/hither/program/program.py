@@ -19,6 +19,7 @@ from ..graph.core import Abstract
 from ..kernels.ir import Machine
 from ..kernels.steps import Cond, Launch, While, walk
 from .plan import Entry, Plan, Port
+from .wasm import WasmSession, warn_no_llvm
 
 
 class Session(Protocol):
@@ -102,9 +103,16 @@ class Device:
 
 
 def _host() -> Machine:
-    from ..runtime.cpu import host_machine
+    from ..runtime import cpu, wasm
 
-    return host_machine()
+    if cpu.has_llvm():
+        return cpu.host_machine()
+    warn_no_llvm()
+    return wasm.wasm_machine()
+
+
+def _host_session(plan: Plan) -> Session:
+    return WasmSession(plan) if plan.machine.name == "wasm" else CpuSession(plan)
 
 
 def _adapter() -> Machine:
@@ -113,7 +121,17 @@ def _adapter() -> Machine:
     return webgpu_machine()
 
 
-DEVICES = {"cpu": Device(_host, CpuSession), "webgpu": Device(_adapter, WebGpuSession)}
+def _wasm() -> Machine:
+    from ..runtime.wasm import wasm_machine
+
+    return wasm_machine()
+
+
+DEVICES = {
+    "cpu": Device(_host, _host_session),
+    "webgpu": Device(_adapter, WebGpuSession),
+    "wasm": Device(_wasm, WasmSession),
+}
 
 
 def _view(region: np.ndarray, port: Port) -> np.ndarray:

@@ -43,6 +43,15 @@ _POOL_WORK = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, c
 # -- the host ------------------------------------------------------------------------------------------------------------
 
 
+def has_llvm() -> bool:
+    """Whether llvmlite is installed. It does not exist for every processor; WebAssembly runs in its place then."""
+    try:
+        import llvmlite  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
 @functools.cache
 def _llvm() -> ModuleType:
     try:
@@ -50,7 +59,7 @@ def _llvm() -> ModuleType:
     except ImportError as error:
         raise ImportError(
             "native execution needs llvmlite, which is not installed (pip install llvmlite); without it device='cpu' runs "
-            "WebAssembly through wasmtime (pip install hither[wasmtime])"
+            "WebAssembly through wasmtime (pip install 'hither[wasmtime]')"
         ) from error
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()

@@ -1,0 +1,56 @@
+"""The WebAssembly session: what will ship, run on this computer; also what the device "cpu" is where llvmlite does not exist."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from typing import Any
+
+import numpy as np
+
+from .plan import Plan, Port
+
+
+class WasmSession:
+    """A session of the WebAssembly target, through wasmtime."""
+
+    def __init__(self, plan: Plan, executable: Any = None) -> None:
+        from ..runtime.wasm import WasmExecutable
+
+        self.plan = plan
+        if executable is None:
+            executable = WasmExecutable.of_code(plan.code, plan.machine)
+            for weight in plan.weights:
+                executable.write(weight.ref.space, weight.ref.offset, weight.array)
+        self.executable = executable
+        self._state = executable.new_state()
+
+    def call(self, entry: str, inputs: list[tuple[Port, np.ndarray]], outputs: list[Port]) -> list[np.ndarray]:
+        return self.executable.run(  # type: ignore[no-any-return]
+            entry,
+            [(port.ref.offset, array) for port, array in inputs],
+            [(port.ref.offset, port.abstract.dtype.numpy, port.abstract.shape) for port in outputs],
+            self._state,
+        )
+
+    def fork(self) -> WasmSession:
+        return WasmSession(self.plan, self.executable)
+
+    def resident(self) -> dict[str, int]:
+        sizes = self.executable.sizes
+        return {
+            "weights": sizes["weights"],
+            "state": sizes["state"],
+            "arena": sizes["arena"] + sizes["io"] + self.executable.overhead,
+        }
+
+
+@functools.cache
+def warn_no_llvm() -> None:
+    """Say, once, that the device "cpu" is WebAssembly here."""
+    warnings.warn(
+        'llvmlite is not installed: device="cpu" runs WebAssembly through wasmtime, on one thread and at a fraction of the '
+        "speed of native code; pip install llvmlite where it is available",
+        RuntimeWarning,
+        stacklevel=2,
+    )
