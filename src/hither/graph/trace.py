@@ -152,7 +152,7 @@ def bind(primitive: Primitive, *operands: Any, **params: Any) -> Any:
         arrays = [o.numpy() if isinstance(o, Array) else np.asarray(o) for o in operands]
         if limit is not None:
             limit.check(primitive, primitive.abstract(*[abstract_of(a) for a in arrays], **params), True)
-        results = tuple(Array(r) for r in primitive.run(*arrays, **params))
+        results: tuple[Any, ...] = tuple(Array(r) for r in primitive.run(*arrays, **params))
     else:
         values = [trace.value_of(o) for o in operands]
         results = tuple(Tracer(trace, v) for v in trace.builder.add(primitive, values, params, _source.get()))

@@ -61,7 +61,7 @@ def unflatten(structure: Structure, leaves: Iterable[Any]) -> Any:
 
 
 def _build(structure: Structure, rest: Iterator[Any]) -> Any:
-    kind = structure.kind
+    kind: Any = structure.kind
     if kind is None:
         try:
             return next(rest)

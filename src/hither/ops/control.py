@@ -175,7 +175,7 @@ def scan(
     extents = {x.shape[0] if x.ndim else None for x in items} | (set() if length is None else {length})
     if len(extents) != 1 or None in extents:
         raise ValueError(f"scan takes arrays with one common leading extent, or length; got extents {extents or 'none'}")
-    (count,) = extents
+    count = int(extents.pop() or 0)
     if count and not is_traced(*carry, *items):
         made = _scan_now(function, carry, carry_structure, items, item_structure, count, reverse)
         if made is not None:

@@ -130,7 +130,7 @@ _POWERS: dict[float, Any] = {
     2.0: lambda x: multiply(x, x),
     3.0: lambda x: multiply(multiply(x, x), x),
     -1.0: lambda x: divide(1.0, x),
-    0.5: lambda x: sqrt(x),
+    0.5: lambda x: apply("sqrt", x),
 }
 
 

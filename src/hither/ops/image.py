@@ -52,8 +52,9 @@ class Sampling:
 
     def positions(self, n: int, m: int, scale: float, region: tuple[float, float] | None) -> np.ndarray:
         """Source positions of the m results along an axis of n samples. Nearest: in float32, so that ties fall as elsewhere."""
-        real = np.float32 if self.mode == "nearest" else np.float64
-        at, s, half = np.arange(m, dtype=real), real(scale), real(0.5)
+        real: Any = np.float32 if self.mode == "nearest" else np.float64
+        at: np.ndarray = np.arange(m, dtype=real)
+        s, half = real(scale), real(0.5)
         match self.transform:
             case "asymmetric":
                 return at / s

@@ -90,6 +90,12 @@ def _taps(
         )
 
 
+def _tap(weights: np.ndarray, tap: tuple[int, ...]) -> np.ndarray:
+    """The matrix of weights at one position in the window."""
+    key: tuple[Any, ...] = (slice(None), slice(None), *tap)
+    return weights[key]
+
+
 # -- conv --------------------------------------------------------------------------------------------------------------------
 
 
@@ -130,7 +136,7 @@ def _conv(
         repeat = out // groups
         for tap, where in _taps(window, strides, dilation, extents):
             piece = source[(slice(None), *where)]
-            made += (np.repeat(piece, repeat, axis=-1) if repeat > 1 else piece) * weights[(slice(None), 0, *tap)]
+            made += (np.repeat(piece, repeat, axis=-1) if repeat > 1 else piece) * _tap(weights, tap)[:, 0]
     else:
         depth, width = channels // groups, out // groups
         unfold = made.size // max(out, 1) * channels * math.prod(window) <= _COLUMNS_LIMIT
@@ -145,7 +151,7 @@ def _conv(
                 target[...] = (matrix @ rows.T).reshape(target.shape)
             else:
                 for tap, where in _taps(window, strides, dilation, extents):
-                    target += part[(slice(None), *where)] @ mine[(slice(None), slice(None), *tap)].T
+                    target += part[(slice(None), *where)] @ _tap(mine, tap).T
     made = narrow(made, result)
     return made.transpose(to_first(x.ndim)) if layout == "channels_first" else made
 
@@ -256,7 +262,7 @@ def _conv_transpose(
     for tap, where in _taps(window, strides, dilation, spatial):
         view = made[(slice(None), *where)]
         for group in range(groups):
-            mine = weights[(slice(group * depth, (group + 1) * depth), slice(None), *tap)]
+            mine = _tap(weights, tap)[group * depth : (group + 1) * depth]
             view[..., group * width : (group + 1) * width] += source[..., group * depth : (group + 1) * depth] @ mine
     cut = tuple(slice(low, low + n) for n, (low, _) in zip(extents, padding))
     made = narrow(made[(slice(None), *cut)], result)

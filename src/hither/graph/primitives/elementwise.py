@@ -33,6 +33,7 @@ def _unary(
         return np.asarray(function(x)).astype((result or dt.dtype(x.dtype)).numpy, copy=False)
 
     def pull(cotangents: tuple[Any, ...], operands: tuple[Any, ...], results: tuple[Any, ...]) -> tuple[Any, ...]:
+        assert vjp is not None
         return (vjp(cotangents[0], operands[0], results[0]),)
 
     primitive(name, abstract=abstract, evaluate=evaluate, lowering=Elementwise(emit), vjp=None if vjp is None else pull)
@@ -53,6 +54,7 @@ def _binary(
         return np.asarray(function(a, b)).astype((result or dt.dtype(a.dtype)).numpy, copy=False)
 
     def pull(cotangents: tuple[Any, ...], operands: tuple[Any, ...], results: tuple[Any, ...]) -> tuple[Any, ...]:
+        assert vjp is not None
         return tuple(vjp(cotangents[0], *operands, results[0]))
 
     primitive(name, abstract=abstract, evaluate=evaluate, lowering=Elementwise(emit), vjp=None if vjp is None else pull)

@@ -70,8 +70,10 @@ def highest(dtype: DType) -> float | int:
 
 @lru_cache(maxsize=1024)
 def _scalar(text: str, dtype: DType) -> np.ndarray:
-    value = {"True": True, "False": False}.get(text, text)
-    if isinstance(value, str):
+    value: bool | int | float | complex
+    if text in ("True", "False"):
+        value = text == "True"
+    else:
         value = int(text) if text.lstrip("-").isdigit() else complex(text) if "j" in text else float(text)
     made = np.asarray(value).astype(dtype.numpy)
     made.flags.writeable = False

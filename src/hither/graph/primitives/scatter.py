@@ -120,7 +120,7 @@ def _scatter_along_abstract(x: Abstract, indices: Abstract, updates: Abstract, a
 def _scatter_along(x: np.ndarray, indices: np.ndarray, updates: np.ndarray, axis: int, combine: str) -> np.ndarray:
     if not updates.size:
         return x.copy()
-    key = list(np.indices(indices.shape))
+    key: list[np.ndarray] = list(np.indices(indices.shape))
     key[axis] = np.clip(indices.astype(np.int64), 0, x.shape[axis] - 1)
     return _combined(x, tuple(i.reshape(-1) for i in key), updates.reshape(-1), combine)
 
