@@ -10,11 +10,13 @@ result, with everything between kept in registers.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from ..graph.core import Graph, Node, Value
 from ..graph.primitive import Control, Elementwise, Indexed, Reduction, Template
 from .index import Index, Var, constant, variable
+from .ir import Machine
 
 EXPENSIVE = {
     "exp", "expm1", "log", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh",
@@ -74,8 +76,11 @@ class Group:
         return tuple(dict.fromkeys(o for n in self.nodes for o in n.operands if o not in inside))
 
 
-def fuse(graph: Graph) -> list[Group]:
-    """The groups of a Graph in an order in which they can run. `reshape` of a stored value is no group: it is an alias."""
+def fuse(graph: Graph, machine: Machine) -> list[Group]:
+    """The groups of a Graph in an order in which they can run. `reshape` of a stored value is no group: it is an alias.
+
+    On a GPU a convolution's padding is tested where it is read: that costs less there than storing a padded copy.
+    """
     users = graph.users()
     graph_producers = graph.producers()
     outputs = set(graph.outputs)
@@ -87,7 +92,9 @@ def fuse(graph: Graph) -> list[Group]:
         worst = 1.0
         for user in users.get(value, ()):
             factor = 1.0
-            if isinstance(user.primitive.lowering, Indexed) and value.abstract.size:
+            if isinstance(user.primitive.lowering, Template):
+                factor = math.inf  # a template reads an operand many times
+            elif isinstance(user.primitive.lowering, Indexed) and value.abstract.size:
                 factor = max(1.0, user.results[0].abstract.size / value.abstract.size)
             worst = max(worst, factor * multiplicity.get(user.results[0], 1.0))
         return worst
@@ -97,8 +104,9 @@ def fuse(graph: Graph) -> list[Group]:
         lowering = node.primitive.lowering
         consumers = [g for user in users.get(result, ()) for g in member[user]]
         consumers = list(dict.fromkeys(consumers))
+        border = machine.gpu and node.primitive.name == "pad" and _pads_convolution(node, users)
         stored = any(r in outputs for r in node.results) or any(
-            not _reads_inline(user, result) for user in users.get(result, ())
+            not _reads_inline(user, result) for user in users.get(result, ()) if not border
         )
         if len(node.results) == 1 and not stored and consumers:
             times = weight_of(result)
@@ -109,7 +117,8 @@ def fuse(graph: Graph) -> list[Group]:
                 member[node] = consumers
                 continue
             elif len(consumers) == 1 and (
-                isinstance(lowering, Reduction)
+                border
+                or isinstance(lowering, Reduction)
                 or times <= _tolerated(node)
                 or _row_scalar(consumers[0], node, graph_producers)
             ):
@@ -185,6 +194,12 @@ def _reads_inline(user: Node, value: Value) -> bool:
         return False
     # gathers read one operand at run-time positions: computing that operand anew for each is rarely right
     return not (user.primitive.name in ("take", "take_along", "gather_nd", "dynamic_slice") and value is user.operands[0])
+
+
+def _pads_convolution(node: Node, users: dict[Value, list[Node]]) -> bool:
+    """Whether a pad is only there for one convolution."""
+    readers = users.get(node.results[0], ())
+    return len(readers) == 1 and readers[0].primitive.name == "conv" and readers[0].operands[1] is not node.results[0]
 
 
 def _tolerated(node: Node) -> float:

@@ -174,7 +174,7 @@ class _Planner:
     def graph(self, graph: Graph, targets: Sequence[Storage] | None) -> list[_Pending]:
         """Steps that compute a Graph whose inputs have storage; outputs end up in `targets` (where given)."""
         self._constants.update(graph.constants)
-        groups = fuse(graph)
+        groups = fuse(graph, self.machine)
         alias: dict[Value, Value] = {}
         for group in groups:
             if _is_alias(group):

@@ -52,10 +52,10 @@ def conv(context: Context, group: Group) -> list[Lowered]:
     e = Emitter(context, group)
     k = e.k
     pixel_strides = _strides(spatial, x.shape[-1])
-    taps, run = _taps(window, dilation, pixel_strides, channels, groups)
-    product = Product(
-        e, e.buffer(x), x.dtype, e.buffer(packed), w.dtype, result.dtype, tile, taps, run, 1, tile.columns
-    )  # fmt: skip
+    computed = x in e.producers  # padding that is tested where it is read (fusion, on GPUs)
+    taps, run = _taps(window, dilation, pixel_strides, channels, groups == 1 and not computed)
+    left = None if computed else e.buffer(x)
+    product = Product(e, left, x.dtype, e.buffer(packed), w.dtype, result.dtype, tile, taps, run, 1, tile.columns)
     # A tile's rows lie in one line of output pixels, so that they are a constant apart and share one address. Where the whole
     # image is one line (pointwise), or lines are too short to fill a tile, rows may be any pixels.
     contiguous = math.prod(window) == 1 and all(s == 1 for s in strides)
@@ -72,12 +72,22 @@ def conv(context: Context, group: Group) -> list[Lowered]:
 
     def tile_at(instance: Index, line: Index, first: Index, height: int, panel: Index, columns: int) -> None:
         pixel = line * length + first
-        if by_line:
+        if computed:
+            rows = [(k.as_index(0), 0)] * height
+        elif by_line:
             start = address(pixel, instance)
             rows = [(start, r * apart) for r in range(height)]
         else:
             rows = [(address(pixel + r, instance), 0) for r in range(height)]
         right = k.index((instance * panels + panel) * (depth * tile.columns))
+
+        def element(r: int, taps: tuple[Index, ...], step: Index) -> Val:
+            at = unflatten(pixel + r, (result.shape[0], *out))
+            place = [i * s + t * d for i, s, t, d in zip(at[1:], strides, taps, dilation, strict=True)]
+            return e.read(x, (at[0], *place, instance * channels + step))
+
+        if computed:
+            product.element = element
 
         def store(r: int, column: int, size: int, values: Val) -> None:
             with e.point(size):
@@ -101,14 +111,14 @@ def _strides(spatial: tuple[int, ...], channels: int) -> tuple[int, ...]:
 
 
 def _taps(
-    window: tuple[int, ...], dilation: tuple[int, ...], pitches: tuple[int, ...], channels: int, groups: int
+    window: tuple[int, ...], dilation: tuple[int, ...], pitches: tuple[int, ...], channels: int, merge: bool
 ) -> tuple[list[tuple[int, int, int]], int]:
     """The window as loops (extent, elements between taps, k steps between taps) around one contiguous run of k."""
     run = channels
     taps: list[tuple[int, int, int]] = []
     for axis in reversed(range(len(window))):
         pitch = pitches[axis] * dilation[axis]
-        if not taps and groups == 1 and pitch == run:
+        if merge and not taps and pitch == run:
             run *= window[axis]  # neighbours along this axis lie side by side in memory too
         else:
             taps.append((window[axis], pitch, channels * math.prod(window[axis + 1 :])))

@@ -26,7 +26,7 @@ def depthwise(context: Context, group: Group) -> list[Lowered]:
     x, w = node.operands
     result = node.results[0]
     channels = x.shape[-1]
-    window, spatial, out = w.shape[2:], x.shape[1:-1], result.shape[1:-1]
+    window, out = w.shape[2:], result.shape[1:-1]
     strides, dilation = tuple(node.params["strides"]), tuple(node.params["dilation"])
     packed = context.pack(w, "depthwise taps", lambda a: np.ascontiguousarray(a.reshape(channels, -1).T))
     e = Emitter(context, group)
@@ -49,11 +49,7 @@ def depthwise(context: Context, group: Group) -> list[Lowered]:
         def taps(position: Index, sums: tuple[Val, ...]) -> tuple[Val, ...]:
             """One line of the window: each input vector is loaded once and used by every pixel it belongs to."""
             where = unflatten(position, leading) if leading else ()
-            base = at[0] * math.prod(spatial[:-1]) if leading else at[0]
-            line_of_input = constant(0)
-            for i, t, stride, step, extent in zip(at[1:], where, strides, dilation, spatial, strict=False):
-                line_of_input = line_of_input * extent + i * stride + t * step
-            start = ((base + line_of_input) * spatial[-1] + column * strides[-1]) * channels + channel
+            line_of_input = [i * s + t * d for i, t, s, d in zip(at[1:], where, strides, dilation, strict=False)]
             loaded: dict[int, Val] = {}
             totals = list(sums)
             for t in range(window[-1]):
@@ -63,7 +59,8 @@ def depthwise(context: Context, group: Group) -> list[Lowered]:
                     pixel = p * strides[-1] + t * dilation[-1]
                     if pixel not in loaded:
                         with e.point(w_):
-                            loaded[pixel] = k.convert(e.load_flat(x, start + pixel * channels + lane(w_)), dtype)
+                            place = (at[0], *line_of_input, column * strides[-1] + pixel, channel + lane(w_))
+                            loaded[pixel] = k.broadcast(k.convert(e.read(x, place), dtype), w_)
                     totals[p] = k.fma(loaded[pixel], k.convert(weight, dtype), totals[p])
             return tuple(totals)
 

@@ -24,10 +24,11 @@ Tap = tuple[int, int, int]  # extent, elements of the left operand from tap to t
 @dataclass
 class Product:
     """One tile's work. `run_stride`: elements between steps of the left operand; `pitch`: elements between steps of the
-    right one (a panel's columns, or a row of an unpacked matrix)."""
+    right one (a panel's columns, or a row of an unpacked matrix). `element` computes what a row holds at a tap and step where
+    it is not simply stored; the rows' addresses are not used then."""
 
     e: Emitter
-    left: Buffer
+    left: Buffer | None
     left_dtype: dt.DType
     right: Buffer
     right_dtype: dt.DType
@@ -38,6 +39,7 @@ class Product:
     run_stride: int
     pitch: int
     packed: bool = True
+    element: Callable[[int, tuple[Index, ...], Index], Val] | None = None  # row, taps, step: instead of a load
 
     def compute(self, rows: Sequence[Row], panel: Val, columns: int, store: Callable[[int, int, int, Val], None]) -> None:
         """Compute `columns` columns of the panel at `panel` for these rows; `store(row, column, count, values)` ends each."""
@@ -47,20 +49,21 @@ class Product:
         dtype = accumulator(self.result)
         zeros = [k.broadcast(k.const(0, dtype), w) for w in widths]
 
-        def nest(level: int, offset: Val, position: Val, sums: tuple[Val, ...]) -> tuple[Val, ...]:
-            if level == len(self.taps):
-                return self._run(rows, offset, panel + position * self.pitch, widths, offsets, sums)
-            extent, elements, steps = self.taps[level]
+        def nest(taps: tuple[Index, ...], offset: Val, position: Val, sums: tuple[Val, ...]) -> tuple[Val, ...]:
+            if len(taps) == len(self.taps):
+                return self._run(rows, taps, offset, panel + position * self.pitch, widths, offsets, sums)
+            extent, elements, steps = self.taps[len(taps)]
             if extent == 1:
-                return nest(level + 1, offset, position, sums)
+                return nest((*taps, constant(0)), offset, position, sums)
             with k.loop(0, extent, init=sums) as loop:
                 further = offset + loop.index * elements
-                loop.yield_(*nest(level + 1, further, position + loop.index * steps, loop.carried))
+                tap = k.var(loop, "tap", 0, extent - 1)
+                loop.yield_(*nest((*taps, tap), further, position + loop.index * steps, loop.carried))
             return loop.results
 
         sums = tuple(zeros) * len(rows)
         if self.run:
-            sums = nest(0, k.as_index(0), k.as_index(0), sums)
+            sums = nest((), k.as_index(0), k.as_index(0), sums)
         for r in range(len(rows)):
             for v, w in enumerate(widths):
                 for at, count in column_parts(min(columns - offsets[v], w), w, self.e.machine):
@@ -82,24 +85,33 @@ class Product:
         return found
 
     def _run(
-        self, rows: Sequence[Row], offset: Val, panel: Val, widths: list[int], offsets: list[int], sums: tuple[Val, ...]
+        self,
+        rows: Sequence[Row],
+        taps: tuple[Index, ...],
+        offset: Val,
+        panel: Val,
+        widths: list[int],
+        offsets: list[int],
+        sums: tuple[Val, ...],
     ) -> tuple[Val, ...]:
         k = self.e.k
         dtype = accumulator(self.result)
-        bases = {base: base + offset for base, _ in rows}
-        with k.loop(0, self.run, init=sums) as loop:
+        bases = {} if self.element else {base: base + offset for base, _ in rows}
+        with k.loop(0, self.run, init=sums) as loop, self.e.point():
             step = loop.index if self.run_stride == 1 else loop.index * self.run_stride
             here = panel + loop.index * self.pitch
-            across = [
-                k.convert(k.load(self.right, here + o, w, self.right_dtype), dtype)
-                for o, w in zip(offsets, widths, strict=True)
-            ]
+            loaded = [k.load(self.right, here + o, w, self.right_dtype) for o, w in zip(offsets, widths, strict=True)]
+            across = [k.convert(v, dtype) for v in loaded]
             following: list[Val] = []
             for r, (base, fixed) in enumerate(rows):
-                element = k.convert(k.load(self.left, (bases[base] + step) + fixed, 1, self.left_dtype), dtype)
+                if self.element:
+                    scalar = self.element(r, taps, k.var(loop, "step", 0, self.run - 1))
+                else:
+                    scalar = k.load(self.left, (bases[base] + step) + fixed, 1, self.left_dtype)
+                scalar = k.convert(scalar, dtype)
                 for v, vector in enumerate(across):
                     total = loop.carried[r * len(widths) + v]
-                    following.append(k.fma(element, vector, total) if dtype.is_float else total + element * vector)
+                    following.append(k.fma(scalar, vector, total) if dtype.is_float else total + scalar * vector)
             loop.yield_(*following)
         return loop.results
 
