@@ -27,16 +27,16 @@ class NodeSession:
         sizes = self.plan.code.sizes
         io = bytearray(sizes["io"])
         for port, array in inputs:
-            stored = np.ascontiguousarray(array, self.plan.machine.storage(port.abstract.dtype).numpy)
-            io[port.ref.offset : port.ref.offset + port.ref.nbytes] = stored.tobytes()
+            raw = np.ascontiguousarray(array, self.plan.machine.storage(port.abstract.dtype).numpy).tobytes()
+            io[port.ref.offset : port.ref.offset + port.ref.nbytes] = raw
         # what a run does not write must not matter: the arena starts as noise
         arena = b"\xa5" * sizes["arena"]
         result = run_wasm(self.module, entry, self.weights, bytes(sizes["state"]), arena, bytes(io))
         found = []
         for port in outputs:
             stored = self.plan.machine.storage(port.abstract.dtype).numpy
-            raw = result[port.ref.offset : port.ref.offset + port.ref.nbytes]
-            array = np.frombuffer(raw, stored).reshape(port.abstract.shape)
+            piece = result[port.ref.offset : port.ref.offset + port.ref.nbytes]
+            array = np.frombuffer(piece, stored).reshape(port.abstract.shape)
             found.append(array.astype(port.abstract.dtype.numpy))
         return found
 
