@@ -263,6 +263,28 @@ op(
     tolerance="sums",
 )
 
+# -- recurrence --------------------------------------------------------------------------------------------------------------
+
+for _label, _steps in {"short": 4, "long": 18}.items():  # written out, and a scan
+    op(
+        f"lstm_{_label}", ht.lstm, ref.lstm, A((_steps, 2, 3)), A((1, 16, 3), -0.5, 0.5), A((1, 16, 4), -0.5, 0.5), A((1, 32)),
+        dtypes=("float32", "float64"), gradient=True, tolerance="sums",
+    )  # fmt: skip
+    op(
+        f"gru_{_label}", lambda *x: ht.gru(*x, direction="reverse", linear_before_reset=True), ref.gru_reverse,
+        A((_steps, 2, 3)), A((1, 12, 3), -0.5, 0.5), A((1, 12, 4), -0.5, 0.5), A((1, 24)),
+        dtypes=("float32", "float64"), gradient=True, tolerance="sums",
+    )  # fmt: skip
+op(
+    "lstm_lengths", lambda x, w, r, b, n: ht.lstm(x, w, r, b, lengths=n), ref.lstm,
+    A((5, 3, 2)), A((1, 8, 2)), A((1, 8, 2)), A((1, 16)), A((3,), dtype="int32", values=[5, 1, 3]),
+    dtypes=("float32", "float64"), gradient=True, tolerance="sums",
+)  # fmt: skip
+op(
+    "rnn_both", lambda *x: ht.rnn(*x, direction="bidirectional"), ref.rnn_both,
+    A((4, 2, 3)), A((2, 4, 3)), A((2, 4, 4), -0.5, 0.5), dtypes=("float32", "float64"), gradient=True, tolerance="sums",
+)  # fmt: skip
+
 # -- control -----------------------------------------------------------------------------------------------------------------
 
 op(

@@ -282,3 +282,52 @@ def squared(x: np.ndarray) -> np.ndarray:
     while x.max() < 50:
         x = x * x + 1
     return x
+
+
+# -- recurrence ----------------------------------------------------------------------------------------------------------------
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def lstm(
+    x: np.ndarray, w: np.ndarray, r: np.ndarray, b: np.ndarray, lengths: np.ndarray | None = None
+) -> tuple[np.ndarray, ...]:
+    """Forward, one sequence and step at a time; gates i, o, f, c."""
+    steps, batch, _ = x.shape
+    n = r.shape[2]
+    y, hs, cs = np.zeros((steps, 1, batch, n)), np.zeros((1, batch, n)), np.zeros((1, batch, n))
+    for k in range(batch):
+        h, c = np.zeros(n), np.zeros(n)
+        for t in range(steps if lengths is None else lengths[k]):
+            g = w[0] @ x[t, k] + r[0] @ h + b[0, : 4 * n] + b[0, 4 * n :]
+            i, o, f, new = _sigmoid(g[:n]), _sigmoid(g[n : 2 * n]), _sigmoid(g[2 * n : 3 * n]), np.tanh(g[3 * n :])
+            c = f * c + i * new
+            h = o * np.tanh(c)
+            y[t, 0, k] = h
+        hs[0, k], cs[0, k] = h, c
+    return y, hs, cs
+
+
+def gru_reverse(x: np.ndarray, w: np.ndarray, r: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
+    """From the last step to the first; gates z, r, h; reset after the product."""
+    steps, batch, _ = x.shape
+    n = r.shape[2]
+    h, y = np.zeros((batch, n)), np.zeros((steps, 1, batch, n))
+    for t in reversed(range(steps)):
+        a, e = x[t] @ w[0].T + b[0, : 3 * n], h @ r[0].T + b[0, 3 * n :]
+        z, reset = _sigmoid(a[:, :n] + e[:, :n]), _sigmoid(a[:, n : 2 * n] + e[:, n : 2 * n])
+        h = (1 - z) * np.tanh(a[:, 2 * n :] + reset * e[:, 2 * n :]) + z * h
+        y[t, 0] = h
+    return y, h[None]
+
+
+def rnn_both(x: np.ndarray, w: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Both directions."""
+    steps, batch, _ = x.shape
+    y, hs = np.zeros((steps, 2, batch, r.shape[2])), np.zeros((2, batch, r.shape[2]))
+    for d, order in enumerate((range(steps), reversed(range(steps)))):
+        for t in order:
+            hs[d] = y[t, d] = np.tanh(x[t] @ w[d].T + hs[d] @ r[d].T)
+    return y, hs

@@ -18,6 +18,7 @@ from .indexing import *  # noqa: F403
 from .linalg import *  # noqa: F403
 from .norm import *  # noqa: F403
 from .operands import asarray, result_dtype
+from .recurrent import *  # noqa: F403
 from .reduce import *  # noqa: F403
 from .search import *  # noqa: F403
 from .shape import *  # noqa: F403
@@ -25,8 +26,8 @@ from .shape import *  # noqa: F403
 register_operations(sys.modules[__name__])
 
 _THEMES = (
-    "activations", "control", "conv", "creation", "elementwise", "image", "indexing", "linalg", "norm", "reduce", "search",
-    "shape",
+    "activations", "control", "conv", "creation", "elementwise", "image", "indexing", "linalg", "norm", "recurrent", "reduce",
+    "search", "shape",
 )  # fmt: skip
 
 __all__ = ["asarray", "result_dtype"]
