@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hither.web.bundle import RUNTIME, read_manifest, read_tensors, runtime_file, strip
+from hither.web.bundle import RUNTIME, read_manifest, read_tensors, runtime_file
 from hither.web.manifest import BundleError
+from hither.web.squeeze import squeeze
 
 from .browser import Site, serving
 from .bundles import TABLE, affine_reference, edit_manifest, flip, in_node, make_affine, make_large, make_picture
@@ -119,9 +120,21 @@ def test_the_loader_is_small() -> None:
         assert sum(len(gzip.compress(shipped[n], 9)) for n in core + device) <= 12 * 1024
 
 
-def test_stripping_keeps_strings_and_addresses() -> None:
-    source = '// head\nconst a = "https://x/y"; // tail\n/** @type {A} */\nlet b = /** @type {any} */ (c);\n  f(/\\/\\//);\n'
-    assert strip(source) == 'const a = "https://x/y";\nlet b = (c);\nf(/\\/\\//);\n'
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ('// head\nconst a = "https://x/y  z"; // tail\n', 'const a="https://x/y  z";\n'),
+        ("/** @type {A} */\nlet b = /** @type {any} */ (c)\nlet d", "let b=c\nlet d\n"),
+        ("f(/[/ ]\\/ {2}/g, a / b / c);", "f(/[/ ]\\/ {2}/g,a/b/c);\n"),
+        ("`a  ${b ? `c  ${ { d : 1 } }` : e}  // no`", "`a  ${b?`c  ${{d:1}}`:e}  // no`\n"),
+        ("return a + +b - -c in d", "return a+ +b- -c in d\n"),
+        ("a()\n(b)\n[c]\n++d", "a()\n(b)\n[c]\n++d\n"),
+        ("{ a = { b, }; c; } while (d) ; { f(); }", "{a={b};c}while(d);{f();}\n"),
+        ("[x, , ]", "[x,,]\n"),
+    ],
+)
+def test_squeezing_keeps_the_program(source: str, expected: str) -> None:
+    assert squeeze(source) == expected
 
 
 def test_the_runtime_is_well_typed(tsc: list[str], tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -32,6 +31,7 @@ from .manifest import (
     parse,
     seal,
 )
+from .squeeze import squeeze
 
 SEGMENT_BYTES = 1 << 20
 FILE_SEGMENTS = 16  # static hosts refuse files above 25 MiB
@@ -44,17 +44,7 @@ RUNTIME = (
 def runtime_file(name: str) -> bytes:
     """One file of the JavaScript runtime, as it is shipped."""
     data = (resources.files(__package__) / "runtime" / name).read_bytes()
-    return strip(data.decode()).encode() if name.endswith(".js") else data
-
-
-def strip(source: str) -> str:
-    """JavaScript without its comments and indentation, for shipping: half the bytes, the same program line by line.
-
-    Comments are known by the runtime's own style: `/** … */` anywhere, `//` at the start of a line or after two spaces.
-    """
-    source = re.sub(r"/\*\*.*?\*/ ?", "", source, flags=re.DOTALL)
-    lines = (re.sub(r"(^| )// .*", "", line.strip()).strip() for line in source.split("\n"))
-    return "\n".join(line for line in lines if line) + "\n"
+    return squeeze(data.decode()).encode() if name.endswith(".js") else data
 
 
 def encode_steps(steps: Sequence[Any]) -> list[dict[str, Any]]:

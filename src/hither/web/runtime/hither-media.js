@@ -14,7 +14,7 @@ export async function toTensor(source, spec) {
     if (media === "audio") return { data: (await samples(source, count(shape), spec.rate)).map((x) => finish(x)) };
     const dims = shape.slice(-3), first = layout ? layout === "NCHW" : dims[0] <= 4;
     const [height, width, channels] = first ? [dims[1], dims[2], dims[0]] : dims, area = width * height;
-    if (count(shape) !== area * channels || ![1, 3, 4].includes(channels)) throw new Error("the input is not one picture of 1, 3 or 4 channels");
+    if (count(shape) !== area * channels || ![1, 3, 4].includes(channels)) throw Error("it does not take one picture of 1, 3 or 4 channels");
     const pixels = await draw(source, width, height), data = Array(area * channels);
     for (let i = 0; i < area; i++) {
       const [r, g, b] = pixels.subarray(4 * i);

@@ -13,11 +13,11 @@ export async function read(bundle, name) {
   try {
     const found = node ? (await import("node:v8")).deserialize(await (await import("node:fs/promises")).readFile(name))
       : await database("readonly", (store) => store.get(`${bundle} ${name}`));
-    if (Array.isArray(found)) return found;
+    if (!Array.isArray(found)) throw Error("there is none");
+    return found;
   } catch (e) {
-    fail("state", `the state "${name}" cannot be read: ${/** @type {Error} */ (e).message}`);
+    return fail("state", `the saved state "${name}" cannot be read: ${/** @type {Error} */ (e).message}`);
   }
-  return fail("state", `no state has been saved as "${name}"${node ? "" : " for this bundle"}`);
 }
 
 /** @param {IDBTransactionMode} mode @param {(store: IDBObjectStore) => IDBRequest} act @returns {Promise<any>} */

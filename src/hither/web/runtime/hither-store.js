@@ -1,11 +1,11 @@
 // Gets the bundle's files: from the network or a folder, resumed where the server has ranges, kept by hash in Cache Storage.
 // Nothing leaves this file unverified.
-import { fail, node } from "./hither-tensors.js";
+import { fail, HitherError, node } from "./hither-tensors.js";
 /** @typedef {import("./types.d.ts").Segment} Segment */
 /** @typedef {import("./types.d.ts").Manifest} Manifest */
 /** @typedef {Awaited<ReturnType<typeof openStore>>} Store */
 
-const FORMAT = "hither-bundle", VERSION = 1, ATTEMPTS = 3;
+const VERSION = 1;
 /** @type {string[]} */
 const EXTENSIONS = []; // that this loader knows
 const KEY = "https://hither.invalid/"; // keys of Cache Storage must be addresses
@@ -31,8 +31,8 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
   /** A file's bytes as they come. @param {string} name @param {number} start @param {RequestCache} mode */
   async function* download(name, start, mode) {
     const url = new URL(name, root), headers = start ? { Range: `bytes=${start}-` } : undefined;
-    const response = await get(url, { signal, headers, cache: mode }).catch((/** @type {Error} */ e) => fail("network", `${url} could not be fetched: ${e.message}`));
-    if (!response.ok) fail("network", `${url}: the server answered ${response.status} ${response.statusText}`);
+    const response = await get(url, { signal, headers, cache: mode }).catch((/** @type {Error} */ e) => fail("network", `${url}: ${e.message}`));
+    if (!response.ok) fail("network", `${url}: the server answered ${response.status}`);
     let at = response.status === 206 ? start : 0; // a server without ranges starts over
     const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
     try {
@@ -47,21 +47,23 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
 
   /** The manifest, checked. @returns {Promise<Manifest>} */
   async function manifest() {
-    const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }), parts = [];
-    for await (const { chunk } of download("manifest.json", 0, "no-cache")) parts.push(chunk);
+    const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
     /** @type {Manifest} */
     let found;
     let text = "";
     try {
-      text = decoder.decode(await new Blob(/** @type {BlobPart[]} */ (parts)).arrayBuffer());
+      for await (const { chunk } of download("manifest.json", 0, "no-cache")) text += decoder.decode(chunk, { stream: true });
+      text += decoder.decode();
       found = JSON.parse(text);
     } catch (e) {
+      signal?.throwIfAborted();
+      if (e instanceof HitherError) throw e;
       return fail("integrity", `manifest.json is damaged: ${/** @type {Error} */ (e).message}`);
     }
-    const { format, version, digest, extensions_required: required, weights, builds } = found;
-    if (format !== FORMAT) fail("format", `manifest.json is not a hither bundle: its format is "${format}", expected "${FORMAT}"`);
-    if (version !== VERSION) fail("format", `the bundle has format version ${version}, this loader reads ${VERSION}: use the hither.js that came with the bundle`);
-    if ("sha256-" + await hash(new TextEncoder().encode(text.replace(digest, "sha256-" + "0".repeat(64)))) !== digest) fail("integrity", "manifest.json is damaged: its digest does not fit its contents");
+    const { format, version, digest, extensions_required: required, weights, builds } = found ?? {};
+    if (format !== "hither-bundle") fail("format", `manifest.json is not a hither bundle, but "${format}"`);
+    if (version !== VERSION) fail("format", `the bundle has format version ${version}, this loader reads ${VERSION}: use the bundle's own hither.js`);
+    if ("sha256-" + await hash(new TextEncoder().encode(text.replace(digest, "sha256-" + "0".repeat(64)))) !== digest) fail("integrity", "manifest.json is damaged: it does not have its digest");
     if (integrity && integrity !== digest) fail("integrity", `the bundle's digest is ${digest}, but load was told to accept only ${integrity}`);
     const unknown = required.filter((x) => !EXTENSIONS.includes(x));
     if (unknown.length) fail("format", `the bundle requires extensions that this loader does not know: ${unknown.join(", ")}`);
@@ -100,9 +102,9 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
             if (end < s.offset + s.bytes) break;
             if (await hash(buffer) !== s.sha256) {
               mode = "reload"; // a stale HTTP cache must not look like damage
-              fail("integrity", `${name} is damaged: bytes ${s.offset} to ${end} do not have the manifest's SHA-256`);
+              fail("integrity", `${name} is damaged: bytes ${s.offset} to ${end} do not have their SHA-256`);
             }
-            await cache?.put(KEY + s.sha256, new Response(buffer)).catch((e) => console.warn(`hither: not cached, the next load downloads it again: ${e.message}`));
+            await cache?.put(KEY + s.sha256, new Response(buffer)).catch((e) => console.warn(`hither: not cached: ${e.message}`));
             await use(s, buffer);
             missing.shift();
             [s] = missing;
@@ -115,7 +117,7 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
         if (s) fail("network", `${name} is truncated: it ends before byte ${s.offset + s.bytes}`);
       } catch (e) {
         signal?.throwIfAborted();
-        if (attempt === ATTEMPTS) throw e;
+        if (attempt === 3) throw e;
         await new Promise((resolve) => setTimeout(resolve, 100 * 4 ** attempt));
       }
     }

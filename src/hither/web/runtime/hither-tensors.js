@@ -23,14 +23,13 @@ export const node = typeof process === "object" && !!process.versions?.node;
 const Half = /** @type {any} */ (globalThis).Float16Array;
 
 /** @type {Record<string, any>} */
-const ARRAYS = {
-  bool: Uint8Array, int8: Int8Array, uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array, int32: Int32Array,
-  uint32: Uint32Array, int64: BigInt64Array, uint64: BigUint64Array, float16: Half ?? Uint16Array,
-  float32: Float32Array, float64: Float64Array,
-};
+const ARRAYS = { bool: Uint8Array, float16: Half ?? Uint16Array };
+for (const T of [Int8Array, Uint8Array, Int16Array, Uint16Array, Int32Array, Uint32Array, BigInt64Array, BigUint64Array, Float32Array, Float64Array]) {
+  ARRAYS[T.name.toLowerCase().replace(/big|array/g, "")] = T;
+}
 
 /** @param {string} dtype @returns {any} the constructor of arrays of this dtype */
-export const arrayOf = (dtype) => ARRAYS[dtype] ?? fail("format", `this loader does not know dtype ${dtype}`);
+export const arrayOf = (dtype) => ARRAYS[dtype] ?? fail("format", `there is no dtype ${dtype}`);
 
 /** @param {readonly number[]} shape */
 export const count = (shape) => shape.reduce((n, d) => n * d, 1);
@@ -47,11 +46,11 @@ export const convert = (bytes, from, to, what) => (from === to ? bytes : cast(el
 
 /** Integers that do not fit raise. @param {ArrayLike<any>} source @param {string} from "" for plain numbers @param {string} to @param {string} what */
 function cast(source, from, to, what) {
-  const out = new (arrayOf(to))(source.length), big = /int64/.test(to);
+  const out = new (arrayOf(to))(source.length), big = /int64/.test(to), integer = /int/.test(to);
   for (let i = 0; i < out.length; i++) {
-    const x = from === "float16" && !Half ? fromHalf(source[i]) : source[i], whole = !/int/.test(to) || Number.isInteger(Number(x));
+    const x = from === "float16" && !Half ? fromHalf(source[i]) : source[i], whole = !integer || Number.isInteger(Number(x));
     if (whole) out[i] = big ? BigInt(x) : to === "bool" ? !!x : to === "float16" && !Half ? toHalf(Number(x)) : Number(x);
-    if (!whole || (/int/.test(to) && out[i] != x)) fail("input", `${what}: element ${i} is ${x}, which does not fit ${to}${from ? `, as which this device carries ${from}` : ""}`);
+    if (!whole || (integer && out[i] != x)) fail("input", `${what}: element ${i} is ${x}, which does not fit ${to}${from ? `, as which this device carries ${from}` : ""}`);
   }
   return new Uint8Array(out.buffer);
 }
@@ -88,8 +87,7 @@ export const given = (x) =>
 export function encode({ data }, { name, dtype }, to) {
   const what = `input "${name}"`, kind = data.constructor;
   if (Array.isArray(data)) return convert(cast(data, "", dtype, what), dtype, to, what);
-  const from = dtype === "int64" && kind === Int32Array ? "int32" : dtype === "float16" && kind === Uint16Array && !Half ? dtype
-    : kind === arrayOf(dtype) || (dtype === "uint8" && kind === Uint8ClampedArray) ? dtype
+  const from = dtype === "int64" && kind === Int32Array ? "int32" : kind === arrayOf(dtype) || (dtype === "uint8" && kind === Uint8ClampedArray) ? dtype
     : fail("input", `${what} is ${dtype}: pass ${arrayOf(dtype).name}${dtype === "int64" ? ", Int32Array" : ""} or a plain array, not ${kind.name}`);
   return convert(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), from, to, what);
 }

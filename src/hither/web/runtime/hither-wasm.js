@@ -4,8 +4,8 @@ import { spawn } from "./hither-worker.js";
 /** @typedef {{ module: WebAssembly.Module, memory: WebAssembly.Memory, at: Record<string, number>, thread: number, threads: number }} Team */
 
 const PAGE = 65536;
-// () -> v128 { f32x4.relaxed_madd(0, 0, 0) }: valid exactly where relaxed SIMD is
-const RELAXED = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 19, 1, 17, 0, 65, 0, 253, 17, 65, 0, 253, 17, 65, 0, 253, 17, 253, 133, 2, 11];
+// (v128 x) -> v128 { f32x4.relaxed_madd(x, x, x) }: valid exactly where relaxed SIMD is
+const RELAXED = [0, 97, 115, 109, 1, 0, 0, 0, 1, 6, 1, 96, 1, 123, 1, 123, 3, 2, 1, 0, 10, 13, 1, 11, 0, 32, 0, 32, 0, 32, 0, 253, 133, 2, 11];
 
 /** Words at the start of memory, through which the pool gets its commands. */
 const TURN = 0, COMMAND = 1, DONE = 2, HEAD = 256;
@@ -36,12 +36,12 @@ export function join(team) {
 export async function create({ builds, layouts, snapshot, threads: wanted }, emit) {
   const relaxed = WebAssembly.validate(new Uint8Array(RELAXED));
   const index = builds.findIndex((b) => b.requires.every((x) => x === "relaxed-simd" && relaxed)), build = builds[index];
-  if (!build) fail("device", `this engine lacks ${builds.map((b) => b.requires).join(" and ")}`);
+  if (!build) fail("device", `this engine lacks ${builds.map((b) => b.requires)}`);
   const { weights, state } = layouts[build.layout];
   const cores = globalThis.navigator?.hardwareConcurrency ?? (await import("node:os")).availableParallelism();
   const shareable = node || globalThis.crossOriginIsolated;
   const threads = shareable ? Math.max(1, wanted ?? Math.min(8, cores > 4 ? cores >> 1 : cores)) : 1;
-  const why = shareable || wanted === 1 ? "" : "one thread: without COOP and COEP headers a page may not share memory";
+  const why = shareable || wanted === 1 ? "" : "one thread: threads need COOP and COEP headers";
 
   const { sync, arena, io, scratch } = build, each = Math.ceil(scratch / 256) * 256;
   const sizes = { sync, weights, state, arena, io, kept: snapshot ? state : 0, scratch: each * threads };
@@ -57,7 +57,7 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
   try {
     memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: threads > 1 });
   } catch (e) {
-    fail("memory", `the program needs ${end} bytes, which this engine refuses: ${/** @type {Error} */ (e).message}`);
+    fail("memory", `${end} bytes of memory were refused: ${/** @type {Error} */ (e).message}`);
   }
   const bytes = new Uint8Array(memory.buffer), control = new Int32Array(memory.buffer);
   /** @type {ReturnType<typeof spawn>[]} */
@@ -68,11 +68,13 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
   let names;
   let broken = "";
 
-  const restore = () => bytes.copyWithin(at.state, at.kept, at.kept + state);
+  const rollback = async () => {
+    bytes.copyWithin(at.state, at.kept, at.kept + state);
+  };
   return {
     info: {
       build: index, device: "wasm", threads, why, adapter: build.requires.join() || "simd128",
-      bytes: { weights, state: state + sizes.kept, arena: arena + sizes.scratch + sync, io, total: pages * PAGE },
+      bytes: { weights, state: state + sizes.kept, arena: arena + sizes.scratch, io, total: pages * PAGE },
     },
     async prepare(kernels) {
       kernels[build.shared_flag_offset] = threads > 1 ? 3 : 1; // memory limits: a maximum, and whether shared
@@ -101,15 +103,13 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
         entries[command]();
         for (let done; pool.length && (done = Atomics.load(control, DONE)) < pool.length;) Atomics.wait(control, DONE, done);
       } catch (e) {
-        if (keep) restore();
-        if (pool.length) broken = `a kernel failed (${e}) and left its threads waiting; load the program again`;
+        if (keep) await rollback();
+        if (pool.length) broken = `a kernel failed (${e}); load the program again`;
         throw e;
       }
       return { outputs: outputs.map((r) => bytes.slice(at.io + r.offset, at.io + r.offset + r.bytes)), dispatches: 1, roundTrips: 0 };
     },
-    async rollback() {
-      restore();
-    },
+    rollback,
     async read(space, offset, length) {
       return bytes.slice(at[space] + offset, at[space] + offset + length);
     },

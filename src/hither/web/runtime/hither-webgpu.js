@@ -9,9 +9,8 @@ const words = (/** @type {number} */ n) => (n + 3) & ~3;
 /** @param {import("./types.d.ts").CreateOptions} options @param {import("./types.d.ts").Emit} emit @returns {Promise<import("./types.d.ts").Backend>} */
 export async function create({ builds, snapshot, gpu, auto }, emit) {
   const adapter = gpu ?? await globalThis.navigator?.gpu?.requestAdapter({ powerPreference: "high-performance" });
-  if (!adapter) return fail("device", globalThis.navigator?.gpu ? "the browser has WebGPU, but no adapter for it" : "there is no WebGPU here: it needs https or localhost and a browser that has it");
-  const about = /** @type {any} */ (adapter).info ?? /** @type {any} */ (gpu)?.adapterInfo ?? {};
-  const name = [about.vendor, about.architecture, about.description].filter(Boolean).join(" ") || "unnamed adapter";
+  if (!adapter) return fail("device", globalThis.navigator?.gpu ? "WebGPU has no adapter here" : "no WebGPU: it needs https or localhost, and a browser that has it");
+  const about = /** @type {any} */ (adapter).info ?? /** @type {any} */ (adapter).adapterInfo ?? {}, name = `${about.vendor} ${about.architecture} ${about.description}`.trim();
   if (auto && (about.isFallbackAdapter || /swiftshader|llvmpipe/i.test(name))) fail("device", `the only adapter is software (${name}), slower than WASM`);
   let lacks = "";
   const index = builds.findIndex((b) => {
@@ -24,20 +23,19 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
   let lost = "";
   device.lost.then(({ message, reason }) => emit({ lost: (lost = `the GPU device was lost (${message || reason})`) }));
 
-  /** Errors arrive later: this one waits for them. @template T @param {GPUErrorFilter} filter @param {string} code @param {() => T} act */
-  async function guarded(filter, code, act) {
+  /** Errors arrive later: this waits for them. @template T @param {GPUErrorFilter} filter @param {() => T} act */
+  async function guarded(filter, act) {
     device.pushErrorScope(filter);
     const result = act(), error = await device.popErrorScope();
-    if (error) fail(code, `the GPU refused: ${error.message}`);
+    if (error) fail(filter === "validation" ? "device" : "memory", `the GPU refused: ${error.message}`);
     return result;
   }
 
-  const { buffers, staging, kept } = await guarded("out-of-memory", "memory", () => {
+  const { buffers, staging, kept } = await guarded("out-of-memory", () => {
     const make = (/** @type {number} */ size, usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC) => device.createBuffer({ size: words(size), usage: usage | GPUBufferUsage.COPY_DST });
-    const room = build.buffers.reduce((n, [space, , size]) => (space === "io" ? size : n), 256);
     return {
       buffers: build.buffers.map(([, , size]) => make(size)),
-      staging: make(room, GPUBufferUsage.MAP_READ),
+      staging: make(build.io || 4, GPUBufferUsage.MAP_READ),
       kept: build.buffers.map(([space, , size]) => (snapshot && space === "state" ? make(size) : null)),
     };
   });
@@ -47,17 +45,19 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
     bytes[/** @type {"io"} */ (space)] += size;
     bytes.total += size;
   });
-  /** @param {string} space */
-  const only = (space) => buffers[build.buffers.findIndex((b) => b[0] === space)]; // weights alone may lie in several
+  const only = (/** @type {string} */ space) => buffers[build.buffers.findIndex((b) => b[0] === space)]; // weights alone may lie in several
 
   /** @param {string} space @param {number} offset @param {Uint8Array} data */
   function write(space, offset, data) {
     build.buffers.forEach(([s, start, size], i) => {
-      const piece = s === space && data.subarray(Math.max(0, start - offset), Math.max(0, start + size - offset));
-      if (!piece || !piece.length) return;
-      const padded = piece.length & 3 ? new Uint8Array(words(piece.length)) : piece; // writes are in words
-      if (padded !== piece) padded.set(piece);
-      device.queue.writeBuffer(buffers[i], Math.max(0, offset - start), /** @type {BufferSource} */ (padded));
+      let piece = data.subarray(Math.max(0, start - offset), Math.max(0, start + size - offset));
+      if (s !== space || !piece.length) return;
+      if (piece.length & 3) { // writes are in words
+        const padded = new Uint8Array(words(piece.length));
+        padded.set(piece);
+        piece = padded;
+      }
+      device.queue.writeBuffer(buffers[i], Math.max(0, offset - start), /** @type {BufferSource} */ (piece));
     });
   }
 
@@ -68,12 +68,13 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
       encoder.copyBufferToBuffer(buffer, offset, staging, end, words(size));
       end += words(size);
     }
-    const checked = guarded("validation", "device", () => device.queue.submit([encoder.finish()]));
+    const checked = guarded("validation", () => device.queue.submit([encoder.finish()]));
     await Promise.all([checked, pieces.length && staging.mapAsync(GPUMapMode.READ).catch((/** @type {Error} */ e) => fail("lost", `${lost || e.message}; load the program again`))]);
+    if (!pieces.length) return [];
+    const all = new Uint8Array(staging.getMappedRange());
     end = 0;
-    const all = pieces.length ? new Uint8Array(staging.getMappedRange()) : new Uint8Array();
     const out = pieces.map(([, , size]) => all.slice(end, (end += words(size)) - words(size) + size));
-    if (pieces.length) staging.unmap();
+    staging.unmap();
     return out;
   }
 
@@ -83,39 +84,41 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
   const pipelines = [];
   /** @type {Promise<void>[]} */
   const compiling = [];
-  /** @type {Map<string, GPUBindGroup>} */
+  /** @type {Map<Step | string, GPUBindGroup>} by step, and by what it binds */
   const groups = new Map();
   /** @type {string[]} */
   let codes = [];
+  /** @type {Promise<unknown>[]} */
+  const started = [];
   let made = 0, placed = 0;
 
   /** @param {string} access a letter per binding: r, or w for read_write */
   function layoutOf(access) {
-    const made = layouts.get(access) ?? device.createBindGroupLayout({
+    const layout = layouts.get(access) ?? device.createBindGroupLayout({
       entries: [...access].map((x, binding) => ({ binding, visibility: GPUShaderStage.COMPUTE, buffer: { type: x === "r" ? "read-only-storage" : "storage" } })),
     });
-    layouts.set(access, made);
-    return made;
+    layouts.set(access, layout);
+    return layout;
   }
 
   /** Start compiling every pipeline that the steps need, and make their bind groups. @param {Step[]} steps @returns {Promise<any>} */
-  async function start(steps) {
-    await Promise.all(steps.map(({ run, bind, then = [], else: otherwise = [], do: body = [] }) => {
-      if (run === undefined) return start([...then, ...otherwise, ...body]);
-      const access = build.pipelines[run], key = run + String(bind);
-      if (!groups.has(key)) {
-        const entries = bind.map(([buffer, offset, size], binding) => ({ binding, resource: { buffer: buffers[buffer], offset, size } }));
-        groups.set(key, device.createBindGroup({ layout: layoutOf(access), entries }));
-      }
-      return compiling[run] ??= device.createComputePipelineAsync({
-        layout: device.createPipelineLayout({ bindGroupLayouts: [layoutOf(access)] }), compute: { module: device.createShaderModule({ code: codes[run] }) },
-      }).then((pipeline) => {
-        pipelines[run] = pipeline;
-        emit({ pipelines: [++made, compiling.filter(Boolean).length] });
-      }, (e) => fail("device", `${build.file}: kernel ${run} was refused: ${e.message}`));
-    }));
-  }
-  const stepsOf = (/** @type {number} */ variant) => Object.values(build.variants[variant]).flatMap((p) => p.steps);
+  const start = (steps) => Promise.all(steps.map((step) => {
+    const { run, bind } = step;
+    if (run === undefined) return start([step.then, step.else, step.do].flatMap((x) => x ?? []));
+    const layout = layoutOf(build.pipelines[run]), key = run + String(bind);
+    const group = groups.get(key) ?? device.createBindGroup({ layout, entries: bind.map(([b, offset, size], binding) => ({ binding, resource: { buffer: buffers[b], offset, size } })) });
+    groups.set(key, group).set(step, group);
+    return compiling[run] ??= device.createComputePipelineAsync({
+      layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }), compute: { module: device.createShaderModule({ code: codes[run] }) },
+    }).then((pipeline) => {
+      pipelines[run] = pipeline;
+      emit({ pipelines: [++made, compiling.filter(Boolean).length] });
+    }, (e) => fail("device", `${build.file}: kernel ${run} was refused: ${e.message}`));
+  }));
+
+  const ready = async (/** @type {number} */ variant) => {
+    await (started[variant] ??= start([build.init ?? [], Object.values(build.variants[variant])].flat().flatMap((p) => p.steps)));
+  };
 
   /** Encode steps into one encoder until a flag must be read. @param {Step[]} all @param {GPUCommandEncoder} encoder */
   async function encode(all, encoder) {
@@ -134,10 +137,10 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
         if (step.if) await walk(await read(step.if) ? step.then : step.else);
         else if (step.while) for (let n = 0; n < (step.bound ?? Infinity) && await read(step.while); n++) await walk(step.do);
         else {
-          const { run = 0, bind, groups: [x, y, z] } = step;
+          const { run = 0, groups: [x, y, z] } = step;
           pass ??= encoder.beginComputePass();
           pass.setPipeline(pipelines[run]);
-          pass.setBindGroup(0, groups.get(run + String(bind)));
+          pass.setBindGroup(0, groups.get(step));
           pass.dispatchWorkgroups(x, y, z);
           dispatches++;
         }
@@ -153,17 +156,17 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
     kept.forEach((k, i) => k && encoder.copyBufferToBuffer(/** @type {GPUBuffer} */ (from[i]), 0, /** @type {GPUBuffer} */ (to[i]), 0, k.size));
     return encoder;
   }
-  const rollback = () => submit(copyState(kept, buffers), []);
+  const rollback = async () => {
+    await submit(copyState(kept, buffers), []);
+  };
 
   return {
     info: { build: index, device: "webgpu", why: "", threads: 0, adapter: name, bytes },
     async prepare(text, variant) {
       codes = new TextDecoder().decode(text).split(/^\/\/---- kernel \d+\n/m).slice(1);
-      start([...stepsOf(variant), ...build.init?.steps ?? []]).catch(() => {}); // `ready` reports it
+      ready(variant).catch(() => {}); // whoever awaits it next gets the error
     },
-    async ready(variant) {
-      await start([...stepsOf(variant), ...build.init?.steps ?? []]);
-    },
+    ready,
     async place(space, offset, data) {
       write(space, offset, data);
       if ((placed += data.length) > 2 ** 24) { // writes wait in host memory until the queue drains
@@ -182,9 +185,7 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
         throw e;
       }
     },
-    async rollback() {
-      await rollback();
-    },
+    rollback,
     async read(space, offset, size) {
       const out = new Uint8Array(size);
       for (let at = 0; at < size; at += staging.size) {

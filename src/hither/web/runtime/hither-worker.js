@@ -27,7 +27,7 @@ export function spawn(emit) {
     waiting.clear();
     idle();
   };
-  const died = (/** @type {any} */ e) => stop(`a worker of the program stopped: ${e.message ?? "it could not be started"}; load the program again`);
+  const died = (/** @type {any} */ e) => stop(`a worker stopped (${e.message ?? "not started"}); load the program again`);
   if (node) worker.on("error", died);
   else worker.onerror = died;
   listen(worker, ({ id, value, error, event }) => {

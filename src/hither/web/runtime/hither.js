@@ -26,7 +26,7 @@ export async function load(source, options = {}) {
     const last = target === targets.at(-1);
     try {
       const program = await attempt(target, !last, manifest, store, options, report);
-      program.info.why = [...why, program.info.why].filter(Boolean).join("; ") || (device === "auto" ? `${target} works` : `${target} was asked for`);
+      program.info.why = [...why, program.info.why].filter(Boolean).join("; ") || (device === "auto" ? "it works" : "asked for");
       if (warmup) await program.warmup({ onProgress: report, signal });
       report({ phase: "ready" });
       return program;
@@ -35,15 +35,14 @@ export async function load(source, options = {}) {
       why.push(`not ${target}: ${e.message}`);
     }
   }
-  return fail("device", `device is "${device}", but the bundle is built for ${built.join(" and ")}`);
+  return fail("device", `device is "${device}", the bundle has ${built.join(" and ")}`);
 }
 
 /** Load for one target. @param {string} target @param {boolean} auto another target is left @param {Manifest} manifest @param {Store} store
  * @param {LoadOptions} options @param {(change: object) => void} report */
 async function attempt(target, auto, manifest, store, options, report) {
-  const { worker = page && target === "wasm", gpu, threads, signal, variant = 0 } = options;
-  if (page && target === "wasm" && !worker) fail("option", "on a page WebAssembly runs in a worker, so that the page never blocks: leave out worker: false");
-  if (worker && gpu) fail("option", "a GPUDevice cannot be sent to a worker: give gpu or worker: true, not both");
+  const { gpu, threads, signal, variant = 0 } = options, worker = options.worker || (page && target === "wasm"); // so that a page never blocks
+  if (worker && gpu) fail("option", "gpu cannot be sent to a worker: leave out worker: true");
   const builds = manifest.builds.filter((b) => b.target === target), { layouts, variants, weights } = manifest;
   const snapshot = variants.some((v) => Object.values(v.entries).some((e) => e.updates_state));
   let lose = (/** @type {string} */ _) => {};
@@ -79,6 +78,9 @@ async function attempt(target, auto, manifest, store, options, report) {
   }
 }
 
+/** @param {{ name: string, dtype: string, shape: number[] }} tensor */
+const text = ({ name, dtype, shape }) => `${name}: ${dtype}[${shape}]`;
+
 /** A loaded bundle. Calls queue in order. */
 class Program {
   #queue = /** @type {Promise<unknown>} */ (Promise.resolve());
@@ -95,7 +97,7 @@ class Program {
     this.info = { name, device, why, precision, threads, adapter, bytes: bytes.total, dispatches: 0, roundTrips: 0, digest, entry, variants, get transfer() { return { network: store.network, cached: store.cached }; } };
     this.lost = lost.then((reason) => (this.#gone = reason));
     this.first = this.#variant(first);
-    dropped.register(this, backend.close, this);
+    dropped.register(this, backend.close);
   }
 
   /** @param {string | number} wanted */
@@ -106,8 +108,8 @@ class Program {
 
   /** Run the default entry, or a named one. @param {any} first @param {any} [second] @param {RunOptions} [third] */
   async run(first, second, third) {
-    const named = typeof first === "string", entry = named ? first : this.#manifest.default_entry;
-    const values = (named ? second : first) ?? {}, { outputs = {}, signal, variant: wanted } = /** @type {RunOptions} */ ((named ? third : second) ?? {});
+    const [entry, values, options = {}] = typeof first === "string" ? [first, second ?? {}, third] : [this.info.entry, first, second];
+    const { outputs = {}, signal, variant: wanted } = /** @type {RunOptions} */ (options);
     signal?.throwIfAborted();
     const { variant, specs, inputs } = await this.#match(entry, values, wanted), plan = this.#build.variants[variant][entry];
     const encoded = inputs.map((x, i) => ({ offset: plan.inputs[i].offset, bytes: encode(x, specs.inputs[i], plan.inputs[i].dtype) }));
@@ -117,11 +119,11 @@ class Program {
     specs.outputs.forEach((spec, i) => {
       const { dtype, lengths = [] } = plan.outputs[i];
       const known = lengths.map(({ axis, output }) => ({ axis, length: Number(decode(ran[output], plan.outputs[output].dtype, specs.outputs[output], []).data[0]) }));
-      const result = results[spec.name] = decode(ran[i], dtype, spec, known), mine = outputs[spec.name];
+      const result = results[spec.name] = decode(ran[i], dtype, spec, known), mine = outputs[spec.name], { data } = result;
       if (!mine) return;
-      if (mine.constructor !== result.data.constructor || mine.length < result.data.length) fail("input", `outputs.${spec.name} must be a ${result.data.constructor.name} of ${result.data.length} elements`);
-      mine.set(result.data);
-      result.data = mine.subarray(0, result.data.length);
+      if (mine.constructor !== data.constructor || mine.length < data.length) fail("input", `outputs.${spec.name} must be a ${data.constructor.name} of ${data.length} elements`);
+      mine.set(data);
+      result.data = mine.subarray(0, data.length);
     });
     return results;
   }
@@ -157,7 +159,7 @@ class Program {
   async #match(entry, values, wanted) {
     const { variants } = this.#manifest, signatures = variants.map((v) => v.entries[entry]);
     if (!signatures[0]) fail("input", `the bundle has no entry "${entry}"; it has ${Object.keys(variants[0].entries).join(", ")}`);
-    const takes = `"${entry}" takes ${signatures.map((s) => s.inputs.map((x) => `${x.name}: ${x.dtype}[${x.shape}]`).join(", ")).join(" or ")}`;
+    const takes = `"${entry}" takes ${signatures.map((s) => s.inputs.map(text).join(", ")).join(" or ")}`;
     const names = signatures[0].inputs.map((s) => s.name), tensors = names.map((n) => given(values[n]));
     for (const n of [...names, ...Object.keys(values)]) {
       if (!names.includes(n) || values[n] === undefined) fail("input", `input "${n}" ${values[n] === undefined ? "is missing" : "does not exist"}; ${takes}`);
@@ -195,8 +197,7 @@ class Program {
   async restore(name) {
     const saved = await (await import("./hither-state.js")).read(this.#store.root, name);
     const found = this.#state().map(({ tensor: t, offset, dtype }) => {
-      const s = saved.find((x) => x.name === t.name) ?? fail("state", `"${name}" has no tensor "${t.name}"`);
-      if (s.dtype !== t.dtype || String(s.shape) !== String(t.shape)) fail("state", `"${name}" does not fit: its "${t.name}" is ${s.dtype}[${s.shape}], expected ${t.dtype}[${t.shape}]`);
+      const s = saved.find((x) => text(x) === text(t)) ?? fail("state", `the state "${name}" has no ${text(t)}; it has ${saved.map(text).join(", ")}`);
       return { offset, bytes: convert(s.bytes, t.dtype, dtype, t.name) };
     });
     await this.#enqueue(async () => {
@@ -212,7 +213,6 @@ class Program {
   /** Free everything now. */
   close() {
     this.#gone ||= "it was closed";
-    dropped.unregister(this);
     this.#backend.close();
   }
 
