@@ -1,0 +1,1 @@
+"""Benchmarks: hither and the runtimes that people would pick instead, side by side (`python -m bench`)."""
