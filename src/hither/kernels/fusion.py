@@ -50,7 +50,8 @@ class Placement:
 
 @dataclass(eq=False)
 class Group:
-    """Nodes computed by one loop nest. `anchor` is the template node in it, if any; `rows` says that it has reductions.
+    """Nodes computed by one loop nest. `anchor` is the node whose elements the rest finishes one by one, if any: a template,
+    or a reduction that is no row's; `rows` says that it has reductions.
 
     `results` are the values it stores: the root alone, or every result of a template with several. `placed` are operands of
     a concat or pad root that their own groups store in their place: what is left to do here is the rest.
@@ -136,6 +137,8 @@ def fuse(graph: Graph, machine: Machine) -> list[Group]:
                     continue
                 if isinstance(lowering, Reduction) and group.anchor is None:
                     rows = _row_compatible(group, node)
+                    if rows is None and group.rows is None and _same_index(group, node):
+                        group.anchor, rows = node, Rows(node.operands[0].shape, tuple(node.params["axes"]))
                     if rows is not None:
                         group.rows = rows
                         group.nodes.append(node)
@@ -185,7 +188,7 @@ def _can_be_placed(group: Group) -> bool:
     name = group.root.primitive.name
     if (name in ("concat", "pad") and group.placed) or (name == "reshape" and len(group.nodes) == 1):
         return False
-    return group.anchor is None or _takes_epilogue(group.anchor)
+    return group.anchor is None or isinstance(group.anchor.primitive.lowering, Reduction) or _takes_epilogue(group.anchor)
 
 
 def _reads_inline(user: Node, value: Value) -> bool:

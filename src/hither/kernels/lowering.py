@@ -223,13 +223,14 @@ def lower_group(context: Context, group: Group) -> list[Lowered]:
     """The kernels of one group, in order."""
     if all(r.abstract.size == 0 for r in group.results):
         return []
-    if group.anchor is not None:
+    if group.anchor is not None and not isinstance(group.anchor.primitive.lowering, Reduction):
         from .templates import TEMPLATES
 
         name = group.anchor.primitive.lowering.name  # type: ignore[union-attr]
         return TEMPLATES[name](context, group)
     if group.rows is not None:
-        return [_rows(context, group) if _trailing(group) else _columns(context, group)]
+        by_row = group.anchor is None and _trailing(group)
+        return [_rows(context, group) if by_row else _columns(context, group)]
     if group.root.primitive.name == "concat":
         return [_concat(context, group)] if len(group.placed) < len(group.root.operands) else []
     if group.placed:
@@ -462,8 +463,8 @@ def _columns(context: Context, group: Group) -> Lowered:
     """A reduction whose last axis is kept: vectors along the kept axis, one loop over what is reduced."""
     e = Emitter(context, group)
     k, machine, rows = e.k, e.machine, group.rows
-    assert rows is not None and len(group.nodes) >= 1
-    node = group.root
+    assert rows is not None
+    node = group.anchor or group.root
     lowering, operand, root = node.primitive.lowering, node.operands[0], node.results[0]
     assert isinstance(lowering, Reduction)
     dtype = dt.float32 if operand.dtype is dt.float16 else operand.dtype
@@ -490,7 +491,10 @@ def _columns(context: Context, group: Group) -> Lowered:
                 x = e.read(operand, place(kept, r))
             loop.yield_(combine(k, lowering.combine, loop.carried[0], k.broadcast(x, w)))
         with e.point(w):
-            e.store_root(flat, loop.results[0])
+            if group.anchor is None:
+                e.store_root(flat, loop.results[0])
+            else:
+                e.finish_element(kept, loop.results[0])
 
     grain = max(1, GRAIN // max(cost(group) * inner * reduced, 1))
     if outer == 1 and inner > width:
