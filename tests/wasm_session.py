@@ -1,7 +1,7 @@
-"""`device="wasm"` for tests: Programs compiled to WebAssembly and run in Node, one module and fresh memory per call.
+"""`device="node"` for tests: Programs compiled to WebAssembly and run by V8 in Node, in fresh memory for each call.
 
-Importing this registers the device, so that `compile`, `jit` and Models take it like any other. What browsers run is the
-same module behind the JavaScript loader; here its answers are compared without one.
+Importing this registers the device, so that `compile`, `jit` and Models take it like any other. Browsers run the same modules
+in the same engine, behind the JavaScript loader; the device "wasm" runs them in another engine, wasmtime.
 """
 
 from __future__ import annotations
@@ -47,4 +47,4 @@ class NodeSession:
         return dict(self.plan.code.sizes)
 
 
-DEVICES["wasm"] = Device(lambda: Machine("wasm"), NodeSession)
+DEVICES["node"] = Device(lambda: Machine("wasm"), NodeSession)
