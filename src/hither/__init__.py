@@ -39,6 +39,7 @@ __version__ = "0.1.0"
 _LAZY: dict[str, str | None] = {
     "load": "hither.formats", "Model": "hither.model", "Spec": "hither.spec", "HitherError": "hither.errors",
     "compile": "hither.program", "jit": "hither.program", "Program": "hither.program", "bundle": "hither.web.builds",
+    "device": "hither.runtime.devices", "devices": "hither.runtime.devices", "set_default_device": "hither.runtime.devices",
     "set_num_threads": "hither.runtime.threads", "get_num_threads": "hither.runtime.threads",
 }  # fmt: skip
 

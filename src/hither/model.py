@@ -19,6 +19,7 @@ from .dtypes import dtype
 from .errors import DTypeMismatch, InvalidModel, NameMismatch, NeedsValue, UnsupportedFeature
 from .graph.core import Abstract, Graph, evaluate
 from .graph.trace import Tracer, trace_function
+from .runtime.devices import default_device
 from .spec import Spec
 
 MAX_STATIC_BYTES = 4096  # of one input that is compiled in by value
@@ -78,7 +79,7 @@ class Model:
         self._build = build
         self.inputs = dict(inputs)
         self.outputs = dict(outputs)
-        self.weights = dict(weights or {})
+        self.weights: Mapping[str, np.ndarray] = dict(weights or {})
         self.metadata = dict(metadata or {})
         self.name = name
         self.device = device
@@ -220,7 +221,8 @@ class Model:
         arrays = self._arrays(named)
         while True:
             static = {n: a for n, a in arrays.items() if n in self._static}
-            key = tuple((n, a.dtype.str, a.shape, a.tobytes() if n in static else None) for n, a in arrays.items())
+            where = self.device or default_device()
+            key = (where, *((n, a.dtype.str, a.shape, a.tobytes() if n in static else None) for n, a in arrays.items()))
             program = self._programs.get(key)
             if program is None:
                 try:

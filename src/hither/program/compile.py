@@ -12,6 +12,7 @@ from ..graph.core import Abstract, Graph
 from ..graph.trace import trace_function
 from ..kernels.ir import Machine
 from ..passes import optimize
+from ..runtime.devices import default_device, require_device
 from .plan import Plan, plan
 from .program import DEVICES, Program
 
@@ -24,9 +25,7 @@ class CompileError(HitherError, ValueError):
 
 def machine_for(device: str) -> Machine:
     """The machine that programs for this device run on."""
-    if device not in DEVICES:
-        raise CompileError(f"no device {device!r}; there are {', '.join(DEVICES)}")
-    return DEVICES[device].machine()
+    return DEVICES[require_device(device)].machine()
 
 
 def compile(
@@ -56,7 +55,7 @@ def compile(
         >>> double(np.array([1, 2, 3], np.float32))["output"]
         Array([2., 4., 6.], dtype=float32)
     """
-    device = device or "cpu"
+    device = device or default_device()
     if precision not in PRECISIONS:
         raise CompileError(f"no precision {precision!r}; there are {', '.join(PRECISIONS)}")
     made = plan_target(target, specs, machine_for(device))

@@ -13,6 +13,7 @@ from ..dtypes import dtype
 from ..graph.core import Abstract
 from ..graph.trace import Tracer, trace_function
 from ..passes import optimize
+from ..runtime.devices import default_device
 from .compile import check_dtypes, machine_for
 from .plan import plan
 from .program import Program
@@ -46,9 +47,10 @@ def jit(
             return function(*args, **kwargs)
         arrays = [leaf.numpy() if isinstance(leaf, Array) else np.asarray(leaf) for leaf in leaves]
         signature = tuple((a.shape, a.dtype.str) for a in arrays)
-        key = (structure, signature, tuple(sorted(static.items())))
+        where = device or default_device()
+        key = (where, structure, signature, tuple(sorted(static.items())))
         if key not in programs:
-            programs[key] = _compile(function, structure, arrays, static, device)
+            programs[key] = _compile(function, structure, arrays, static, where)
         program, result_structure = programs[key]
         results = program({f"input_{i}": a for i, a in enumerate(arrays)})
         return unflatten(result_structure, list(results.values()))
@@ -58,9 +60,8 @@ def jit(
 
 
 def _compile(
-    function: Callable[..., Any], structure: Any, arrays: list[np.ndarray], static: dict[str, Any], device: str | None
+    function: Callable[..., Any], structure: Any, arrays: list[np.ndarray], static: dict[str, Any], device: str
 ) -> tuple[Program, Any]:
-    device = device or "cpu"
     found: list[Any] = []
 
     def flat(*tracers: Any) -> list[Any]:

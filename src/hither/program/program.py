@@ -199,7 +199,8 @@ class Program:
         }
 
     def __repr__(self) -> str:
-        lines = [f"Program on {self.device}"]
+        instead = " as WebAssembly" if self.device == "cpu" and self.plan.machine.name == "wasm" else ""
+        lines = [f"Program on {self.device}{instead}"]
         for name, entry in self.entries.items():
             ins = ", ".join(f"{p.name}: {p.abstract}" for p in entry.inputs)
             outs = ", ".join(f"{p.name}: {p.abstract}" for p in entry.outputs)

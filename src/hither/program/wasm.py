@@ -1,4 +1,4 @@
-"""The WebAssembly session: what will ship, run on this computer; also what the device "cpu" is where llvmlite does not exist."""
+"""The WebAssembly session: what ships, run on this computer; also what device "cpu" is where llvmlite does not exist."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class WasmSession:
         self._state = executable.new_state()
 
     def call(self, entry: str, inputs: list[tuple[Port, np.ndarray]], outputs: list[Port]) -> list[np.ndarray]:
-        return self.executable.run(  # type: ignore[no-any-return]
+        return self.executable.run(
             entry,
             [(port.ref.offset, array) for port, array in inputs],
             [(port.ref.offset, port.abstract.dtype.numpy, port.abstract.shape) for port in outputs],
