@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from importlib.metadata import PackageNotFoundError, version
 
 from ..errors import HitherError
 
@@ -85,9 +86,7 @@ def devices() -> dict[str, str]:
     except (WebGpuError, ImportError) as error:
         found["webgpu"] = f"not usable: {error}"
     try:
-        import wasmtime
-
-        found["wasm"] = f"wasmtime {wasmtime.__version__}"
-    except ImportError:
+        found["wasm"] = f"wasmtime {version('wasmtime')}"
+    except PackageNotFoundError:
         found["wasm"] = 'not usable: pip install "hither[wasmtime]"'
     return found
