@@ -11,8 +11,23 @@ import numpy as np
 
 from hither.array import Array
 from hither.spec import Spec
-from hither.web.builds import bundle
-from hither.web.manifest import parse, seal
+from hither.web.builds import MACHINES, bundle
+from hither.web.bundle import encode_steps, write_bundle
+from hither.web.manifest import (
+    BundleSpec,
+    EntryPlan,
+    EntrySignature,
+    Layout,
+    Place,
+    Placement,
+    TensorSpec,
+    Variant,
+    WasmBuild,
+    WebGpuBuild,
+    WeightTensor,
+    parse,
+    seal,
+)
 
 WEIGHT = (np.arange(12, dtype=np.float32).reshape(3, 4) - 5) / 4
 TABLE = np.random.default_rng(0).normal(size=(700, 700)).astype(np.float32)  # 1.96 MB: two segments
@@ -75,3 +90,46 @@ def in_node(node: str, folder: Path, body: str, *flags: str, **values: Any) -> A
     if done.returncode or not done.stdout.strip():
         raise AssertionError(f"node failed ({done.returncode}):\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def make_counter(folder: Path) -> dict[str, Any]:
+    """An entry that adds its input to three numbers of state, which start at 10: written without the compiler, by hand."""
+    from hither import dtypes as dt
+    from hither.kernels.builder import Builder
+    from hither.kernels.steps import Code, Launch, Ref
+    from hither.targets.wasm.printer import print_module
+    from hither.targets.wgsl.bindings import plan_bindings
+    from hither.targets.wgsl.printer import print_module as print_wgsl
+
+    builds: list[WasmBuild | WebGpuBuild] = []
+    places = {"inputs": (Place(0, "float32"),), "outputs": (Place(256, "float32"),)}
+    layout = Layout(0, 256, (Placement(0, "state", 0, "float32"),))
+    for target in ("webgpu", "wasm"):
+        machine = MACHINES[target][-1]
+        k = Builder(machine)
+        x, total = k.buffer("x", dt.float32, 3), k.buffer("total", dt.float32, 3, "read_write")
+        out = k.buffer("out", dt.float32, 3, "write")
+        with k.loop(0, 3, kind="parallel") as loop:
+            value = k.load(x, loop.index) + k.load(total, loop.index)
+            k.store(total, loop.index, value)
+            k.store(out, loop.index, value)
+        refs = (Ref("io", 0, 12), Ref("state", 0, 12), Ref("io", 256, 12))
+        sizes = {"weights": 0, "state": 256, "arena": 0, "io": 512}
+        code = Code([k.finish("add")], {"add": (Launch(0, refs),)}, sizes)
+        if target == "wasm":
+            made = print_module(code, machine, relaxed=False)
+            builds.append(
+                WasmBuild(
+                    layout, made.bytes, made.shared_flag_offset, 0, 512, made.scratch_bytes, made.sync_bytes,
+                    ({"add": EntryPlan(**places, call="add")},),
+                )
+            )  # fmt: skip
+        else:
+            plan = plan_bindings(code, machine)
+            access = tuple("".join("r" if a == "read" else "w" for a in v.access()) for v in plan.variants)
+            buffers = tuple((b.space, b.offset, b.size) for b in plan.buffers)
+            entry = EntryPlan(**places, steps=encode_steps(plan.entries["add"]))
+            builds.append(WebGpuBuild(layout, print_wgsl(plan, machine), access, buffers, 0, 512, ({"add": entry},)))
+    signature = EntrySignature((TensorSpec("x", (3,), "float32"),), (TensorSpec("total", (3,), "float32"),), updates_state=True)
+    tensors = (WeightTensor("total", np.full(3, 10, np.float32)),)
+    return write_bundle(folder, BundleSpec("counter", (Variant("3", {"add": signature}),), "add", tensors, tuple(builds)))

@@ -19,7 +19,7 @@ from hither.web.manifest import BundleError
 from hither.web.squeeze import squeeze
 
 from .browser import Site, serving
-from .bundles import TABLE, affine_reference, edit_manifest, flip, in_node, make_affine, make_large, make_picture
+from .bundles import TABLE, affine_reference, edit_manifest, flip, in_node, make_affine, make_counter, make_large, make_picture
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNTIME_SOURCE = ROOT / "src" / "hither" / "web" / "runtime"
@@ -503,3 +503,52 @@ def test_the_page_shows_a_result_and_works_offline(page: Any, affine: Path) -> N
         page.wait_for_function("document.getElementById('first').textContent !== '–'", timeout=20000)
         assert page.inner_text("#message") == ""
         page.context.set_offline(False)
+
+
+# -- state -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def counter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("counter")
+    make_counter(folder)
+    return folder
+
+
+COUNT = "async (p, v, o) => (await p.run('add', { x: [v, v, v] }, o)).total.data[0]"
+
+
+def test_state_survives_runs_is_saved_and_restored(node: str, counter: Path, tmp_path: Path) -> None:
+    """Warming up must not train, and a saved state must come back in another program."""
+    body = f"""
+      const add = {COUNT}, options = {{ device: "wasm", threads: 1 }};
+      const p = await load(folder, options), seen = [await add(p, 1), await add(p, 2)];
+      await p.save(file);
+      seen.push(await add(p, 4));
+      await p.restore(file);
+      seen.push(await add(p, 8));
+      const q = await load(folder, options);
+      await q.restore(file);
+      return [...seen, await add(q, 16), (await q.restore(file + "x").catch((e) => e)).code];
+    """
+    got = in_node(node, counter, body, file=str(tmp_path / "saved"))["value"]
+    assert got == [11, 13, 17, 21, 29, "state"]
+
+
+@pytest.mark.parametrize("device", ["wasm", "webgpu"])
+def test_an_aborted_step_leaves_the_state(page: Any, counter: Path, device: str) -> None:
+    (counter.parent / "blank.html").write_text(BLANK)
+    body = f"""
+      const add = {COUNT}, p = await load(url, {{ device: "{device}" }}), stop = new AbortController();
+      const seen = [await add(p, 1)];
+      const aborted = add(p, 100, {{ signal: stop.signal }}).catch((e) => e.name);
+      setTimeout(() => stop.abort());
+      await p.save("counter");
+      seen.push(await aborted, await add(p, 2));
+      await p.restore("counter");
+      return [...seen, await add(p, 4)];
+    """
+    with serving(counter.parent) as own:
+        first, aborted, second, third = in_page(page, own, body, counter.name)["value"]
+    lost = 0 if aborted == "AbortError" else 100  # the step may have ended before it could be aborted
+    assert [first, second, third] == [11, 13 + lost, 15 + lost]
