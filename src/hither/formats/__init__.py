@@ -43,7 +43,12 @@ def _is_onnx(path: Path, head: bytes) -> bool:
     )
 
 
+def _is_bundle(path: Path, head: bytes) -> bool:
+    return (path / "manifest.json").is_file() or (path.name == "manifest.json" and b'"hither-bundle"' in head)
+
+
 register("ONNX", "hither.formats.onnx", _is_onnx)
+register("hither", "hither.web.load", _is_bundle)  # by name: a bundle is read where it is written, in a room below this one
 
 
 def load(
@@ -57,8 +62,8 @@ def load(
     """Read a model file or folder.
 
     Args:
-        path: the file or folder.
-        device: what the model runs on when it is called ("cpu", "webgpu", "numpy"…); None is the default device.
+        path: the file or folder; the folder of a bundle gives a Model that runs the bundle's WebAssembly.
+        device: what the model runs on when it is called ("cpu", "webgpu", "wasm", "numpy"); None is the default device.
         precision: what it computes in; None is float32.
         format: the format's name, where the file does not tell.
         **options: passed to the format's reader.

@@ -8,6 +8,7 @@ weights. wasmtime is loaded on first use.
 from __future__ import annotations
 
 import functools
+import math
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
@@ -198,7 +199,7 @@ class WasmExecutable:
     ) -> np.ndarray:
         array: np.ndarray
         start = state.address if space == "state" and state is not None else self._at[space]
-        end = offset + int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        end = offset + math.prod(shape) * np.dtype(dtype).itemsize
         if offset < 0 or end > self.sizes[space]:
             raise WasmError(f"bytes {offset} to {end} are not in region {space!r} of {self.sizes[space]} bytes")
         array = np.ndarray(shape, dtype, self._bytes, start + offset)

@@ -8,10 +8,7 @@ there are. The module itself runs in WebAssembly's sandbox.
 from __future__ import annotations
 
 import functools
-import hashlib
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,12 +18,12 @@ from ..array import Array
 from ..dtypes import DType, dtype
 from ..errors import NameMismatch, ShapeMismatch, UnsupportedFeature
 from ..model import Model
-from ..runtime.wasm import FEATURES, WasmExecutable, WasmState
+from ..runtime.wasm import WasmExecutable, WasmState
 from ..spec import Extent, Spec
 from .bundle import read_manifest, read_tensors
-from .manifest import BundleError, EntryPlan, EntrySignature, Layout, Place, Placement, TensorSpec
+from .contents import Contents, parse_contents, verified
+from .manifest import BundleError, EntryPlan, TensorSpec
 
-_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # a file beside manifest.json, never elsewhere
 DEVICE = "wasm"
 
 
@@ -51,201 +48,6 @@ def load(path: Path, *, device: str | None = None, precision: str | None = None,
     contents = parse_contents(manifest)
     _check_target(contents, device, precision)
     return BundleModel(LoadedBundle(folder, contents), contents.default_entry)
-
-
-# -- the manifest --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Bytes of a file and their hash: a weight segment (which starts at `start` of the blob), or a module."""
-
-    what: str
-    file: str
-    offset: int
-    nbytes: int
-    sha256: str
-    start: int = 0
-
-
-@dataclass(frozen=True)
-class Stored:
-    """Where a tensor lies in the blob of weights."""
-
-    name: str
-    dtype: DType
-    size: int
-    offset: int
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What running a bundle here takes from its manifest. `variants` and `plans` are {entry: …} for each variant."""
-
-    manifest: dict[str, Any]
-    default_entry: str
-    variants: tuple[dict[str, EntrySignature], ...]
-    tensors: tuple[Stored, ...]
-    segments: tuple[Piece, ...]
-    layout: Layout
-    module: Piece
-    sizes: dict[str, int]
-    plans: tuple[dict[str, EntryPlan], ...]
-    init: EntryPlan | None
-
-
-def parse_contents(manifest: dict[str, Any]) -> Contents:
-    """The manifest's parts, checked against one another. Of its builds, the first WASM one that runs here.
-
-    Raises:
-        BundleError: if a part is missing or does not fit.
-        UnsupportedFeature: if no build runs here.
-    """
-    try:
-        return _contents(manifest)
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise BundleError(f"manifest.json is malformed: {type(error).__name__}: {error}") from error
-
-
-def _contents(manifest: dict[str, Any]) -> Contents:
-    variants = tuple({str(n): _signature(e) for n, e in v["entries"].items()} for v in manifest["variants"])
-    if not variants or any(manifest["default_entry"] not in entries for entries in variants):
-        _malformed(f"no default entry {manifest['default_entry']!r} in every variant")
-    for entries in variants:
-        for name, signature in variants[0].items():
-            if [(s.name, s.dtype) for s in entries[name].inputs] != [(s.name, s.dtype) for s in signature.inputs]:
-                _malformed(f"the variants' inputs of entry {name!r} differ")
-    weights = manifest["weights"]
-    tensors = tuple(
-        Stored(str(t["name"]), dtype(t["dtype"]), _count(_shape(t["shape"])), _natural(t["offset"])) for t in weights["tensors"]
-    )
-    segments = tuple(
-        Piece(f"weight segment {i}", s["file"], _natural(s["offset"]), _natural(s["bytes"]), s["sha256"], _natural(s["start"]))
-        for i, s in enumerate(weights["segments"])
-    )
-    end = 0
-    for segment in segments:
-        if segment.start != end:
-            _malformed(f"{segment.what} starts at {segment.start}, the one before it ends at {end}")
-        end += segment.nbytes
-    for t in tensors:
-        if end != weights["bytes"] or t.offset + t.size * t.dtype.itemsize > end:
-            _malformed(f"weight {t.name!r} is not in the {end} bytes of the segments")
-
-    build = _choose(manifest["builds"])
-    layout = _layout(manifest["layouts"][build["layout"]], len(tensors))
-    plans = tuple({n: _plan(p) for n, p in v.items()} for v in build["variants"])
-    if len(plans) != len(variants):
-        _malformed(f"the WASM build has plans for {len(plans)} of {len(variants)} variants")
-    for entries, planned in zip(variants, plans):
-        for name, signature in entries.items():
-            plan = planned[name]
-            if (len(plan.inputs), len(plan.outputs)) != (len(signature.inputs), len(signature.outputs)):
-                _malformed(f"the plan of entry {name!r} does not fit its signature")
-            for output, place in zip(signature.outputs, plan.outputs):
-                for axis, number in place.lengths:
-                    if axis >= len(output.shape) or signature.outputs[number].shape:
-                        _malformed(f"output {output.name!r} of entry {name!r} has a length that is no integer scalar")
-    sizes = {name: _natural(build[name]) for name in ("arena", "io", "scratch", "sync")}
-    return Contents(
-        manifest=manifest,
-        default_entry=manifest["default_entry"],
-        variants=variants,
-        tensors=tensors,
-        segments=segments,
-        layout=layout,
-        module=Piece("the WASM module", build["file"], 0, _natural(build["bytes"]), build["sha256"]),
-        sizes={"weights": layout.weights, "state": layout.state, **sizes},
-        plans=plans,
-        init=_plan(build["init"]) if "init" in build else None,
-    )
-
-
-def _choose(builds: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The first WASM build whose requirements this runtime meets: builds stand in order of preference."""
-    for build in builds:
-        if build["target"] == "wasm" and set(build["requires"]) <= set(FEATURES):
-            return build
-    there = ", ".join(" with ".join([b["target"], *b["requires"]]) for b in builds)
-    raise UnsupportedFeature(
-        f"the bundle has builds for {there}; from Python bundles run as WebAssembly: write it with targets=('webgpu', 'wasm')"
-    )
-
-
-def _signature(entry: Mapping[str, Any]) -> EntrySignature:
-    def specs(which: str) -> tuple[TensorSpec, ...]:
-        return tuple(TensorSpec(**{**t, "shape": _shape(t["shape"]), "dtype": dtype(t["dtype"]).name}) for t in entry[which])
-
-    return EntrySignature(specs("inputs"), specs("outputs"), bool(entry["updates_state"]))
-
-
-def _plan(plan: Mapping[str, Any]) -> EntryPlan:
-    def places(which: str) -> tuple[Place, ...]:
-        return tuple(
-            Place(
-                _natural(p["offset"]),
-                dtype(p["dtype"]).name,
-                tuple((_natural(x["axis"]), _natural(x["output"])) for x in p.get("lengths", ())),
-            )
-            for p in plan[which]
-        )
-
-    return EntryPlan(places("inputs"), places("outputs"), call=plan["call"])
-
-
-def _layout(layout: Mapping[str, Any], tensors: int) -> Layout:
-    placements = []
-    for number, space, offset, kind in layout["placements"]:
-        if space not in ("weights", "state", "arena") or _natural(number) >= tensors:
-            _malformed(f"tensor {number} is placed in {space!r}")
-        placements.append(Placement(number, space, _natural(offset), dtype(kind).name))
-    return Layout(_natural(layout["weights"]), _natural(layout["state"]), tuple(placements))
-
-
-def _natural(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        _malformed(f"{value!r} stands where a whole number ≥ 0 must")
-    return value
-
-
-def _shape(value: Sequence[Any]) -> tuple[int, ...]:
-    return tuple(_natural(extent) for extent in value)
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    size = 1
-    for extent in shape:
-        size *= extent
-    return size
-
-
-def _malformed(why: str) -> NoReturn:
-    raise BundleError(f"manifest.json is malformed: {why}")
-
-
-# -- the files -----------------------------------------------------------------------------------------------------------
-
-
-def verified(folder: Path, piece: Piece) -> bytes:
-    """The bytes of a piece, which have the hash that the manifest says.
-
-    Raises:
-        BundleError: if they are missing, truncated or changed.
-    """
-    if not isinstance(piece.file, str) or not _FILE.fullmatch(piece.file):
-        _malformed(f"{piece.what} is said to be in {piece.file!r}, which is no file beside the manifest")
-    try:
-        with (folder / piece.file).open("rb") as file:
-            file.seek(piece.offset)
-            data = file.read(piece.nbytes)
-    except OSError as error:
-        raise BundleError(f"{piece.what} cannot be read: {error}") from error
-    if hashlib.sha256(data).hexdigest() != piece.sha256:
-        raise BundleError(
-            f"{piece.what} ({piece.file} at {piece.offset}) is damaged: {len(data)} of {piece.nbytes} bytes, which do not have "
-            "the hash that the manifest says; copy the bundle again"
-        )
-    return data
 
 
 class StoredTensors(Mapping[str, np.ndarray]):
@@ -280,7 +82,7 @@ class LoadedBundle:
         for segment in contents.segments:
             self._place(segment.start, verified(folder, segment))
         if contents.init is not None:
-            self.executable.run(_call(contents.init), [], [], self.state)
+            self.executable.run(_export(contents.init), [], [], self.state)
 
     def _place(self, start: int, data: bytes) -> None:
         """Put those parts of tensors that a segment holds where the layout wants them."""
@@ -298,7 +100,7 @@ class LoadedBundle:
         """All outputs of an entry, those of data-dependent size cut to it."""
         signature, plan = self.contents.variants[variant][entry], self.contents.plans[variant][entry]
         stored = self.executable.run(
-            _call(plan),
+            _export(plan),
             [
                 (place.offset, convert(array, dtype(place.dtype), f"input {spec.name!r}"))
                 for spec, place, array in zip(signature.inputs, plan.inputs, arrays, strict=True)
@@ -309,15 +111,14 @@ class LoadedBundle:
         )
         results = []
         for spec, place, array in zip(signature.outputs, plan.outputs, stored):
-            for axis, number in place.lengths:
-                array = array.take(range(int(stored[number])), axis=axis)
+            for axis, number in place.lengths:  # slicing, unlike take, is bounded whatever the module says
+                array = array[(slice(None),) * axis + (slice(max(0, int(stored[number]))),)].copy()
             results.append(convert(array, dtype(spec.dtype), f"output {spec.name!r}"))
         return results
 
 
-def _call(plan: EntryPlan) -> str:
-    if not isinstance(plan.call, str):
-        _malformed(f"a WASM entry calls {plan.call!r}")
+def _export(plan: EntryPlan) -> str:
+    assert plan.call is not None, "parse_contents refuses WASM plans that call nothing"
     return plan.call
 
 
@@ -410,9 +211,9 @@ class BundleModel(Model):
 
     graph = _no_graph
 
-    def _arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, np.ndarray]:
+    def _arrays(self, named: Mapping[str, Any]) -> dict[str, np.ndarray]:
         try:
-            return super()._arguments(args, kwargs)
+            return super()._arrays(named)
         except ShapeMismatch as error:
             raise ShapeMismatch(f"{error}; {self._takes()}") from error
 
@@ -441,10 +242,8 @@ class BundleModel(Model):
 def _spec(variants: Sequence[TensorSpec], free: Sequence[int] = ()) -> Spec:
     """What a tensor is in all variants: extents that differ, or depend on data, are free."""
     shapes = [v.shape for v in variants]
-    shape: list[Extent] | None = None
+    shape: list[Extent] | None = None  # not even the number of axes is the same
     if len({len(s) for s in shapes}) == 1:
         shape = [extents[0] if len(set(extents)) == 1 and i not in free else None for i, extents in enumerate(zip(*shapes))]
     s = variants[0]
-    return Spec(
-        shape, s.dtype, media=s.media, layout=s.layout, scale=s.scale, mean=s.mean, std=s.std, labels=s.labels
-    )  # fmt: skip
+    return Spec(shape, s.dtype, media=s.media, layout=s.layout, scale=s.scale, mean=s.mean, std=s.std, labels=s.labels)
