@@ -125,8 +125,8 @@ def smallest_rectangle(hull: list[tuple[int, int]]) -> Box:
 
 
 def _upright(box: Box) -> Box:
-    """The same rectangle with its angle within 45° of horizontal; a tall one (text from bottom to top) is turned on its side."""
-    turns = round(box.angle / (math.pi / 2))
+    """The same rectangle with its angle within 45° of horizontal; a tall one (upward text) is turned on its side."""
+    turns = math.floor(box.angle / (math.pi / 2) + 0.5)
     angle = box.angle - turns * math.pi / 2
     width, height = (box.height, box.width) if turns % 2 else (box.width, box.height)
     if height >= 1.5 * width:

@@ -45,8 +45,6 @@ def load(file: tuple[str, str]) -> Model:
     return load_model(fetch("rapidocr-onnxruntime", "1.4.4", *file))
 
 
-
-
 def characters(recogniser: Model) -> list[str]:
     """What the recogniser's classes stand for: nothing (the blank), the dictionary, and the space."""
     return ["", *recogniser.metadata["character"].splitlines(), " "]

@@ -1,4 +1,4 @@
-"""Pictures as arrays: a piece of one, turned and scaled. `picture.js` is the same in JavaScript, so that both read the same pixels.
+"""Pictures as arrays: a piece of one, turned and scaled. `picture.js` is the same in JavaScript: both read the same.
 
 Pixel (x, y) covers the square from (x, y) to (x + 1, y + 1). Sampling is bilinear; where the piece is shrunk by two or more,
 the picture is first averaged over whole blocks of pixels, or fine print would alias.
@@ -14,7 +14,7 @@ from .boxes import Box
 
 
 def shrink(pixels: np.ndarray, factor: int) -> np.ndarray:
-    """The mean of each block of factor x factor pixels of uint8 [H, W, C], rounded down; what does not fill a block is left out."""
+    """The mean of each block of factor x factor pixels of uint8 [H, W, C], rounded down; what fills no block is left out."""
     if factor < 2:
         return pixels
     height, width = pixels.shape[0] // factor, pixels.shape[1] // factor

@@ -65,7 +65,7 @@ def read(
     height, width = picture.shape[:2]
     canvas = canvas_for(height, width)
     scale = min(canvas[0] / height, canvas[1] / width)
-    inner = (max(1, round(height * scale)), max(1, round(width * scale)))
+    inner = (max(1, math.floor(height * scale + 0.5)), max(1, math.floor(width * scale + 0.5)))
     page = np.zeros((*canvas, 3), np.uint8)
     page[: inner[0], : inner[1]] = cut(picture, Box(width / 2, height / 2, width, height, 0), inner[1], inner[0])
     clock("prepare")

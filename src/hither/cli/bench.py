@@ -44,7 +44,11 @@ def bench_command(
         report.err.print(note, style="dim", markup=False)
     with report.stages() as stage:
         stage(f"compiling {loaded.name} for {device}")
-        contestants = {f"hither {device}": lambda: {n: a.numpy() for n, a in loaded(arrays).items()}}
+
+        def ours() -> dict[str, Any]:
+            return {name: array.numpy() for name, array in loaded(arrays).items()}
+
+        contestants = {f"hither {device}": ours}
         contestants.update({r: _onnxruntime(model, arrays) for r in rivals})
         results = {name: run() for name, run in contestants.items()}
         stage(f"measuring for {seconds:g} s")

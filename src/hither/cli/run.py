@@ -55,5 +55,5 @@ def run_command(
         style="dim",
     )
     if output is not None:
-        np.savez(output, **found)  # type: ignore[arg-type]  (its stub takes names for options)
+        np.savez(output, **found)  # type: ignore[arg-type]
         report.out.print(f"wrote {output}", markup=False)
