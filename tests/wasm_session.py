@@ -1,10 +1,13 @@
-"""`device="node"` for tests: Programs compiled to WebAssembly and run by V8 in Node, in fresh memory for each call.
+"""The device "wasm" in Node: Programs compiled to WebAssembly and run by V8, in fresh memory for each call.
 
-Importing this registers the device, so that `compile`, `jit` and Models take it like any other. Browsers run the same modules
-in the same engine, behind the JavaScript loader; the device "wasm" runs them in another engine, wasmtime.
+Within `in_node()`, `compile`, `jit` and Models for the device "wasm" make such Programs. Browsers run the same modules in the
+same engine, behind the JavaScript loader; outside the block the device runs them in another engine, wasmtime.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -47,4 +50,12 @@ class NodeSession:
         return dict(self.plan.code.sizes)
 
 
-DEVICES["node"] = Device(lambda: Machine("wasm"), NodeSession)
+@contextmanager
+def in_node() -> Iterator[None]:
+    """Within the block, programs for the device "wasm" are made for Node; they go on running there afterwards."""
+    before = DEVICES["wasm"]
+    DEVICES["wasm"] = Device(lambda: Machine("wasm"), NodeSession)
+    try:
+        yield
+    finally:
+        DEVICES["wasm"] = before
