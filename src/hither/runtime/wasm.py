@@ -7,6 +7,7 @@ weights. wasmtime is loaded on first use.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import math
 import threading
@@ -58,7 +59,9 @@ def _engine() -> Any:
     config.wasm_simd = True
     config.wasm_relaxed_simd = True
     config.wasm_threads = True  # the barrier is made of atomic instructions, which validate without shared memory too
-    return wasmtime.Engine(config)
+    engine = wasmtime.Engine(config)
+    atexit.register(engine.close)  # its own finalizer would run when the interpreter has taken its package apart already
+    return engine
 
 
 def wasm_machine() -> Machine:
@@ -115,6 +118,7 @@ class WasmExecutable:
             if imported != [MEMORY]:
                 raise WasmError(f"the module imports {imported}; hither's modules import {[MEMORY]}")
             self._store = wasmtime.Store(_engine())
+            weakref.finalize(self, self._store.close)  # at exit too, for the same reason as the engine
             limits = wasmtime.Limits(-(-end // PAGE_BYTES), MAX_PAGES)
             self._memory = wasmtime.Memory(self._store, wasmtime.MemoryType(limits))
             exports = wasmtime.Instance(self._store, compiled, [self._memory]).exports(self._store)
@@ -191,7 +195,8 @@ class WasmExecutable:
             except (self._wasmtime.WasmtimeError, self._wasmtime.Trap) as error:
                 if before is not None:
                     region[:] = before
-                raise WasmError(f"entry {entry!r} failed in WebAssembly: {error}") from error
+                reason = str(error).strip().splitlines()[-1].strip()  # before it stands a backtrace of functions without names
+                raise WasmError(f"entry {entry!r} failed: {reason}") from error
             return [self._view("io", *output).copy() for output in outputs]
 
     def _view(
