@@ -229,7 +229,11 @@ def lower_group(context: Context, group: Group) -> list[Lowered]:
         name = group.anchor.primitive.lowering.name  # type: ignore[union-attr]
         return TEMPLATES[name](context, group)
     if group.rows is not None:
-        by_row = group.anchor is None and _trailing(group)
+        from . import cooperative
+
+        by_row, length = group.anchor is None and _trailing(group), math.prod(group.rows.inner)
+        if context.machine.gpu and length >= (cooperative.LONG_ROW if by_row else cooperative.LONG_COLUMN):
+            return [cooperative.rows(context, group) if by_row else cooperative.columns(context, group)]
         return [_rows(context, group) if by_row else _columns(context, group)]
     if group.root.primitive.name == "concat":
         return [_concat(context, group)] if len(group.placed) < len(group.root.operands) else []
@@ -382,10 +386,10 @@ def _rows(context: Context, group: Group) -> Lowered:
     assert rows is not None
     outer, inner = math.prod(rows.outer), math.prod(rows.inner)
     root = group.root.results[0]
-    full = root.abstract.size == outer * inner and (inner != 1 or not isinstance(group.root.primitive.lowering, Reduction))
+    full = stores_rows(group)
     width = 1 if machine.gpu else widest(group, machine)
     nodes = sorted_nodes(group)
-    by_row = _row_values(nodes, outer, inner)
+    by_row = row_values(nodes, outer, inner)
     with k.loop(0, outer, kind="parallel", grain=max(1, GRAIN // max(cost(group) * inner, 1))) as loop:
         row = k.var(loop, "row", 0, outer - 1) if outer > 1 else constant(0)
         for node in nodes:
@@ -408,7 +412,15 @@ def _rows(context: Context, group: Group) -> Lowered:
     return e.finish(describe(group))
 
 
-def _row_values(nodes: list[Node], outer: int, inner: int) -> set[Node]:
+def stores_rows(group: Group) -> bool:
+    """Whether a group of reductions along rows stores every element of each, or one value per row."""
+    assert group.rows is not None
+    outer, inner = math.prod(group.rows.outer), math.prod(group.rows.inner)
+    alone = inner == 1 and isinstance(group.root.primitive.lowering, Reduction)
+    return group.root.results[0].abstract.size == outer * inner and not alone
+
+
+def row_values(nodes: list[Node], outer: int, inner: int) -> set[Node]:
     """Nodes that depend on a reduction of the group and have one value per row: computed once per row."""
     found: set[Node] = set()
     reduced: set[Value] = set()
@@ -459,6 +471,15 @@ def _reduce_row(e: Emitter, node: Node, row: Index, inner: int, width: int) -> V
     return first if total is None else total
 
 
+def column_index(group: Group, kept: tuple[Index, ...], r: Index) -> tuple[Index, ...]:
+    """Where a reduction reads for result `kept`: the r-th of what it reduces over."""
+    assert group.rows is not None
+    domain, axes = group.rows.domain, group.rows.axes
+    found = dict(zip(axes, unflatten(r, group.rows.inner), strict=True))
+    found |= zip((d for d in range(len(domain)) if d not in axes), kept, strict=True)
+    return tuple(found[d] for d in range(len(domain)))
+
+
 def _columns(context: Context, group: Group) -> Lowered:
     """A reduction whose last axis is kept: vectors along the kept axis, one loop over what is reduced."""
     e = Emitter(context, group)
@@ -469,18 +490,9 @@ def _columns(context: Context, group: Group) -> Lowered:
     assert isinstance(lowering, Reduction)
     dtype = dt.float32 if operand.dtype is dt.float16 else operand.dtype
     reduced = math.prod(rows.inner)
-    kept_axes = [i for i in range(len(rows.domain)) if i not in rows.axes]
     inner = 1 if machine.gpu else root.shape[-1]
     outer = root.abstract.size // inner
     width = 1 if machine.gpu else widest(group, machine)
-
-    def place(kept: tuple[Index, ...], r: Index) -> tuple[Index, ...]:
-        index: list[Index] = [constant(0)] * len(rows.domain)
-        for axis, i in zip(kept_axes, kept, strict=True):
-            index[axis] = i
-        for axis, i in zip(rows.axes, unflatten(r, rows.inner), strict=True):
-            index[axis] = i
-        return tuple(index)
 
     def one(flat: Index, w: int) -> None:
         start = k.broadcast(k.const(lowering.initial(dtype), dtype), w)
@@ -488,7 +500,7 @@ def _columns(context: Context, group: Group) -> Lowered:
         with k.loop(0, reduced, init=[start]) as loop:
             r = k.var(loop, "r", 0, max(reduced - 1, 0))
             with e.point(w):
-                x = e.read(operand, place(kept, r))
+                x = e.read(operand, column_index(group, kept, r))
             loop.yield_(combine(k, lowering.combine, loop.carried[0], k.broadcast(x, w)))
         with e.point(w):
             if group.anchor is None:

@@ -1,0 +1,116 @@
+"""Reductions on a GPU, a workgroup for each: its invocations walk the elements with stride, then combine in a tree.
+
+One invocation that walks a long row alone leaves the rest of the GPU idle, reads memory out of step with its neighbours, and
+runs for so long that drivers kill it; some software drivers stop a loop after 65,535 turns without saying so. Short rows are
+better off with an invocation each (hither.kernels.lowering), for there are usually many of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from .. import dtypes as dt
+from ..graph.core import Node
+from ..graph.primitive import Reduction
+from .fusion import Group, sorted_nodes, unflatten
+from .index import Index, Var, constant, variable
+from .ir import INDEX, Val
+from .lowering import Context, Emitter, Lowered, column_index, combine, describe, row_values, stores_rows
+
+LONG_ROW = 256  # elements from which a workgroup works on one row
+LONG_COLUMN = 1024  # the same where neighbouring invocations would read neighbouring elements
+MOST_INVOCATIONS = 256  # in a workgroup, by WebGPU's default limits
+MOST_GROUPS = 65535  # per dimension of a dispatch
+
+
+class _Team:
+    """A workgroup that computes one of `outer` results. `first` is true in the invocation that stores what is one value."""
+
+    def __init__(self, e: Emitter, outer: int, length: int) -> None:
+        self.e, self.outer = e, outer
+        k = e.k
+        self.size = min(MOST_INVOCATIONS, e.machine.workgroup * max(1, min(4, length // (16 * e.machine.workgroup))))
+        self.grid = (min(outer, MOST_GROUPS), -(-outer // MOST_GROUPS), 1)
+        self.local = k.special("local_id", 0)
+        self.first = self.local.eq(0)
+        group = k.special("workgroup_id", 0)
+        if self.grid[1] > 1:  # the last row of workgroups may reach beyond the end: those repeat the last result
+            group = k.min(group + k.special("workgroup_id", 1) * MOST_GROUPS, outer - 1)
+        self.row: Index = variable(Var("row", 0, outer - 1, value=group)) if outer > 1 else constant(0)
+
+    def reduce(self, node: Node, length: int, element: Callable[[Index], Val]) -> Val:
+        """The reduction `node` over `length` elements, known to every invocation."""
+        k, lowering, operand = self.e.k, node.primitive.lowering, node.operands[0]
+        assert isinstance(lowering, Reduction)
+        how = lowering.combine
+        dtype = dt.float32 if operand.dtype is dt.float16 else operand.dtype
+        shared = k.local(self.e.machine.storage(dtype), self.size, "workgroup")
+        with k.loop(self.local, length, self.size, init=[k.const(lowering.initial(dtype), dtype)]) as loop:
+            at = variable(Var("i", 0, length - 1, value=loop.index))
+            loop.yield_(combine(k, how, loop.carried[0], element(at)))
+        k.store(shared, self.local, loop.results[0])
+        k.barrier()
+        half = self.size // 2
+        while half:
+            with k.if_(self.local < half):
+                mine, other = k.load(shared, self.local, 1, dtype), k.load(shared, self.local + half, 1, dtype)
+                k.store(shared, self.local, combine(k, how, mine, other))
+            k.barrier()
+            half //= 2
+        return k.load(shared, k.const(0, INDEX), 1, dtype)
+
+    def finish(self, group: Group) -> Lowered:
+        return self.e.finish(describe(group), grid=self.grid, workgroup=(self.size, 1, 1))
+
+
+def rows(context: Context, group: Group) -> Lowered:
+    """Reductions along trailing axes and what is computed from them, one row per workgroup."""
+    e = Emitter(context, group)
+    assert group.rows is not None
+    k, outer, inner = e.k, math.prod(group.rows.outer), math.prod(group.rows.inner)
+    team = _Team(e, outer, inner)
+    row, root, nodes = team.row, group.root.results[0], sorted_nodes(group)
+    by_row = row_values(nodes, outer, inner)
+    for node in nodes:
+        result = node.results[0]
+        if isinstance(node.primitive.lowering, Reduction):
+
+            def element(at: Index, node: Node = node) -> Val:
+                with e.point():
+                    return e.read(node.operands[0], unflatten(row * inner + at, node.operands[0].shape))
+
+            e.known[result] = team.reduce(node, inner, element)
+        elif node in by_row and result is not root:
+            with e.point():
+                e.known[result] = e.read(result, unflatten(row, result.shape))
+    if stores_rows(group):
+        with k.loop(team.local, inner, team.size) as loop, e.point():
+            flat = row * inner + variable(Var("i", 0, inner - 1, value=loop.index))
+            e.store_root(flat, e.read(root, unflatten(flat, root.shape)))
+    else:
+        with k.if_(team.first), e.point():
+            e.store_root(row, e.read(root, unflatten(row, root.shape)))
+    return team.finish(group)
+
+
+def columns(context: Context, group: Group) -> Lowered:
+    """A reduction that keeps its last axis, one result per workgroup."""
+    e = Emitter(context, group)
+    node = group.anchor or group.root
+    assert group.rows is not None
+    result, operand, reduced = node.results[0], node.operands[0], math.prod(group.rows.inner)
+    team = _Team(e, result.abstract.size, reduced)
+    kept = unflatten(team.row, result.shape)
+
+    def element(at: Index) -> Val:
+        with e.point():
+            return e.read(operand, column_index(group, kept, at))
+
+    total = team.reduce(node, reduced, element)
+    with e.k.if_(team.first), e.point():
+        if group.anchor is None:
+            e.store_root(team.row, total)
+        else:
+            e.finish_element(kept, total)
+    return team.finish(group)
