@@ -93,7 +93,7 @@ def in_node(node: str, folder: Path, body: str, *flags: str, **values: Any) -> A
 
 
 def make_counter(folder: Path) -> dict[str, Any]:
-    """An entry that adds its input to three numbers of state, which start at 10: written without the compiler, by hand."""
+    """An entry that adds its input, and one, to three numbers of state, which start at 10; made by hand."""
     from hither import dtypes as dt
     from hither.kernels.builder import Builder
     from hither.kernels.steps import Code, Launch, Ref
@@ -110,7 +110,7 @@ def make_counter(folder: Path) -> dict[str, Any]:
         x, total = k.buffer("x", dt.float32, 3), k.buffer("total", dt.float32, 3, "read_write")
         out = k.buffer("out", dt.float32, 3, "write")
         with k.loop(0, 3, kind="parallel") as loop:
-            value = k.load(x, loop.index) + k.load(total, loop.index)
+            value = k.load(x, loop.index) + k.load(total, loop.index) + 1  # so that even a run on zeros is seen
             k.store(total, loop.index, value)
             k.store(out, loop.index, value)
         refs = (Ref("io", 0, 12), Ref("state", 0, 12), Ref("io", 256, 12))
