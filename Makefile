@@ -20,7 +20,7 @@ help:
 	@echo "make quick        the tests that need no browser, GPU, Node or system package (2 minutes)"
 	@echo "make conformance  ONNX's own operator tests on every target; writes docs/conformance.md"
 	@echo "make models       real pretrained networks against ONNX Runtime"
-	@echo "make bench        measure against peers"
+	@echo "make bench        measure against peers; writes docs/benchmarks.md"
 	@echo "make lint         ruff and mypy"
 	@echo "ARGS='...' is passed on, for example: make quick ARGS='-k conv'"
 
@@ -53,8 +53,8 @@ models:
 
 bench:
 	@scripts/system_packages.sh chromium vulkan
-	@scripts/venv.sh test
-	@scripts/node.sh
+	@scripts/venv.sh bench
+	@scripts/node.sh bench/js
 	@$(PYTHON) -m bench $(ARGS)
 
 lint:
@@ -64,4 +64,4 @@ lint:
 	@$(PYTHON) -m mypy
 
 clean:
-	rm -rf .venv build dist tests/js/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist out tests/js/node_modules bench/js/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

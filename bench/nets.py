@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.models import MODELS, Inputs
+from tests.models import MODELS, Asset, Inputs
 
 from . import topologies
 
@@ -26,6 +26,8 @@ class Net:
     packaged: str | None = None
     build: Callable[[], Any] | None = None
     static: dict[str, int] = field(default_factory=dict)  # inputs whose value decides which network it is
+
+    tflite: Asset | None = None  # the same network for peers that read this format
 
     @property
     def inputs(self) -> Inputs:

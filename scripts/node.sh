@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Make sure of Node 20 or newer, and of the pinned JavaScript tools of tests/js (TypeScript checks the loader's JSDoc
-# types). Where the system has no such Node, it comes as a wheel into .venv, which needs no rights at all.
+# Make sure of Node 20 or newer, and of the pinned JavaScript packages of the folders named: tests/js unless told otherwise
+# (TypeScript checks the loader's JSDoc types), bench/js for the benchmark's peers. Where the system has no such Node, it comes as a wheel into .venv, which needs no rights at all.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"
@@ -17,10 +17,12 @@ if ! recent || ! command -v npm >/dev/null; then
     fi
 fi
 
-stamp=tests/js/node_modules/.hither
-want="$(cksum <tests/js/package-lock.json)"
-if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$want" ]; then
-    echo "installing the JavaScript tools of tests/js" >&2
-    (cd tests/js && npm ci --silent --no-audit --no-fund --ignore-scripts)
-    echo "$want" >"$stamp"
-fi
+for folder in "${@:-tests/js}"; do
+    stamp=$folder/node_modules/.hither
+    want="$(cksum <"$folder/package-lock.json")"
+    if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$want" ]; then
+        echo "installing the JavaScript packages of $folder" >&2
+        (cd "$folder" && npm ci --silent --no-audit --no-fund --ignore-scripts)
+        echo "$want" >"$stamp"
+    fi
+done

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Make .venv hold this checkout and one set of extras ("demo" or "test"); does nothing when it already does.
+# Make .venv hold this checkout and one set of extras ("demo", "test" or "bench"); does nothing when it already does.
 # The stamp names the set, the checkout's path, Python and pyproject.toml's checksum, so that a changed dependency,
 # another interpreter or a moved checkout installs again, and a virtual environment made by hand is adopted.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-set_name=${1:?usage: scripts/venv.sh demo|test}
+set_name=${1:?usage: scripts/venv.sh demo|test|bench}
 venv=.venv
 
 supported() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
@@ -43,8 +43,13 @@ if [ ! -e "$venv" ]; then
     fi
 fi
 
-# The test set contains the demo's.
-for stamp in "$set_name" test; do
+# The test set contains the demo's, the benchmarks' both.
+case "$set_name" in
+    demo) containing="demo test bench" ;;
+    test) containing="test bench" ;;
+    *) containing=$set_name ;;
+esac
+for stamp in $containing; do
     if [ -f "$venv/.hither-$stamp" ] && [ "$(cat "$venv/.hither-$stamp")" = "$(want "$stamp")" ]; then
         exit 0
     fi

@@ -1,0 +1,46 @@
+// TensorFlow.js: a net given as layers, built from its fused operations in its own layout (NHWC), weights laid out beforehand.
+import { openLayers } from "../net.js";
+
+const script = (src) => new Promise((resolve, reject) => {
+  document.head.append(Object.assign(document.createElement("script"), { src, onload: resolve, onerror: () => reject(new Error(`cannot load ${src}`)) }));
+});
+
+export async function create({ base, feeds, reference, target, threads }) {
+  const layers = await openLayers(base), folder = `/npm/@tensorflow/tfjs-backend-${target}/dist/`;
+  if (!globalThis.tf) await script("/npm/@tensorflow/tfjs/dist/tf.min.js");
+  await script(`${folder}tf-backend-${target}.min.js`);
+  const { tf } = globalThis;
+  if (target === "wasm") {
+    tf.wasm.setWasmPaths(folder);
+    tf.wasm.setThreadsCount(threads);
+  }
+  if (!await tf.setBackend(target)) throw new Error(`tfjs has no backend ${target} here`);
+  await tf.ready();
+  const tensor = ({ data, shape }, order) => tf.tidy(() => (order ? tf.tensor(data, shape).transpose(order) : tf.tensor(data, shape)));
+  const dense = layers.at(-1);
+  const weights = layers.map((layer) => ({
+    filter: layer === dense ? tensor(layer.weight, [1, 0]) : tensor(layer.weight, layer.groups > 1 ? [2, 3, 0, 1] : [2, 3, 1, 0]),
+    bias: tensor(layer.bias),
+  }));
+  const [[, { data, shape: [n, c, h, w] }]] = Object.entries(feeds), [output] = Object.keys(reference);
+  const nhwc = tf.tidy(() => tf.tensor(data, [n, c, h, w]).transpose([0, 2, 3, 1]).dataSync().slice()); // how tfjs holds images
+  const forward = () => tf.tidy(() => {
+    const values = [tf.tensor4d(nhwc, [n, h, w, c])];
+    layers.slice(0, -1).forEach((layer, i) => {
+      const options = { x: values.at(-1), ...weights[i], strides: layer.stride, pad: layer.kernel >> 1, dimRoundingMode: "floor", activation: layer.clipped ? "relu6" : "linear" };
+      const made = layer.groups > 1 ? tf.fused.depthwiseConv2d(options) : tf.fused.conv2d(options);
+      values.push(layer.skip ? tf.add(made, values.at(-layer.skip)) : made);
+    });
+    const { filter, bias } = weights.at(-1);
+    return tf.fused.matMul({ a: values.at(-1).mean([1, 2]), b: filter, bias });
+  });
+  return {
+    async run() {
+      const result = forward(), found = await result.data();
+      result.dispose();
+      return { [output]: found };
+    },
+    about: { threads: target === "wasm" ? tf.wasm.getThreadsCount() : 0 },
+    close: () => weights.forEach(({ filter, bias }) => tf.dispose([filter, bias])),
+  };
+}
