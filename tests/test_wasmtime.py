@@ -156,7 +156,7 @@ def trapping() -> bytes:
 def test_a_failing_entry_says_which_and_can_leave_the_state_alone() -> None:
     executable = WasmExecutable(trapping(), {"state": 256}, scratch=0, sync=64)
     state = executable.new_state()
-    with pytest.raises(WasmError, match="entry 'train' failed: wasm trap: .*unreachable"):
+    with pytest.raises(WasmError, match=r"entry 'train' failed: wasm trap: .*unreachable"):
         executable.run("train", [], [], state, keep=True)
     assert executable.read("state", 0, np.dtype(np.int32), (1,), state).tolist() == [0]
     with pytest.raises(WasmError):

@@ -17,8 +17,8 @@ AGAINST = ("onnxruntime",)
 
 
 def bench_command(
-    model: Annotated[str, typer.Argument(help="Model file.")],
-    device: Annotated[str, typer.Option(help="cpu, webgpu or numpy.")] = "cpu",
+    model: Annotated[str, typer.Argument(help="Model file or bundle folder.")],
+    device: Annotated[str | None, typer.Option(help="cpu, webgpu, wasm or numpy.")] = None,
     precision: Annotated[str | None, typer.Option(help="What to compute in.")] = None,
     against: Annotated[str, typer.Option(help="Other runtimes to measure, separated by commas: onnxruntime.")] = "",
     shape: Annotated[list[str], typer.Option(metavar="NAME=N,N,…", help="Shape of an input that the model leaves free.")] = [],  # noqa: B006
@@ -37,6 +37,7 @@ def bench_command(
     if unknown:
         raise arguments.ArgumentError(f"cannot measure against {unknown[0]!r}; there is {', '.join(AGAINST)}")
     loaded = arguments.load_model(model, device, precision)
+    device = loaded.device or "cpu"
     given = {text.partition("=")[0] for text in input}
     inputs = [*input, *(f"{n}=random" for n in loaded.inputs if n not in given)]
     arrays, notes = arguments.read_inputs(loaded, inputs, arguments.shapes(" ".join(shape)))

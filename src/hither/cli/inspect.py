@@ -150,7 +150,7 @@ def _machine(device: str) -> Any:
         return machine_for(device)
     from ..web.builds import MACHINES
 
-    return MACHINES[device]
+    return MACHINES[device][0]
 
 
 def _bundle(folder: Path) -> None:

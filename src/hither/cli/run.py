@@ -18,7 +18,9 @@ def run_command(
             "--input", "-i", metavar="NAME=SOURCE", help="A file (.npy .npz .json .png .jpg .wav …), number, zeros or random."
         ),
     ] = [],  # noqa: B006  (typer makes a new list for each call)
-    device: Annotated[str | None, typer.Option(help="cpu, webgpu, or numpy (evaluates without compiling).")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, webgpu, wasm (what a bundle ships), or numpy (evaluates without compiling).")
+    ] = None,
     precision: Annotated[str | None, typer.Option(help="What to compute in; float32 is the default.")] = None,
     shape: Annotated[list[str], typer.Option(metavar="NAME=N,N,…", help="Shape of an input that the model leaves free.")] = [],  # noqa: B006
     output: Annotated[str | None, typer.Option("--output", "-o", help="Write the outputs to this .npz file.")] = None,

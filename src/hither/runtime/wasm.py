@@ -130,8 +130,8 @@ class WasmExecutable:
 
     @classmethod
     def of_code(cls, code: Code, machine: Machine) -> WasmExecutable:
-        """Print kernels and entries as a module and load it."""
-        made = print_module(code, machine, relaxed=True)
+        """Print kernels and entries as a module and load it; with relaxed SIMD if the machine has fused multiply-add."""
+        made = print_module(code, machine, relaxed=machine.fma)
         return cls(made.bytes, code.sizes, made.scratch_bytes, made.sync_bytes)
 
     @property
