@@ -195,6 +195,32 @@ def test_folding_many_constants_is_bounded() -> None:
         load_bytes(build(nodes, [], ["r201"]), device="numpy").graph()
 
 
+def test_loops_that_would_never_end_are_refused_at_once() -> None:
+    """A flipped bit in a constant trip count must not make importing run the loop."""
+    body = helper.make_graph(
+        [node("Add", ["v", "v"], ["w"]), node("Identity", ["going"], ["more"])],
+        "body",
+        [info("i", np.int64), info("going", bool), info("v", np.float32)],
+        [info("more", bool), info("w", np.float32)],
+    )
+    for start in ({"v0": np.float32(1)}, {}):  # known while importing, or an input
+        inputs = [] if start else [info("v0", np.float32)]
+        data = build(
+            [node("Loop", ["turns", "", "v0"], ["y"], body=body)], inputs, ["y"], {"turns": np.int64(5 | 1 << 62), **start}
+        )
+        started = time.monotonic()
+        with pytest.raises(LimitExceeded, match="turns that nothing ends earlier"):
+            load_bytes(data, device="numpy").graph()
+        assert time.monotonic() - started < 5
+
+
+def test_resize_to_nothing_is_empty() -> None:
+    """Found by mutation: a scale so small that no element contributes."""
+    image = np.ones((1, 1, 4, 4), np.float32)
+    data = one_node("Resize", [image, None, np.array([1, 1, 2, 2e-38], np.float32)], known=[2], mode="linear")
+    assert load_bytes(data, device="numpy")(x0=image)["y0"].shape == (1, 1, 8, 0)
+
+
 # -- what is not supported ---------------------------------------------------------------------------------------------------
 
 

@@ -9,15 +9,16 @@ import numpy as np
 from .... import dtypes as dt
 from .... import ops
 from ....array import Array
-from ....errors import HitherError, NeedsValue
+from ....errors import HitherError, LimitExceeded, NeedsValue
 from ....graph.core import Abstract
 from ....graph.primitives import apply
-from ....graph.trace import static_value, trace_function
+from ....graph.trace import static_value, trace_function, weight
 from ..proto import check_shape
 from ..registry import Bounded, Node, operator
 from .common import move_axis
 
 UNROLLED_TURNS = 16  # a loop of up to this many turns is written out
+MOST_TURNS = 1 << 24  # a loop that cannot end early is refused beyond this: a damaged count would run for ever
 MOST_UNROLLED_TURNS = 1024  # …and one of up to this many, if what it carries changes shape
 
 
@@ -67,7 +68,7 @@ def loop(node: Node, most: Any, condition: Any, *state: Any) -> Any:
             return found
     try:
         return _counted(node, most, turns, condition, state)
-    except NeedsValue:
+    except (NeedsValue, LimitExceeded):
         raise
     except (HitherError, TypeError, ValueError) as error:
         if start is not None and (
@@ -107,25 +108,28 @@ def _unrolled(node: Node, turns: int | None, state: tuple[Any, ...]) -> list[Any
     return [*values, *(ops.stack(_arrays(node, list(column)), axis=0) for column in zip(*rows))]
 
 
-def _body_results(node: Node, state: tuple[Any, ...]) -> list[Abstract]:
-    """What one turn gives, found by tracing the body once."""
+def _body_results(node: Node, state: tuple[Any, ...]) -> tuple[list[Abstract], bool]:
+    """What one turn gives, and whether it leaves the condition as it is; found by tracing the body once."""
     importer, scope, body = node.importer, node.importer.scope, node.graph("body")
     _arrays(node, list(state))
     abstracts = [Abstract((), dt.int64), Abstract((), dt.bool_), *(Abstract(tuple(s.shape), s.dtype) for s in state)]
     graph, _ = trace_function(lambda *a: _arrays(node, importer.run_graph(body, list(a), scope)), abstracts)
-    return [o.abstract for o in graph.outputs]
+    return [o.abstract for o in graph.outputs], graph.outputs[0] is graph.inputs[1]
 
 
 def _no_rows(node: Node, state: tuple[Any, ...]) -> list[Any]:
     if len(node.graph("body").outputs) == len(state) + 1:
         return []
-    return [Array(np.zeros((0, *a.shape), a.dtype.numpy)) for a in _body_results(node, state)[len(state) + 1 :]]
+    return [Array(np.zeros((0, *a.shape), a.dtype.numpy)) for a in _body_results(node, state)[0][len(state) + 1 :]]
 
 
 def _counted(node: Node, most: Any, turns: int | None, condition: Any, state: tuple[Any, ...]) -> list[Any]:
     """The loop as a while_loop that carries the turn, the condition, the state and a buffer for each scan output."""
     body, importer, scope = node.graph("body"), node.importer, node.importer.scope
-    rows = _body_results(node, state)[len(state) + 1 :]
+    results, endless = _body_results(node, state)
+    rows = results[len(state) + 1 :]
+    if endless and turns is not None and turns > MOST_TURNS:
+        raise LimitExceeded(f"{node.label}: {turns} turns that nothing ends earlier (at most {MOST_TURNS})")
     if rows and turns is None:
         if most is None:
             raise node.unsupported("collecting results of a loop without a largest number of turns")
@@ -137,7 +141,10 @@ def _counted(node: Node, most: Any, turns: int | None, condition: Any, state: tu
     buffers = tuple(ops.zeros((bound or 0, *a.shape), dtype=a.dtype) for a in rows)
     limit = None if most is None else ops.reshape(most, ())
     keep = Array(np.array(True)) if condition is None else ops.reshape(condition, ())
-    carried = (Array(np.array(0, np.int64)), keep, *state, *buffers)
+    # Where everything is known, a short loop is computed at once; a long one is recorded, so that importing always ends.
+    first = np.array(0, np.int64)
+    long = turns is None or turns > MOST_UNROLLED_TURNS
+    carried = (weight(first, "") if long else Array(first), keep, *state, *buffers)
 
     def going(values: tuple[Any, ...]) -> Any:
         i, keep = values[:2]

@@ -241,4 +241,6 @@ def _interpolated(x: Any, where: int, axis: _Axis) -> Any:
         factor = Array(weights[:, tap].astype(x.dtype.numpy).reshape([-1 if i == where else 1 for i in range(rank)]))
         part = take_known(x, index[:, tap], where) * factor
         total = part if total is None else total + part
+    if total is None:  # nothing contributes: an empty result, or places that all lie outside
+        return ops.zeros((*x.shape[:where], axis.size, *x.shape[where + 1 :]), dtype=x.dtype)
     return total
