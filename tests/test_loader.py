@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hither.web.bundle import RUNTIME, read_manifest, read_tensors, runtime_file
+from hither.web.bundle import RUNTIME, read_manifest, runtime_file
+from hither.web.contents import read_tensors
 from hither.web.manifest import BundleError
 from hither.web.squeeze import squeeze
 

@@ -124,35 +124,6 @@ def read_manifest(directory: str | Path) -> dict[str, Any]:
     return parse(data)
 
 
-def read_tensors(directory: str | Path, manifest: dict[str, Any] | None = None) -> dict[str, np.ndarray]:
-    """The weights of a bundle by name, every segment verified first.
-
-    Raises:
-        BundleError: for a segment that is missing, truncated or changed.
-    """
-    directory = Path(directory)
-    manifest = manifest or read_manifest(directory)
-    weights = manifest["weights"]
-    blob = bytearray(weights["bytes"])
-    for i, segment in enumerate(weights["segments"]):
-        path = directory / segment["file"]
-        try:
-            with path.open("rb") as file:
-                file.seek(segment["offset"])
-                data = file.read(segment["bytes"])
-        except OSError as error:
-            raise BundleError(f"weight segment {i} cannot be read: {error}") from error
-        if hashlib.sha256(data).hexdigest() != segment["sha256"]:
-            raise BundleError(f"weight segment {i} ({path.name} at {segment['offset']}) is damaged; copy the bundle again")
-        blob[segment["start"] : segment["start"] + len(data)] = data
-    found = {}
-    for t in weights["tensors"]:
-        kind = dt.dtype(t["dtype"]).numpy
-        count = int(np.prod(t["shape"], dtype=np.int64))
-        found[t["name"]] = np.frombuffer(blob, kind, count, t["offset"]).reshape(t["shape"])
-    return found
-
-
 def _check(spec: BundleSpec) -> None:
     if not spec.variants or not spec.builds:
         raise BundleError(f"bundle {spec.name!r} needs at least one variant and one build")

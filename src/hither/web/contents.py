@@ -9,14 +9,18 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
+
 from ..dtypes import DType, dtype
 from ..errors import UnsupportedFeature
 from ..runtime.wasm import FEATURES
+from .bundle import read_manifest
 from .manifest import BundleError, EntryPlan, EntrySignature, Layout, Place, Placement, TensorSpec
 
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # a file beside manifest.json, never elsewhere
@@ -40,8 +44,13 @@ class Stored:
 
     name: str
     dtype: DType
-    size: int
+    shape: tuple[int, ...]
     offset: int
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -67,8 +76,15 @@ def parse_contents(manifest: dict[str, Any]) -> Contents:
         BundleError: if a part is missing or does not fit.
         UnsupportedFeature: if no build runs here.
     """
-    try:
+    with _well_formed():
         return _contents(manifest)
+
+
+@contextmanager
+def _well_formed() -> Iterator[None]:
+    """Taking a manifest apart: what is not there, or is something else, makes it malformed."""
+    try:
+        yield
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise BundleError(f"manifest.json is malformed: {type(error).__name__}: {error}") from error
 
@@ -81,24 +97,7 @@ def _contents(manifest: dict[str, Any]) -> Contents:
         for name, signature in variants[0].items():
             if [(s.name, s.dtype) for s in entries[name].inputs] != [(s.name, s.dtype) for s in signature.inputs]:
                 _malformed(f"the variants' inputs of entry {name!r} differ")
-    weights = manifest["weights"]
-    tensors = tuple(
-        Stored(str(t["name"]), dtype(t["dtype"]), math.prod(_shape(t["shape"])), _natural(t["offset"]))
-        for t in weights["tensors"]
-    )
-    segments = tuple(
-        Piece(f"weight segment {i}", s["file"], _natural(s["offset"]), _natural(s["bytes"]), s["sha256"], _natural(s["start"]))
-        for i, s in enumerate(weights["segments"])
-    )
-    end = 0
-    for segment in segments:
-        if segment.start != end:
-            _malformed(f"{segment.what} starts at {segment.start}, the one before it ends at {end}")
-        end += segment.nbytes
-    for t in tensors:
-        if end != weights["bytes"] or t.offset + t.size * t.dtype.itemsize > end:
-            _malformed(f"weight {t.name!r} is not in the {end} bytes of the segments")
-
+    tensors, segments = _weights(manifest["weights"])
     build = _choose(manifest["builds"])
     layout = _layout(manifest["layouts"][build["layout"]], len(tensors))
     plans = tuple({n: _plan(p) for n, p in v.items()} for v in build["variants"])
@@ -127,6 +126,25 @@ def _contents(manifest: dict[str, Any]) -> Contents:
         plans=plans,
         init=_plan(build["init"]) if "init" in build else None,
     )
+
+
+def _weights(weights: Mapping[str, Any]) -> tuple[tuple[Stored, ...], tuple[Piece, ...]]:
+    tensors = tuple(
+        Stored(str(t["name"]), dtype(t["dtype"]), _shape(t["shape"]), _natural(t["offset"])) for t in weights["tensors"]
+    )
+    segments = tuple(
+        Piece(f"weight segment {i}", s["file"], _natural(s["offset"]), _natural(s["bytes"]), s["sha256"], _natural(s["start"]))
+        for i, s in enumerate(weights["segments"])
+    )
+    end = 0
+    for segment in segments:
+        if segment.start != end:
+            _malformed(f"{segment.what} starts at {segment.start}, the one before it ends at {end}")
+        end += segment.nbytes
+    for t in tensors:
+        if t.offset + t.size * t.dtype.itemsize > end:
+            _malformed(f"weight {t.name!r} is not in the {end} bytes of the segments")
+    return tensors, segments
 
 
 def _choose(builds: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -215,3 +233,16 @@ def verified(folder: Path, piece: Piece) -> bytes:
             "copy the bundle again"
         )
     return data
+
+
+def read_tensors(folder: str | Path, manifest: dict[str, Any] | None = None) -> dict[str, np.ndarray]:
+    """The weights of a bundle by name.
+
+    Raises:
+        BundleError: if a segment is missing, truncated or changed.
+    """
+    manifest = manifest or read_manifest(folder)
+    with _well_formed():
+        tensors, segments = _weights(manifest["weights"])
+    blob = b"".join(verified(Path(folder), segment) for segment in segments)
+    return {t.name: np.ndarray(t.shape, t.dtype.numpy, blob, t.offset) for t in tensors}

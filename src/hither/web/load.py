@@ -20,8 +20,8 @@ from ..errors import NameMismatch, ShapeMismatch, UnsupportedFeature
 from ..model import Model
 from ..runtime.wasm import WasmExecutable, WasmState
 from ..spec import Extent, Spec
-from .bundle import read_manifest, read_tensors
-from .contents import Contents, parse_contents, verified
+from .bundle import read_manifest
+from .contents import Contents, parse_contents, read_tensors, verified
 from .manifest import BundleError, EntryPlan, TensorSpec
 
 DEVICE = "wasm"
