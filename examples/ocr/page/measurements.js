@@ -60,5 +60,5 @@ export function show() {
   const { prepare, detect, boxes, recognise } = state.times;
   $("first").textContent = ms(state.firstResult);
   $("run").textContent = ms(prepare + detect + boxes + recognise);
-  $("run-parts").textContent = `find ${ms(detect)} · read ${ms(recognise)} (${state.lines.length} lines) · picture and boxes ${ms(prepare + boxes)}`;
+  $("run-parts").textContent = `find ${ms(detect)} · read ${ms(recognise)} (${state.lines.length} line${state.lines.length === 1 ? "" : "s"}) · picture and boxes ${ms(prepare + boxes)}`;
 }

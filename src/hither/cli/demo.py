@@ -97,9 +97,8 @@ def _drive(example: Any, folder: Path, wanted: str) -> list[str]:
     report.out.print(text or "(no text found)", markup=False)
     _times({stage: ms / 1000 for stage, ms in page["times"].items()} | {"first result": page["firstResult"] / 1000})
     downloaded = ", ".join(f"{kind} {report.size(n)}" for kind, n in page["downloaded"].items())
-    report.out.print(
-        f"downloaded {downloaded}; resident {report.size(page['resident'])}; requests since load {page['requests']}"
-    )
+    report.out.print(f"downloaded {downloaded}; resident {report.size(page['resident'])}")
+    report.out.print(f"requests since load: {page['requests']}")
     report.out.print(f"screenshot: {screenshot}", markup=False)
     wrong: list[str] = example.differences("page", text, wanted)
     if page["requests"]:
