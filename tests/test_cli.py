@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import urllib.request
 import wave
 from pathlib import Path
 
@@ -130,6 +131,23 @@ def test_bundle_then_inspect_it(linear: Path, tmp_path: Path) -> None:
         assert text in seen.output
     assert "free" in refused(hither("bundle", linear, "-o", tmp_path / "other"))
     assert not (tmp_path / "other").exists()
+
+
+def test_serve_sends_what_threads_and_wasm_need(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("<p>hello")
+    (tmp_path / "kernels.wasm").write_bytes(b"\0asm")
+    command = [sys.executable, "-u", "-m", "hither", "serve", str(tmp_path), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            address = server.stdout.readline().strip()
+            for path, kind in (("", "text/html"), ("kernels.wasm", "application/wasm")):
+                with urllib.request.urlopen(address + path, timeout=20) as response:
+                    assert response.headers["content-type"].startswith(kind)
+                    assert response.headers["cross-origin-opener-policy"] == "same-origin"
+        finally:
+            server.terminate()
+    assert "is not a folder" in refused(hither("serve", tmp_path / "missing"))
 
 
 def test_bench_compares_results_and_times(linear: Path) -> None:

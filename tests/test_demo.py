@@ -16,6 +16,7 @@ from examples.ocr import demo, networks, reader
 from examples.ocr.boxes import Box, components, find_boxes, smallest_rectangle
 from examples.ocr.picture import cut, shrink
 
+import hither.web.bundle
 from tests.models import MODELS
 
 PAGE = Path(demo.HERE) / "page"
@@ -117,6 +118,19 @@ def test_javascript_reads_as_python_does(node: str, tmp_path: Path) -> None:
         expected = cut(pixels[..., :3], box, 64, 20).astype(np.int16)
         # sin and cos may differ in their last bit, and then a value that lies between two bytes may round the other way
         assert abs(theirs[:, :64] - expected).max() <= 1 and not theirs[:, 64:].any()
+
+
+def test_the_page_is_well_typed(tsc: list[str], tmp_path: Path) -> None:
+    """tsc --checkJs over the page, with the loader where a built site has it."""
+    shutil.copytree(PAGE, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(Path(hither.web.bundle.__file__).parent / "runtime", tmp_path / "detector")
+    options = {
+        "checkJs": True, "allowJs": True, "noEmit": True, "strict": True, "skipLibCheck": True, "target": "esnext",
+        "module": "esnext", "moduleResolution": "bundler", "lib": ["esnext", "dom", "dom.iterable"],
+    }  # fmt: skip
+    (tmp_path / "tsconfig.json").write_text(json.dumps({"compilerOptions": options, "files": ["page.js"]}))
+    done = subprocess.run([*tsc, "-p", str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout
 
 
 def onnxruntime_networks() -> dict[str, Any]:

@@ -15,6 +15,7 @@ export class Reader {
     this.recogniser = recogniser;
     this.characters = characters;
     const first = (/** @type {any} */ v) => v.entries.predict.inputs[0].shape;
+    /** @type {[height: number, width: number, channels: number][]} */
     this.canvases = detector.info.variants.map(first);
     this.widths = recogniser.info.variants.map((/** @type {any} */ v) => first(v)[1]);
     this.lineHeight = first(recogniser.info.variants[0])[0];

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import HitherError
+from ..errors import HitherError, NeedsValue
 
 
 def application() -> typer.Typer:
@@ -48,7 +48,8 @@ def main() -> None:
             raise
         from .report import error_line
 
-        error_line(error)
+        hint = f"; here: --value {error.inputs[0]}=NUMBER" if isinstance(error, NeedsValue) and error.inputs else ""
+        error_line(f"{error or type(error).__name__}{hint}")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

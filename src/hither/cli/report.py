@@ -28,9 +28,9 @@ def _console(stderr: bool) -> Console:
 out, err = _console(False), _console(True)
 
 
-def error_line(error: Exception) -> None:
+def error_line(message: str) -> None:
     """One error as the user reads it."""
-    err.print(f"[bold red]error:[/] {escape(str(error) or type(error).__name__)}", soft_wrap=True)
+    err.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
 
 
 def table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:

@@ -113,6 +113,7 @@ def serve(
     except OSError as error:
         listening.close()
         raise ServeError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
+    listening.listen(128)  # from here on browsers may come: the address is announced before the server answers
     port = listening.getsockname()[1]
     with listening, tempfile.TemporaryDirectory() as private:
         options: dict[str, Any] = {}
