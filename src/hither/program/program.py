@@ -264,4 +264,3 @@ def check_input(name: str, expected: Abstract, value: Any) -> np.ndarray:
     if array.shape != expected.shape:
         raise ShapeMismatch(f"input {name!r} has shape {array.shape}, expected {expected.shape}")
     return array
-
