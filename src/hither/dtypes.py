@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # there is one object per dtype: identity is equality
 class DType:
     """An element type. `kind` is 'b' bool, 'i' signed, 'u' unsigned, 'f' float or 'c' complex; `bits` its width in memory."""
 
@@ -37,6 +37,15 @@ class DType:
     @property
     def is_integer(self) -> bool:
         return self.kind in "iu"
+
+    def __copy__(self) -> DType:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> DType:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dtype, (self.name,)
 
     def __repr__(self) -> str:
         return f"hither.{self.name}"

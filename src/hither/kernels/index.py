@@ -32,54 +32,61 @@ class Var:
         return self.lane or self.varies
 
 
-@dataclass(frozen=True)
-class Quotient:
+class _Divided:
+    """What a quotient and a remainder have in common. Equal by value; ranges and hash are computed once."""
+
+    __slots__ = ("_hash", "_partner", "divisor", "high", "index", "low", "multiple")
+
+    def __init__(self, index: Index, divisor: int, low: int, high: int, multiple: int) -> None:
+        self.index, self.divisor = index, divisor
+        self.low, self.high, self.multiple = low, high, multiple
+        self._hash = hash((type(self).__name__, index._hash, divisor))
+        self._partner: Atom | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            type(self) is type(other)
+            and self.divisor == other.divisor  # type: ignore[attr-defined]
+            and self.index == other.index  # type: ignore[attr-defined]
+        )
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def varies_by_lane(self) -> bool:
+        return self.index.varies_by_lane()
+
+
+class Quotient(_Divided):
     """floor(index / divisor), when it did not simplify."""
 
-    index: Index
-    divisor: int
+    __slots__ = ()
 
-    @property
-    def low(self) -> int:
-        return self.index.low // self.divisor
-
-    @property
-    def high(self) -> int:
-        return self.index.high // self.divisor
-
-    @property
-    def multiple(self) -> int:
-        if len(self.index.terms) == 1 and self.index.const == 0:
-            (atom, c), *_ = self.index.terms.items()
-            if c * atom.multiple % self.divisor == 0:
-                return abs(c) * atom.multiple // self.divisor
-        return 1
-
-    def varies_by_lane(self) -> bool:
-        return self.index.varies_by_lane()
+    def __init__(self, index: Index, divisor: int) -> None:
+        multiple = 1
+        if len(index.terms) == 1 and index.const == 0:
+            ((atom, c),) = index.terms.items()
+            if c * atom.multiple % divisor == 0:
+                multiple = abs(c) * atom.multiple // divisor
+        super().__init__(index, divisor, index.low // divisor, index.high // divisor, multiple)
 
 
-@dataclass(frozen=True)
-class Remainder:
+class Remainder(_Divided):
     """index mod divisor (never negative), when it did not simplify."""
 
-    index: Index
-    divisor: int
+    __slots__ = ()
+
+    def __init__(self, index: Index, divisor: int) -> None:
+        super().__init__(index, divisor, 0, divisor - 1, 1)
 
     @property
-    def low(self) -> int:
-        return 0
-
-    @property
-    def high(self) -> int:
-        return self.divisor - 1
-
-    @property
-    def multiple(self) -> int:
-        return 1
-
-    def varies_by_lane(self) -> bool:
-        return self.index.varies_by_lane()
+    def partner(self) -> Atom | None:
+        """The atom that index // divisor is, if it is one: the other half of a number written in this base."""
+        if self._partner is None:
+            quotient = _quotient(self.index, self.divisor)
+            ((atom, one),) = quotient.terms.items() if len(quotient.terms) == 1 else ((self, 0),)
+            self._partner = atom if one == 1 and quotient.const == 0 else self
+        return None if self._partner is self else self._partner
 
 
 Atom = Var | Quotient | Remainder
@@ -91,25 +98,39 @@ class Index:
     __slots__ = ("_hash", "const", "high", "low", "terms")
 
     def __init__(self, terms: dict[Atom, int], const: int = 0) -> None:
-        terms = {a: c for a, c in terms.items() if c != 0 and not (a.low == a.high == 0)}
-        terms, const = _recombine(terms, const)
-        self.terms, self.const = terms, const
+        for atom, c in terms.items():
+            if c == 0 or (atom.low == 0 == atom.high):
+                terms = {a: k for a, k in terms.items() if k != 0 and not (a.low == 0 == a.high)}
+                break
+        if len(terms) > 1:
+            terms, const = _recombine(terms, const)
         low = high = const
-        for atom, c in self.terms.items():
-            a, b = c * atom.low, c * atom.high
-            low, high = low + min(a, b), high + max(a, b)
-        self.low, self.high = low, high
-        self._hash = hash((frozenset(self.terms.items()), const))
+        for atom, c in terms.items():
+            if c > 0:
+                low, high = low + c * atom.low, high + c * atom.high
+            else:
+                low, high = low + c * atom.high, high + c * atom.low
+        self._set(terms, const, low, high)
+
+    def _set(self, terms: dict[Atom, int], const: int, low: int, high: int) -> None:
+        self.terms, self.const, self.low, self.high = terms, const, low, high
+        self._hash = hash((frozenset(terms.items()), const))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Index) and self.const == other.const and self.terms == other.terms
+        return self is other or (
+            isinstance(other, Index) and self._hash == other._hash and self.const == other.const and self.terms == other.terms
+        )
 
     def __hash__(self) -> int:
         return self._hash
 
     def __add__(self, other: Index | int) -> Index:
         if isinstance(other, int):
-            return Index(self.terms, self.const + other)
+            return self._shifted(other) if other else self
+        if not other.terms:
+            return self._shifted(other.const)
+        if not self.terms:
+            return other._shifted(self.const)
         terms = dict(self.terms)
         for atom, c in other.terms.items():
             terms[atom] = terms.get(atom, 0) + c
@@ -117,8 +138,20 @@ class Index:
 
     __radd__ = __add__
 
+    def _shifted(self, by: int) -> Index:
+        made = object.__new__(Index)
+        made._set(self.terms, self.const + by, self.low + by, self.high + by)
+        return made
+
     def __mul__(self, factor: int) -> Index:
-        return Index({a: c * factor for a, c in self.terms.items()}, self.const * factor)
+        if factor == 1:
+            return self
+        if factor == 0:
+            return constant(0)
+        made = object.__new__(Index)
+        low, high = sorted((self.low * factor, self.high * factor))
+        made._set({a: c * factor for a, c in self.terms.items()}, self.const * factor, low, high)
+        return made
 
     __rmul__ = __mul__
 
@@ -187,9 +220,8 @@ def _recombine(terms: dict[Atom, int], const: int) -> tuple[dict[Atom, int], int
     for atom, c in terms.items():
         if not isinstance(atom, Remainder):
             continue
-        partner = _quotient(atom.index, atom.divisor)
-        (other, one), *more = partner.terms.items()
-        if more or one != 1 or terms.get(other) != c * atom.divisor:
+        other = atom.partner
+        if other is None or terms.get(other) != c * atom.divisor:
             continue
         rest = {a: k for a, k in terms.items() if a != atom and a != other}
         for a, k in atom.index.terms.items():
