@@ -13,18 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from .tolerances import TOLERANCE
+
 FLOATS = ("float32", "float64", "float16")
 FLOAT = ("float32",)
 INTS = ("int32", "int64", "uint8")
 NUMBERS = (*FLOATS, *INTS)
-
-# family → dtype → (relative, absolute); ints and bools are compared exactly
-TOLERANCE: dict[str, dict[str, tuple[float, float]]] = {
-    "exact": {"float16": (0, 0), "float32": (0, 0), "float64": (0, 0)},
-    "arithmetic": {"float16": (1e-3, 1e-3), "float32": (2e-6, 1e-6), "float64": (1e-13, 1e-13)},
-    "transcendental": {"float16": (2e-3, 1e-3), "float32": (4e-6, 2e-6), "float64": (1e-12, 1e-12)},
-    "sums": {"float16": (5e-3, 5e-3), "float32": (2e-5, 2e-5), "float64": (1e-11, 1e-11)},
-}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from . import op_rows_arrays, op_rows_elementwise, op_rows_nets
-from .op_case import TOLERANCE, Op, Operand, check, flat_results
+from .op_case import Op, Operand, check, flat_results
+from .tolerances import TOLERANCE
 
 TABLE: list[Op] = [*op_rows_elementwise.TABLE, *op_rows_arrays.TABLE, *op_rows_nets.TABLE]
 

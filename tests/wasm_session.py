@@ -21,8 +21,8 @@ from tests.wasm_node import run_wasm
 class NodeSession:
     """A session that calls a plan's module in Node. Plain SIMD: what every engine has."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self, plan: Plan, threads: int = 1) -> None:
+        self.plan, self.threads = plan, threads
         self.module = print_module(plan.code, plan.machine, relaxed=False)
         self.weights = plan.weights_image().tobytes()
 
@@ -34,7 +34,7 @@ class NodeSession:
             io[port.ref.offset : port.ref.offset + port.ref.nbytes] = raw
         # what a run does not write must not matter: the arena starts as noise
         arena = b"\xa5" * sizes["arena"]
-        result = run_wasm(self.module, entry, self.weights, bytes(sizes["state"]), arena, bytes(io))
+        result = run_wasm(self.module, entry, self.weights, bytes(sizes["state"]), arena, bytes(io), self.threads)
         found = []
         for port in outputs:
             stored = self.plan.machine.storage(port.abstract.dtype).numpy
@@ -44,17 +44,17 @@ class NodeSession:
         return found
 
     def fork(self) -> NodeSession:
-        return NodeSession(self.plan)
+        return NodeSession(self.plan, self.threads)
 
     def resident(self) -> dict[str, int]:
         return dict(self.plan.code.sizes)
 
 
 @contextmanager
-def in_node() -> Iterator[None]:
+def in_node(threads: int = 1) -> Iterator[None]:
     """Within the block, programs for the device "wasm" are made for Node; they go on running there afterwards."""
     before = DEVICES["wasm"]
-    DEVICES["wasm"] = Device(lambda: Machine("wasm"), NodeSession)
+    DEVICES["wasm"] = Device(lambda: Machine("wasm"), lambda plan: NodeSession(plan, threads))
     try:
         yield
     finally:
