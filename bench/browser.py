@@ -14,15 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from tests.conftest import CHROMIUM_FLAGS, chromium_path
 
 from . import measure, site
 from .nets import ROOT, Net
 
-# (name in the report, module in web/engines): the first is ours
-WASM = (("hither", "hither"), ("onnxruntime-web", "onnxruntime"), ("tfjs", "tfjs"), ("jax-js", "jaxjs"), ("LiteRT.js", "litert"))
-WEBGPU = WASM
+# (name in the report, module in web/engines); ours first
+ENGINES = (
+    ("hither", "hither"),
+    ("onnxruntime-web", "onnxruntime"),
+    ("tfjs", "tfjs"),
+    ("jax-js", "jaxjs"),
+    ("LiteRT.js", "litert"),
+)
 SHARE_MS = 300.0
 SLOW_MS = 5000.0  # a contestant that takes this long once is reported by its first runs and leaves the alternation
 TIMEOUT_S = 600
@@ -67,7 +71,7 @@ def steady(browser: Any, served: site.Served, net: Net, target: str, threads: in
         page.goto(f"{served.origin}/web/page.html")
         page.wait_for_function("globalThis.bench && crossOriginIsolated")
         page.evaluate("(base) => bench.open(base)", f"/nets/{net.name}/")
-        for name, engine in WASM if target == "wasm" else WEBGPU:
+        for name, engine in ENGINES:
             try:
                 made = page.evaluate(
                     "([name, engine, options, floor]) => bench.add(name, engine, options, floor)",
@@ -87,7 +91,8 @@ def steady(browser: Any, served: site.Served, net: Net, target: str, threads: in
             elif made["first_ms"] > SLOW_MS and name != "hither":
                 made.update(measure.summary([made["first_ms"] / 1e3]))
                 page.evaluate("(name) => bench.remove(name)", name)
-        times = page.evaluate("([rounds, share]) => bench.alternate(rounds, share)", [rounds, SHARE_MS])
+        share = 0 if target == "webgpu" else SHARE_MS  # a software adapter takes seconds: single runs
+        times = page.evaluate("([rounds, share]) => bench.alternate(rounds, share)", [rounds, share])
     for name, ms in times.items():
         record["contestants"][name].update(measure.summary(np.asarray(ms) / 1e3))
     record["load_after"] = round(os.getloadavg()[0], 2)
@@ -105,7 +110,7 @@ def cold(browser: Any, served: site.Served, net: Net, target: str, threads: int,
     record: dict[str, Any] = {**measure.conditions(), "contestants": {}, "skipped": {}}
     starts: dict[str, list[dict[str, float]]] = {}
     for _ in range(times):
-        for name, engine in WASM[:3]:
+        for name, engine in ENGINES[:3]:
             if name in record["skipped"]:
                 continue
             query = f"engine={engine}&net=/nets/{net.name}/&target={target}&threads={threads}"

@@ -1,7 +1,7 @@
 """What the page measures: per net a folder with the ONNX file, hither's bundle, inputs, and ONNX Runtime's answers.
 
-    out/bench/site/NET/  model.onnx  bundle/  arrays.json + arrays.bin  layers.json + layers.bin (MobileNetV2 only)
-                         model.tflite (where the net is published as one too)
+out/bench/site/NET/  model.onnx  bundle/  arrays.json + arrays.bin  layers.json + layers.bin (MobileNetV2 only)
+                     model.tflite (where the net is published as one too)
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ export async function create({ base, feeds, reference, target, threads }) {
     bias: tensor(layer.bias),
   }));
   const [[, { data, shape: [n, c, h, w] }]] = Object.entries(feeds), [output] = Object.keys(reference);
-  const nhwc = tf.tidy(() => tf.tensor(data, [n, c, h, w]).transpose([0, 2, 3, 1]).dataSync().slice()); // how tfjs holds images
+  const nhwc = Float32Array.from(data, (_, i) => data[(i % c) * h * w + Math.floor(i / c)]); // how tfjs holds images; n is 1
   const forward = () => tf.tidy(() => {
     const values = [tf.tensor4d(nhwc, [n, h, w, c])];
     layers.slice(0, -1).forEach((layer, i) => {

@@ -1,0 +1,134 @@
+"""`python -m bench`: measure, keep the results as JSON in out/bench, and write docs/benchmarks.md and its plot.
+
+python -m bench                                  everything: some twenty minutes on two cores
+python -m bench --only native --nets mobilenetv2 one part again; the rest of the report stays
+python -m bench --quick                          a few seconds per part, to see that it works; writes out/bench/quick.md
+python -m bench --only report                    the report again, from what was measured
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from . import engines, measure, report
+from .nets import NETS, OUT, ROOT, Net
+from .results import Results
+
+PARTS = ("native", "start", "browser", "gpu", "cold", "report")
+QUICK = ("mobilenetv2", "silero-vad")
+GPU_NETS = ("mobilenetv2",)  # a software adapter measures counts, not speed: one net is enough
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--nets", default="", help=f"comma-separated, of: {', '.join(NETS)}")
+    parser.add_argument("--only", default="", help=f"comma-separated, of: {', '.join(PARTS)}")
+    parser.add_argument("--rounds", type=int, help="turns of each contestant (12)")
+    parser.add_argument("--threads", default="1,2", help="thread counts (1,2)")
+    parser.add_argument("--quick", action="store_true", help="two nets, two rounds, no document")
+    parser.add_argument(
+        "--quiet-wait", type=float, default=0, metavar="SECONDS", help="before each case, wait for an idle machine"
+    )
+    options = parser.parse_args()
+    options.nets = _chosen(parser, "--nets", options.nets, QUICK if options.quick else tuple(NETS), NETS)
+    options.only = _chosen(parser, "--only", options.only, PARTS, PARTS)
+    options.threads = [int(n) for n in options.threads.split(",")]
+    options.rounds = options.rounds or (2 if options.quick else 12)
+    return options
+
+
+def _chosen(parser: argparse.ArgumentParser, option: str, text: str, default: tuple[str, ...], known: object) -> list[str]:
+    names = [n.strip() for n in text.split(",") if n.strip()] or list(default)
+    for name in names:
+        if name not in known:  # type: ignore[operator]
+            parser.error(f"{option}: no {name!r}; there are {', '.join(known)}")  # type: ignore[call-overload]
+    return names
+
+
+class Bench:
+    """One run: what was asked for, and where results go."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.nets: list[Net] = [NETS[name] for name in options.nets]
+        self.results = Results(OUT / ("quick.json" if options.quick else "results.json"))
+
+    def say(self, what: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')}  {what}", file=sys.stderr, flush=True)
+
+    def before(self, what: str) -> None:
+        """Announce a case, and wait for the machine if asked to."""
+        self.say(what)
+        if self.options.quiet_wait:
+            measure.wait_until_quiet(self.options.quiet_wait)
+
+    def native(self) -> None:
+        from . import native
+
+        for net in self.nets:
+            for threads in self.options.threads:
+                self.before(f"native  {net.name}, threads: {threads}")
+                self.put(f"native/{net.name}/{threads}", native.steady(net, threads, self.options.rounds))
+
+    def start(self) -> None:
+        from . import native
+
+        for net in self.nets:
+            self.before(f"start   {net.name}")
+            self.put(f"start/{net.name}", native.start(net, 1, 1 if self.options.quick else 3))
+
+    def browser(self, only: list[str]) -> None:
+        from . import browser, site
+
+        if not browser.peers_installed():
+            raise SystemExit("the browser's peers are not installed; run: scripts/node.sh bench/js (make bench does)")
+        with browser.chromium() as chromium, site.serving() as served:
+            self.results.note("browser", {**browser.versions(chromium), "WebGPU adapter": browser.adapter(chromium, served)})
+            for net in self.nets:
+                self.before(f"bundle  {net.name}")
+                self.put(f"bundle/{net.name}", site.prepare(net))
+                for threads in self.options.threads if "browser" in only else ():
+                    self.before(f"wasm    {net.name}, threads: {threads}")
+                    self.put(
+                        f"wasm/{net.name}/{threads}",
+                        browser.steady(chromium, served, net, "wasm", threads, self.options.rounds),
+                    )
+                if "gpu" in only and net.name in GPU_NETS:
+                    self.before(f"webgpu  {net.name}")
+                    rounds = min(4, self.options.rounds)
+                    self.put(f"webgpu/{net.name}", browser.steady(chromium, served, net, "webgpu", 1, rounds))
+                if "cold" in only and net.name in GPU_NETS:
+                    self.before(f"cold    {net.name}")
+                    repeats = 1 if self.options.quick else 5
+                    self.put(f"cold/{net.name}", browser.cold(chromium, served, net, "wasm", 1, repeats))
+
+    def put(self, key: str, record: dict[str, object]) -> None:
+        self.results.put(key, record)
+        if (ratio := self.results.ratio(*key.split("/"))) is not None:
+            self.say(f"        {ratio:.2f}× the best peer")
+
+    def run(self) -> None:
+        only = self.options.only
+        if set(only) != {"report"}:
+            self.results.note("machine", measure.machine())
+            self.results.note("native", engines.versions())
+        if "native" in only:
+            self.native()
+        if "start" in only:
+            self.start()
+        if {"browser", "gpu", "cold"} & set(only):
+            self.browser(only)
+        folder = OUT if self.options.quick else ROOT / "docs"
+        path = report.write(self.results, folder, "quick" if self.options.quick else "benchmarks")
+        self.say(f"wrote {_relative(path)}")
+
+
+def _relative(path: Path) -> Path:
+    return path.relative_to(ROOT)
+
+
+if __name__ == "__main__":
+    Bench(arguments()).run()

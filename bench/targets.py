@@ -1,0 +1,87 @@
+"""What issue 3 asks hither to reach, and what was measured: one row each, computed from the results alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import exp, log
+from typing import NamedTuple
+
+from .results import Results
+
+MOBILENET = "mobilenetv2"
+
+
+class Row(NamedTuple):
+    """A target; `met` is None where the results do not say yet."""
+
+    measure: str
+    target: str
+    measured: str
+    met: bool | None
+
+
+def geometric_mean(values: list[float]) -> float | None:
+    """Of ratios; None of none."""
+    return exp(sum(map(log, values)) / len(values)) if values else None
+
+
+def _least(measure: str, least: float, value: float | None, unit: str = "×", digits: int = 2) -> Row:
+    shown = "not measured" if value is None else f"{value:.{digits}f}{unit}"
+    return Row(measure, f"≥ {least:g}{unit}", shown, None if value is None else value >= least)
+
+
+def _most(measure: str, most: float, value: float | None, unit: str = "", digits: int = 2) -> Row:
+    shown = "not measured" if value is None else f"{value:.{digits}f}{unit}"
+    return Row(measure, f"≤ {most:g}{unit}", shown, None if value is None else value <= most)
+
+
+def _over_nets(results: Results, kind: str, threads: int, against: str | None = None) -> dict[str, float]:
+    found = {net: results.ratio(kind, net, threads, against=against) for net in results.nets(kind)}
+    return {net: ratio for net, ratio in found.items() if ratio is not None}
+
+
+def _family(results: Results, kind: str, against: str | None, mean: float, least: float | None, title: str) -> Iterator[Row]:
+    for threads in results.threads(kind):
+        ratios = _over_nets(results, kind, threads, against)
+        count = f"{threads} thread" + "s" * (threads > 1)
+        yield _least(f"{title}, {count}: geometric mean of {len(ratios)} nets", mean, geometric_mean(list(ratios.values())))
+        if least is not None and ratios:
+            worst = min(ratios, key=ratios.__getitem__)
+            yield _least(f"{title}, {count}: lowest ({worst})", least, ratios[worst])
+
+
+def _scaling(results: Results, kind: str, contestant: str) -> float | None:
+    one, two = (results.median(contestant, kind, MOBILENET, threads) for threads in (1, 2))
+    return one / two if one and two else None
+
+
+def rows(results: Results) -> Iterator[Row]:
+    """Every target that a benchmark can decide; tests/test_budgets.py guards what depends on no machine."""
+    yield from _family(results, "native", "onnxruntime", 1.3, 0.9, "native against onnxruntime")
+    yield from _family(results, "native", None, 1.0, None, "native against the best peer")
+    for threads in results.threads("native"):
+        yield _least(
+            f"native, MobileNetV2 against the best peer, threads: {threads}", 1.3, results.ratio("native", MOBILENET, threads)
+        )
+    yield from _family(results, "wasm", None, 2.0, 1.2, "WASM against the best peer")
+    for threads, least in ((1, 2.3), (2, 2.7)):
+        ratio = results.ratio("wasm", MOBILENET, threads, against="onnxruntime-web")
+        yield _least(f"WASM, MobileNetV2 against onnxruntime-web, threads: {threads}", least, ratio)
+    cold = results.get("cold", MOBILENET).get("contestants", {})
+    first = [cold.get(name, {}).get("result_ms") for name in ("hither", "onnxruntime-web")]
+    yield _least("cold start in the page against onnxruntime-web", 4, first[1] / first[0] if all(first) else None)
+    for kind, peer in (("native", "onnxruntime"), ("wasm", "onnxruntime-web")):
+        ours, theirs = _scaling(results, kind, "hither"), _scaling(results, kind, peer)
+        relative = ours / theirs if ours and theirs else None
+        row = _least(f"{kind}: scaling from 1 to 2 threads over {peer}'s", 0.95, relative)
+        detail = f" ({ours:.2f}× over {theirs:.2f}×)" if ours and theirs else ""
+        yield row._replace(measured=row.measured + detail)
+    counts = results.get("webgpu", MOBILENET).get("contestants", {}).get("hither", {}).get("counts", {})
+    yield _most("WebGPU, MobileNetV2: dispatches", 70, counts.get("dispatches"), digits=0)
+    yield _most("WebGPU, MobileNetV2: submits of a run", 1, counts.get("submits"), digits=0)
+    created = counts["buffers"] + counts["groups"] + counts["pipelines"] if counts else None
+    yield _most("WebGPU, MobileNetV2: objects created by a later run", 0, created, digits=0)
+    start = results.get("start", MOBILENET).get("contestants", {})
+    yield _most("compile MobileNetV2 natively, cold", 3, start.get("hither", {}).get("load_s"), " s")
+    yield _most("compile MobileNetV2 natively, disk cache", 0.3, start.get("hither, cached", {}).get("load_s"), " s")
+    yield _most("compile MobileNetV2 to a bundle", 5, results.get("bundle", MOBILENET).get("bundle_s"), " s")
