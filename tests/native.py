@@ -54,7 +54,7 @@ def run_kernel(kernel: Kernel, arrays: list[np.ndarray], threads: int = 1, machi
     region = Region()
     refs = tuple(region.add(a) for a in arrays)
     code = Code([kernel], {"main": (Launch(0, refs),)}, {"io": region.size})
-    executable = cpu.CpuExecutable(code, machine)
+    executable = cpu.CpuExecutable(code, machine, worth_sharing=1)
     assert undefined_symbols(executable.object) == set()
     memory = region.memory()
     executable.run("main", NO_BYTES, NO_BYTES, memory, threads)

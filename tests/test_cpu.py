@@ -21,6 +21,7 @@ from hither.runtime.object_cache import ObjectCache, cache_directory
 from hither.runtime.object_file import undefined_symbols
 from hither.runtime.threads import get_num_threads, set_num_threads
 from hither.targets.llvm import entry_symbol, print_module
+from hither.targets.llvm.sharing import CHUNKS_PER_THREAD
 
 from .native import MACHINE, NO_BYTES, Region, private_cache, run_kernel  # noqa: F401
 
@@ -28,7 +29,7 @@ from .native import MACHINE, NO_BYTES, Region, private_cache, run_kernel  # noqa
 
 
 def counting_kernel(n: int, grain: int) -> Kernel:
-    """y[i] += 1 for each i, in parallel; and which thread ran it, beside."""
+    """y[i] += 1 for each i, in parallel; and in which chunk, beside."""
     k = Builder(MACHINE)
     y, who = k.buffer("y", dt.int32, n, "read_write"), k.buffer("who", dt.int32, n, "write")
     me = k.convert(k.special("thread"), dt.int32)
@@ -43,7 +44,7 @@ def counting_kernel(n: int, grain: int) -> Kernel:
 def test_parallel_loops_run_every_iteration_once(n, grain, threads):
     y, who = run_kernel(counting_kernel(n, grain), [np.zeros(n, np.int32), np.zeros(n, np.int32)], threads)
     np.testing.assert_array_equal(y, 1)
-    parts = min(threads, max(1, n // grain))
+    parts = 1 if threads == 1 else min(CHUNKS_PER_THREAD * threads, max(1, n // grain))
     np.testing.assert_array_equal(np.unique(who), np.arange(min(parts, n)))
     assert (np.diff(who) >= 0).all(), "chunks are contiguous"
 
@@ -87,7 +88,7 @@ def test_steps_wait_for_each_other(threads):
     kernels = [reversing_kernel(n), step_kernel(n, lambda k, x: x + 1), step_kernel(n, lambda k, x: x * 3, parallel=False)]
     chain = (Launch(0, (a, b)), Launch(1, (b, b)), Launch(2, (b, b)), Copy(b, a)) * 10
     code = Code(kernels, {"main": chain}, {"io": region.size})
-    executable = cpu.CpuExecutable(code, MACHINE)
+    executable = cpu.CpuExecutable(code, MACHINE, worth_sharing=1)
     want = np.arange(n, dtype=np.int32)
     for _ in range(10):
         want = (want[::-1] + 1) * 3
@@ -105,7 +106,7 @@ def test_copies(nbytes):
         region.add(np.zeros(nbytes + 1, np.uint8)),
     )
     code = Code([], {"main": (Copy(source, Ref("io", target.offset, nbytes)),)}, {"io": region.size})
-    executable = cpu.CpuExecutable(code, MACHINE)
+    executable = cpu.CpuExecutable(code, MACHINE, worth_sharing=1)
     assert undefined_symbols(executable.object) == set()
     for threads in (1, 3):
         memory = region.memory()
@@ -146,7 +147,7 @@ def test_while_and_cond(trips, threads):
         Launch(0, (counter, flag)),
     )
     code = Code(kernels, {"main": (Launch(0, (counter, flag)), While(flag, body, trips))}, {"io": region.size})
-    executable = cpu.CpuExecutable(code, MACHINE)
+    executable = cpu.CpuExecutable(code, MACHINE, worth_sharing=1)
     want = 1
     for i in range(trips):
         want = want * 2 + (1 if i % 2 else -1)
@@ -164,7 +165,7 @@ def test_runs_from_several_python_threads():
     kernels = [reversing_kernel(n), step_kernel(n, lambda k, v: v + 1)]
     steps = (Launch(0, (x, scratch)), Launch(1, (scratch, scratch)), Launch(0, (scratch, x))) * 3
     code = Code(kernels, {"main": steps}, {"io": inputs.size, "arena": outputs.size})
-    executable = cpu.CpuExecutable(code, MACHINE)
+    executable = cpu.CpuExecutable(code, MACHINE, worth_sharing=1)
     arena, failures = outputs.memory(), []
 
     def work(start: int) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 import os
 import platform
 import sys
@@ -19,25 +20,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..kernels.ir import Machine
-from ..kernels.steps import SPACES, Code, Copy, Launch, Step, walk
+from ..kernels.steps import SPACES, Code, Cond, Copy, Launch, Step, While
 from ..targets.llvm import Target, entry_symbol, print_module
-from ..targets.llvm.entry import SHARED_COPY
-from ..targets.llvm.kernel import is_split
-from ..targets.llvm.pool import MAILBOX_BYTES, MAILBOXES, pool_bytes, print_pool
-from ..targets.llvm.prelude import BARRIER_YIELD
+from ..targets.llvm.entry import copy_chunks
+from ..targets.llvm.kernel import most_chunks
+from ..targets.llvm.sharing import SHARED_BYTES, THREADS, YIELD, print_helper
 from .object_cache import ObjectCache, cache_directory
-from .threads import WorkerPool, available_cpus, get_num_threads
+from .threads import WorkerPool, get_num_threads
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-ABI = "1"  # of entries; changes when their signature or the layout of the shared memory does
+ABI = "2"  # of entries; changes when their signature or the layout of the shared memory does
 OPTIMISATION = 2
 ALIGNMENT = 256
-_ENTRY_ARGUMENTS = (ctypes.c_void_p,) * 4
-_ENTRY = ctypes.CFUNCTYPE(None, *_ENTRY_ARGUMENTS, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
-_POOL_RUN = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, *_ENTRY_ARGUMENTS, ctypes.c_int64)
-_POOL_WORK = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+_ENTRY = ctypes.CFUNCTYPE(None, *(ctypes.c_void_p,) * (len(SPACES) + 1))
+_HELP = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+WORTH_WAKING = 128  # chunks of least size in an entry: some 200 µs; waking a thread takes 60 µs until it helps
+ASSUMED_TRIPS = 8  # of a loop whose bound is unknown
 
 
 # -- the host ------------------------------------------------------------------------------------------------------------
@@ -208,16 +208,13 @@ def _system_yield() -> int:
 
 @functools.cache
 def _pool() -> WorkerPool:
-    module = NativeModule(compile_object(print_pool(_architecture())))
-    most = max(64, available_cpus())
-    memory = aligned_empty(pool_bytes(most))
+    module = NativeModule(compile_object(print_helper(_architecture())))
+    memory = aligned_empty(SHARED_BYTES)
     memory[:] = 0
-    memory[BARRIER_YIELD : BARRIER_YIELD + 8].view(np.uint64)[0] = _system_yield()
-    mailboxes = memory[MAILBOXES:].view(np.int64)[:: MAILBOX_BYTES // 8]
-    base = memory.ctypes.data
-    run, work = _POOL_RUN(module.address("pool_run")), _POOL_WORK(module.address("pool_work"))
-    run._module = work._module = module  # type: ignore[attr-defined]
-    return WorkerPool(memory, mailboxes, functools.partial(run, base), functools.partial(work, base))
+    memory[YIELD : YIELD + 8].view(np.uint64)[0] = _system_yield()
+    work = _HELP(module.address("help"))
+    work._module = module  # type: ignore[attr-defined]
+    return WorkerPool(memory, memory[THREADS : THREADS + 8].view(np.int64), work)
 
 
 if hasattr(os, "register_at_fork"):
@@ -240,13 +237,20 @@ class CpuExecutable:
         code: kernels lowered for `machine`, and entries.
         machine: `host_machine()`, or one that asks for less.
         weights: the weights region; used where it is if it is aligned, else copied once.
+        worth_sharing: entries with fewer chunks of work than this run on one thread.
 
     Example:
         executable = CpuExecutable(code, host_machine(), weights)
         executable.run("predict", state, arena, io)
     """
 
-    def __init__(self, code: Code, machine: Machine, weights: bytes | memoryview | np.ndarray = b"") -> None:
+    def __init__(
+        self,
+        code: Code,
+        machine: Machine,
+        weights: bytes | memoryview | np.ndarray = b"",
+        worth_sharing: float = WORTH_WAKING,
+    ) -> None:
         self.sizes = {space: code.sizes.get(space, 0) for space in SPACES}
         source = np.frombuffer(weights, np.uint8) if not isinstance(weights, np.ndarray) else weights.reshape(-1).view(np.uint8)
         if source.nbytes < self.sizes["weights"]:
@@ -259,16 +263,8 @@ class CpuExecutable:
         self._weights_pointer: int = source.ctypes.data
         self.object = compile_object(print_module(code, machine, host_target()))
         self._module = NativeModule(self.object)
-        self._addresses = {entry: self._module.address(entry_symbol(code, entry)) for entry in code.entries}
-        self._functions = {entry: _ENTRY(address) for entry, address in self._addresses.items()}
-        split = [is_split(kernel) for kernel in code.kernels]
-        self._shared = {  # entries in which a second thread would have something to do
-            entry: any(
-                (isinstance(s, Launch) and split[s.kernel]) or (isinstance(s, Copy) and s.source.nbytes >= SHARED_COPY)
-                for s in walk(steps)
-            )
-            for entry, steps in code.entries.items()
-        }
+        self._functions = {entry: _ENTRY(self._module.address(entry_symbol(code, entry))) for entry in code.entries}
+        self._shared = {entry: shared_work(code, steps) >= worth_sharing for entry, steps in code.entries.items()}
 
     def run(self, entry: str, state: np.ndarray, arena: np.ndarray, io: np.ndarray, threads: int | None = None) -> None:
         """Run an entry on these regions (see aligned_empty). Runs that share an arena or a state go one after the other.
@@ -289,9 +285,9 @@ class CpuExecutable:
                 lock.acquire()
                 held.append(lock)
             if threads == 1 or not self._shared[entry]:
-                self._functions[entry](*pointers, 0, 1, None)
+                self._functions[entry](*pointers, None)
             else:
-                _pool().run(self._addresses[entry], tuple(pointers), threads)
+                _pool().run(self._functions[entry], pointers, threads)
         finally:
             for lock in held:
                 lock.release()
@@ -305,6 +301,24 @@ class CpuExecutable:
         if address % 64 and self.sizes[space]:
             raise ValueError(f"region {space} starts at {address:#x}, not at a multiple of 64; make it with aligned_empty")
         return address
+
+
+def shared_work(code: Code, steps: tuple[Step, ...]) -> int:
+    """How much of an entry threads can share, estimated in chunks of the least size that is worth one."""
+    total = 0
+    for step in steps:
+        match step:
+            case Launch():
+                chunks = most_chunks(code.kernels[step.kernel])
+                total += chunks if chunks > 1 else 0
+            case Copy():
+                chunks = copy_chunks(step)
+                total += chunks if chunks > 1 else 0
+            case Cond():
+                total += max(shared_work(code, step.then), shared_work(code, step.otherwise))
+            case While():
+                total += shared_work(code, step.body) * (ASSUMED_TRIPS if step.bound is None else step.bound)
+    return total
 
 
 def profile(
@@ -321,11 +335,14 @@ def profile(
     """Seconds of each step of an entry: its label and the median over `repeats` passes through the whole entry.
 
     Every step is compiled as an entry of its own and called from Python, which adds some 10 µs to each; a branch or a loop
-    counts as one step. State changes as it would in as many runs.
+    counts as one step. Steps are shared among threads if they are so in the whole entry. State changes as it would in as many
+    runs.
     """
     steps = code.entries[entry]
     single = Code(code.kernels, {str(i): (step,) for i, step in enumerate(steps)}, code.sizes)
-    executable = CpuExecutable(single, machine, weights)
+    executable = CpuExecutable(
+        single, machine, weights, worth_sharing=1 if shared_work(code, steps) >= WORTH_WAKING else math.inf
+    )
     seconds = np.empty((repeats, len(steps)))
     for row in seconds:
         for i in range(len(steps)):

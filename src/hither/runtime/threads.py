@@ -1,18 +1,20 @@
 """How many threads native code uses, and the threads themselves.
 
-Workers are Python threads that spend their lives in native code: between runs they spin for a moment, because waking a
-parked thread costs more than many kernels take, and then park. A run therefore costs no Python on any thread but its own.
+Helpers are Python threads that claim work in native code (targets/llvm/sharing.py). Between runs they spin for a moment,
+because waking a parked thread costs more than many kernels take, and then park. A run wakes them, but never waits for them.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-PARK_AFTER = 4000  # pauses a worker spins for its next run before it parks: about 100 µs
+PARK_AFTER = 1500  # pauses a helper spins for work before it parks: about 40 µs
+NAP = 5e-4  # seconds; of a helper in a run that has had nothing for it for as long
 _chosen: int | None = None
 
 
@@ -42,60 +44,58 @@ def get_num_threads() -> int:
 
 
 class WorkerPool:
-    """Threads that run entries together. One run at a time has the pool; others wait for it.
+    """Threads that help the one that runs an entry. One run at a time has them; a second at the same time does without.
 
     Args:
-        memory: zeroed, aligned; shared with the native functions, which know its layout (targets/llvm/pool.py).
-        mailboxes: one counter per thread in that memory: how many runs it has been given.
-        run: native `(entry, weights, state, arena, io, threads)`: hand out work, do thread 0's part, wait for the rest.
-        work: native `(index, seen, spins) -> seen`: do what comes; returns when nothing came for `spins` pauses.
+        memory: zeroed, aligned; where work is published. Lives as long as the process.
+        threads: the number in that memory that says how many threads the run has, 0 between runs.
+        work: native `(memory, index, spins)`: help; returns when there was nothing to do for a while.
     """
 
-    def __init__(
-        self, memory: np.ndarray, mailboxes: np.ndarray, run: Callable[..., None], work: Callable[[int, int, int], int]
-    ) -> None:
-        self.memory, self._mailboxes, self._run, self._work = memory, mailboxes, run, work
+    def __init__(self, memory: np.ndarray, threads: np.ndarray, work: Callable[[int, int, int], None]) -> None:
+        self._memory, self._threads, self._work = memory, threads, work
+        self._address: int = memory.ctypes.data
         self._running = threading.Lock()
-        self._guard = threading.Lock()  # over the three lists
-        self._tickets = [0]  # runs promised to each worker; ahead of its mailbox while a run is being handed out
+        self._guard = threading.Lock()  # over what follows
+        self._invited = 0  # how many threads the run has
         self._parked = [False]
         self._wake = [threading.Lock()]
 
-    def run(self, entry: int, regions: tuple[int, ...], threads: int) -> None:
-        """Run a native entry on `threads` threads, this one included."""
-        if threads > len(self._mailboxes):
-            raise ValueError(f"{threads} threads asked for; the pool has room for {len(self._mailboxes)}")
-        with self._running:
-            while len(self._tickets) < threads:
+    def run(self, entry: Callable[..., None], regions: Sequence[int], threads: int) -> None:
+        """Run a native entry `(*regions, memory)` on up to `threads` threads, this one included."""
+        if not self._running.acquire(blocking=False):
+            entry(*regions, None)
+            return
+        try:
+            while len(self._wake) < threads:
                 self._hire()
-            try:
-                with self._guard:
-                    for i in range(1, threads):
-                        self._tickets[i] += 1
-                        if self._parked[i]:
-                            self._parked[i] = False
-                            self._wake[i].release()
-                self._run(entry, *regions, threads)
-            finally:  # an interrupt may have come before the work was handed out
-                with self._guard:
-                    for i in range(1, threads):
-                        self._tickets[i] = int(self._mailboxes[i])
+            with self._guard:
+                self._invited = threads
+                for i in range(1, threads):
+                    if self._parked[i]:
+                        self._parked[i] = False
+                        self._wake[i].release()
+            self._threads[0] = threads
+            entry(*regions, self._address)
+        finally:
+            self._threads[0] = self._invited = 0
+            self._running.release()
 
     def _hire(self) -> None:
-        index = len(self._tickets)
+        index = len(self._wake)
         wake = threading.Lock()
         wake.acquire()
-        self._wake.append(wake)
         self._parked.append(False)
-        self._tickets.append(0)
+        self._wake.append(wake)
         threading.Thread(target=self._live, args=(index, wake), name=f"hither-{index}", daemon=True).start()
 
     def _live(self, index: int, wake: threading.Lock) -> None:
-        seen = 0
         while True:
-            seen = self._work(index, seen, PARK_AFTER)
+            self._work(self._address, index, PARK_AFTER)
             with self._guard:
-                if self._tickets[index] != seen:
-                    continue
-                self._parked[index] = True
-            wake.acquire()
+                invited = index < self._invited
+                self._parked[index] = not invited
+            if invited:
+                time.sleep(NAP)
+            else:
+                wake.acquire()

@@ -10,17 +10,19 @@ from collections.abc import Callable
 
 from ... import dtypes as dt
 from ...kernels.ir import INDEX, Block, Buffer, Kernel, Loop, Machine, Op, Val
+from .sharing import MOST_CHUNKS
 from .types import Target, literal, scalar, suffix, typed, vector_literal
 from .values import ARITHMETIC, COMPARISONS, ROUNDING, ValuePrinter
 
 _WRITES = {"store", "scatter"}
 
 
-def is_split(kernel: Kernel) -> bool:
-    """Whether more than one thread has something to do in it; otherwise thread 0 runs it alone."""
-    return any(op.kind in ("thread", "threads") for op in kernel.walk()) or any(
-        _most_threads(op) != 1 for op in kernel.body.ops if op.kind == "loop" and op.attr.kind == "parallel"
-    )
+def most_chunks(kernel: Kernel) -> int:
+    """Into how many chunks its work may be cut, by the grains of its parallel loops; 1 where there is nothing to share."""
+    loops = [_most_chunks(op) for op in kernel.body.ops if op.kind == "loop" and op.attr.kind == "parallel"]
+    if not loops and any(op.kind in ("thread", "threads") for op in kernel.walk()):
+        return MOST_CHUNKS  # it cuts its work itself
+    return max(loops, default=1)
 
 
 def _trips(op: Op) -> int | None:
@@ -31,10 +33,11 @@ def _trips(op: Op) -> int | None:
     return len(range(start, stop, op.attr.step))
 
 
-def _most_threads(op: Op) -> int | None:
-    """The most threads that a parallel loop's grain allows; None where its bounds are not known."""
+def _most_chunks(op: Op) -> int:
     trips = _trips(op)
-    return None if trips is None else max(1, trips // op.attr.grain)
+    if trips is None:
+        raise ValueError(f"a parallel loop has the bounds {op.args[:2]}; it needs constants")
+    return min(max(1, trips // op.attr.grain), MOST_CHUNKS)
 
 
 class KernelPrinter(ValuePrinter):
@@ -64,7 +67,7 @@ class KernelPrinter(ValuePrinter):
                 raise ValueError(f"kernel {self.kernel.name}: {buffer.space} memory exists on GPUs only")
             self.pointers[buffer] = f"%scratch{i}"
             self.lines.append(f"%scratch{i} = alloca [{max(buffer.size, 1)} x {scalar(buffer.dtype)}], align 64")
-        split = is_split(self.kernel)
+        split = most_chunks(self.kernel) > 1
         self.top = split and not any(op.kind in ("thread", "threads") for op in self.kernel.walk())
         self.block(self.kernel.body)
         self.lines.append("ret void")
@@ -201,14 +204,14 @@ class KernelPrinter(ValuePrinter):
         start, stop = (self.name(a) for a in op.args[:2])
         loop: Loop = op.attr
         trips = _trips(op)
-        if loop.kind == "parallel" and _most_threads(op) != 1:
+        if loop.kind == "parallel" and _most_chunks(op) != 1:
             if op.results:
                 raise ValueError(
                     f"kernel {self.kernel.name}: a parallel loop cannot carry values from one iteration to the next"
                 )
-            start, stop = self.chunk(start, stop, loop, trips)
+            start, stop = self.chunk(start, loop, trips or 0)
             trips = None
-        elif loop.kind == "parallel" and is_split(self.kernel):  # too small to share, beside one that is shared
+        elif loop.kind == "parallel" and most_chunks(self.kernel) > 1:  # too small to share, beside one that is shared
             first = self.put("icmp eq i64 %thread, 0")
             stop = self.put(f"select i1 {first}, i64 {stop}, i64 {start}")
             trips = None
@@ -257,10 +260,8 @@ class KernelPrinter(ValuePrinter):
                 last = self.put(f"phi {t} [ {first}, %{before} ], [ {last}, %{latch} ]")
             self.names[result] = last
 
-    def chunk(self, start: str, stop: str, loop: Loop, trips: int | None) -> tuple[str, str]:
-        """This thread's share of start … stop: threads take part only if each gets at least `grain` iterations."""
-        if trips is None:
-            raise ValueError(f"kernel {self.kernel.name}: a parallel loop needs constant bounds")
+    def chunk(self, start: str, loop: Loop, trips: int) -> tuple[str, str]:
+        """The bounds of one chunk: as many chunks have something to do as get at least `grain` iterations each."""
         most = max(1, trips // loop.grain)
         parts = self.call("llvm.umin.i64", "i64", ("i64", "%threads"), ("i64", str(most)))
         bounds = []

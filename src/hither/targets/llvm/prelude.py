@@ -1,4 +1,4 @@
-"""Functions that generated modules carry with them, so that objects need no C library: barrier, copy, float remainder."""
+"""Functions that generated modules carry with them, so that objects need no C library: copy, float remainder."""
 
 from __future__ import annotations
 
@@ -7,61 +7,12 @@ _RELAX = {  # what a core should do while it waits for another
     "aarch64": ("call void @llvm.aarch64.hint(i32 1)", "declare void @llvm.aarch64.hint(i32)"),
 }
 
-# Byte offsets in the memory that threads of one run share; far apart, because cores write them at different times.
-BARRIER_COUNT, BARRIER_GENERATION, BARRIER_YIELD, BARRIER_BYTES = 0, 128, 256, 384
-
 SPINS = 2000  # pauses before a waiting thread offers its core to others: a few tens of microseconds
 
 
 def relax(arch: str) -> tuple[str, str]:
     """The spin-wait hint of an architecture, and its declaration."""
     return _RELAX.get(arch, ("", ""))
-
-
-def barrier(arch: str) -> str:
-    """Wait until all threads of the run have come here.
-
-    A counter and a generation: the last to arrive resets the one and advances the other. Waiting threads spin, and after
-    that call the operating system's yield through the pointer in the shared memory.
-    """
-    pause, declaration = relax(arch)
-    return f"""{declaration}
-define internal void @barrier(ptr %shared, i64 %threads) noinline nounwind {{
-  %alone = icmp ult i64 %threads, 2
-  br i1 %alone, label %done, label %arrive
-arrive:
-  %generation = getelementptr inbounds i8, ptr %shared, i64 {BARRIER_GENERATION}
-  %mine = load atomic i64, ptr %generation acquire, align 8
-  %before = atomicrmw add ptr %shared, i64 1 acq_rel
-  %last = sub i64 %threads, 1
-  %is_last = icmp eq i64 %before, %last
-  br i1 %is_last, label %release, label %wait
-release:
-  store atomic i64 0, ptr %shared monotonic, align 8
-  %next = add i64 %mine, 1
-  store atomic i64 %next, ptr %generation release, align 8
-  br label %done
-wait:
-  %spins = phi i64 [ 0, %arrive ], [ %more, %again ], [ %more, %yield ]
-  %now = load atomic i64, ptr %generation acquire, align 8
-  %passed = icmp ne i64 %now, %mine
-  br i1 %passed, label %done, label %idle
-idle:
-  {pause}
-  %more = add i64 %spins, 1
-  %long = icmp ugt i64 %more, {SPINS}
-  br i1 %long, label %yield, label %again
-again:
-  br label %wait
-yield:
-  %slot = getelementptr inbounds i8, ptr %shared, i64 {BARRIER_YIELD}
-  %function = load ptr, ptr %slot, align 8
-  call i32 %function()
-  br label %wait
-done:
-  ret void
-}}
-"""
 
 
 COPY = """define internal void @copy(ptr %target, ptr %source, i64 %begin, i64 %end) noinline nounwind #0 {

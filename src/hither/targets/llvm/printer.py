@@ -1,7 +1,7 @@
 """Code as the text of one LLVM module: an internal function per kernel, an exported one per entry.
 
-The module is self-contained: whatever it calls, it defines. Its only way out is the yield function in the memory that
-threads share.
+The module is self-contained: whatever it calls, it defines. Its only way out is the yield function in the memory through
+which threads share work.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import math
 from ...kernels.ir import Machine
 from ...kernels.steps import Code, Launch, walk
 from .entry import EntryPrinter
-from .kernel import KernelPrinter, is_split, symbol
-from .prelude import COPY, barrier
+from .kernel import KernelPrinter, most_chunks, symbol
+from .prelude import COPY
+from .sharing import share
 from .types import Target
 
 UMIN = "declare i64 @llvm.umin.i64(i64, i64)"
@@ -26,9 +27,8 @@ def entry_symbol(code: Code, entry: str) -> str:
 def print_module(code: Code, machine: Machine, target: Target | None = None) -> str:
     """The module's text.
 
-    Each entry becomes `void entry_i(weights, state, arena, io, thread, threads, shared)`: all threads of a run call it, each
-    with its own number, and the run is over when all have returned. `shared` is memory of prelude.BARRIER_BYTES, zero but
-    for the yield function; a run of one thread does not touch it.
+    Each entry becomes `void entry_i(weights, state, arena, io, shared)`, called by one thread; the run is over when it returns.
+    `shared` is where helpers find work (sharing.py), null for a run of one thread.
 
     Args:
         code: kernels lowered for `machine`, and the entries that launch them.
@@ -45,16 +45,14 @@ def print_module(code: Code, machine: Machine, target: Target | None = None) -> 
         KernelPrinter(kernel, machine, target, support).function(symbols[i], *grants[i])
         for i, kernel in enumerate(code.kernels)
     ]
-    split = [is_split(kernel) for kernel in code.kernels]
-    entries = []
+    printer = EntryPrinter(code.kernels, symbols.__getitem__, [most_chunks(kernel) for kernel in code.kernels])
     for name, steps in code.entries.items():
-        printer = EntryPrinter(code.kernels, symbols.__getitem__, split)
-        entries.append(f"; {name!r}\n" + printer.function(entry_symbol(code, name), steps))
-        if printer.copies:
-            support.setdefault("copy", COPY)
+        printer.entry(entry_symbol(code, name), steps)
+    if printer.copies:
+        support.setdefault("copy", COPY)
     # prefer-vector-width: without it LLVM splits 512-bit vectors on processors that it believes to prefer 256
     attributes = f'attributes #0 = {{ "prefer-vector-width"="{machine.vector_bits}" "no-trapping-math"="true" }}\n'
-    return "\n".join([barrier(target.arch), *support.values(), "", *kernels, *entries, attributes])
+    return "\n".join([share(target.arch), *support.values(), "", *kernels, *printer.functions, attributes])
 
 
 def _grants(code: Code) -> list[tuple[list[int], list[bool]]]:
