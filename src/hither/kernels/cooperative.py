@@ -2,7 +2,7 @@
 
 One invocation that walks a long row alone leaves the rest of the GPU idle, reads memory out of step with its neighbours, and
 runs for so long that drivers kill it; some software drivers stop a loop after 65,535 turns without saying so. Short rows are
-better off with an invocation each (hither.kernels.lowering), for there are usually many of them.
+better off with an invocation each (hither.kernels.reductions), for there are usually many of them.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from collections.abc import Callable
 from .. import dtypes as dt
 from ..graph.core import Node
 from ..graph.primitive import Reduction
+from .emitter import Context, Emitter, Lowered, describe
 from .fusion import Group, sorted_nodes, unflatten
 from .index import Index, Var, constant, variable
 from .ir import INDEX, Val
-from .lowering import Context, Emitter, Lowered, column_index, combine, describe, row_values, stores_rows
+from .reductions import column_index, combine, row_values, stores_rows
 
 LONG_ROW = 256  # elements from which a workgroup works on one row
 LONG_COLUMN = 1024  # the same where neighbouring invocations would read neighbouring elements

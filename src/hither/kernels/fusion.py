@@ -228,9 +228,7 @@ def _same_index(group: Group, node: Node) -> bool:
     return group.root.results[0] in depends
 
 
-def _finishes_template(
-    node: Node, producers: dict[Value, Node], users: dict[Value, list[Node]], outputs: set[Value]
-) -> bool:
+def _finishes_template(node: Node, producers: dict[Value, Node], users: dict[Value, list[Node]], outputs: set[Value]) -> bool:
     """Whether an elementwise node could be the epilogue of a template just above it, so that it should not join a consumer
     that reads it in another order."""
     if not isinstance(node.primitive.lowering, Elementwise):

@@ -16,9 +16,10 @@ from .. import dtypes as dt
 from ..graph.core import Abstract, Graph, Value
 from ..graph.primitive import Control
 from ..kernels import templates  # noqa: F401  (says which templates take an epilogue, before anything is fused)
+from ..kernels.emitter import Context, describe
 from ..kernels.fusion import Group, fuse
 from ..kernels.ir import Kernel, Machine
-from ..kernels.lowering import Context, describe, lower_group
+from ..kernels.lowering import lower_group
 from ..kernels.steps import ALIGN, Code, Cond, Copy, Launch, Ref, Step, While
 from .arena import Life, place
 

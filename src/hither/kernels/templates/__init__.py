@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..emitter import Context, Lowered
 from ..fusion import Group, takes_epilogue
-from ..lowering import Context, Lowered
 
 TemplateFunction = Callable[[Context, Group], list[Lowered]]
 TEMPLATES: dict[str, TemplateFunction] = {}

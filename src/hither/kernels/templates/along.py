@@ -10,10 +10,11 @@ from ... import dtypes as dt
 from ...graph.core import Abstract, Value
 from ...graph.primitives.reduce import _CUMULATIVE
 from ..builder import Builder
+from ..emitter import GRAIN, Context, Emitter, Lowered
 from ..fusion import Group, flatten, unflatten
 from ..index import Index, constant
 from ..ir import INDEX, Buffer, Val
-from ..lowering import GRAIN, Context, Emitter, Lowered, combine
+from ..reductions import combine
 from . import template
 
 

@@ -10,11 +10,12 @@ import math
 
 import numpy as np
 
-from ...graph.core import Value
-from ..fusion import Group, unflatten
+from ...graph.core import Abstract, Value
+from ..emitter import Context, Emitter, Lowered, lane
+from ..fusion import Group, flatten, unflatten
 from ..index import Index
 from ..ir import Val
-from ..lowering import Context, Emitter, Lowered, lane
+from ..nests import write_nest
 from . import template
 from .product import Product, tiles
 from .tile import choose_tile, pack_panels
@@ -134,10 +135,6 @@ def _pack(w: np.ndarray, groups: int, columns: int) -> np.ndarray:
 
 def _pack_kernel(context: Context, group: Group, w: Value, groups: int, columns: int) -> tuple[Value, Lowered]:
     """The same packing for weights that are computed at run time."""
-    from ...graph.core import Abstract
-    from ..fusion import flatten
-    from ..lowering import write_nest
-
     outputs, channels, *window = w.shape
     per_group = outputs // groups
     panels = -(-per_group // columns)

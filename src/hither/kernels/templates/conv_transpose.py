@@ -12,10 +12,11 @@ import math
 from dataclasses import dataclass
 
 from ...graph.core import Abstract, Value
+from ..emitter import Context, Emitter, Lowered, lane
 from ..fusion import Group, flatten, unflatten
 from ..index import Index
 from ..ir import Val
-from ..lowering import Context, Emitter, Lowered, lane, write_nest
+from ..nests import write_nest
 from . import template
 from .product import Product, tiles
 from .tile import choose_tile

@@ -10,10 +10,10 @@ import math
 
 import numpy as np
 
+from ..emitter import GRAIN, Context, Emitter, Lowered, lane, pieces
 from ..fusion import Group, unflatten
 from ..index import Index, Var, constant, variable
 from ..ir import Val
-from ..lowering import GRAIN, Context, Emitter, Lowered, lane, pieces
 from .tile import accumulator
 
 STRIP = 7  # output pixels along the last spatial axis held in registers

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from ... import dtypes as dt
 from ...graph.core import Abstract, Value
+from ..emitter import Context, Emitter, Lowered
 from ..fusion import Group, unflatten
 from ..index import Index, constant
 from ..ir import INDEX, Val
-from ..lowering import Context, Emitter, Lowered
 from . import template
 
 

@@ -10,10 +10,11 @@ import math
 
 from ... import dtypes as dt
 from ...graph.core import Abstract, Value
+from ..emitter import Context, Emitter, Lowered, lane
 from ..fusion import Group, unflatten
 from ..index import Index, constant
 from ..ir import Val
-from ..lowering import Context, Emitter, Lowered, lane, write_nest
+from ..nests import write_nest
 from . import template
 from .product import Product, tiles
 from .tile import Tile, choose_tile, pack_panels

@@ -6,10 +6,11 @@ import math
 
 from ...dtypes import bool_
 from ...graph.primitives.conv import pool_identity
+from ..emitter import GRAIN, Context, Emitter, Lowered, lane, pieces
 from ..fusion import Group, flatten, unflatten
 from ..index import Index, Var, constant, variable
 from ..ir import Val
-from ..lowering import GRAIN, Context, Emitter, Lowered, combine, lane, pieces
+from ..reductions import combine
 from . import template
 from .tile import accumulator
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ... import dtypes as dt
+from ..emitter import GRAIN, Emitter
 from ..fusion import unflatten
 from ..index import Index, constant
 from ..ir import Buffer, Val
-from ..lowering import GRAIN, Emitter
 from .tile import Tile, accumulator, column_parts, part, row_tiles
 
 Row = tuple[Val, int]  # an element address, and a constant to add to it: rows that share the Val share a register

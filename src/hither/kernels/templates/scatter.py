@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 
+from ..emitter import GRAIN, Context, Emitter, Lowered
 from ..fusion import Group, flatten, unflatten
 from ..index import Index, constant
 from ..ir import Val
-from ..lowering import GRAIN, Context, Emitter, Lowered, combine, write_nest
+from ..nests import write_nest
+from ..reductions import combine
 from . import template
 
 

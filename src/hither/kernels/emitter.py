@@ -1,0 +1,217 @@
+"""The Emitter, which writes a kernel of one fused group, and what all schedules share.
+
+Asked for a value at an index, it computes it from what is stored, through every node that was fused. The loops around it are
+the schedules' business: hither.kernels.nests, reductions, cooperative and templates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .. import dtypes as dt
+from ..graph.core import Node, Value, abstract_of
+from ..graph.primitive import Elementwise, Indexed
+from .builder import Builder
+from .fusion import Group, flatten, unflatten
+from .index import Index, Var, constant, variable
+from .ir import Buffer, Kernel, Machine, Val
+
+GRAIN = 16384  # scalar operations that make a thread of its own worth waking
+
+
+@dataclass
+class Context:
+    """What lowering shares across one compilation: the machine, the constants, and constants made from them (packed)."""
+
+    machine: Machine
+    constants: dict[Value, np.ndarray]
+    packed: dict[object, Value] = field(default_factory=dict)
+
+    def pack(self, source: Value, how: str, make: Callable[[np.ndarray], np.ndarray]) -> Value:
+        """A constant derived from another, made once per (source, how)."""
+        return self.new_constant((source, how), lambda: make(self.constants[source]), source.name)
+
+    def new_constant(self, key: object, make: Callable[[], np.ndarray], name: str = "") -> Value:
+        """A constant made once per key."""
+        if key not in self.packed:
+            array = np.ascontiguousarray(make())
+            value = Value(abstract_of(array), name)
+            self.constants[value] = array
+            self.packed[key] = value
+        return self.packed[key]
+
+
+@dataclass
+class Lowered:
+    """A kernel and the values its buffers stand for, in order."""
+
+    kernel: Kernel
+    args: tuple[Value, ...]
+
+
+class Emitter:
+    """Writes one kernel of a group."""
+
+    def __init__(self, context: Context, group: Group) -> None:
+        self.context, self.group = context, group
+        self.machine = context.machine
+        self.k = Builder(context.machine)
+        self.producers = group.producers()
+        self.buffers: dict[Value, Buffer] = {}
+        self.known: dict[Value, Val] = {}  # computed in this kernel: template and reduction results
+        self.addresses: list[Index] = []
+        self._memo: dict[tuple[Value, tuple[Index, ...], int], Val] = {}
+
+    def buffer(self, value: Value, access: str = "read") -> Buffer:
+        """The kernel parameter through which a stored value is reached."""
+        if value not in self.buffers:
+            self.buffers[value] = self.k.buffer(value.name or "v", value.dtype, value.abstract.size, access)
+        return self.buffers[value]
+
+    @contextmanager
+    def point(self, width: int = 1) -> Iterator[None]:
+        """A new place in the loop nest: values computed before it at the same index are not reused."""
+        memo, self._memo = self._memo, {}
+        before, self.k.width = self.k.width, width
+        yield
+        self._memo, self.k.width = memo, before
+
+    def read(self, value: Value, index: tuple[Index, ...]) -> Val:
+        """The element of `value` at `index`, computed or loaded; a vector where the index varies by lane."""
+        if value in self.known:
+            return self.known[value]
+        key = (value, index, self.k.width)
+        found = self._memo.get(key)
+        if found is None:
+            producer = self.producers.get(value)
+            found = self._load(value, index) if producer is None else self._compute(producer, index)
+            self._memo[key] = found
+        return found
+
+    def _compute(self, node: Node, index: tuple[Index, ...]) -> Val:
+        lowering = node.primitive.lowering
+        if isinstance(lowering, Elementwise):
+            return lowering.emit(self.k, *[self.read(o, index) for o in node.operands], **node.params)
+        if isinstance(lowering, Indexed):
+            return lowering.emit(
+                self.k, index, lambda j, at: self.read(node.operands[j], tuple(_as_index(i) for i in at)),
+                tuple(o.abstract for o in node.operands), node.results[0].abstract, **node.params,
+            )  # fmt: skip
+        raise AssertionError(f"{node.primitive.name} was read inside a group before it was computed")
+
+    def _load(self, value: Value, index: tuple[Index, ...]) -> Val:
+        array = self.context.constants.get(value)
+        if array is not None and array.size == 1 and array.dtype.kind in "biuf":
+            dtype = dt.float32 if value.dtype is dt.float16 else value.dtype
+            return self.k.const(array.item(), dtype)
+        return self.load_flat(value, flatten(index, value.shape))
+
+    def load_flat(self, value: Value, flat: Index) -> Val:
+        """The stored element at a row-major position."""
+        self.addresses.append(flat)
+        buffer, width = self.buffer(value), self.k.width
+        stride = flat.lane_stride()
+        if width == 1 or stride == 0:
+            return self.k.load(buffer, flat, 1, value.dtype)
+        if stride == 1:
+            return self.k.load(buffer, _without_lane(flat), width, value.dtype)
+        return self.k.gather(buffer, self.k.index(flat), value.dtype)
+
+    def store_flat(self, value: Value, flat: Index, element: Val, count: int | None = None) -> None:
+        """Store an element, or `k.width` of them, at a row-major position of a stored result."""
+        self.addresses.append(flat)
+        buffer, width = self.buffer(value, "write"), self.k.width
+        if width == 1:
+            self.k.store(buffer, flat, element)
+        elif flat.lane_stride() == 1:
+            self.k.store(buffer, _without_lane(flat), self.k.broadcast(element, width), count)
+        elif count is None or count == width:
+            self.k.scatter(buffer, self.k.broadcast(self.k.index(flat), width), element)
+        else:
+            where = self.k.broadcast(self.k.index(flat), width)
+            element = self.k.broadcast(element, width)
+            for lane in range(count):
+                self.k.scatter(buffer, self.k.extract(where, lane), self.k.extract(element, lane))
+
+    def store_root(self, flat: Index, element: Val, count: int | None = None) -> None:
+        """Store elements of the group's result, wherever that result has its place."""
+        root, placement = self.group.root.results[0], self.group.placement
+        if placement is None:
+            self.store_flat(root, flat, element, count)
+            return
+        index = (i + s for i, s in zip(unflatten(flat, root.shape), placement.shift, strict=True))
+        self.store_flat(placement.target, flatten(tuple(index), placement.target.shape), element, count)
+
+    def finish_element(self, index: tuple[Index, ...], element: Val, count: int | None = None) -> None:
+        """A template's result element(s) at `index`: run the group's epilogue and store the root."""
+        anchor = self.group.anchor
+        assert anchor is not None
+        result, root = anchor.results[0], self.group.root.results[0]
+        flat = flatten(index, result.shape)
+        with self.point(self.k.width):
+            self.known[result] = element
+            at = index if root.shape == result.shape else unflatten(flat, root.shape)
+            self.store_root(flat, self.read(root, at), count)
+            del self.known[result]
+
+    def finish(self, name: str, **kwargs: object) -> Lowered:
+        """The kernel, and the values to bind."""
+        order = {b: v for v, b in self.buffers.items()}
+        kernel = self.k.finish(name, **kwargs)  # type: ignore[arg-type]
+        return Lowered(kernel, tuple(order[b] for b in kernel.buffers))
+
+
+def _as_index(i: Index | int) -> Index:
+    return constant(i) if isinstance(i, int) else i
+
+
+def _without_lane(flat: Index) -> Index:
+    return Index({a: c for a, c in flat.terms.items() if not (isinstance(a, Var) and a.lane)}, flat.const)
+
+
+def lane(width: int) -> Index:
+    """The Index that counts the lanes of a vector."""
+    return variable(Var("lane", 0, width - 1, lane=True)) if width > 1 else constant(0)
+
+
+def widest(group: Group, machine: Machine) -> int:
+    """Lanes of the vectors that suit the widest dtype in a group."""
+    values = {v for n in group.nodes for v in (*n.operands, *n.results)} | set(group.results)
+    bits = max((v.dtype.bits for v in values), default=32)
+    return machine.lanes(bits)
+
+
+def pieces(extent: int, width: int, machine: Machine) -> list[tuple[int, int, int]]:
+    """Cut 0…extent into (start, stop, width): as many full vectors as fit, then the rest in what the machine does well."""
+    if width > 1 and extent < width:
+        width = 1 << max(extent.bit_length() - 1, 0)
+    if machine.name == "wasm" and width < 4:
+        width = 1
+    cut: list[tuple[int, int, int]] = []
+    start = 0
+    while start < extent:
+        stop = start + (extent - start) // width * width
+        if stop > start:
+            cut.append((start, stop, width))
+        start = stop
+        width = max(width // 2, 1)
+        if machine.name == "wasm" and width < 4:
+            width = 1
+    return cut
+
+
+def cost(group: Group) -> int:
+    """A rough count of scalar operations per element, for deciding how many threads a kernel is worth."""
+    heavy = sum(10 for n in group.nodes if n.primitive.name in ("exp", "log", "tanh", "erf", "sigmoid", "pow", "sin", "cos"))
+    return 1 + len(group.nodes) + heavy
+
+
+def describe(group: Group) -> str:
+    """A name for profiles: what was fused."""
+    computing = [n for n in group.nodes if not (isinstance(n.primitive.lowering, Indexed) and n.primitive.lowering.view)]
+    names = [n.primitive.name for n in computing]
+    return "_".join(names[:4] or [group.root.primitive.name]) + (f"_and_{len(names) - 4}" if len(names) > 4 else "")
