@@ -144,7 +144,7 @@ def webgpu(results: Results) -> Iterator[str]:
     for net in results.nets("webgpu"):
         case = results.get("webgpu", net)
         yield f"## WebGPU in Chromium, {net}\n"
-        yield f"Adapter: {results.about['browser']['WebGPU adapter']}. A software adapter shows counts; its times rank nothing.\n"
+        yield f"Adapter: {results.about['browser']['WebGPU adapter']}. Emulated GPUs show counts; their times rank nothing.\n"
         yield from table(
             (
                 "engine",
@@ -154,7 +154,7 @@ def webgpu(results: Results) -> Iterator[str]:
                 "buffers made",
                 "bind groups made",
                 "pipelines",
-                "set-up and first run, s",
+                "to the first result, s",
             ),
             (
                 (
@@ -174,7 +174,7 @@ def cold(results: Results) -> Iterator[str]:
     """Navigate → load → first result, in a fresh profile, from a server on the same machine."""
     for net in results.nets("cold"):
         yield f"## Cold start in the page, {net}, WASM, 1 thread\n"
-        yield "From the start of the navigation to the first result, with an empty cache and a local server (no network time).\n"
+        yield "From the start of the navigation to the first result: empty cache, local server (no network time).\n"
         contestants = results.get("cold", net)["contestants"]
         ours = contestants["hither"]["result_ms"]
         yield from table(

@@ -44,7 +44,7 @@ def _family(results: Results, kind: str, against: str | None, mean: float, least
     for threads in results.threads(kind):
         ratios = _over_nets(results, kind, threads, against)
         count = f"{threads} thread" + "s" * (threads > 1)
-        yield _least(f"{title}, {count}: geometric mean of {len(ratios)} nets", mean, geometric_mean(list(ratios.values())))
+        yield _least(f"{title}, {count}: geometric mean over the nets", mean, geometric_mean(list(ratios.values())))
         if least is not None and ratios:
             worst = min(ratios, key=ratios.__getitem__)
             yield _least(f"{title}, {count}: lowest ({worst})", least, ratios[worst])

@@ -1,0 +1,115 @@
+"""What speed rests on and no machine can blur: counts and bytes of MobileNetV2 on every target, against ceilings.
+
+A ceiling in BUDGETS is the value when it was set, rounded up a little, or issue 3's promise where that is lower (≤ 70 dispatches,
+arena ≤ 1.1 × the largest live set); lower it when the compiler gets better. `python -m bench` measures time, which is never asserted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bench.site import packed, weigh
+from bench.topologies import mobilenet_v2
+
+import hither as ht
+from hither.kernels.ir import Machine
+from hither.kernels.steps import ALIGN, Copy, Launch, walk
+from hither.model import Model
+from hither.program.compile import plan_target
+from hither.program.plan import Plan
+from hither.targets.wgsl.bindings import plan_bindings
+from hither.web.builds import MACHINES
+from hither.web.bundle import RUNTIME, runtime_file
+
+SPECS = {"image": ht.Spec((1, 3, 224, 224), "float32")}
+# A fixed native machine (AVX2, 512 KiB of L2), so that the figures do not depend on where the tests run.
+TARGETS: dict[str, Machine] = {
+    **{name: machines[0] for name, machines in MACHINES.items()},
+    "native": Machine("llvm", vector_bits=256, vector_registers=16, float16=True, l2_bytes=512 << 10),
+}
+
+# ceilings of one run, by target. "touched": bytes of all operands of all launches, the least that memory must move
+# unless launches are fused; "spare": how much larger the arena is than the most bytes alive at once
+BUDGETS: dict[str, dict[str, float]] = {
+    "native": {"launches": 75, "kernels": 42, "arena": 6.4e6, "spare": 1.1, "touched": 95e6},
+    "wasm": {"launches": 75, "kernels": 42, "arena": 6.4e6, "spare": 1.1, "touched": 95e6},
+    "webgpu": {"launches": 58, "kernels": 34, "arena": 6.2e6, "spare": 1.1, "touched": 72e6, "dispatches": 58, "pipelines": 34},
+}
+# gzip bytes, each file by itself as a server sends it
+BUNDLE_BUDGETS = {"loader_gz": 15_500, "kernels_wasm_gz": 12_000, "kernels_wgsl_gz": 10_000, "manifest_gz": 5_000}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    import onnx
+
+    path = tmp_path_factory.mktemp("net") / "mobilenetv2.onnx"
+    onnx.save(mobilenet_v2(), path)
+    return ht.load(str(path))
+
+
+def moved(step: Launch | Copy, plan: Plan) -> Iterator[tuple[bool, str, int, int]]:
+    """(is written, space, offset, bytes) of everything that a step touches."""
+    if isinstance(step, Copy):
+        yield False, step.source.space, step.source.offset, step.source.nbytes
+        yield True, step.target.space, step.target.offset, step.target.nbytes
+        return
+    buffers = [b for b in plan.code.kernels[step.kernel].buffers if b.space == "global"]
+    for ref, buffer in zip(step.args, buffers, strict=True):
+        yield buffer.access == "write", ref.space, ref.offset, ref.nbytes
+
+
+def most_alive(plan: Plan) -> int:
+    """The most arena bytes alive at once, found from the steps alone: written earlier, and still to be read."""
+    alive = np.zeros(-(-plan.code.sizes["arena"] // ALIGN), bool)
+    most = 0
+    for step in reversed(list(walk(plan.code.entries["predict"]))):
+        assert isinstance(step, Launch | Copy), "a plain network has no branches"
+        touched = [(w, slice(at // ALIGN, -(-(at + n) // ALIGN))) for w, space, at, n in moved(step, plan) if space == "arena"]
+        for _, place in touched:
+            alive[place] = True
+        most = max(most, int(alive.sum()) * ALIGN)
+        for written, place in touched:
+            if written:
+                alive[place] = False
+    assert not alive.any(), "a step reads what no step has written"
+    return most
+
+
+def measured(plan: Plan, machine: Machine) -> dict[str, float]:
+    """The figures that BUDGETS limits."""
+    steps = list(walk(plan.code.entries["predict"]))
+    arena = plan.code.sizes["arena"]
+    found: dict[str, float] = {
+        "launches": sum(isinstance(step, Launch) for step in steps),
+        "kernels": len(plan.code.kernels),
+        "arena": arena,
+        "spare": arena / most_alive(plan),
+        "touched": sum(n for step in steps if isinstance(step, Launch | Copy) for *_, n in moved(step, plan)),
+    }
+    if machine.gpu:
+        bound = plan_bindings(plan.code, machine)
+        found |= {"dispatches": len(bound.entries["predict"]), "pipelines": len(bound.variants)}
+    return found
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_mobilenet_stays_in_budget(model: Model, target: str) -> None:
+    found = measured(plan_target(model, SPECS, TARGETS[target]), TARGETS[target])
+    assert found.keys() == BUDGETS[target].keys()
+    over = {name: (value, BUDGETS[target][name]) for name, value in found.items() if value > BUDGETS[target][name]}
+    assert not over, f"{target}: over budget (found, ceiling): {over}; all of it: {found}"
+
+
+def test_mobilenet_bundle_stays_in_budget(model: Model, tmp_path: Path) -> None:
+    """What a visitor downloads besides the weights, which are no larger than the parameters."""
+    found = weigh(tmp_path, ht.bundle(model, tmp_path, SPECS))
+    scripts = [runtime_file(name) for name in RUNTIME if name.startswith("hither") and name.endswith(".js")]
+    found["loader_gz"] = sum(map(packed, scripts))
+    parameters = sum(np.asarray(w).nbytes for w in model.weights.values())
+    limits = {**BUNDLE_BUDGETS, "weights": parameters * 1.01}
+    over = {name: (value, limits[name]) for name, value in found.items() if value > limits[name]}
+    assert not over, f"over budget (found, ceiling): {over}; all of it: {found}"
