@@ -1,7 +1,8 @@
 """What speed rests on and no machine can blur: counts and bytes of MobileNetV2 on every target, against ceilings.
 
-A ceiling in BUDGETS is the value when it was set, rounded up a little, or issue 3's promise where that is lower (≤ 70 dispatches,
-arena ≤ 1.1 × the largest live set); lower it when the compiler gets better. `python -m bench` measures time, which is never asserted.
+A ceiling in BUDGETS is the value when it was set, rounded up a little, or issue 3's promise where that is lower (at most 70
+dispatches, an arena of at most 1.1 times the largest live set); lower it when the compiler gets better. `python -m bench`
+measures time, which is never asserted.
 """
 
 from __future__ import annotations
