@@ -5,18 +5,22 @@ Values that folding would blow up (a broadcast of a scalar to an image) stay as 
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..graph.core import Graph, GraphBuilder, Node, Value, rewrite
-from ..graph.primitive import Control
+from ..graph.primitive import REGISTRY, Control, Reduction
 
 FREE = 1 << 12  # bytes: results up to here are folded however small their operands are
 
 
 def fold(graph: Graph) -> Graph:
-    """Evaluate nodes whose operands are all constants; fold inside branch and loop bodies too."""
+    """Evaluate nodes whose operands are all constants, and reductions of nothing; fold inside branch and loop bodies too."""
 
     def rule(builder: GraphBuilder, node: Node, operands: tuple[Value, ...]) -> list[Value] | None:
         if isinstance(node.primitive.lowering, Control):
             return _fold_bodies(builder, node, operands)
+        if isinstance(node.primitive.lowering, Reduction) and not operands[0].abstract.size:
+            return [_empty_reduction(builder, node, node.primitive.lowering)]
         if not all(o in builder.constants for o in operands):
             return None
         size = sum(r.abstract.nbytes for r in node.results)
@@ -27,6 +31,16 @@ def fold(graph: Graph) -> Graph:
         return [builder.constant(a, name) for a in arrays]
 
     return rewrite(graph, rule)
+
+
+def _empty_reduction(builder: GraphBuilder, node: Node, reduction: Reduction) -> Value:
+    """What a reduction of no elements gives, for every element of the result."""
+    result = node.results[0].abstract
+    initial = builder.constant(np.asarray(reduction.initial(result.dtype), result.dtype.numpy), "")
+    if not result.rank:
+        return initial
+    (value,) = builder.add(REGISTRY["broadcast"], [initial], {"shape": result.shape, "axes": ()}, node.source)
+    return value
 
 
 def _fold_bodies(builder: GraphBuilder, node: Node, operands: tuple[Value, ...]) -> list[Value]:
