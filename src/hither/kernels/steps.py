@@ -26,12 +26,27 @@ class Ref:
 
 
 @dataclass(frozen=True)
+class Work:
+    """What a launch must do at least, for profiles: arithmetic, and bytes that have to be read and written once.
+
+    `sources` are the user's names of what it computes (Node.source), in order.
+    """
+
+    flops: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Launch:
-    """Run kernel number `kernel`; `args[i]` is bound to its i-th buffer. `label` says what it computes, for profiles."""
+    """Run kernel number `kernel`; `args[i]` is bound to its i-th buffer. `label` and `work` say what it computes, for
+    profiles."""
 
     kernel: int
     args: tuple[Ref, ...]
     label: str = ""
+    work: Work = Work()
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ from ..kernels.emitter import Context, describe
 from ..kernels.fusion import Group, fuse
 from ..kernels.ir import Kernel, Machine
 from ..kernels.lowering import lower_group
-from ..kernels.steps import ALIGN, Code, Cond, Copy, Launch, Ref, Step, While
+from ..kernels.steps import ALIGN, Code, Cond, Copy, Launch, Ref, Step, While, Work
 from .arena import Life, place
+from .work import works
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class _Launch:
     kernel: int
     args: tuple[Storage, ...]
     label: str
+    work: Work
 
 
 @dataclass(eq=False)
@@ -203,10 +205,11 @@ class _Planner:
             elif isinstance(group.root.primitive.lowering, Control):
                 steps += self.control(group)
             else:
-                for lowered in lower_group(self.context, group):
+                made = lower_group(self.context, group)
+                for lowered, work in zip(made, works(group, made, self.machine), strict=True):
                     self.clock += 1
                     args = tuple(self.touch(self.storage_of(v)) for v in lowered.args)
-                    steps.append(_Launch(self.kernel(lowered.kernel), args, describe(group)))
+                    steps.append(_Launch(self.kernel(lowered.kernel), args, describe(group), work))
         for value, target in copies:
             self.clock += 1
             source = self.touch(self.storage_of(value))
@@ -359,7 +362,7 @@ def _ref(storage: Storage) -> Ref:
 def _resolve(pending: _Pending) -> Step:
     match pending:
         case _Launch():
-            return Launch(pending.kernel, tuple(map(_ref, pending.args)), pending.label)
+            return Launch(pending.kernel, tuple(map(_ref, pending.args)), pending.label, pending.work)
         case _Copy():
             return Copy(_ref(pending.source), _ref(pending.target))
         case _Branch(loop=True):

@@ -1,0 +1,61 @@
+"""How much a launch has to do: the arithmetic of its nodes, and the bytes it cannot avoid to move.
+
+Both are properties of what is computed, not of how: a kernel that recomputes or rereads does not look better for it. They
+are what profiles divide times by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..graph.core import Node, Value
+from ..graph.primitive import Control, Indexed
+from ..kernels.fusion import Group
+from ..kernels.ir import Machine
+from ..kernels.lowering import Lowered
+from ..kernels.steps import Work
+
+
+def node_flops(node: Node) -> int:
+    """Arithmetic operations of a node; a multiply-add is two, an element of anything else one, moving elements none.
+
+    A function like exp counts as one, so that FLOPs do not depend on how a target computes it.
+    """
+    rule = node.primitive.flops
+    if rule is not None:
+        return rule([v.abstract for v in node.operands], [v.abstract for v in node.results], node.params)
+    if isinstance(node.primitive.lowering, Indexed | Control):
+        return 0
+    return node.results[0].abstract.size
+
+
+def works(group: Group, lowered: Sequence[Lowered], machine: Machine) -> list[Work]:
+    """The Work of each kernel of a group. What comes before the last one only arranges its operands."""
+    inside = set(group.nodes)
+    flops = sum(node_flops(node) for node in inside)
+    sources = tuple(dict.fromkeys(node.source for node in group.nodes if node.source))
+    made = []
+    for position, one in enumerate(lowered, 1):
+        read = written = 0
+        for value, buffer in zip(one.args, one.kernel.buffers, strict=True):
+            if buffer.access != "write":
+                read += _touched(value, group, machine)
+            if buffer.access != "read":
+                placed = group.placement is not None and value is group.placement.target
+                written += _nbytes(group.results[0] if placed else value, machine)
+        made.append(Work(flops if position == len(lowered) else 0, read, written, sources))
+    return made
+
+
+def _nbytes(value: Value, machine: Machine) -> int:
+    return value.abstract.size * machine.storage(value.dtype).itemsize
+
+
+def _touched(value: Value, group: Group, machine: Machine) -> int:
+    """Bytes of an operand that must be read: of one that is only sliced or gathered from, as many as that gives."""
+    whole = _nbytes(value, machine)
+    readers = [node for node in group.nodes if value in node.operands]
+    if not readers or not all(isinstance(node.primitive.lowering, Indexed) for node in readers):
+        return whole
+    itemsize = machine.storage(value.dtype).itemsize
+    return min(whole, sum(node.results[0].abstract.size * itemsize for node in readers))
