@@ -140,7 +140,7 @@ def _pack_kernel(context: Context, group: Group, w: Value, groups: int, columns:
     panels = -(-per_group // columns)
     taps = math.prod(window)
     packed = Value(Abstract((groups, panels, taps, channels, columns), w.dtype), f"{w.name}_panels")
-    e = Emitter(context, Group(group.root, []))
+    e = Emitter(context, Group(group.anchor or group.root, []))
 
     def store(e: Emitter, index: tuple[Index, ...]) -> None:
         g, panel, tap, channel, column = index

@@ -83,7 +83,7 @@ def conv_transpose(context: Context, group: Group) -> list[Lowered]:
 
 
 def _pad(context: Context, group: Group, x: Value, padded: Value, low: list[int]) -> Lowered:
-    e = Emitter(context, Group(group.root, []))
+    e = Emitter(context, Group(group.anchor or group.root, []))
 
     def store(e: Emitter, index: tuple[Index, ...]) -> None:
         k = e.k
@@ -159,7 +159,7 @@ def _pack(
     context: Context, group: Group, w: Value, packed: Value, axes: tuple[Axis, ...], channels: int, outputs: int, columns: int
 ) -> Lowered:
     """This phase's taps of the weights as panels [group, panel, *taps, channel, column]."""
-    e = Emitter(context, Group(group.root, []))
+    e = Emitter(context, Group(group.anchor or group.root, []))
 
     def store(e: Emitter, index: tuple[Index, ...]) -> None:
         instance, panel, *taps, channel, column = index

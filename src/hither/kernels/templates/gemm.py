@@ -73,7 +73,7 @@ def _pack_kernel(context: Context, group: Group, b: Value, n: int, depth: int, t
     panels = -(-n // tile.columns)
     batch = b.shape[:-2]
     packed = Value(Abstract((*batch, panels, depth, tile.columns), b.dtype), f"{b.name}_panels")
-    e = Emitter(context, Group(group.root, []))
+    e = Emitter(context, Group(group.anchor or group.root, []))
 
     def store(e: Emitter, index: tuple[Index, ...]) -> None:
         *at, panel, step, column = index
