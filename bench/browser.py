@@ -125,7 +125,11 @@ def cold(browser: Any, served: site.Served, net: Net, target: str, threads: int,
                 record["skipped"][name] = found["error"][:160]
                 continue
             starts.setdefault(name, []).append(found)
-            record["contestants"][name] = {"fetched": served.weigh(served.requests), "requests": len(set(served.requests))}
+            record["contestants"][name] = {
+                "fetched": served.weigh(served.requests),
+                "requests": len(set(served.requests)),
+                "phases": found["phases"],
+            }
     for name, found in starts.items():
         for key in ("ready_ms", "result_ms"):
             record["contestants"][name][key] = round(float(np.median([f[key] for f in found])), 1)

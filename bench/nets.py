@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.models import MODELS, Asset, Inputs
+from tests.models import MODELS, Inputs
 
 from . import topologies
 
@@ -26,8 +26,6 @@ class Net:
     packaged: str | None = None
     build: Callable[[], Any] | None = None
     static: dict[str, int] = field(default_factory=dict)  # inputs whose value decides which network it is
-
-    tflite: Asset | None = None  # the same network for peers that read this format
 
     @property
     def inputs(self) -> Inputs:
@@ -68,12 +66,6 @@ class Net:
         return made
 
 
-PITCH_TFLITE = Asset(
-    "basic-pitch",
-    "0.4.0",
-    "basic_pitch/saved_models/icassp_2022/nmp.tflite",
-    "3db297d54af8e01c6e5618245c956b1d71b6a2b978cb2dedb527173186552676",
-)
 _IDS = ((1, 64), "int64")
 
 NETS: dict[str, Net] = {
@@ -88,7 +80,7 @@ NETS: dict[str, Net] = {
         Net("ppocr-det", "PP-OCRv4 text detection, 320²", {"x": ((1, 3, 320, 320), "float32")}, "ppocr-det"),
         Net("ppocr-rec", "PP-OCRv4 text recognition, 48×320", {"x": ((1, 3, 48, 320), "float32")}, "ppocr-rec"),
         Net("magika", "file type from 2,048 bytes", packaged="magika"),
-        Net("basic-pitch", "pitch, 2 s of sound", packaged="basic-pitch", tflite=PITCH_TFLITE),
+        Net("basic-pitch", "pitch, 2 s of sound", packaged="basic-pitch"),
         Net("ddddocr-det", "YOLOX text boxes, 416²", packaged="ddddocr-det"),
         Net("silero-vad", "voice activity, 32 ms of sound, LSTM", packaged="silero-vad", static={"sr": 16000}),
         Net(

@@ -192,6 +192,8 @@ def cold(results: Results) -> Iterator[str]:
                 for name, c in contestants.items()
             ),
         )
+        phases = ", ".join(f"{phase} at {ms} ms" for phase, ms in contestants["hither"]["phases"].items())
+        yield f"hither's phases in the last of these starts: {phases}.\n"
 
 
 def start(results: Results) -> Iterator[str]:

@@ -5,10 +5,10 @@ import { openNet } from "./net.js";
 const { engine, net, ...options } = Object.fromEntries(new URLSearchParams(location.search));
 try {
   const [{ create }, opened] = await Promise.all([import(`./engines/${engine}.js`), openNet(net)]);
-  const { run } = await create({ ...opened, target: options.target, threads: Number(options.threads), cold: true });
+  const { run, about } = await create({ ...opened, target: options.target, threads: Number(options.threads), cold: true });
   const ready = performance.now();
   const found = await run();
-  globalThis.result = { ready_ms: ready, result_ms: performance.now(), outputs: Object.keys(found).length };
+  globalThis.result = { ready_ms: ready, result_ms: performance.now(), outputs: Object.keys(found).length, phases: about.phases ?? {} };
 } catch (error) {
   globalThis.result = { error: String(error) };
 }

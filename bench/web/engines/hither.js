@@ -1,7 +1,10 @@
 // hither: a bundle of its own for each net.
 export async function create({ base, feeds, target, threads, cold = false }) {
   const { load } = await import(new URL("bundle/hither.js", new URL(base, location.href)).href);
-  const program = await load(`${base}bundle/`, { device: target, threads, warmup: !cold });
+  /** @type {Record<string, number>} when each phase of loading began */
+  const phases = {};
+  const onProgress = ({ phase }) => { phases[phase] ??= Math.round(performance.now()); };
+  const program = await load(`${base}bundle/`, { device: target, threads, warmup: !cold, onProgress });
   const { variants, entry } = program.info;
   const wanted = variants[0].entries[entry].inputs.map((input) => [input.name, feeds[input.name].data]);
   const inputs = Object.fromEntries(wanted);
@@ -10,7 +13,7 @@ export async function create({ base, feeds, target, threads, cold = false }) {
       const results = await program.run(inputs);
       return Object.fromEntries(Object.entries(results).map(([name, { data }]) => [name, data]));
     },
-    about: { threads: program.info.threads, adapter: program.info.adapter, memory: program.memory() },
+    about: { threads: program.info.threads, adapter: program.info.adapter, phases, memory: program.memory() },
     close: () => program.close(),
   };
 }

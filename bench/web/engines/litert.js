@@ -1,25 +1,21 @@
-// LiteRT.js (TensorFlow Lite), on the net's published .tflite file where there is one.
+// LiteRT.js (TensorFlow Lite, XNNPACK), on a .tflite file where the net has one; images have their channels last there.
 export async function create({ base, feeds, reference, target, threads }) {
   const file = await fetch(`${base}model.tflite`, { method: "HEAD" });
-  if (!file.ok) throw new Error("this net is not published as .tflite");
+  if (!file.ok) throw new Error("this net has no .tflite file");
   const { loadLiteRt, loadAndCompile, Tensor } = await import("/npm/@litertjs/core/dist/index.js");
   await loadLiteRt("/npm/@litertjs/core/wasm/", { threads: threads > 1 });
   const model = await loadAndCompile(`${base}model.tflite`, { accelerator: target, cpuOptions: { numThreads: threads } });
-  const [[, { data, shape }]] = Object.entries(feeds);
-  const names = model.getOutputDetails().map((output) => output.name);
+  const [[, { data, shape: [n, c, h, w] }]] = Object.entries(feeds), [output] = Object.keys(reference);
+  const nhwc = Float32Array.from(data, (_, i) => data[(i % c) * h * w + Math.floor(i / c)]); // n is 1
   return {
     async run() {
-      const input = new Tensor(data, shape), results = await model.run(input);
-      const found = {};
-      for (const [i, result] of results.entries()) {
-        const here = await result.moveTo("wasm");
-        found[names[i]] = here.toTypedArray().slice();
-        here.delete();
-      }
+      const input = new Tensor(nhwc, [n, h, w, c]), [result] = await model.run(input);
+      const found = (await result.data()).slice();
       input.delete();
-      return found;
+      result.delete();
+      return { [output]: found };
     },
-    about: { outputs: names, expected: Object.keys(reference) },
+    about: {},
     close: () => model.delete(),
   };
 }
