@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import math
 import os
 import platform
 import sys
 import threading
-import time
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +22,7 @@ from ..kernels.steps import SPACES, Code, Cond, Copy, Launch, Step, While
 from ..targets.llvm import Target, entry_symbol, print_module
 from ..targets.llvm.entry import copy_chunks
 from ..targets.llvm.kernel import most_chunks
-from ..targets.llvm.sharing import SHARED_BYTES, THREADS, YIELD, print_helper
+from ..targets.llvm.sharing import REST, SHARED_BYTES, THREADS, print_helper
 from .object_cache import ObjectCache, cache_directory
 from .threads import WorkerPool, get_num_threads
 
@@ -199,11 +197,11 @@ def aligned_empty(nbytes: int) -> np.ndarray:
 
 
 @functools.cache
-def _system_yield() -> int:
-    """The address of the function by which a thread offers its core to others."""
+def _rest() -> int:
+    """The address of the function that takes a thread off its core for some microseconds. Windows has none: it yields there."""
     if sys.platform == "win32":
         return ctypes.cast(ctypes.WinDLL("kernel32").SwitchToThread, ctypes.c_void_p).value or 0
-    return ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0
+    return ctypes.cast(ctypes.CDLL(None).usleep, ctypes.c_void_p).value or 0
 
 
 @functools.cache
@@ -211,7 +209,7 @@ def _pool() -> WorkerPool:
     module = NativeModule(compile_object(print_helper(_architecture())))
     memory = aligned_empty(SHARED_BYTES)
     memory[:] = 0
-    memory[YIELD : YIELD + 8].view(np.uint64)[0] = _system_yield()
+    memory[REST : REST + 8].view(np.uint64)[0] = _rest()
     work = _HELP(module.address("help"))
     work._module = module  # type: ignore[attr-defined]
     return WorkerPool(memory, memory[THREADS : THREADS + 8].view(np.int64), work)
@@ -319,40 +317,3 @@ def shared_work(code: Code, steps: tuple[Step, ...]) -> int:
             case While():
                 total += shared_work(code, step.body) * (ASSUMED_TRIPS if step.bound is None else step.bound)
     return total
-
-
-def profile(
-    code: Code,
-    machine: Machine,
-    weights: bytes | memoryview | np.ndarray,
-    entry: str,
-    state: np.ndarray,
-    arena: np.ndarray,
-    io: np.ndarray,
-    threads: int | None = None,
-    repeats: int = 10,
-) -> list[tuple[str, float]]:
-    """Seconds of each step of an entry: its label and the median over `repeats` passes through the whole entry.
-
-    Every step is compiled as an entry of its own and called from Python, which adds some 10 µs to each; a branch or a loop
-    counts as one step. Steps are shared among threads if they are so in the whole entry. State changes as it would in as many
-    runs.
-    """
-    steps = code.entries[entry]
-    single = Code(code.kernels, {str(i): (step,) for i, step in enumerate(steps)}, code.sizes)
-    executable = CpuExecutable(
-        single, machine, weights, worth_sharing=1 if shared_work(code, steps) >= WORTH_WAKING else math.inf
-    )
-    seconds = np.empty((repeats, len(steps)))
-    for row in seconds:
-        for i in range(len(steps)):
-            start = time.perf_counter()
-            executable.run(str(i), state, arena, io, threads)
-            row[i] = time.perf_counter() - start
-    return [(_label(code, step), float(s)) for step, s in zip(steps, np.median(seconds, axis=0))]
-
-
-def _label(code: Code, step: Step) -> str:
-    if isinstance(step, Launch):
-        return step.label or code.kernels[step.kernel].name
-    return type(step).__name__.lower()

@@ -7,7 +7,7 @@ _RELAX = {  # what a core should do while it waits for another
     "aarch64": ("call void @llvm.aarch64.hint(i32 1)", "declare void @llvm.aarch64.hint(i32)"),
 }
 
-SPINS = 2000  # pauses before a waiting thread offers its core to others: a few tens of microseconds
+SPINS = 2000  # pauses before a waiting thread rests: a few tens of microseconds
 
 
 def relax(arch: str) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """Code as the text of one LLVM module: an internal function per kernel, an exported one per entry.
 
-The module is self-contained: whatever it calls, it defines. Its only way out is the yield function in the memory through
-which threads share work.
+The module is self-contained: whatever it calls, it defines. Its only way out is the function by which a waiting
+thread rests, in the memory through which threads share work.
 """
 
 from __future__ import annotations

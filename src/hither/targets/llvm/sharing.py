@@ -11,7 +11,7 @@ claimed chunk is counted in DONE the driver neither publishes another step nor r
 stay. Helpers touch nothing else. One that has seen an open word adds once and looks again, so a count runs over by the
 number of helpers at most and never leaves its half of the word.
 
-Memory: the word and the number of threads of the run (0 between runs), the job, DONE, and the system's yield function;
+Memory: the word and the number of threads of the run (0 between runs), the job, DONE, and the function by which a thread rests;
 far apart, because cores write them at different times.
 """
 
@@ -20,10 +20,11 @@ from __future__ import annotations
 from ...kernels.steps import SPACES
 from .prelude import SPINS, relax
 
-WORD, THREADS, JOB, DONE, YIELD, SHARED_BYTES = 0, 8, 128, 256, 384, 512
+WORD, THREADS, JOB, DONE, REST, SHARED_BYTES = 0, 8, 128, 256, 384, 512
 CHUNKS_PER_THREAD = 4  # so that threads that start late or run slowly take fewer; each claim costs some 50 ns
 MOST_CHUNKS = (1 << 15) - 1  # half of what fits: the rest is for claims that run over
-_YIELDS = 1000  # of a helper in a run that has nothing for it, before it goes: about half a millisecond
+REST_MICROSECONDS = 40  # yielding instead would cost a thread its turn for milliseconds under Linux's EEVDF scheduler
+_RESTS = 8  # of a helper in a run that has nothing for it, before it goes: about a millisecond
 
 _REGIONS = ", ".join(f"ptr %{space}" for space in SPACES)
 
@@ -76,7 +77,7 @@ rest:
   %others = sub i64 %chunks, %mine
   br label %wait
 wait:
-  %spins = phi i64 [ 0, %rest ], [ %waited, %idle ], [ %waited, %yield ]
+  %spins = phi i64 [ 0, %rest ], [ %waited, %idle ], [ %waited, %sleep ]
   %finished = load atomic i64, ptr %done acquire, align 8
   %all = icmp eq i64 %finished, %others
   br i1 %all, label %leave, label %idle
@@ -84,11 +85,11 @@ idle:
   {pause}
   %waited = add i64 %spins, 1
   %long = icmp ugt i64 %waited, {SPINS}
-  br i1 %long, label %yield, label %wait
-yield:
-{_slot("yield.slot", "shared", YIELD)}
-  %function = load ptr, ptr %yield.slot, align 8
-  call i32 %function()
+  br i1 %long, label %sleep, label %wait
+sleep:
+{_slot("rest.slot", "shared", REST)}
+  %function = load ptr, ptr %rest.slot, align 8
+  call i32 %function(i32 {REST_MICROSECONDS})
   br label %wait
 leave:
   ret void
@@ -108,10 +109,10 @@ define void @help(ptr %shared, i64 %index, i64 %limit) nounwind {{
 start:
 {_slot("threads.slot", "shared", THREADS)}
 {_slot("done", "shared", DONE)}
-  %most = add i64 %limit, {_YIELDS}
+  %most = add i64 %limit, {_RESTS}
   br label %look
 look:
-  %spins = phi i64 [ 0, %start ], [ 0, %claim ], [ 0, %work ], [ %waited, %idle ], [ %waited, %yield ]
+  %spins = phi i64 [ 0, %start ], [ 0, %claim ], [ 0, %work ], [ %waited, %idle ], [ %waited, %sleep ]
   %seen = load atomic i64, ptr %shared monotonic, align 8
   %seen.next = and i64 %seen, 65535
   %seen.chunks = lshr i64 %seen, 16
@@ -140,11 +141,11 @@ tired:
   %gone = icmp ugt i64 %waited, %most
   %stay = xor i1 %gone, true
   %running = and i1 %invited, %stay
-  br i1 %running, label %yield, label %leave
-yield:
-{_slot("yield.slot", "shared", YIELD)}
-  %function = load ptr, ptr %yield.slot, align 8
-  call i32 %function()
+  br i1 %running, label %sleep, label %leave
+sleep:
+{_slot("rest.slot", "shared", REST)}
+  %function = load ptr, ptr %rest.slot, align 8
+  call i32 %function(i32 {REST_MICROSECONDS})
   br label %look
 leave:
   ret void
