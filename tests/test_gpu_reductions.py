@@ -10,6 +10,12 @@ import pytest
 import hither as ht
 from hither.kernels.cooperative import LONG_COLUMN, LONG_ROW
 from hither.program import Program
+from hither.program.compile import plan_target
+from hither.targets.wgsl.bindings import plan_bindings
+from hither.targets.wgsl.printer import print_module
+from hither.web.builds import MACHINES
+
+from .tint import messages, open_page
 
 pytestmark = pytest.mark.gpu
 
@@ -66,3 +72,61 @@ def test_integers_and_nans() -> None:
     y[0, 640] = np.nan
     found = compiled(lambda x: {"max": ht.max(x), "min": ht.min(x)}, y)(y)
     assert np.isnan(found["max"].numpy()) and np.isnan(found["min"].numpy())
+
+
+# -- along one axis ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape, axis", [((3, LONG_ROW - 1), 1), ((3, 1000), 1), ((2000, 3), 0), ((2, 66_000), -1)], ids=str)
+def test_positions_of_extremes(shape: tuple[int, ...], axis: int) -> None:
+    """Equal extremes everywhere, so that the first of all invocations' first ones must be taken; and NaNs."""
+    x = np.random.default_rng(4).integers(0, 9, shape).astype(np.float32)
+    program = compiled(lambda x: {"max": ht.argmax(x, axis=axis), "min": ht.argmin(x, axis=axis)}, x)
+    for _ in range(2):
+        found = program(x)
+        np.testing.assert_array_equal(found["max"].numpy(), x.argmax(axis))
+        np.testing.assert_array_equal(found["min"].numpy(), x.argmin(axis))
+        x[(slice(None),) * (axis % 2) + (slice(150, 250, 30),)] = np.nan
+
+
+@pytest.mark.parametrize("shape, axis", [((3, LONG_ROW - 1), 1), ((3, 1000), 1), ((2000, 3), 0), ((1, 70_000), -1)], ids=str)
+def test_cumulative_sums(shape: tuple[int, ...], axis: int) -> None:
+    x = np.random.default_rng(5).integers(-9, 9, shape).astype(np.int32)
+    found = compiled(lambda x: {"sum": ht.cumulative_sum(x, axis=axis)}, x)(x)
+    np.testing.assert_array_equal(found["sum"].numpy(), x.cumsum(axis))
+
+
+SORTED = [((3, 1), 1), ((5, 7), 1), ((2, 64), 1), ((2, 65), 1), ((3, 1000), 1), ((300, 3), 0), ((1, 5000), 1)]
+
+
+@pytest.mark.parametrize("shape, axis", SORTED, ids=str)
+@pytest.mark.parametrize("descending", [False, True])
+def test_sorting_is_stable(shape: tuple[int, ...], axis: int, descending: bool) -> None:
+    x = np.random.default_rng(6).integers(0, 50, shape).astype(np.float32)
+    x.reshape(-1)[::17] = np.nan
+    how = {"axis": axis, "descending": descending}
+    found = compiled(lambda x: {"v": ht.sort(x, **how), "i": ht.argsort(x, **how)}, x)(x)
+    key = np.where(np.isnan(x), 1e9, x) * (-1 if descending else 1)
+    order = np.argsort(key, axis=axis, kind="stable")
+    np.testing.assert_array_equal(found["i"].numpy(), order)
+    np.testing.assert_array_equal(found["v"].numpy(), np.take_along_axis(x, order, axis))
+
+
+def test_tint_takes_what_naga_takes(page: Any) -> None:
+    """Chromium's compiler refuses barriers that not every invocation would reach; wgpu's does not look."""
+    everything = {
+        "rows": (lambda x: ht.softmax(x), (2, 1000)),
+        "many rows": (lambda x: ht.sum(x, axis=1), (70_000, LONG_ROW)),
+        "columns": (lambda x: ht.sqrt(ht.sum(x, axis=0)), (2000, 3)),
+        "argmax": (lambda x: ht.argmax(x, axis=1), (2, 1000)),
+        "cumulative": (lambda x: ht.cumulative_sum(x, axis=1), (2, 1000)),
+        "sort": (lambda x: ht.sort(x, axis=1), (2, 300)),
+    }
+    (machine,) = MACHINES["webgpu"]
+    texts = []
+    for function, shape in everything.values():
+        bound = plan_bindings(plan_target(function, {"x": ht.Spec(shape, "float32")}, machine).code, machine)
+        texts += print_module(bound, machine).split("//---- kernel ")[1:]
+    texts = [text.split("\n", 1)[1] for text in texts]
+    found = messages(open_page(page), texts)
+    assert [m for m in found if m] == []

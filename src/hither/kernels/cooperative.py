@@ -11,12 +11,13 @@ import math
 from collections.abc import Callable
 
 from .. import dtypes as dt
+from ..dtypes import DType
 from ..graph.core import Node
 from ..graph.primitive import Reduction
 from .emitter import Context, Emitter, Lowered, describe
 from .fusion import Group, sorted_nodes, unflatten
 from .index import Index, Var, constant, variable
-from .ir import INDEX, Val
+from .ir import INDEX, Buffer, Val
 from .reductions import column_index, combine, row_values, stores_rows
 
 LONG_ROW = 256  # elements from which a workgroup works on one row
@@ -25,7 +26,7 @@ MOST_INVOCATIONS = 256  # in a workgroup, by WebGPU's default limits
 MOST_GROUPS = 65535  # per dimension of a dispatch
 
 
-class _Team:
+class Team:
     """A workgroup that computes one of `outer` results. `first` is true in the invocation that stores what is one value."""
 
     def __init__(self, e: Emitter, outer: int, length: int) -> None:
@@ -40,29 +41,80 @@ class _Team:
             group = k.min(group + k.special("workgroup_id", 1) * MOST_GROUPS, outer - 1)
         self.row: Index = variable(Var("row", 0, outer - 1, value=group)) if outer > 1 else constant(0)
 
+    def piece(self, length: int) -> tuple[Val, Val]:
+        """(start, stop) of this invocation's contiguous share of `length` elements."""
+        k, share = self.e.k, -(-length // self.size)
+        return k.min(self.local * share, length), k.min((self.local + 1) * share, length)
+
+    def shared(self, dtype: DType) -> Buffer:
+        """One element of workgroup memory per invocation."""
+        return self.e.k.local(self.e.machine.storage(dtype), self.size, "workgroup")
+
+    def tree(self, combine_with: Callable[[Val], None]) -> None:
+        """`combine_with(distance)` in each invocation that has a partner at that distance, halving down to 1."""
+        k, half = self.e.k, self.size // 2
+        k.barrier()
+        while half:
+            with k.if_(self.local < half):
+                combine_with(self.local + half)
+            k.barrier()
+            half //= 2
+
     def reduce(self, node: Node, length: int, element: Callable[[Index], Val]) -> Val:
         """The reduction `node` over `length` elements, known to every invocation."""
         k, lowering, operand = self.e.k, node.primitive.lowering, node.operands[0]
         assert isinstance(lowering, Reduction)
         how = lowering.combine
         dtype = dt.float32 if operand.dtype is dt.float16 else operand.dtype
-        shared = k.local(self.e.machine.storage(dtype), self.size, "workgroup")
+        shared = self.shared(dtype)
+
+        def combine_with(partner: Val) -> None:
+            mine, other = k.load(shared, self.local, 1, dtype), k.load(shared, partner, 1, dtype)
+            k.store(shared, self.local, combine(k, how, mine, other))
+
         with k.loop(self.local, length, self.size, init=[k.const(lowering.initial(dtype), dtype)]) as loop:
             at = variable(Var("i", 0, length - 1, value=loop.index))
             loop.yield_(combine(k, how, loop.carried[0], element(at)))
         k.store(shared, self.local, loop.results[0])
-        k.barrier()
-        half = self.size // 2
-        while half:
-            with k.if_(self.local < half):
-                mine, other = k.load(shared, self.local, 1, dtype), k.load(shared, self.local + half, 1, dtype)
-                k.store(shared, self.local, combine(k, how, mine, other))
-            k.barrier()
-            half //= 2
+        self.tree(combine_with)
         return k.load(shared, k.const(0, INDEX), 1, dtype)
 
-    def finish(self, group: Group) -> Lowered:
-        return self.e.finish(describe(group), grid=self.grid, workgroup=(self.size, 1, 1))
+    def best(self, shared: tuple[Buffer, Buffer], value: Val, at: Val, beats: Callable[[Val, Val, Val, Val], Val]) -> Val:
+        """The position of the best of all invocations' (value, position), known to each of them.
+
+        `beats(v, i, w, j)`: (v, i) goes before (w, j); a total order, so that it does not matter who meets whom.
+        """
+        k, (values, places) = self.e.k, shared
+        k.store(values, self.local, value)
+        k.store(places, self.local, at)
+
+        def combine_with(partner: Val) -> None:
+            v, w = (k.load(values, where, 1, value.dtype) for where in (self.local, partner))
+            i, j = (k.load(places, where, 1, INDEX) for where in (self.local, partner))
+            with k.if_(beats(w, j, v, i)):
+                k.store(values, self.local, w)
+                k.store(places, self.local, j)
+
+        self.tree(combine_with)
+        found = k.load(places, k.const(0, INDEX), 1, INDEX)
+        k.barrier()  # before anyone fills the shared memory again
+        return found
+
+    def before(self, shared: Buffer, mine: Val, how: str, neutral: Val) -> tuple[Val, Val]:
+        """(what the invocations before this one have, combined; what all have)."""
+        k = self.e.k
+        k.store(shared, self.local, mine)
+        k.barrier()
+        with k.loop(0, self.size, init=[neutral, neutral]) as loop:
+            earlier, total = loop.carried
+            one = k.load(shared, loop.index, 1, mine.dtype)
+            joined = combine(k, how, earlier, one)
+            loop.yield_(k.select(loop.index < self.local, joined, earlier), combine(k, how, total, one))
+        k.barrier()
+        return loop.results[0], loop.results[1]
+
+    def finish(self, group: Group, name: str = "") -> Lowered:
+        return self.e.finish(name or describe(group), grid=self.grid, workgroup=(self.size, 1, 1))
 
 
 def rows(context: Context, group: Group) -> Lowered:
@@ -70,7 +122,7 @@ def rows(context: Context, group: Group) -> Lowered:
     e = Emitter(context, group)
     assert group.rows is not None
     k, outer, inner = e.k, math.prod(group.rows.outer), math.prod(group.rows.inner)
-    team = _Team(e, outer, inner)
+    team = Team(e, outer, inner)
     row, root, nodes = team.row, group.root.results[0], sorted_nodes(group)
     by_row = row_values(nodes, outer, inner)
     for node in nodes:
@@ -101,7 +153,7 @@ def columns(context: Context, group: Group) -> Lowered:
     node = group.anchor or group.root
     assert group.rows is not None
     result, operand, reduced = node.results[0], node.operands[0], math.prod(group.rows.inner)
-    team = _Team(e, result.abstract.size, reduced)
+    team = Team(e, result.abstract.size, reduced)
     kept = unflatten(team.row, result.shape)
 
     def element(at: Index) -> Val:

@@ -1,43 +1,22 @@
-"""Kernels that walk one axis in order: argmax and argmin, cumulative sums, stable sorting. Lines run in parallel."""
+"""Kernels that walk one axis in order: argmax and argmin, cumulative sums, stable sorting. Lines run in parallel; on a GPU a
+workgroup shares a long one."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from ... import dtypes as dt
 from ...graph.core import Abstract, Value
 from ...graph.primitives.reduce import _CUMULATIVE
-from ..builder import Builder
-from ..emitter import GRAIN, Context, Emitter, Lowered
-from ..fusion import Group, flatten, unflatten
-from ..index import Index, constant
+from ..cooperative import LONG_ROW, Team
+from ..emitter import Context, Emitter, Lowered
+from ..fusion import Group, flatten
+from ..index import Index, Var, variable
 from ..ir import INDEX, Buffer, Val
 from ..reductions import combine
 from . import template
-
-
-@contextmanager
-def lines(e: Emitter, shape: tuple[int, ...], axis: int, work: int = 1) -> Iterator[tuple[Index, ...]]:
-    """A parallel loop over the lines along `axis`; gives the index of a line with 0 along it."""
-    others = tuple(n for a, n in enumerate(shape) if a != axis)
-    count = math.prod(others)
-    with e.k.loop(0, count, kind="parallel", grain=max(1, GRAIN // max(1, shape[axis] * work))) as loop, e.point():
-        flat = e.k.var(loop, "line", 0, count - 1) if count > 1 else constant(0)
-        at = list(unflatten(flat, others))
-        at.insert(axis, constant(0))
-        yield tuple(at)
-
-
-def along(at: tuple[Index, ...], axis: int, position: Index) -> tuple[Index, ...]:
-    """The index of a line, at a position along it."""
-    return tuple(position if a == axis else i for a, i in enumerate(at))
-
-
-def is_nan(k: Builder, x: Val) -> Val:
-    """x is NaN; constant false for integers."""
-    return x.ne(x) if x.dtype.is_float else k.const(False, dt.bool_)
+from .lines import along, comes_before, is_nan, line_index, lines
+from .merge_sort import merge_sort
 
 
 @template("arg_reduce")
@@ -50,6 +29,8 @@ def arg_reduce(context: Context, group: Group) -> list[Lowered]:
     e = Emitter(context, group)
     k = e.k
     extent = x.shape[axis]
+    if e.machine.gpu and extent >= LONG_ROW:
+        return [_team_arg_reduce(e, group, largest, last)]
     with lines(e, x.shape, axis) as at:
         best = e.read(x, at)
         with k.loop(1, extent, init=[best, k.const(0, INDEX)]) as loop:
@@ -65,6 +46,35 @@ def arg_reduce(context: Context, group: Group) -> list[Lowered]:
     return [e.finish(f"{node.primitive.name}_{extent}")]
 
 
+def _team_arg_reduce(e: Emitter, group: Group, largest: bool, last: bool) -> Lowered:
+    """A workgroup for each line."""
+    node, k = group.root, e.k
+    (x,), result, axis = node.operands, node.results[0], node.params["axis"]
+    extent = x.shape[axis]
+
+    def beats(v: Val, i: Val, w: Val, j: Val) -> Val:
+        """v at i is to be taken rather than w at j."""
+        nan, other = is_nan(k, v), is_nan(k, w)
+        more = ((w < v) if largest else (v < w)) & ~other
+        same = v.eq(w) | (nan & other)
+        return (nan & ~other) | more | (same & ((j < i) if last else (i < j)))
+
+    team = Team(e, x.abstract.size // extent, extent)
+    at = line_index(x.shape, axis, team.row)
+    held = (team.shared(dt.float32 if x.dtype is dt.float16 else x.dtype), team.shared(dt.int32))
+    own = variable(Var("own", 0, team.size - 1, value=team.local))
+    init = [e.read(x, along(at, axis, own)), team.local]
+    with k.loop(team.local, extent, team.size, init=init) as loop, e.point():
+        i = variable(Var("i", 0, extent - 1, value=loop.index))
+        new = e.read(x, along(at, axis, i))
+        better = beats(new, loop.index, *loop.carried)
+        loop.yield_(k.select(better, new, loop.carried[0]), k.select(better, loop.index, loop.carried[1]))
+    where = team.best(held, loop.results[0], loop.results[1], beats)
+    with k.if_(team.first):
+        e.store_flat(result, team.row, k.convert(where, result.dtype))
+    return team.finish(group, f"{node.primitive.name}_{extent}")
+
+
 @template("cumulative")
 def cumulative(context: Context, group: Group) -> list[Lowered]:
     """Running sums, products, extremes; exclusive ones start from the neutral element."""
@@ -76,13 +86,27 @@ def cumulative(context: Context, group: Group) -> list[Lowered]:
     k = e.k
     extent = x.shape[axis]
     dtype = dt.float32 if x.dtype is dt.float16 else x.dtype
-    with lines(e, x.shape, axis) as at, k.loop(0, extent, init=[k.const(_CUMULATIVE[how][1](dtype), dtype)]) as loop:
-        i = k.var(loop, "i", 0, extent - 1)
-        place = along(at, axis, (extent - 1) - i if reverse else i)
-        with e.point():
+    neutral = k.const(_CUMULATIVE[how][1](dtype), dtype)
+
+    def walk(at: tuple[Index, ...], start: Val | int, stop: Val | int, initial: Val, store: bool) -> Val:
+        with k.loop(start, stop, init=[initial]) as loop, e.point():
+            i = k.var(loop, "i", 0, extent - 1)
+            place = along(at, axis, (extent - 1) - i if reverse else i)
             total = combine(k, how, loop.carried[0], e.read(x, place))
-            e.store_flat(result, flatten(place, result.shape), loop.carried[0] if exclusive else total)
-        loop.yield_(total)
+            if store:
+                e.store_flat(result, flatten(place, result.shape), loop.carried[0] if exclusive else total)
+            loop.yield_(total)
+        return loop.results[0]
+
+    if e.machine.gpu and extent >= LONG_ROW:  # each invocation sums a piece; then, knowing what lies before it, writes it
+        team = Team(e, x.abstract.size // extent, extent)
+        at, (start, stop) = line_index(x.shape, axis, team.row), team.piece(extent)
+        shared = team.shared(dtype)
+        earlier, _ = team.before(shared, walk(at, start, stop, neutral, store=False), how, neutral)
+        walk(at, start, stop, earlier, store=True)
+        return [team.finish(group, f"cumulative_{how}_{extent}")]
+    with lines(e, x.shape, axis) as at:
+        walk(at, 0, extent, neutral, store=True)
     return [e.finish(f"cumulative_{how}_{extent}")]
 
 
@@ -93,6 +117,8 @@ def sort(context: Context, group: Group) -> list[Lowered]:
     (x,), (values, positions) = node.operands, node.results
     axis, descending = node.params["axis"], bool(node.params.get("descending"))
     extent = x.shape[axis]
+    if context.machine.gpu:
+        return merge_sort(context, group)
     e = Emitter(context, group)
     k = e.k
     others = x.abstract.size // extent
@@ -105,12 +131,6 @@ def sort(context: Context, group: Group) -> list[Lowered]:
     def element(at: tuple[Index, ...], position: Val) -> Val:
         with e.point():
             return e.read(x, along(at, axis, k.run_time_index(position, extent)))
-
-    def comes_before(b: Val, a: Val) -> Val:
-        """b goes strictly before a."""
-        if descending:
-            return (a < b) | (is_nan(k, b) & ~is_nan(k, a))
-        return (b < a) | (is_nan(k, a) & ~is_nan(k, b))
 
     passes = max(0, math.ceil(math.log2(extent))) if extent > 1 else 0
     with lines(e, x.shape, axis, max(1, passes) * 8) as at:
@@ -129,7 +149,7 @@ def sort(context: Context, group: Group) -> list[Lowered]:
                     i, j = merge.carried
                     a_at = k.load(left_buffer, row + k.min(i, extent - 1))
                     b_at = k.load(left_buffer, row + k.min(j, extent - 1))
-                    right = comes_before(element(at, b_at), element(at, a_at))
+                    right = comes_before(k, element(at, b_at), element(at, a_at), descending)
                     take_right = (j < end) & (~(i < middle) | right)
                     k.store(right_buffer, row + merge.index, k.select(take_right, b_at, a_at))
                     one, zero = k.const(1, INDEX), k.const(0, INDEX)
