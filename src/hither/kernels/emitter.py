@@ -64,6 +64,7 @@ class Emitter:
         self.buffers: dict[Value, Buffer] = {}
         self.known: dict[Value, Val] = {}  # computed in this kernel: template and reduction results
         self.addresses: list[Index] = []
+        self._finished: Value | None = None  # what a template's elements are, if more than the anchor's result
         self._memo: dict[tuple[Value, tuple[Index, ...], int], Val] = {}
 
     def buffer(self, value: Value, access: str = "read") -> Buffer:
@@ -137,25 +138,46 @@ class Emitter:
             for lane in range(count):
                 self.k.scatter(buffer, self.k.extract(where, lane), self.k.extract(element, lane))
 
-    def store_root(self, flat: Index, element: Val, count: int | None = None) -> None:
-        """Store elements of the group's result, wherever that result has its place."""
+    def store_root(self, flat: Index, element: Val, count: int | None = None, index: tuple[Index, ...] | None = None) -> None:
+        """Store elements of the group's result, wherever that result has its place. `index` is `flat` as a multi-index,
+        where the caller has it."""
         root, placement = self.group.root.results[0], self.group.placement
         if placement is None:
             self.store_flat(root, flat, element, count)
             return
-        index = (i + s for i, s in zip(unflatten(flat, root.shape), placement.shift, strict=True))
-        self.store_flat(placement.target, flatten(tuple(index), placement.target.shape), element, count)
+        at = unflatten(flat, root.shape) if index is None else index
+        there = tuple(i + s for i, s in zip(at, placement.shift, strict=True))
+        self.store_flat(placement.target, flatten(there, placement.target.shape), element, count)
+
+    def take_bias(self) -> Value | None:
+        """If the epilogue begins by adding a value per column, that value: the template starts its sums from it, and its
+        elements are then what comes after the addition."""
+        anchor = self.group.anchor
+        assert anchor is not None
+        result = anchor.results[0]
+        users = [n for n in self.group.nodes if result in n.operands]
+        if len(users) != 1 or users[0].primitive.name != "add" or not result.dtype.is_float:
+            return None
+        (bias,) = [o for o in users[0].operands if o is not result] or (None,)
+        view = self.producers.get(bias) if bias is not None else None
+        if bias is None or view is None or view.primitive.name != "broadcast":
+            return None
+        axes = zip(view.params["axes"], view.operands[0].shape, strict=True)
+        if any(n != 1 and axis != len(result.shape) - 1 for axis, n in axes):
+            return None
+        self._finished = users[0].results[0]
+        return bias
 
     def finish_element(self, index: tuple[Index, ...], element: Val, count: int | None = None) -> None:
         """A template's result element(s) at `index`: run the group's epilogue and store the root."""
         anchor = self.group.anchor
         assert anchor is not None
-        result, root = anchor.results[0], self.group.root.results[0]
+        result, root = self._finished or anchor.results[0], self.group.root.results[0]
         flat = flatten(index, result.shape)
         with self.point(self.k.width):
             self.known[result] = element
             at = index if root.shape == result.shape else unflatten(flat, root.shape)
-            self.store_root(flat, self.read(root, at), count)
+            self.store_root(flat, self.read(root, at), count, at)
             del self.known[result]
 
     def finish(self, name: str, **kwargs: object) -> Lowered:

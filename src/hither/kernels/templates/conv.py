@@ -60,6 +60,8 @@ def conv(context: Context, group: Group) -> list[Lowered]:
     # A tile's rows lie in one line of output pixels, so that they are a constant apart and share one address. Where the whole
     # image is one line (pointwise), or lines are too short to fill a tile, rows may be any pixels.
     contiguous = math.prod(window) == 1 and all(s == 1 for s in strides)
+    if group.placement is not None and out[-1] >= 2 * tile.rows:
+        contiguous = False  # lines are apart where the result is stored
     by_line = contiguous or out[-1] >= min(6, tile.rows)
     length = m if contiguous or not by_line else out[-1]
     apart = x.shape[-1] * strides[-1]
@@ -73,6 +75,7 @@ def conv(context: Context, group: Group) -> list[Lowered]:
 
     def tile_at(instance: Index, line: Index, first: Index, height: int, panel: Index, columns: int) -> None:
         pixel = line * length + first
+        first_column = instance * outputs + panel * tile.columns
         if computed:
             rows = [(k.as_index(0), 0)] * height
         elif by_line:
@@ -92,10 +95,11 @@ def conv(context: Context, group: Group) -> list[Lowered]:
 
         def store(r: int, column: int, size: int, values: Val) -> None:
             with e.point(size):
-                channel = instance * outputs + panel * tile.columns + column + lane(size)
+                channel = first_column + column + lane(size)
                 e.finish_element((*unflatten(pixel + r, (result.shape[0], *out)), channel), values)
 
-        product.compute(rows, right, columns, store)
+        bias = product.bias(outputs, result.abstract.rank, lambda column: first_column + column)
+        product.compute(rows, right, columns, store, bias)
 
     tiles(e, groups, m // length, length, outputs, tile, max(1, depth * tile.rows * tile.columns), tile_at)
     return [*lowered, e.finish(f"conv_{'x'.join(map(str, window))}_{m}x{outputs}x{depth}")]

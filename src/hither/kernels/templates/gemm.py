@@ -61,7 +61,8 @@ def matmul(context: Context, group: Group) -> list[Lowered]:
                 where = panel * tile.columns + column + lane(size)
                 e.finish_element((*unflatten(instance, batch), first + r, where), values)
 
-        product.compute(rows, right, columns, store)
+        bias = product.bias(n, result.abstract.rank, lambda column: panel * tile.columns + column)
+        product.compute(rows, right, columns, store, bias)
 
     work = max(1, depth * tile.rows * tile.columns)
     tiles(e, math.prod(batch), 1, m, n, tile, work, tile_at)

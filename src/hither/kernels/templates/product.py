@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ... import dtypes as dt
-from ..emitter import GRAIN, Emitter
+from ..emitter import GRAIN, Emitter, lane
 from ..fusion import unflatten
 from ..index import Index, constant
 from ..ir import Buffer, Val
@@ -41,13 +41,23 @@ class Product:
     packed: bool = True
     element: Callable[[int, tuple[Index, ...], Index], Val] | None = None  # row, taps, step: instead of a load
 
-    def compute(self, rows: Sequence[Row], panel: Val, columns: int, store: Callable[[int, int, int, Val], None]) -> None:
-        """Compute `columns` columns of the panel at `panel` for these rows; `store(row, column, count, values)` ends each."""
+    def compute(
+        self,
+        rows: Sequence[Row],
+        panel: Val,
+        columns: int,
+        store: Callable[[int, int, int, Val], None],
+        start: Callable[[int, int], Val] | None = None,
+    ) -> None:
+        """Compute `columns` columns of the panel at `panel` for these rows; `store(row, column, count, values)` ends each.
+
+        `start(column, width)` gives what the sums of a vector of columns begin with, if not zero.
+        """
         k = self.e.k
         widths = self.widths(columns)
         offsets = [sum(widths[:i]) for i in range(len(widths))]
         dtype = accumulator(self.result)
-        zeros = [k.broadcast(k.const(0, dtype), w) for w in widths]
+        zeros = [k.broadcast(k.const(0, dtype) if start is None else start(o, w), w) for o, w in zip(offsets, widths)]
 
         def nest(taps: tuple[Index, ...], offset: Val, position: Val, sums: tuple[Val, ...]) -> tuple[Val, ...]:
             if len(taps) == len(self.taps):
@@ -68,6 +78,26 @@ class Product:
             for v, w in enumerate(widths):
                 for at, count in column_parts(min(columns - offsets[v], w), w, self.e.machine):
                     store(r, offsets[v] + at, count, part(k, sums[r * len(widths) + v], at, count))
+
+    def exact(self, n: int) -> bool:
+        """Whether the vectors cover N columns without reaching past them."""
+        full, rest = divmod(n, self.tile.columns)
+        return (not full or sum(self.widths(self.tile.columns)) == self.tile.columns) and sum(self.widths(rest)) == rest
+
+    def bias(self, n: int, rank: int, column: Callable[[int], Index]) -> Callable[[int, int], Val] | None:
+        """What the sums begin with if the epilogue adds a value per column (see Emitter.take_bias)."""
+        e = self.e
+        value = e.take_bias() if self.exact(n) else None
+        if value is None:
+            return None
+
+        zeros = (constant(0),) * (rank - 1)
+
+        def start(offset: int, width: int) -> Val:
+            with e.point(width):
+                return e.k.convert(e.read(value, (*zeros, column(offset) + lane(width))), accumulator(self.result))
+
+        return start
 
     def widths(self, columns: int) -> list[int]:
         """Vectors that cover `columns`: full ones, then narrower ones where the machine has them. A packed panel is filled
