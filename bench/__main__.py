@@ -11,7 +11,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from pathlib import Path
+import traceback
+from collections.abc import Callable
+from typing import Any
 
 from . import engines, measure, report
 from .nets import NETS, OUT, ROOT, Net
@@ -55,6 +57,7 @@ class Bench:
         self.options = options
         self.nets: list[Net] = [NETS[name] for name in options.nets]
         self.results = Results(OUT / ("quick.json" if options.quick else "results.json"))
+        self.failed: list[str] = []
 
     def say(self, what: str) -> None:
         print(f"{time.strftime('%H:%M:%S')}  {what}", file=sys.stderr, flush=True)
@@ -71,14 +74,14 @@ class Bench:
         for net in self.nets:
             for threads in self.options.threads:
                 self.before(f"native  {net.name}, threads: {threads}")
-                self.put(f"native/{net.name}/{threads}", native.steady(net, threads, self.options.rounds))
+                self.case(f"native/{net.name}/{threads}", native.steady, net, threads, self.options.rounds)
 
     def start(self) -> None:
         from . import native
 
         for net in self.nets:
             self.before(f"start   {net.name}")
-            self.put(f"start/{net.name}", native.start(net, 1, 1 if self.options.quick else 3))
+            self.case(f"start/{net.name}", native.start, net, 1, 1 if self.options.quick else 3)
 
     def browser(self, only: list[str]) -> None:
         from . import browser, site
@@ -89,26 +92,33 @@ class Bench:
             self.results.note("browser", {**browser.versions(chromium), "WebGPU adapter": browser.adapter(chromium, served)})
             for net in self.nets:
                 self.before(f"bundle  {net.name}")
-                self.put(f"bundle/{net.name}", site.prepare(net))
+                if not self.case(f"bundle/{net.name}", site.prepare, net):
+                    continue
                 for threads in self.options.threads if "browser" in only else ():
                     self.before(f"wasm    {net.name}, threads: {threads}")
-                    self.put(
-                        f"wasm/{net.name}/{threads}",
-                        browser.steady(chromium, served, net, "wasm", threads, self.options.rounds),
-                    )
+                    key = f"wasm/{net.name}/{threads}"
+                    self.case(key, browser.steady, chromium, served, net, "wasm", threads, self.options.rounds)
                 if "gpu" in only and net.name in GPU_NETS:
                     self.before(f"webgpu  {net.name}")
                     rounds = min(4, self.options.rounds)
-                    self.put(f"webgpu/{net.name}", browser.steady(chromium, served, net, "webgpu", 1, rounds))
+                    self.case(f"webgpu/{net.name}", browser.steady, chromium, served, net, "webgpu", 1, rounds)
                 if "cold" in only and net.name in GPU_NETS:
                     self.before(f"cold    {net.name}")
                     repeats = 1 if self.options.quick else 5
-                    self.put(f"cold/{net.name}", browser.cold(chromium, served, net, "wasm", 1, repeats))
+                    self.case(f"cold/{net.name}", browser.cold, chromium, served, net, "wasm", 1, repeats)
 
-    def put(self, key: str, record: dict[str, object]) -> None:
-        self.results.put(key, record)
+    def case(self, key: str, measure_it: Callable[..., dict[str, Any]], *arguments: Any) -> bool:
+        """Measure and keep a case. One that fails is told now, drops its older result, and fails the run in the end."""
+        try:
+            self.results.put(key, measure_it(*arguments))
+        except Exception:
+            traceback.print_exc()
+            self.failed.append(key)
+            self.results.drop(key)
+            return False
         if (ratio := self.results.ratio(*key.split("/"))) is not None:
             self.say(f"        {ratio:.2f}× the best peer")
+        return True
 
     def run(self) -> None:
         only = self.options.only
@@ -123,11 +133,9 @@ class Bench:
             self.browser(only)
         folder = OUT if self.options.quick else ROOT / "docs"
         path = report.write(self.results, folder, "quick" if self.options.quick else "benchmarks")
-        self.say(f"wrote {_relative(path)}")
-
-
-def _relative(path: Path) -> Path:
-    return path.relative_to(ROOT)
+        self.say(f"wrote {path.relative_to(ROOT)}")
+        if self.failed:
+            raise SystemExit(f"{len(self.failed)} cases failed: {', '.join(self.failed)}")
 
 
 if __name__ == "__main__":

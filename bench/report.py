@@ -15,9 +15,9 @@ HOW = """\
 take turns: in each round everyone runs for a moment, in rotating order, the first runs of each turn uncounted. Before anything
 is timed, every contestant's outputs are compared with ONNX Runtime's. Times are milliseconds of one whole call, from
 inputs in the caller's memory to results in the caller's memory, GPU work included. Ratios are of medians: **above 1, hither
-is faster**. All compute in float32. hither runs in a worker, so its times include a message there and back; onnxruntime-web and
-tfjs block the page. *Load* is the machine's load average when a case began and *busy* the share of the processors that others
-used just before: high numbers there mean noisy rows.
+is faster**; the ratio of minima beside them suffers less from a busy machine. All compute in float32. hither runs in a
+worker, so its times include a message there and back; the other engines block the page. *Load* is the machine's load average
+when a case began and *busy* the share of the processors that others used just before: high numbers there mean noisy rows.
 """
 Table = Iterator[str]
 
@@ -93,20 +93,21 @@ def steady(results: Results, kind: str, threads: int) -> Table:
     seen = (name for net in nets for name in results.get(kind, net, threads)["contestants"])
     names = list(dict.fromkeys(seen))
     first = "onnxruntime" if kind == "native" else "onnxruntime-web"
+    compared = ((first, "median"), (None, "median"), (None, "min"))
     rows = []
     for net in nets:
         case = results.get(kind, net, threads)
         cells = [_times(case["contestants"].get(name)) for name in names]
-        ratios = [results.ratio(kind, net, threads, against=first), results.ratio(kind, net, threads)]
+        ratios = [results.ratio(kind, net, threads, against=peer, of=of) for peer, of in compared]
         noise = f"{case['load']:.1f} / {100 * case['busy']:.0f} %"
         rows.append((net, *cells, *map(_ratio, ratios), noise))
     means = [
-        targets.geometric_mean([r for net in nets if (r := results.ratio(kind, net, threads, against=peer)) is not None])
-        for peer in (first, None)
+        targets.geometric_mean([r for net in nets if (r := results.ratio(kind, net, threads, against=peer, of=of)) is not None])
+        for peer, of in compared
     ]
     rows.append(("geometric mean", *([""] * len(names)), *map(_ratio, means), ""))
     yield "Median (min … p90), ms.\n"
-    yield from table(("net", *names, f"ratio to {first}", "ratio to the best peer", "load / busy"), rows)
+    yield from table(("net", *names, f"ratio to {first}", "to the best peer", "of minima", "load / busy"), rows)
 
 
 def _times(found: dict[str, Any] | None) -> str:

@@ -30,6 +30,11 @@ class Results:
         self.cases[key] = record
         self._save()
 
+    def drop(self, key: str) -> None:
+        """Forget a case: it no longer holds."""
+        self.cases.pop(key, None)
+        self._save()
+
     def _save(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_suffix(".part")
@@ -40,16 +45,16 @@ class Results:
         """A case, or an empty one."""
         return self.cases.get("/".join(map(str, key)), {})
 
-    def median(self, contestant: str, *key: object) -> float | None:
-        """A contestant's median in milliseconds."""
-        value = self.get(*key).get("contestants", {}).get(contestant, {}).get("median")
+    def median(self, contestant: str, *key: object, of: str = "median") -> float | None:
+        """A contestant's median (or another statistic) in milliseconds."""
+        value = self.get(*key).get("contestants", {}).get(contestant, {}).get(of)
         return None if value is None else float(value)
 
-    def ratio(self, *key: object, against: str | None = None) -> float | None:
+    def ratio(self, *key: object, against: str | None = None, of: str = "median") -> float | None:
         """How many times as long the best peer takes (or `against`): above 1, hither is faster."""
-        ours = self.median("hither", *key)
+        ours = self.median("hither", *key, of=of)
         peers = [name for name in self.get(*key).get("contestants", {}) if name != "hither" and against in (None, name)]
-        theirs = [t for name in peers if (t := self.median(name, *key)) is not None]
+        theirs = [t for name in peers if (t := self.median(name, *key, of=of)) is not None]
         return min(theirs) / ours if ours and theirs else None
 
     def nets(self, kind: str) -> list[str]:

@@ -111,7 +111,7 @@ class Served:
             if Path(rest).name.startswith("arrays.") or mount == "web":
                 continue  # the input, and the benchmark's own page
             data = (roots[mount] / rest).read_bytes()
-            if rest.endswith((".onnx", ".bin")):
+            if rest.endswith((".onnx", ".bin", ".tflite")):
                 sums["model"] += len(data)
             else:
                 sums["code_gz"] += packed(data)
