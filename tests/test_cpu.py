@@ -300,17 +300,6 @@ def test_number_of_threads():
     assert get_num_threads() == default >= 1
 
 
-def test_profile_names_every_step():
-    region = Region()
-    x = region.add(np.arange(64, dtype=np.int32))
-    kernels = [step_kernel(64, lambda k, v: v + 1)]
-    code = Code(kernels, {"main": (Launch(0, (x, x), "first"), Launch(0, (x, x)))}, {"io": region.size})
-    memory = region.memory()
-    rows = cpu.profile(code, MACHINE, b"", "main", NO_BYTES, NO_BYTES, memory, threads=1, repeats=3)
-    assert [label for label, _ in rows] == ["first", "step"] and all(seconds > 0 for _, seconds in rows)
-    np.testing.assert_array_equal(region.read(memory, x), np.arange(64) + 6)
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_forked_child_makes_its_own_threads():
     kernel, arrays = counting_kernel(64, 1), [np.zeros(64, np.int32), np.zeros(64, np.int32)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from ..kernels.ir import Machine
 from ..kernels.steps import Cond, Launch, While, walk
 from .plan import Entry, Plan, Port
 from .wasm import WasmSession, warn_no_llvm
+
+if TYPE_CHECKING:
+    from .profile import Profile
 
 
 class Session(Protocol):
@@ -162,11 +165,7 @@ class Program:
 
     def run(self, entry: str, *args: Any, **kwargs: Any) -> dict[str, Array]:
         """Run an entry by name."""
-        if entry not in self.entries:
-            raise KeyError(f"no entry {entry!r}; this program has {', '.join(map(repr, self.entries))}")
-        signature = self.entries[entry]
-        given = bind_inputs([p.name for p in signature.inputs], args, kwargs)
-        inputs = [(p, check_input(p.name, p.abstract, given[p.name])) for p in signature.inputs]
+        inputs, signature = self._inputs(entry, args, kwargs), self.entries[entry]
         results = self.session.call(entry, inputs, list(signature.outputs))
         found = {p.name: array for p, array in zip(signature.outputs, results, strict=True)}
         trimmed = {}
@@ -177,6 +176,39 @@ class Program:
             trimmed[p.name] = Array(array)
         hidden = {p.length for p in signature.outputs}
         return {n: a for n, a in trimmed.items() if n not in hidden}
+
+    def profile(self, *args: Any, entry: str | None = None, repeats: int = 20, **kwargs: Any) -> Profile:
+        """Where the time of a run goes: seconds, FLOPs and bytes of every launch, against the device's measured roofline.
+
+        Runs each launch on its own, on a copy of the program with a state of zeros: this program's state stays as it is.
+        On the CPU with as many threads as `set_num_threads` says. The first profile on a machine measures its roofline,
+        which takes some seconds and is kept on disk.
+
+        Args:
+            args, kwargs: inputs, as for a run. Inputs named `entry` or `repeats` are given as a dict.
+            entry: which entry; the default one if not given.
+            repeats: passes, of which the median counts.
+
+        Returns:
+            A Profile: print it, look at its `rows`, or write `profile.to_html("profile.html")`.
+
+        Raises:
+            KeyError, TypeError, ValueError: as for a run.
+        """
+        from ..runtime.threads import get_num_threads
+        from .profile import profile
+
+        if repeats < 1:
+            raise ValueError(f"profile(repeats={repeats}): expected at least one pass")
+        name = self.default_entry if entry is None else entry
+        return profile(self.plan, self.device, name, self._inputs(name, args, kwargs), repeats, get_num_threads())
+
+    def _inputs(self, entry: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[tuple[Port, np.ndarray]]:
+        if entry not in self.entries:
+            raise KeyError(f"no entry {entry!r}; this program has {', '.join(map(repr, self.entries))}")
+        signature = self.entries[entry]
+        given = bind_inputs([p.name for p in signature.inputs], args, kwargs)
+        return [(p, check_input(p.name, p.abstract, given[p.name])) for p in signature.inputs]
 
     def fork(self) -> Program:
         """Another state over the same weights and code."""

@@ -33,7 +33,8 @@ def works(group: Group, lowered: Sequence[Lowered], machine: Machine) -> list[Wo
     """The Work of each kernel of a group. What comes before the last one only arranges its operands."""
     inside = set(group.nodes)
     flops = sum(node_flops(node) for node in inside)
-    sources = tuple(dict.fromkeys(node.source for node in group.nodes if node.source))
+    computing = [n for n in group.nodes if not (isinstance(n.primitive.lowering, Indexed) and n.primitive.lowering.view)]
+    sources = tuple(dict.fromkeys(node.source for node in computing or group.nodes if node.source))
     made = []
     for position, one in enumerate(lowered, 1):
         read = written = 0

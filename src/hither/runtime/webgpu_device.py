@@ -25,7 +25,7 @@ class DeviceLost(WebGpuError):
     """The GPU device went away (driver reset, removal, out of memory). What it held is gone; load the program again."""
 
 
-_WANTED_FEATURES = ("shader-f16", "subgroup")
+_WANTED_FEATURES = ("shader-f16", "subgroup", "timestamp-query")
 _PIPELINES_KEPT = 1024
 
 # names of the limits in the specification → in wgpu
