@@ -15,13 +15,13 @@ import pytest
 from hither import dtypes as dt
 from hither.kernels.builder import Builder
 from hither.kernels.ir import INDEX, Kernel
+from hither.kernels.sharing import CHUNKS_PER_THREAD
 from hither.kernels.steps import Code, Cond, Copy, Launch, Ref, While
 from hither.runtime import cpu
 from hither.runtime.object_cache import ObjectCache, cache_directory
 from hither.runtime.object_file import undefined_symbols
 from hither.runtime.threads import get_num_threads, set_num_threads
 from hither.targets.llvm import entry_symbol, print_module
-from hither.targets.llvm.sharing import CHUNKS_PER_THREAD
 
 from .native import MACHINE, NO_BYTES, Region, private_cache, run_kernel  # noqa: F401
 

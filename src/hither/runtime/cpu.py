@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..kernels.ir import Machine
-from ..kernels.steps import SPACES, Code, Cond, Copy, Launch, Step, While
+from ..kernels.sharing import WORTH_WAKING, shared_work
+from ..kernels.steps import SPACES, Code
 from ..targets.llvm import Target, entry_symbol, print_module
-from ..targets.llvm.entry import copy_chunks
-from ..targets.llvm.kernel import most_chunks
 from ..targets.llvm.sharing import REST, SHARED_BYTES, THREADS, print_helper
 from .object_cache import ObjectCache, cache_directory
 from .threads import WorkerPool, get_num_threads
@@ -34,8 +33,6 @@ OPTIMISATION = 2
 ALIGNMENT = 256
 _ENTRY = ctypes.CFUNCTYPE(None, *(ctypes.c_void_p,) * (len(SPACES) + 1))
 _HELP = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
-WORTH_WAKING = 128  # chunks of least size in an entry: some 200 µs; waking a thread takes 60 µs until it helps
-ASSUMED_TRIPS = 8  # of a loop whose bound is unknown
 
 
 # -- the host ------------------------------------------------------------------------------------------------------------
@@ -299,21 +296,3 @@ class CpuExecutable:
         if address % 64 and self.sizes[space]:
             raise ValueError(f"region {space} starts at {address:#x}, not at a multiple of 64; make it with aligned_empty")
         return address
-
-
-def shared_work(code: Code, steps: tuple[Step, ...]) -> int:
-    """How much of an entry threads can share, estimated in chunks of the least size that is worth one."""
-    total = 0
-    for step in steps:
-        match step:
-            case Launch():
-                chunks = most_chunks(code.kernels[step.kernel])
-                total += chunks if chunks > 1 else 0
-            case Copy():
-                chunks = copy_chunks(step)
-                total += chunks if chunks > 1 else 0
-            case Cond():
-                total += max(shared_work(code, step.then), shared_work(code, step.otherwise))
-            case While():
-                total += shared_work(code, step.body) * (ASSUMED_TRIPS if step.bound is None else step.bound)
-    return total

@@ -6,16 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...kernels.ir import Kernel
+from ...kernels.sharing import copy_chunks, most_chunks
 from ...kernels.steps import SPACES, Cond, Copy, Launch, Ref, Step, While
-from .sharing import MOST_CHUNKS
 
-COPY_CHUNK = 1 << 17  # bytes that are worth a chunk of their own
 _REGIONS = ", ".join(f"ptr %{space}" for space in SPACES)
-
-
-def copy_chunks(step: Copy) -> int:
-    """Into how many chunks a copy may be cut."""
-    return max(1, min(step.source.nbytes, step.target.nbytes) // COPY_CHUNK)
 
 
 class EntryPrinter:
@@ -24,11 +18,10 @@ class EntryPrinter:
     Args:
         kernels: the module's kernels.
         call: gives the symbol of a kernel.
-        chunks: into how many chunks the work of each kernel may be cut.
     """
 
-    def __init__(self, kernels: list[Kernel], call: Callable[[int], str], chunks: list[int]) -> None:
-        self.kernels, self.call, self.chunks = kernels, call, chunks
+    def __init__(self, kernels: list[Kernel], call: Callable[[int], str]) -> None:
+        self.kernels, self.call = kernels, call
         self.lines: list[str] = []
         self.count = 0
         self.shared: dict[Step, str] = {}  # steps that threads share: their functions' symbols
@@ -80,11 +73,11 @@ class EntryPrinter:
                 self._function(f"define internal void @{self.shared[step]}({_REGIONS}, i64 %chunk, i64 %chunks)")
             )
             self.lines = outside
-        most = min(most, MOST_CHUNKS)
         self.lines.append(f"call void @share(ptr %shared, ptr @{self.shared[step]}, i64 {most}, {_REGIONS})")
 
     def launch(self, step: Launch) -> None:
-        kernel, most = self.kernels[step.kernel], self.chunks[step.kernel]
+        kernel = self.kernels[step.kernel]
+        most = most_chunks(kernel)
         if len(step.args) != len(kernel.buffers):
             raise ValueError(f"{step.label or kernel.name}: {len(step.args)} arguments for {len(kernel.buffers)} buffers")
         for ref, buffer in zip(step.args, kernel.buffers):

@@ -10,34 +10,11 @@ from collections.abc import Callable
 
 from ... import dtypes as dt
 from ...kernels.ir import INDEX, Block, Buffer, Kernel, Loop, Machine, Op, Val
-from .sharing import MOST_CHUNKS
+from ...kernels.sharing import loop_chunks, most_chunks, trips
 from .types import Target, literal, scalar, suffix, typed, vector_literal
 from .values import ARITHMETIC, COMPARISONS, ROUNDING, ValuePrinter
 
 _WRITES = {"store", "scatter"}
-
-
-def most_chunks(kernel: Kernel) -> int:
-    """Into how many chunks its work may be cut, by the grains of its parallel loops; 1 where there is nothing to share."""
-    loops = [_most_chunks(op) for op in kernel.body.ops if op.kind == "loop" and op.attr.kind == "parallel"]
-    if not loops and any(op.kind in ("thread", "threads") for op in kernel.walk()):
-        return MOST_CHUNKS  # it cuts its work itself
-    return max(loops, default=1)
-
-
-def _trips(op: Op) -> int | None:
-    """How often a loop runs, where its bounds are constants."""
-    start, stop = (a.op.attr if a.op is not None and a.op.kind == "const" else None for a in op.args[:2])
-    if start is None or stop is None:
-        return None
-    return len(range(start, stop, op.attr.step))
-
-
-def _most_chunks(op: Op) -> int:
-    trips = _trips(op)
-    if trips is None:
-        raise ValueError(f"a parallel loop has the bounds {op.args[:2]}; it needs constants")
-    return min(max(1, trips // op.attr.grain), MOST_CHUNKS)
 
 
 class KernelPrinter(ValuePrinter):
@@ -203,29 +180,29 @@ class KernelPrinter(ValuePrinter):
     def _loop(self, op: Op) -> None:
         start, stop = (self.name(a) for a in op.args[:2])
         loop: Loop = op.attr
-        trips = _trips(op)
-        if loop.kind == "parallel" and _most_chunks(op) != 1:
+        count = trips(op)
+        if loop.kind == "parallel" and loop_chunks(op) != 1:
             if op.results:
                 raise ValueError(
                     f"kernel {self.kernel.name}: a parallel loop cannot carry values from one iteration to the next"
                 )
-            start, stop = self.chunk(start, loop, trips or 0)
-            trips = None
+            start, stop = self.chunk(start, loop, count or 0)
+            count = None
         elif loop.kind == "parallel" and most_chunks(self.kernel) > 1:  # too small to share, beside one that is shared
             first = self.put("icmp eq i64 %thread, 0")
             stop = self.put(f"select i1 {first}, i64 {stop}, i64 {start}")
-            trips = None
+            count = None
         init = [self.name(a) for a in op.args[2:]]
         body = op.blocks[0]
-        if trips is not None and trips <= 1:
+        if count is not None and count <= 1:
             results = init
-            if trips == 1:
+            if count == 1:
                 self.names.update(zip(body.params, [start, *init]))
                 self.block(body)
                 results = [self.name(y) for y in body.yields]
             self.names.update(zip(op.results, results))
             return
-        self.counted_loop(op, start, stop, init, guarded=trips is None)
+        self.counted_loop(op, start, stop, init, guarded=count is None)
 
     def counted_loop(self, op: Op, start: str, stop: str, init: list[str], guarded: bool) -> None:
         """Test at the bottom, so that the body is one fall-through; where it may run not at all, a test before it."""

@@ -11,7 +11,7 @@ import math
 from ...kernels.ir import Machine
 from ...kernels.steps import Code, Launch, walk
 from .entry import EntryPrinter
-from .kernel import KernelPrinter, most_chunks, symbol
+from .kernel import KernelPrinter, symbol
 from .prelude import COPY
 from .sharing import share
 from .types import Target
@@ -45,7 +45,7 @@ def print_module(code: Code, machine: Machine, target: Target | None = None) -> 
         KernelPrinter(kernel, machine, target, support).function(symbols[i], *grants[i])
         for i, kernel in enumerate(code.kernels)
     ]
-    printer = EntryPrinter(code.kernels, symbols.__getitem__, [most_chunks(kernel) for kernel in code.kernels])
+    printer = EntryPrinter(code.kernels, symbols.__getitem__)
     for name, steps in code.entries.items():
         printer.entry(entry_symbol(code, name), steps)
     if printer.copies:

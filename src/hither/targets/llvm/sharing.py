@@ -17,12 +17,11 @@ far apart, because cores write them at different times.
 
 from __future__ import annotations
 
+from ...kernels.sharing import CHUNKS_PER_THREAD
 from ...kernels.steps import SPACES
 from .prelude import SPINS, relax
 
 WORD, THREADS, JOB, DONE, REST, SHARED_BYTES = 0, 8, 128, 256, 384, 512
-CHUNKS_PER_THREAD = 4  # so that threads that start late or run slowly take fewer; each claim costs some 50 ns
-MOST_CHUNKS = (1 << 15) - 1  # half of what fits: the rest is for claims that run over
 REST_MICROSECONDS = 40  # yielding instead would cost a thread its turn for milliseconds under Linux's EEVDF scheduler
 _RESTS = 8  # of a helper in a run that has nothing for it, before it goes: about a millisecond
 
