@@ -43,7 +43,8 @@ class CpuStepper:
     """On the native CPU target. What calling from Python costs is measured on an empty entry and subtracted."""
 
     def __init__(self, code: Code, machine: Machine, weights: np.ndarray, threads: int, least: float | None = None) -> None:
-        from ..runtime.cpu import WORTH_WAKING, CpuExecutable, aligned_empty, shared_work
+        from ..kernels.sharing import WORTH_WAKING, shared_work
+        from ..runtime.cpu import CpuExecutable, aligned_empty
 
         shared = threads > 1 and shared_work(code, code.entries[WHOLE]) >= (WORTH_WAKING if least is None else least)
         self.executable = CpuExecutable(code, machine, weights, worth_sharing=0 if shared else math.inf)
