@@ -38,7 +38,6 @@ from .plan import (
     Repeat,
     Variant,
     element,
-    packed,
     verify,
     workgroups,
 )  # fmt: skip
@@ -197,9 +196,7 @@ class _Planner:
             bindings += found
             for i in r.members:
                 offset = launch.args[i].offset - self.buffers[r.buffer].offset - r.low
-                bits = kernel.buffers[i].dtype.bits if packed(kernel.buffers[i].dtype, self.machine.float16) else 0
-                size = bits // 8 or (2 if group.element == "f16" else 4)
-                slots[i] = (number, offset // size)
+                slots[i] = (number, offset // (min(kernel.buffers[i].dtype.bits, 32) // 8))
         variant = Variant(launch.kernel, tuple(groups), tuple(slots[i] for i in range(len(kernel.buffers))))
         index = self.variants.setdefault(variant, len(self.variants))
         return Dispatch(index, tuple(bindings), workgroups(kernel, self.limits), launch.label)
@@ -230,32 +227,47 @@ class _Planner:
         return max(1, -(-(r.high - r.low) // self.limits.binding_bytes))
 
     def _merge_to_fit(self, kernel: Kernel, ranges: list[_Range]) -> None:
-        """While there are more bindings than a stage may have, bind the two nearest ranges of a buffer as one."""
+        """While there are more bindings than a stage may have, bind the two nearest ranges of a buffer as one; of equal
+        elements if possible."""
+
+        def between(a: _Range, b: _Range) -> list[_Range]:
+            return [r for r in ranges if r.buffer == a.buffer and a.low <= r.low and r.high <= b.high]
+
         while sum(map(self._pieces, ranges)) > self.limits.storage_buffers:
-            best: tuple[int, _Range, _Range] | None = None
+            best: tuple[tuple[bool, int], _Range, _Range] | None = None
             for a in ranges:
                 for b in ranges:
                     if a.buffer == b.buffer and a.low < b.low and b.high - a.low <= self.limits.binding_bytes:
-                        span = b.high - a.low
-                        if best is None or span < best[0]:
-                            best = (span, a, b)
+                        mixed = self._halves_among_words(kernel, [i for r in between(a, b) for i in r.members])
+                        score = (mixed is not None, b.high - a.low)
+                        if mixed != "written" and (best is None or score < best[0]):
+                            best = (score, a, b)
             if best is None:
                 raise BindingError(
                     f"kernel {kernel.name} needs {sum(map(self._pieces, ranges))} storage buffers, the limit "
                     f"maxStorageBuffersPerShaderStage is {self.limits.storage_buffers}; give the kernel fewer operands"
                 )
             _, a, b = best
-            inside = [r for r in ranges if r.buffer == a.buffer and a.low <= r.low and r.high <= b.high]
+            inside = between(a, b)
             for r in inside:
                 ranges.remove(r)
             ranges.append(_Range(a.buffer, a.low, b.high, sorted(i for r in inside for i in r.members)))
             ranges.sort(key=lambda r: min(r.members))
 
+    def _halves_among_words(self, kernel: Kernel, members: list[int]) -> str | None:
+        """Whether some of these operands are float16 and others 32-bit words, which halves of can be "read", not "written"."""
+        buffers = [kernel.buffers[i] for i in members]
+        halves = [b for b in buffers if element(b.dtype, self.machine.float16) == "f16"]
+        if not halves or len(halves) == len(buffers):
+            return None
+        return "read" if all(b.access == "read" for b in halves) else "written"
+
     def _group(self, kernel: int, r: _Range) -> tuple[Group, list[Binding]]:
         buffers = [self.kernels[kernel].buffers[i] for i in r.members]
         kinds = {element(b.dtype, self.machine.float16) for b in buffers}
-        if len(kinds) > 1 and "f16" in kinds:
-            raise BindingError(f"{self.kernels[kernel].name}: float16 and 32-bit operands overlap: {[b.name for b in buffers]}")
+        if self._halves_among_words(self.kernels[kernel], r.members) == "written":
+            names = [b.name for b in buffers]
+            raise BindingError(f"{self.kernels[kernel].name}: float16 results overlap 32-bit operands: {names}")
         kind = next(iter(kinds)) if len(kinds) == 1 else "u32"
         atomic = any(b in self.atomics[kernel] for b in buffers)
         if atomic:

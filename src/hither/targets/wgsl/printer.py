@@ -329,8 +329,10 @@ class _Printer:
         number, place = self.located(buffer, index)
         if packed(buffer.dtype, self.machine.float16):
             return self.read_packed(buffer, number, place)
-        text = self.word(number, place)
         kind = element(buffer.dtype, self.machine.float16)
+        if kind == "f16" and self.variant.groups[number].element != "f16":
+            return self.read_half(number, place)
+        text = self.word(number, place)
         return text if kind == self.variant.groups[number].element else f"bitcast<{kind}>({text})"
 
     def word(self, number: int, place: str) -> str:
@@ -363,6 +365,15 @@ class _Printer:
         if buffer.dtype.kind == "i":
             word = f"bitcast<i32>({word})"
         return f"extractBits({word}, u32({name} & {per_word - 1}) * {bits}u, {bits}u)"
+
+    def read_half(self, number: int, index: str) -> str:
+        """A float16 in a group of words."""
+        name = self.fresh("w")
+        self.line(f"let {name} = {index};")
+        word = self.word(number, f"({name} >> 1u)")
+        word = word if self.variant.groups[number].element == "u32" else f"bitcast<u32>({word})"
+        self.line(f"let {name}_pair = unpack2x16float({word});")
+        return f"f16(select({name}_pair.x, {name}_pair.y, ({name} & 1) == 1))"
 
     def piece_function(self, number: int, how: str) -> str:
         """A function that reads ("read") or writes ("write") place i of a group bound in pieces."""
