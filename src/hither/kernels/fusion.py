@@ -125,12 +125,24 @@ def fuse(graph: Graph, machine: Machine) -> list[Group]:
             ):
                 group = consumers[0]
                 better_above = _finishes_template(node, graph_producers, users, outputs) and not _same_index(group, node)
-                if isinstance(lowering, Elementwise | Indexed) and node.primitive.name != "concat" and not better_above:
+                fits = _fits_vectors([node], group.anchor, machine)
+                if (
+                    fits
+                    and isinstance(lowering, Elementwise | Indexed)
+                    and node.primitive.name != "concat"
+                    and not better_above
+                ):
                     multiplicity[result] = times
                     group.nodes.append(node)
                     member[node] = [group]
                     continue
-                if isinstance(lowering, Template) and group.anchor is None and group.rows is None and _epilogue(group, node):
+                if (
+                    isinstance(lowering, Template)
+                    and group.anchor is None
+                    and group.rows is None
+                    and _epilogue(group, node)
+                    and _fits_vectors(group.nodes, node, machine)
+                ):
                     group.anchor = node
                     group.nodes.append(node)
                     member[node] = [group]
@@ -212,6 +224,17 @@ def _tolerated(node: Node) -> float:
 def _epilogue(group: Group, node: Node) -> bool:
     """Whether the group is a chain of same-index operations on this template's result."""
     return _takes_epilogue(node) and _same_index(group, node)
+
+
+def _fits_vectors(nodes: list[Node], anchor: Node | None, machine: Machine) -> bool:
+    """Whether these nodes can be computed in a template's vectors: WebAssembly has none of 64-bit elements that long."""
+    if anchor is None or not isinstance(anchor.primitive.lowering, Template) or anchor.results[0].dtype.bits > 32:
+        return True
+    return (
+        machine.lanes(64) > 1
+        or machine.lanes(32) == 1
+        or all(v.dtype.bits <= 32 for n in nodes for v in (*n.operands, *n.results))
+    )
 
 
 def _same_index(group: Group, node: Node) -> bool:
