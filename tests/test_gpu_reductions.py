@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import helper
 
 import hither as ht
+from hither.formats.onnx import load_bytes
 from hither.kernels.cooperative import LONG_COLUMN, LONG_ROW
 from hither.program import Program
 from hither.program.compile import plan_target
@@ -15,6 +17,7 @@ from hither.targets.wgsl.bindings import plan_bindings
 from hither.targets.wgsl.printer import print_module
 from hither.web.builds import MACHINES
 
+from .onnx_build import build, expected, info
 from .tint import messages, open_page
 
 pytestmark = pytest.mark.gpu
@@ -112,6 +115,36 @@ def test_sorting_is_stable(shape: tuple[int, ...], axis: int, descending: bool) 
     np.testing.assert_array_equal(found["v"].numpy(), np.take_along_axis(x, order, axis))
 
 
+# -- results of data-dependent size ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (5, 7), (3, 64, 11), (70_001,)], ids=str)
+def test_nonzero(shape: tuple[int, ...]) -> None:
+    x = (np.random.default_rng(7).uniform(size=shape) < 0.3).astype(np.float32)
+    data = build([helper.make_node("NonZero", ["x"], ["y"])], [info("x", np.float32, shape)], ["y"])
+    model = load_bytes(data, device="webgpu")
+    for given in (x, np.zeros_like(x), np.ones_like(x)):
+        np.testing.assert_array_equal(model(given)["y"].numpy(), np.stack(np.nonzero(np.atleast_1d(given)))[: len(shape)])
+
+
+@pytest.mark.parametrize("center", [0, 1])
+def test_non_maximum_suppression(center: int) -> None:
+    """1,000 boxes in two batches and three classes, with equal scores, and fewer outputs wanted than there are boxes."""
+    rng = np.random.default_rng(8)
+    boxes = rng.uniform(0, 1, (2, 1000, 4)).astype(np.float32)
+    boxes[..., 2:] = boxes[..., 2:] * 0.2 + (0 if center else boxes[..., :2])
+    scores = (rng.integers(0, 40, (2, 3, 1000)) / 40).astype(np.float32)
+    constants = {"most": np.int64([12]), "iou": np.float32([0.3]), "least": np.float32([0.2])}
+    node = helper.make_node("NonMaxSuppression", ["boxes", "scores", *constants], ["y"], center_point_box=center)
+    shapes = [info("boxes", np.float32, boxes.shape), info("scores", np.float32, scores.shape)]
+    data = build([node], shapes, ["y"], constants)
+    inputs = {"boxes": boxes, "scores": scores}
+    np.testing.assert_array_equal(load_bytes(data, device="webgpu")(inputs)["y"].numpy(), expected(data, inputs)[0])
+
+
+# -- browsers ----------------------------------------------------------------------------------------------------------------
+
+
 def test_tint_takes_what_naga_takes(page: Any) -> None:
     """Chromium's compiler refuses barriers that not every invocation would reach; wgpu's does not look."""
     everything = {
@@ -121,6 +154,7 @@ def test_tint_takes_what_naga_takes(page: Any) -> None:
         "argmax": (lambda x: ht.argmax(x, axis=1), (2, 1000)),
         "cumulative": (lambda x: ht.cumulative_sum(x, axis=1), (2, 1000)),
         "sort": (lambda x: ht.sort(x, axis=1), (2, 300)),
+        "nonzero": (lambda x: ht.nonzero_bounded(x), (2, 300)),
     }
     (machine,) = MACHINES["webgpu"]
     texts = []

@@ -1,19 +1,19 @@
 """Results whose size depends on values: written from the front of a buffer of the largest size, with the count beside it.
 
-Both kernels are sequential: what is written where depends on everything before it.
+Both kernels are sequential, for what is written where depends on everything before it; on a GPU a workgroup shares the work
+(hither.kernels.templates.dynamic_team).
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from ... import dtypes as dt
 from ...graph.core import Abstract, Value
 from ..emitter import Context, Emitter, Lowered
 from ..fusion import Group, unflatten
-from ..index import Index, constant
-from ..ir import INDEX, Val
-from . import template
+from ..index import constant
+from ..ir import INDEX
+from . import dynamic_team, template
+from .boxes import corners, overlap
 
 
 @template("nonzero")
@@ -22,6 +22,8 @@ def nonzero(context: Context, group: Group) -> list[Lowered]:
     node = group.root
     (x,), (found, count) = node.operands, node.results
     e = Emitter(context, group)
+    if e.machine.gpu:
+        return [dynamic_team.nonzero(e, group)]
     k = e.k
     size = x.abstract.size
     zero = k.const(0, INDEX)
@@ -52,6 +54,8 @@ def nms(context: Context, group: Group) -> list[Lowered]:
     batches, number = boxes.shape[0], boxes.shape[1]
     classes = scores.shape[1]
     e = Emitter(context, group)
+    if e.machine.gpu:
+        return [dynamic_team.nms(e, group)]
     k = e.k
     alive = Value(Abstract((max(number, 1),), dt.int32), "alive")
     state = e.buffer(alive, "read_write")
@@ -63,14 +67,6 @@ def nms(context: Context, group: Group) -> list[Lowered]:
     least = e.read(score_threshold, first * score_threshold.abstract.rank)
     with k.loop(0, bound * 3) as clear:
         k.store(out, clear.index, k.const(0, found.dtype))
-
-    def corners(b: Index, i: Index) -> Sequence[Val]:
-        with e.point():
-            p = [e.read(boxes, (b, i, constant(c))) for c in range(4)]
-        if center:
-            x, y, w, h = p
-            return y - h * 0.5, x - w * 0.5, y + h * 0.5, x + w * 0.5
-        return k.min(p[0], p[2]), k.min(p[1], p[3]), k.max(p[0], p[2]), k.max(p[1], p[3])
 
     rounds = min(number, bound)
     with k.loop(0, batches * classes, init=[zero]) as pairs:
@@ -93,20 +89,11 @@ def nms(context: Context, group: Group) -> list[Lowered]:
                 k.store(out, at + 1, k.index_value(c, found.dtype))
                 k.store(out, at + 2, k.convert(chosen, found.dtype))
                 box = k.run_time_index(chosen, number, "chosen")
-                y1, x1, y2, x2 = corners(b, box)
-                area = (y2 - y1) * (x2 - x1)
+                best_box = corners(e, boxes, b, box, center)
                 k.store(state, box, k.const(0, dt.int32))
                 with k.loop(0, number) as others:
-                    v1, u1, v2, u2 = corners(b, k.var(others, "j", 0, number - 1))
-                    height = k.max(k.min(y2, v2) - k.max(y1, v1), 0.0)
-                    width = k.max(k.min(x2, u2) - k.max(x1, u1), 0.0)
-                    inter = height * width
-                    other_area = (v2 - v1) * (u2 - u1)
-                    union = area + other_area - inter
-                    nothing = k.const(0.0, union.dtype)
-                    proper = (nothing < area) & (nothing < other_area) & (nothing < union)
-                    overlap = k.select(proper, inter / k.select(proper, union, k.const(1.0, union.dtype)), nothing)
-                    with k.if_(most < overlap):
+                    other = corners(e, boxes, b, k.var(others, "j", 0, number - 1), center)
+                    with k.if_(most < overlap(k, best_box, other)):
                         k.store(state, others.index, k.const(0, dt.int32))
             picks.yield_(picks.carried[0] + k.select(valid, one, zero))
         pairs.yield_(picks.results[0])
