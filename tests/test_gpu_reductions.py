@@ -127,18 +127,22 @@ def test_nonzero(shape: tuple[int, ...]) -> None:
         np.testing.assert_array_equal(model(given)["y"].numpy(), np.stack(np.nonzero(np.atleast_1d(given)))[: len(shape)])
 
 
+def suppression(center: int) -> bytes:
+    """1,000 boxes in two batches and three classes, and fewer outputs wanted than there are boxes."""
+    constants = {"most": np.int64([12]), "iou": np.float32([0.3]), "least": np.float32([0.2])}
+    node = helper.make_node("NonMaxSuppression", ["boxes", "scores", *constants], ["y"], center_point_box=center)
+    shapes = [info("boxes", np.float32, (2, 1000, 4)), info("scores", np.float32, (2, 3, 1000))]
+    return build([node], shapes, ["y"], constants)
+
+
 @pytest.mark.parametrize("center", [0, 1])
 def test_non_maximum_suppression(center: int) -> None:
-    """1,000 boxes in two batches and three classes, with equal scores, and fewer outputs wanted than there are boxes."""
+    """With many equal scores: the first of them is taken."""
     rng = np.random.default_rng(8)
     boxes = rng.uniform(0, 1, (2, 1000, 4)).astype(np.float32)
     boxes[..., 2:] = boxes[..., 2:] * 0.2 + (0 if center else boxes[..., :2])
-    scores = (rng.integers(0, 40, (2, 3, 1000)) / 40).astype(np.float32)
-    constants = {"most": np.int64([12]), "iou": np.float32([0.3]), "least": np.float32([0.2])}
-    node = helper.make_node("NonMaxSuppression", ["boxes", "scores", *constants], ["y"], center_point_box=center)
-    shapes = [info("boxes", np.float32, boxes.shape), info("scores", np.float32, scores.shape)]
-    data = build([node], shapes, ["y"], constants)
-    inputs = {"boxes": boxes, "scores": scores}
+    inputs = {"boxes": boxes, "scores": (rng.integers(0, 40, (2, 3, 1000)) / 40).astype(np.float32)}
+    data = suppression(center)
     np.testing.assert_array_equal(load_bytes(data, device="webgpu")(inputs)["y"].numpy(), expected(data, inputs)[0])
 
 
@@ -147,20 +151,19 @@ def test_non_maximum_suppression(center: int) -> None:
 
 def test_tint_takes_what_naga_takes(page: Any) -> None:
     """Chromium's compiler refuses barriers that not every invocation would reach; wgpu's does not look."""
-    everything = {
-        "rows": (lambda x: ht.softmax(x), (2, 1000)),
-        "many rows": (lambda x: ht.sum(x, axis=1), (70_000, LONG_ROW)),
-        "columns": (lambda x: ht.sqrt(ht.sum(x, axis=0)), (2000, 3)),
-        "argmax": (lambda x: ht.argmax(x, axis=1), (2, 1000)),
-        "cumulative": (lambda x: ht.cumulative_sum(x, axis=1), (2, 1000)),
-        "sort": (lambda x: ht.sort(x, axis=1), (2, 300)),
-        "nonzero": (lambda x: ht.nonzero_bounded(x), (2, 300)),
-    }
+    everything = [
+        (lambda x: ht.softmax(x), (2, 1000)),
+        (lambda x: ht.sum(x, axis=1), (70_000, LONG_ROW)),
+        (lambda x: ht.sqrt(ht.sum(x, axis=0)), (2000, 3)),
+        (lambda x: ht.argmax(x, axis=1), (2, 1000)),
+        (lambda x: ht.cumulative_sum(x, axis=1), (2, 1000)),
+        (lambda x: ht.sort(x, axis=1), (2, 300)),
+        (lambda x: ht.nonzero_bounded(x), (2, 300)),
+    ]
     (machine,) = MACHINES["webgpu"]
-    texts = []
-    for function, shape in everything.values():
-        bound = plan_bindings(plan_target(function, {"x": ht.Spec(shape, "float32")}, machine).code, machine)
-        texts += print_module(bound, machine).split("//---- kernel ")[1:]
-    texts = [text.split("\n", 1)[1] for text in texts]
+    plans = [plan_target(function, {"x": ht.Spec(shape, "float32")}, machine) for function, shape in everything]
+    plans.append(plan_target(load_bytes(suppression(0)), None, machine))
+    modules = [print_module(plan_bindings(plan.code, machine), machine) for plan in plans]
+    texts = [text.split("\n", 1)[1] for module in modules for text in module.split("//---- kernel ")[1:]]
     found = messages(open_page(page), texts)
     assert [m for m in found if m] == []
