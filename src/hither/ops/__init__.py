@@ -20,6 +20,7 @@ from .norm import *  # noqa: F403
 from .operands import asarray, result_dtype
 from .recurrent import *  # noqa: F403
 from .reduce import *  # noqa: F403
+from .sampling import *  # noqa: F403
 from .search import *  # noqa: F403
 from .shape import *  # noqa: F403
 
@@ -27,7 +28,7 @@ register_operations(sys.modules[__name__])
 
 _THEMES = (
     "activations", "control", "conv", "creation", "elementwise", "image", "indexing", "linalg", "norm", "recurrent", "reduce",
-    "search", "shape",
+    "sampling", "search", "shape",
 )  # fmt: skip
 
 __all__ = ["asarray", "result_dtype"]

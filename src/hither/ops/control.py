@@ -19,7 +19,7 @@ from . import elementwise as el
 from .creation import zeros
 from .indexing import dynamic_slice, dynamic_update_slice
 from .operands import Like, apply, asarray, is_traced
-from .shape import expand_dims, reshape, stack
+from .shape import concat, expand_dims, reshape, stack
 
 
 def _leaves(value: Any) -> tuple[list[Any], Structure]:
@@ -235,8 +235,6 @@ def _scan_staged(
 
 def _leading(i: Any, rank: int) -> Any:
     """A start vector: i along the first axis, 0 along the others."""
-    from .shape import concat
-
     first = expand_dims(asarray(i, dtype=dt.int32))
     return concat([first, zeros((rank - 1,), dtype=dt.int32)]) if rank > 1 else first
 

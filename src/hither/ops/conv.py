@@ -16,6 +16,8 @@ from .. import dtypes as dt
 from ..graph.primitives.conv import pool_identity
 from . import elementwise as el
 from . import reduce as rd
+from .creation import zeros
+from .indexing import scatter_nd
 from .operands import Like, apply, asarray, converted, promoted, wide_float
 from .shape import pad, permute_dims, reshape
 
@@ -23,7 +25,8 @@ Amounts = int | Sequence[int]
 Padding = str | int | Sequence[Any]
 
 
-def _each(value: Amounts, count: int, what: str) -> tuple[int, ...]:
+def each_axis(value: Amounts, count: int, what: str) -> tuple[int, ...]:
+    """One number for each spatial axis, given so or once for all."""
     made = (int(value),) * count if isinstance(value, int | np.integer) else tuple(int(v) for v in value)
     if len(made) != count:
         raise ValueError(f"{what} takes one number, or one for each of the {count} spatial axes, got {value}")
@@ -74,7 +77,8 @@ def _spatial(x: Any, layout: str) -> tuple[int, ...]:
     return tuple(x.shape[2:] if layout == "channels_first" else x.shape[1:-1])
 
 
-def _with_bias(y: Any, bias: Like | None, layout: str) -> Any:
+def with_bias(y: Any, bias: Like | None, layout: str) -> Any:
+    """y plus one number per channel, where there is a bias."""
     if bias is None:
         return y
     b = asarray(bias)
@@ -114,12 +118,12 @@ def conv(
     count = len(spatial)
     if len(window) != count:
         raise ValueError(f"conv of shape {x.shape} takes weights [out, in/groups, {count} window axes], got {w.shape}")
-    s, d = _each(strides, count, "strides"), _each(dilation, count, "dilation")
+    s, d = each_axis(strides, count, "strides"), each_axis(dilation, count, "dilation")
     pairs = resolve_padding(padding, spatial, window, s, d)
     x, pairs = _without_negative(x, pairs, layout)
     wanted = None if dtype is None else dt.dtype(dtype)
     y = apply("conv", x, w, strides=s, padding=pairs, dilation=d, groups=groups, layout=layout, dtype=wanted)
-    return _with_bias(y, bias, layout)
+    return with_bias(y, bias, layout)
 
 
 def conv_transpose(
@@ -140,13 +144,13 @@ def conv_transpose(
     x, w = promoted(x, w)
     spatial, window = _spatial(x, layout), tuple(w.shape[2:])
     count = len(spatial)
-    s, d = _each(strides, count, "strides"), _each(dilation, count, "dilation")
-    extra = _each(output_padding, count, "output_padding")
+    s, d = each_axis(strides, count, "strides"), each_axis(dilation, count, "dilation")
+    extra = each_axis(output_padding, count, "output_padding")
     natural = [(n - 1) * a + (k - 1) * b + 1 + e for n, a, k, b, e in zip(spatial, s, window, d, extra)]
     if output_shape is None and isinstance(padding, str) and padding != "valid":
         output_shape = [n * a for n, a in zip(spatial, s)]
     if output_shape is not None:
-        wanted = _each(output_shape, count, "output_shape")
+        wanted = each_axis(output_shape, count, "output_shape")
         pairs = []
         for whole, n in zip(natural, wanted):
             total = whole - n
@@ -160,7 +164,46 @@ def conv_transpose(
     y = apply("conv_transpose", x, w, strides=s, padding=crop, output_padding=extra, dilation=d, groups=groups, layout=layout)
     if any(map(any, grow)):
         y = pad(y, [(0, 0), (0, 0), *grow] if layout == "channels_first" else [(0, 0), *grow, (0, 0)])
-    return _with_bias(y, bias, layout)
+    return with_bias(y, bias, layout)
+
+
+def col2im(
+    x: Like, image: Sequence[int], block: Sequence[int], /, *, strides: Amounts = 1, padding: Padding = "valid",
+    dilation: Amounts = 1,
+) -> Any:  # fmt: skip
+    """Blocks added back into the images they were cut from: the inverse of unfolding, up to what overlaps.
+
+    One scatter-add into the padded image; then the padding is cut off.
+
+    Args:
+        x: [N, C · block, blocks], blocks in row-major order.
+        image: the spatial extents of the result.
+        block: the extents of a block.
+
+    Returns:
+        [N, C, *image].
+    """
+    x, rank = asarray(x), len(image)
+    s, d = each_axis(strides, rank, "strides"), each_axis(dilation, rank, "dilation")
+    extents = each_axis(block, rank, "block")
+    pairs = resolve_padding(padding, image, extents, s, d)
+    if x.ndim != 3 or min((*extents, *s, *d)) < 1 or min((*image, *(n for p in pairs for n in p))) < 0:
+        raise ValueError(f"col2im takes x [N, C · block, blocks], got {x.shape} for {image}, {block}, {s}, {pairs}, {d}")
+    wide = tuple(n + lo + hi for n, (lo, hi) in zip(image, pairs))
+    count = tuple((n - by * (k - 1) - 1) // step + 1 for n, k, step, by in zip(wide, extents, s, d))
+    taps, places = math.prod(extents), math.prod(count)
+    n, rows, columns = x.shape
+    if min(count) < 1 or places != columns or rows % taps:
+        raise ValueError(f"col2im: {count} blocks of {extents} do not fit x of shape {x.shape}")
+    target = np.zeros((taps, places), np.int64)
+    tap, place = np.indices(extents).reshape(rank, -1), np.indices(count).reshape(rank, -1)
+    for axis in range(rank):
+        target = target * wide[axis] + tap[axis][:, None] * d[axis] + place[axis][None] * s[axis]
+    values = reshape(x, (n * rows // taps, taps * places))
+    canvas = zeros((math.prod(wide), n * rows // taps), dtype=x.dtype)
+    summed = scatter_nd(canvas, target.reshape(-1, 1), permute_dims(values, (1, 0)), combine="add")
+    made = reshape(permute_dims(summed, (1, 0)), (n, rows // taps, *wide))
+    return pad(made, [(0, 0), (0, 0), *((-lo, -hi) for lo, hi in pairs)])
 
 
 # -- pooling -------------------------------------------------------------------------------------------------------------------
@@ -169,13 +212,14 @@ def conv_transpose(
 def _pool_geometry(
     x: Any, window: Amounts, strides: Amounts | None, padding: Padding, dilation: Amounts, layout: str, ceil_mode: bool
 ) -> tuple[Any, ...]:
+    """x (cropped where padding is negative), window, strides, dilation, padding, and padding extended for ceil_mode."""
     spatial = _spatial(x, layout)
     count = len(spatial)
-    k = _each(window, count, "window")
-    s = k if strides is None else _each(strides, count, "strides")
-    d = _each(dilation, count, "dilation")
-    pairs = resolve_padding(padding, spatial, k, s, d)
-    grown = pairs
+    k = each_axis(window, count, "window")
+    s = k if strides is None else each_axis(strides, count, "strides")
+    d = each_axis(dilation, count, "dilation")
+    x, pairs = _without_negative(x, resolve_padding(padding, spatial, k, s, d), layout)
+    spatial, grown = _spatial(x, layout), pairs
     if ceil_mode:
         made = []
         for n, size, step, (lo, hi), by in zip(spatial, k, s, pairs, d):
@@ -185,7 +229,7 @@ def _pool_geometry(
                 outputs -= 1
             made.append((lo, max(hi, (outputs - 1) * step + reach - n - lo)))
         grown = tuple(made)
-    return k, s, d, pairs, grown
+    return x, k, s, d, pairs, grown
 
 
 def max_pool(
@@ -203,7 +247,7 @@ def max_pool(
         (1, 3, 4, 4)
     """
     x = asarray(x)
-    k, s, d, _, grown = _pool_geometry(x, window, strides, padding, dilation, layout, ceil_mode)
+    x, k, s, d, _, grown = _pool_geometry(x, window, strides, padding, dilation, layout, ceil_mode)
     return apply("pool", x, combine="max", window=k, strides=s, padding=grown, dilation=d, layout=layout)
 
 
@@ -217,7 +261,7 @@ def max_pool_with_indices(
         column_major: count the spatial axes with the first one fastest (ONNX's storage_order=1).
     """
     x = asarray(x)
-    k, s, d, _, grown = _pool_geometry(x, window, strides, padding, dilation, "channels_first", ceil_mode)
+    x, k, s, d, _, grown = _pool_geometry(x, window, strides, padding, dilation, "channels_first", ceil_mode)
     params = {"strides": s, "padding": grown, "dilation": d}
     best = apply("pool", x, combine="max", window=k, layout="channels_first", **params)
     low, high = (0, 0, *(lo for lo, _ in grown)), (0, 0, *(hi for _, hi in grown))
@@ -230,16 +274,18 @@ def max_pool_with_indices(
         shift = offsets[:, tap] * np.asarray(d)
         starts = (0, 0, *map(int, shift))
         seen = apply("slice", source, starts=starts, sizes=tuple(best.shape), steps=(1, 1, *s))
-        at = sum(
-            (positions[a] * s[a] + int(shift[a]) - grown[a][0]) * place[a] for a in range(len(k))
-        )  # position in one channel, at each output
-        where_tap = np.asarray(at, np.int64)
-        found = el.where(el.equal(seen, best), where_tap, where_tap if found is None else found)
+        own = np.asarray([positions[a] * s[a] + int(shift[a]) - grown[a][0] for a in range(len(k))])
+        where_tap = np.tensordot(np.asarray(place, np.int64), own, 1)  # position in one channel, at each output
+        inside = ((own >= 0) & (own < np.reshape(spatial, (-1, *(1,) * len(k))))).all(0)
+        here = el.equal(seen, best)
+        here = here if inside.all() else el.logical_and(here, inside)  # padding is never where a maximum is
+        found = el.where(here, where_tap, where_tap if found is None else found)
     channel = np.arange(x.shape[0] * x.shape[1], dtype=np.int64).reshape(*x.shape[:2], *(1,) * len(k)) * math.prod(spatial)
     return best, el.add(found, channel)
 
 
-def _window_sums(x: Any, k: Any, s: Any, d: Any, padding: Any, layout: str) -> Any:
+def window_sums(x: Any, k: Any, s: Any, d: Any, padding: Any, layout: str) -> Any:
+    """The sum over each window; what is padding counts as 0."""
     return apply("pool", x, combine="add", window=k, strides=s, padding=padding, dilation=d, layout=layout)
 
 
@@ -254,14 +300,14 @@ def avg_pool(
             padding is never counted.
     """
     x, back = wide_float(x)
-    k, s, d, pairs, grown = _pool_geometry(x, window, strides, padding, dilation, layout, ceil_mode)
-    total = _window_sums(x, k, s, d, grown, layout)
+    x, k, s, d, pairs, grown = _pool_geometry(x, window, strides, padding, dilation, layout, ceil_mode)
+    total = window_sums(x, k, s, d, grown, layout)
     ones = np.ones((1, 1, *_spatial(x, layout)), x.dtype.numpy)
     rest = grown
     if count_include_pad:
         ones = np.pad(ones, [(0, 0), (0, 0), *pairs], constant_values=1)
         rest = tuple((0, hi - more) for (_, hi), (_, more) in zip(grown, pairs))
-    counts = _window_sums(asarray(ones), k, s, d, rest, "channels_first").numpy()
+    counts = window_sums(asarray(ones), k, s, d, rest, "channels_first").numpy()
     if layout == "channels_last":
         counts = np.moveaxis(counts, 1, -1)
     scale: Any = 1 / np.maximum(counts, 1)
@@ -275,10 +321,10 @@ def lp_pool(
 ) -> Any:  # fmt: skip
     """The p-norm of each window, (Σ |x|^p)^(1/p)."""
     x, back = wide_float(x)
-    k, s, d, _, grown = _pool_geometry(x, window, strides, padding, dilation, layout, ceil_mode)
-    powers = el.square(x) if p == 2 else el.pow(el.abs(x), float(p))
-    total = _window_sums(powers, k, s, d, grown, layout)
-    return converted(el.sqrt(total) if p == 2 else el.pow(total, 1.0 / p), back)
+    x, k, s, d, _, grown = _pool_geometry(x, window, strides, padding, dilation, layout, ceil_mode)
+    powers = el.square(x) if p == 2 else el.abs(x) if p == 1 else el.pow(el.abs(x), float(p))
+    total = window_sums(powers, k, s, d, grown, layout)
+    return converted(el.sqrt(total) if p == 2 else total if p == 1 else el.pow(total, 1.0 / p), back)
 
 
 def _global_axes(x: Any, layout: str) -> tuple[int, ...]:
@@ -311,9 +357,6 @@ def max_unpool(x: Like, indices: Like, output_shape: Sequence[int], /) -> Any:
         indices: int64 positions in the flattened result, as max_pool_with_indices gives them.
         output_shape: the whole shape of the result.
     """
-    from .creation import zeros
-    from .indexing import scatter_nd
-
     x, indices = asarray(x), asarray(indices)
     flat = zeros((math.prod(output_shape),), dtype=x.dtype)
     made = scatter_nd(flat, reshape(indices, (indices.size, 1)), reshape(x, (x.size,)))
@@ -333,6 +376,7 @@ def to_channels_first(x: Like, /) -> Any:
 
 
 __all__ = [
-    "avg_pool", "conv", "conv_transpose", "global_avg_pool", "global_lp_pool", "global_max_pool", "lp_pool", "max_pool",
-    "max_pool_with_indices", "max_unpool", "resolve_padding", "same_padding", "to_channels_first", "to_channels_last",
+    "avg_pool", "col2im", "conv", "conv_transpose", "global_avg_pool", "global_lp_pool", "global_max_pool", "lp_pool",
+    "max_pool", "max_pool_with_indices", "max_unpool", "resolve_padding", "same_padding", "to_channels_first",
+    "to_channels_last",
 ]  # fmt: skip

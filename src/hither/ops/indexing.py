@@ -15,7 +15,7 @@ import numpy as np
 from .. import dtypes as dt
 from ..graph.trace import Tracer, static_value
 from . import elementwise as el
-from .operands import Like, apply, asarray, broadcasted, one_axis, promoted
+from .operands import Like, apply, asarray, broadcasted, one_axis, promoted, spread
 from .shape import concat, expand_dims, moveaxis, permute_dims, reshape, stack
 
 
@@ -194,6 +194,16 @@ def take_along_axis(x: Like, indices: Like, /, *, axis: int = -1) -> Any:
     return apply("take_along", x, wrapped(indices, x.shape[axis]), axis=axis)
 
 
+def reverse_sequences(x: Like, lengths: Like, /, *, time_axis: int = 0, batch_axis: int = 1) -> Any:
+    """The first lengths[b] elements along `time_axis` in reverse order, for each b along `batch_axis`; the rest stays."""
+    x = asarray(x)
+    time, batch = one_axis(time_axis, x.ndim), one_axis(batch_axis, x.ndim)
+    position = np.arange(x.shape[time], dtype=np.int32).reshape([-1 if a == time else 1 for a in range(x.ndim)])
+    length = reshape(asarray(lengths, dtype=dt.int32), [-1 if a == batch else 1 for a in range(x.ndim)])
+    index = el.where(el.less(position, length), el.subtract(el.subtract(length, 1), position), position)
+    return apply("take_along", x, spread(index, x.shape), axis=time)
+
+
 def _wrapped_components(indices: Any, extents: Sequence[int]) -> Any:
     """Index tuples along the last axis, each component wrapped by its own extent."""
     known = None if isinstance(indices, Tracer) else indices.numpy()
@@ -257,6 +267,6 @@ def _starts(starts: Any) -> Any:
 
 
 __all__ = [
-    "dynamic_slice", "dynamic_update_slice", "gather_nd", "getitem", "scatter_along_axis", "scatter_nd", "take",
-    "take_along_axis",
+    "dynamic_slice", "dynamic_update_slice", "gather_nd", "getitem", "reverse_sequences", "scatter_along_axis", "scatter_nd",
+    "take", "take_along_axis",
 ]  # fmt: skip

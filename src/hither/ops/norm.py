@@ -9,7 +9,8 @@ from typing import Any
 from .. import dtypes as dt
 from . import elementwise as el
 from . import reduce as rd
-from .conv import _window_sums
+from .conv import window_sums
+from .creation import one_hot
 from .operands import Axis, Like, asarray, axes_of, converted, one_axis, wide_float
 from .shape import reshape
 
@@ -36,8 +37,6 @@ def log_softmax(x: Like, /, *, axis: Axis = -1) -> Any:
 
 def hardmax(x: Like, /, *, axis: int = -1) -> Any:
     """1 at the first maximum along the axis, 0 elsewhere."""
-    from .creation import one_hot
-
     x = asarray(x)
     axis = one_axis(axis, x.ndim)
     return one_hot(rd.argmax(x, axis=axis, dtype=dt.int32), x.shape[axis], axis=axis, dtype=x.dtype)
@@ -130,7 +129,7 @@ def local_response_norm(
     flat = reshape(el.square(x), (before, 1, channels, math.prod(x.shape[axis + 1 :])))
     low = (size - 1) // 2
     padding = ((low, size - 1 - low), (0, 0))
-    total = _window_sums(flat, (size, 1), (1, 1), (1, 1), padding, "channels_first")
+    total = window_sums(flat, (size, 1), (1, 1), (1, 1), padding, "channels_first")
     base = el.add(el.multiply(reshape(total, x.shape), alpha / size), bias)
     return converted(el.divide(x, el.pow(base, beta)), back)
 

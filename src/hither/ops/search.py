@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import dtypes as dt
 from ..array import Array
+from ..graph.trace import static_value
 from . import elementwise as el
 from . import reduce as rd
 from .operands import Like, apply, asarray, converted, floating, is_traced, one_axis, promoted
@@ -143,8 +144,6 @@ def nms_bounded(
     Returns:
         Rows (batch, class, box), sorted by batch, class, then falling score; and how many of them count.
     """
-    from ..graph.trace import static_value
-
     boxes, scores = promoted(boxes, scores)
     boxes, scores = floating(boxes), floating(scores)
     most = asarray(max_output, dtype=dt.int64)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import dtype as as_dtype
+from ..graph.trace import static_value
 from .operands import (
     Axis,
     Like,
@@ -26,6 +27,8 @@ from .operands import (
     promoted,
     spread,
 )  # fmt: skip
+
+_MOST_RUNS = 4  # of evenly spaced places that are cheaper as slices than as a lookup
 
 
 def astype(x: Like, dtype: Any, /, *, copy: bool = True) -> Any:
@@ -230,6 +233,57 @@ def repeat(x: Like, repeats: int | Sequence[int], /, *, axis: int | None = None)
     return apply("reshape", made, shape=(*x.shape[:axis], n * int(repeats), *x.shape[axis + 1 :]))
 
 
+def take_known(x: Any, index: np.ndarray, axis: int) -> Any:
+    """Elements of x at known places along an axis.
+
+    Places that are evenly spaced, repeat or come in a few such runs become slices and broadcasts, which cost no memory access
+    of their own; only what is left becomes a gather.
+    """
+    index = np.ascontiguousarray(index, np.int32)
+    repeated = _repeats(index, x.shape[axis])
+    if repeated > 1:
+        return repeat(x, repeated, axis=axis)
+    runs = _runs(index)
+    if runs is None:
+        return apply("take", x, index, axis=axis)
+    parts = [_run(x, axis, *run) for run in runs]
+    return parts[0] if len(parts) == 1 else concat(parts, axis=axis)
+
+
+def _repeats(index: np.ndarray, extent: int) -> int:
+    """How often each element repeats, if that is all that the places do; else 0."""
+    times = len(index) // extent if extent else 0
+    return times if times and np.array_equal(index, np.arange(extent).repeat(times)) else 0
+
+
+def _runs(index: np.ndarray) -> list[tuple[int, int, int]] | None:
+    """The places as (first, step, count) of at most _MOST_RUNS evenly spaced runs; None if they are more."""
+    runs: list[tuple[int, int, int]] = []
+    start = 0
+    while start < len(index) or not runs:
+        if len(runs) == _MOST_RUNS:
+            return None
+        rest = index[start:]
+        step = int(rest[1] - rest[0]) if len(rest) > 1 else 1
+        breaks = np.flatnonzero(np.diff(rest) != step)
+        count = int(breaks[0]) + 1 if len(breaks) else len(rest)
+        runs.append((int(rest[0]) if len(rest) else 0, step if count > 1 else 1, count))
+        start += count
+    return runs
+
+
+def _run(x: Any, axis: int, first: int, step: int, count: int) -> Any:
+    """Evenly spaced elements along an axis; step 0 repeats one."""
+    shape = list(x.shape)
+    if step == 1 and count == shape[axis]:
+        return x
+    starts, sizes, steps = [0] * len(shape), list(shape), [1] * len(shape)
+    starts[axis], sizes[axis], steps[axis] = first, count if step else 1, step or 1
+    part = apply("slice", x, starts=tuple(starts), sizes=tuple(sizes), steps=tuple(steps))
+    shape[axis] = count
+    return part if step else spread(part, shape)
+
+
 def pad(x: Like, padding: Sequence[Sequence[int]] | int, /, *, mode: str = "constant", value: Any = 0) -> Any:
     """Elements added, or removed for negative amounts, at both ends of each axis.
 
@@ -261,15 +315,13 @@ def pad(x: Like, padding: Sequence[Sequence[int]] | int, /, *, mode: str = "cons
             continue
         if n == 0:
             raise ValueError(f"pad: axis {axis} is empty, there is nothing to {mode}")
-        x = apply("take", x, _pad_indices(n, lo, hi, mode), axis=axis)
+        x = take_known(x, _pad_indices(n, lo, hi, mode), axis)
     return x
 
 
 def _pad_constant(x: Any, pairs: list[tuple[int, int]], value: Any) -> Any:
     low, high = tuple(lo for lo, _ in pairs), tuple(hi for _, hi in pairs)
     if hasattr(value, "dtype"):
-        from ..graph.trace import static_value
-
         known = static_value(value)
         if known is None:  # a value that is only known at run time: pad a mask and choose
             shape = tuple(lo + n + hi for n, (lo, hi) in zip(x.shape, pairs))
@@ -320,15 +372,18 @@ def depth_to_space(x: Like, block: int, /, *, mode: str = "DCR", layout: str = "
     return reshape(made, (n, deep, h * block, w * block))
 
 
-def space_to_depth(x: Like, block: int, /, *, layout: str = "channels_first") -> Any:
-    """block × block pixels laid out as channels: the inverse of depth_to_space in DCR mode."""
+def space_to_depth(x: Like, block: int, /, *, mode: str = "DCR", layout: str = "channels_first") -> Any:
+    """block × block pixels laid out as channels: the inverse of depth_to_space."""
     x = asarray(x)
+    if mode not in ("DCR", "CRD"):
+        raise ValueError(f"space_to_depth: mode is DCR or CRD, got {mode!r}")
     if layout == "channels_last":
-        return permute_dims(space_to_depth(permute_dims(x, (0, 3, 1, 2)), block), (0, 2, 3, 1))
+        return permute_dims(space_to_depth(permute_dims(x, (0, 3, 1, 2)), block, mode=mode), (0, 2, 3, 1))
     n, c, h, w = x.shape
     if h % block or w % block:
         raise ValueError(f"space_to_depth: extents {h} × {w} are not multiples of {block}")
-    made = permute_dims(reshape(x, (n, c, h // block, block, w // block, block)), (0, 3, 5, 1, 2, 4))
+    order = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
+    made = permute_dims(reshape(x, (n, c, h // block, block, w // block, block)), order)
     return reshape(made, (n, c * block * block, h // block, w // block))
 
 

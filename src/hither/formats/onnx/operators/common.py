@@ -96,62 +96,6 @@ def is_known(*xs: Any) -> bool:
     return not any(isinstance(x, Tracer | Bounded) for x in xs)
 
 
-MOST_RUNS = 4
-
-
-def take_known(x: Any, index: np.ndarray, axis: int) -> Any:
-    """Elements of x at known places along an axis.
-
-    Places that are evenly spaced, repeat or come in a few such runs become slices and broadcasts, which cost no memory access
-    of their own; only what is left becomes a gather.
-    """
-    index = np.asarray(index, np.int32)
-    repeated = _repeats(index, x.shape[axis])
-    if repeated > 1:
-        shape = tuple(x.shape)
-        spread = ops.broadcast_to(ops.expand_dims(x, axis=axis + 1), (*shape[: axis + 1], repeated, *shape[axis + 1 :]))
-        return ops.reshape(spread, (*shape[:axis], len(index), *shape[axis + 1 :]))
-    runs = _runs(index)
-    if runs is None:
-        return apply("take", x, Array(index), axis=axis)
-    parts = [_run(x, axis, *run) for run in runs]
-    return parts[0] if len(parts) == 1 else ops.concat(parts, axis=axis)
-
-
-def _repeats(index: np.ndarray, extent: int) -> int:
-    """How often each element repeats, if that is all that the places do; else 0."""
-    times = len(index) // extent if extent else 0
-    return times if times and np.array_equal(index, np.arange(extent).repeat(times)) else 0
-
-
-def _runs(index: np.ndarray) -> list[tuple[int, int, int]] | None:
-    """The places as (first, step, count) of at most MOST_RUNS evenly spaced runs; None if they are more."""
-    runs: list[tuple[int, int, int]] = []
-    start = 0
-    while start < len(index) or not runs:
-        if len(runs) == MOST_RUNS:
-            return None
-        rest = index[start:]
-        step = int(rest[1] - rest[0]) if len(rest) > 1 else 1
-        breaks = np.flatnonzero(np.diff(rest) != step)
-        count = int(breaks[0]) + 1 if len(breaks) else len(rest)
-        runs.append((int(rest[0]) if len(rest) else 0, step if count > 1 else 1, count))
-        start += count
-    return runs
-
-
-def _run(x: Any, axis: int, first: int, step: int, count: int) -> Any:
-    """Evenly spaced elements along an axis; step 0 repeats one."""
-    shape = list(x.shape)
-    if step == 1 and count == shape[axis]:
-        return x
-    starts, sizes, steps = [0] * len(shape), list(shape), [1] * len(shape)
-    starts[axis], sizes[axis], steps[axis] = first, count if step else 1, step or 1
-    part = apply("slice", x, starts=tuple(starts), sizes=tuple(sizes), steps=tuple(steps))
-    shape[axis] = count
-    return part if step else ops.broadcast_to(part, tuple(shape))
-
-
 def move_axis(x: Any, source: int, target: int) -> Any:
     """One axis moved elsewhere, the others kept in order."""
     order = [i for i in range(len(x.shape)) if i != source]

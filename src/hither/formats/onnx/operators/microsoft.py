@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from .... import dtypes as dt
 from .... import ops
 from ....graph.primitives import apply
 from ..registry import Node, operator
-from .common import along, as_float, cast
+from .common import cast
 from .nn import convolution
+from .norm import layer_norm_results
 from .quantize import centred, dynamic_parameters, saturate
-from .rnn import initial, lstm_step, recurrence
+from .rnn import Layout, activations
 
 DOMAIN = "com.microsoft"
 
@@ -46,24 +46,16 @@ def dynamic_quantize_lstm(
     """An LSTM with integer weights [directions, input, 4·hidden]; X and each step's state are quantised as they come."""
     n = node["hidden_size"]
     node.check(len(r.shape) == 3 and r.shape[1:] == (n, 4 * n), f"R of shape {tuple(r.shape)} does not fit hidden_size {n}")
-    swap = (0, 2, 1)
-    cell = recurrence(node, x, ops.permute_dims(w, swap), ops.permute_dims(r, swap), lengths, 4, ("Sigmoid", "Tanh", "Tanh"))
-    t, batch, width = cell.x.shape
-    outputs, hs, cs = [], [], []
-    for d in range(cell.directions):
-        inputs = _dynamic_product(ops.reshape(cell.x, (t * batch, width)), w[d], w_scale[d], w_zero[d])
-        if b is not None:
-            inputs = inputs + (b[d, : 4 * n] + b[d, 4 * n :])
-        state = (initial(cell, h0, d), initial(cell, c0, d))
-
-        def recur(h: Any, d: int = d) -> Any:
-            return _dynamic_product(h, r[d], r_scale[d], r_zero[d])
-
-        y, (h, c) = cell.run(d, ops.reshape(inputs, (t, batch, 4 * n)), state, lstm_step(cell, d, recur, p))
-        outputs.append(y)
-        hs.append(h)
-        cs.append(c)
-    return cell.results(outputs, hs, cs)
+    layout, directions = Layout.of(node), range(r.shape[0])
+    x, h0, c0 = layout.inputs(x, h0, c0)
+    entering = [(w[d], w_scale[d], w_zero[d]) for d in directions]
+    recurrent = [(r[d], r_scale[d], r_zero[d]) for d in directions]
+    results = ops.lstm_by_products(
+        x, lambda rows, d: _dynamic_product(rows, *entering[d]), lambda h, d: _dynamic_product(h, *recurrent[d]), n, b,
+        initial_h=h0, initial_c=c0, peepholes=p, lengths=lengths, direction=node["direction"], clip=node.get("clip"),
+        input_forget=bool(node.get("input_forget", 0)), activations=activations(node, ("Sigmoid", "Tanh", "Tanh")),
+    )  # fmt: skip
+    return layout.results(*results)
 
 
 @operator("QLinearAdd", "QLinearMul", domain=DOMAIN)
@@ -88,54 +80,46 @@ def fused_matmul(node: Node, a: Any, b: Any) -> Any:
 
 @operator("FusedConv", domain=DOMAIN)
 def fused_conv(node: Node, x: Any, w: Any, bias: Any = None, extra: Any = None) -> Any:
-    result = convolution(node, x, w)
-    if bias is not None:
-        result = result + along(bias, 1, len(x.shape))
+    result = convolution(node, x, w, bias)
     if extra is not None:
         result = result + extra
     kind: str = node.get("activation", "")
     numbers: tuple[float, ...] = node.get("activation_params") or ()
-    if kind == "":
-        return result
-    if kind == "Relu":
-        return ops.maximum(result, 0.0)
-    if kind in ("Sigmoid", "Tanh"):
-        return apply(kind.lower(), result)
-    if kind == "LeakyRelu":
-        return ops.where(result < 0, result * numbers[0], result)
-    if kind == "Clip":
-        return ops.minimum(ops.maximum(result, numbers[0]), numbers[1])
-    if kind == "HardSigmoid":
-        return ops.minimum(ops.maximum(result * numbers[0] + numbers[1], 0.0), 1.0)
+    match kind:
+        case "":
+            return result
+        case "Relu":
+            return ops.relu(result)
+        case "Sigmoid":
+            return ops.sigmoid(result)
+        case "Tanh":
+            return ops.tanh(result)
+        case "LeakyRelu":
+            return ops.leaky_relu(result, alpha=numbers[0])
+        case "Clip":
+            return ops.clip(result, numbers[0], numbers[1])
+        case "HardSigmoid":
+            return ops.hard_sigmoid(result, alpha=numbers[0], beta=numbers[1])
     raise node.unsupported(f"activation {kind!r}")
-
-
-def _gelu(x: Any) -> Any:
-    return x * 0.5 * (apply("erf", x * math.sqrt(0.5)) + 1.0)
 
 
 @operator("Gelu", "BiasGelu", domain=DOMAIN)
 def gelu(node: Node, x: Any, bias: Any = None) -> Any:
-    return _gelu(x if bias is None else x + bias)
+    return ops.gelu(x if bias is None else x + bias)
 
 
 @operator("FastGelu", domain=DOMAIN)
 def fast_gelu(node: Node, x: Any, bias: Any = None) -> Any:
-    x = x if bias is None else x + bias
-    return x * 0.5 * (apply("tanh", (x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)) + 1.0)
+    return ops.gelu(x if bias is None else x + bias, approximate=True)
 
 
 @operator("QuickGelu", domain=DOMAIN)
 def quick_gelu(node: Node, x: Any) -> Any:
-    return x * apply("sigmoid", x * node.get("alpha", 1.702))
+    return ops.swish(x, alpha=node.get("alpha", 1.702))
 
 
 @operator("SkipLayerNormalization", domain=DOMAIN)
 def skip_layer_normalization(node: Node, x: Any, skip: Any, gamma: Any, beta: Any = None, bias: Any = None) -> Any:
     total = x + skip if bias is None else x + skip + bias
-    wide = as_float(total)
-    mean = ops.mean(wide, axis=-1, keepdims=True)
-    inverse = apply("rsqrt", ops.mean((wide - mean) * (wide - mean), axis=-1, keepdims=True) + node.get("epsilon", 1e-12))
-    y = (wide - mean) * inverse * as_float(gamma)
-    y = y if beta is None else y + as_float(beta)
-    return cast(y, x.dtype), mean, inverse, total
+    y, mean, inverse = layer_norm_results(node, total, gamma, beta, (len(x.shape) - 1,), node.get("epsilon", 1e-12))
+    return y, mean, inverse, total

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .... import dtypes as dt
 from .... import ops
-from ....array import Array
 from ....graph.primitives import apply
 from ..proto import check_shape
 from ..registry import Bounded, Node, operator
-from .common import along, cast, same_dtypes, take_known
+from .common import same_dtypes
 
 
 @operator("Reshape")
@@ -194,46 +194,18 @@ def pad(node: Node, x: Any, pads: Any = None, value: Any = None, axes: Any = Non
     return padded(node, x, low, high, mode, fill)
 
 
-def padded(node: Node, x: Any, low: list[int], high: list[int], mode: str, fill: Any = 0) -> Any:
+def padded(node: Node, x: Any, low: Sequence[int], high: Sequence[int], mode: str, fill: Any = 0) -> Any:
     """Pad by amounts that may be negative (which crops), in any of ONNX's modes."""
-    rank = len(x.shape)
-    result_shape = [n + a + b for n, a, b in zip(x.shape, low, high)]
-    node.check(all(n >= 0 for n in result_shape), f"pads {low} and {high} crop more than shape {tuple(x.shape)} has")
-    check_shape(result_shape, x.dtype.itemsize, node.label)
-    for axis in range(rank):  # negative amounts crop first
-        a, b = max(0, -low[axis]), max(0, -high[axis])
-        if a or b:
-            node.check(a + b <= x.shape[axis], f"pads {low} and {high} crop more than shape {tuple(x.shape)} has")
-            x = _cut(x, axis, a, x.shape[axis] - a - b)
-    low, high = [max(0, n) for n in low], [max(0, n) for n in high]
-    if not any(low) and not any(high):
-        return x
-    if mode == "constant":
-        return apply("pad", x, low=tuple(low), high=tuple(high), value=_number(fill, x.dtype))
-    for axis in range(rank):
-        if low[axis] or high[axis]:
-            x = take_known(x, _source_indices(node, mode, x.shape[axis], low[axis], high[axis]), axis)
-    return x
+    shape = [n + a + b for n, a, b in zip(x.shape, low, high)]
+    cropped = [n + min(a, 0) + min(b, 0) for n, a, b in zip(x.shape, low, high)]
+    node.check(min(shape + cropped, default=0) >= 0, f"pads {low} and {high} crop more than shape {tuple(x.shape)} has")
+    node.check(mode in ("constant", "reflect", "edge", "wrap"), f"mode must be constant, reflect, edge or wrap, got {mode!r}")
+    check_shape(shape, x.dtype.itemsize, node.label)
+    return ops.pad(x, list(zip(low, high)), mode=mode, value=_number(fill, x.dtype))
 
 
 def _number(value: Any, kind: dt.DType) -> Any:
     return float(value) if kind.kind == "f" else bool(value) if kind.kind == "b" else int(value)
-
-
-def _source_indices(node: Node, mode: str, extent: int, low: int, high: int) -> np.ndarray:
-    """Where along an axis each element of the padded result comes from."""
-    node.check(extent > 0, f"cannot pad an axis of extent 0 in mode {mode!r}")
-    index = np.arange(-low, extent + high, dtype=np.int64)
-    if mode == "edge":
-        return index.clip(0, extent - 1)
-    if mode == "wrap":
-        return index % extent
-    node.check(mode == "reflect", f"mode must be constant, reflect, edge or wrap, got {mode!r}")
-    if extent == 1:
-        return np.zeros(len(index), np.int64)
-    period = 2 * (extent - 1)
-    index = index % period
-    return np.where(index < extent, index, period - index)
 
 
 @operator("CenterCropPad")
@@ -257,13 +229,8 @@ def center_crop_pad(node: Node, x: Any, shape: Any) -> Any:
 def depth_to_space(node: Node, x: Any) -> Any:
     b, mode = node["blocksize"], node.get("mode", "DCR")
     node.check(len(x.shape) == 4 and b > 0 and x.shape[1] % (b * b) == 0, f"shape {tuple(x.shape)} does not fit blocks of {b}")
-    n, c, h, w = x.shape
-    if mode == "DCR":
-        split_, order = (n, b, b, c // (b * b), h, w), (0, 3, 4, 1, 5, 2)
-    else:
-        node.check(mode == "CRD", f"mode must be DCR or CRD, got {mode!r}")
-        split_, order = (n, c // (b * b), b, b, h, w), (0, 1, 4, 2, 5, 3)
-    return ops.reshape(ops.permute_dims(ops.reshape(x, split_), order), (n, c // (b * b), h * b, w * b))
+    node.check(mode in ("DCR", "CRD"), f"mode must be DCR or CRD, got {mode!r}")
+    return ops.depth_to_space(x, b, mode=mode)
 
 
 @operator("SpaceToDepth")
@@ -272,10 +239,7 @@ def space_to_depth(node: Node, x: Any) -> Any:
     node.check(mode in ("DCR", "CRD"), f"mode must be DCR or CRD, got {mode!r}")
     fits = len(x.shape) == 4 and b > 0 and x.shape[2] % b == 0 and x.shape[3] % b == 0
     node.check(fits, f"shape {tuple(x.shape)} does not split into blocks of {b}")
-    n, c, h, w = x.shape
-    order = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
-    blocks = ops.permute_dims(ops.reshape(x, (n, c, h // b, b, w // b, b)), order)
-    return ops.reshape(blocks, (n, c * b * b, h // b, w // b))
+    return ops.space_to_depth(x, b, mode=mode)
 
 
 @operator("Trilu")
@@ -290,13 +254,4 @@ def trilu(node: Node, x: Any, k: Any = None) -> Any:
 def reverse_sequence(node: Node, x: Any, lengths: Any) -> Any:
     time, batch = node["time_axis"], node["batch_axis"]
     node.check({time, batch} == {0, 1} and len(x.shape) >= 2, "time_axis and batch_axis must be 0 and 1")
-    return reversed_sequences(x, lengths, time, batch)
-
-
-def reversed_sequences(x: Any, lengths: Any, time: int, batch: int) -> Any:
-    """The first `lengths[b]` entries along `time` in reverse order, for each b along `batch`."""
-    rank = len(x.shape)
-    step = along(Array(np.arange(x.shape[time], dtype=np.int32)), time, rank)
-    length = along(cast(lengths, dt.int32), batch, rank)
-    index = ops.where(step < length, length - 1 - step, step)
-    return apply("take_along", x, ops.broadcast_to(index, x.shape), axis=time)
+    return ops.reverse_sequences(x, lengths, time_axis=time, batch_axis=batch)

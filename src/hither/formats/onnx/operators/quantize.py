@@ -131,9 +131,7 @@ def qlinear_conv(
     bias: Any = None,
 ) -> Any:
     rank = len(x.shape)
-    total = convolution(node, centred(x, x_zero), centred(w, w_zero, (w.shape[0],) + (1,) * (rank - 1)))
-    if bias is not None:
-        total = total + along(bias, 1, rank)
+    total = convolution(node, centred(x, x_zero), centred(w, w_zero, (w.shape[0],) + (1,) * (rank - 1)), bias)
     factor = _one(x_scale) * w_scale / _one(y_scale)
     per_channel = len(factor.shape) == 1 and factor.shape[0] > 1
     return _requantised(total, along(factor, 1, rank) if per_channel else _one(factor), _one(y_zero))
