@@ -44,8 +44,10 @@ def write(results: Results, path: Path) -> bool:
         axis.set_yticks(range(len(labels)), labels)
         axis.invert_yaxis()
         axis.set_title(TITLES[kind], fontsize=10)
-        axis.set_xlabel("time of the best peer / time of hither (above 1: hither is faster)")
-        axis.legend(frameon=False, fontsize=8, loc="best")
+        axis.margins(x=0.12)
+    figure.supxlabel("time of the best peer ÷ time of hither; above 1, hither is faster", fontsize=9)
+    bars, names = axes[0][0].get_legend_handles_labels()
+    figure.legend(bars, names, loc="outside upper right", ncols=len(names), frameon=False, fontsize=8)
     figure.savefig(path, format="svg", metadata={"Date": None})
     pyplot.close(figure)
     return True

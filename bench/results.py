@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .nets import NETS
+
 Record = dict[str, Any]
 
 
@@ -58,8 +60,9 @@ class Results:
         return min(theirs) / ours if ours and theirs else None
 
     def nets(self, kind: str) -> list[str]:
-        """Nets with a case of this kind, in the order measured."""
-        return list(dict.fromkeys(key.split("/")[1] for key in self.cases if key.startswith(f"{kind}/")))
+        """Nets with a case of this kind, in the order of NETS."""
+        measured = {key.split("/")[1] for key in self.cases if key.startswith(f"{kind}/")}
+        return [name for name in NETS if name in measured]
 
     def threads(self, kind: str) -> list[int]:
         """Thread counts with a case of this kind."""
