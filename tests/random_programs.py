@@ -4,12 +4,17 @@ All values are small integers, whatever their dtype: sums and products of them a
 back to -9 … 9, and results of inexact functions are rounded far from halfway. So a difference is never rounding: it is a
 value read at the wrong place, at the wrong time, or not at all. Fusion, layout, memory planning and control flow are what is
 tested; the op table tests what each function computes.
+
+`python -m tests.random_programs --device wasm --seconds 600` tries new ones, and prints those that fail.
 """
 
 from __future__ import annotations
 
+import argparse
+import itertools
 import math
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,10 +24,14 @@ import numpy as np
 import hither as ht
 from hither.errors import HitherError
 
+from .targets import on_target, oracle
+
 EXTENTS = (1, 1, 2, 2, 3, 3, 4, 5, 7, 8, 9, 16, 17, 33)
 MAX_SIZE = 3000
 FLOATS = ("float32", "float16", "float64")
 DTYPES = ("float32", "float32", "float32", "int32", "int64", "uint8", "bool", "float16", "float64", "int8")
+
+DTYPES_OF = {"cpu": DTYPES, "wasm": DTYPES, "webgpu": tuple(d for d in DTYPES if d != "float64")}
 
 Values = Sequence[Any]
 Made = tuple[str, Callable[[Values], Any]]
@@ -82,6 +91,13 @@ def random_program(choose: random.Random, dtypes: Sequence[str] = DTYPES, steps:
     others = [choose.randrange(len(values)) for _ in range(choose.randint(0, 2))]
     program.outputs = [len(values) - 1, *others]
     return program
+
+
+def check_program(device: str, program: RandomProgram) -> None:
+    """Assert that a target gives what the evaluator gives, bit for bit."""
+    for got, expected in zip(on_target(device, program, program.inputs), oracle(program, program.inputs), strict=True):
+        assert (got.dtype, got.shape) == (expected.dtype, expected.shape)
+        np.testing.assert_array_equal(got, expected)
 
 
 def _shape(choose: random.Random) -> tuple[int, ...]:
@@ -346,3 +362,27 @@ def _factors(choose: random.Random, size: int, count: int | None = None) -> tupl
         size //= divisor
     shape.insert(choose.randint(0, len(shape)), size)
     return tuple(shape)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", choices=DTYPES_OF, default="cpu")
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=0, help="the first of the seeds to try")
+    args = parser.parse_args()
+    end = time.monotonic() + args.seconds
+    failed = 0
+    for seed in itertools.count(args.seed):
+        if time.monotonic() > end:
+            break
+        program = random_program(random.Random(seed), DTYPES_OF[args.device])
+        try:
+            check_program(args.device, program)
+        except Exception as error:  # whatever it is, the program that leads to it is the finding
+            failed += 1
+            print(f"seed {seed}: {type(error).__name__}: {error}\n{program}\n")
+    print(f"{args.device}: {seed - args.seed} programs, {failed} failed")
+
+
+if __name__ == "__main__":
+    main()
