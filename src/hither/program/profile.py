@@ -142,11 +142,15 @@ class Profile:
 
         return table(self, group, limit)
 
-    def to_html(self, path: str | Path) -> None:
-        """Write a page that needs nothing else: timeline, roofline chart and sortable table."""
+    def to_html(self, path: str | Path, title: str = "") -> None:
+        """Write a page that needs nothing else: timeline, roofline chart and sortable table.
+
+        Args:
+            title: the page's heading; entry and device if not given.
+        """
         from .profile_page import page
 
-        Path(path).write_text(page(self), encoding="utf-8")
+        Path(path).write_text(page(self, title), encoding="utf-8")
 
     def __str__(self) -> str:
         from .profile_text import plain

@@ -28,7 +28,7 @@ from .stepping import NOTHING, WHOLE, stepper, versions
 
 _VERSION = "1"  # of the measurement; changes when its figures cannot be compared with older ones
 _ENOUGH = 1e-3  # seconds that a measured kernel should take: far above what calls and clocks are off by
-_SAMPLES = 15
+_SAMPLES = 25
 _GROWTH = 4
 _MOST_TRIPS = 1 << 16
 _SETS = tuple(1 << n for n in (14, 16, 18, 20, 21, 22, 24, 25, 27))  # bytes, on CPUs

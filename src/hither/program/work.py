@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from ..graph.core import Node, Value
 from ..graph.primitive import Control, Indexed
+from ..kernels.emitter import Lowered
 from ..kernels.fusion import Group
 from ..kernels.ir import Machine
-from ..kernels.lowering import Lowered
 from ..kernels.steps import Work
 
 
@@ -42,14 +42,21 @@ def works(group: Group, lowered: Sequence[Lowered], machine: Machine) -> list[Wo
             if buffer.access != "write":
                 read += _touched(value, group, machine)
             if buffer.access != "read":
-                placed = group.placement is not None and value is group.placement.target
-                written += _nbytes(group.results[0] if placed else value, machine)
+                written += _stored(value, group, machine)
         made.append(Work(flops if position == len(lowered) else 0, read, written, sources))
     return made
 
 
 def _nbytes(value: Value, machine: Machine) -> int:
     return value.abstract.size * machine.storage(value.dtype).itemsize
+
+
+def _stored(value: Value, group: Group, machine: Machine) -> int:
+    """Bytes of a result that the group stores: not those which other groups place in it, or it in others' results."""
+    if group.placement is not None and value is group.placement.target:
+        value = group.results[0]
+    elsewhere = sum(_nbytes(group.root.operands[i], machine) for i in group.placed) if value in group.results else 0
+    return max(_nbytes(value, machine) - elsewhere, 0)
 
 
 def _touched(value: Value, group: Group, machine: Machine) -> int:
