@@ -117,7 +117,7 @@ def make_counter(folder: Path) -> dict[str, Any]:
         sizes = {"weights": 0, "state": 256, "arena": 0, "io": 512}
         code = Code([k.finish("add")], {"add": (Launch(0, refs),)}, sizes)
         if target == "wasm":
-            made = print_module(code, machine, relaxed=False)
+            made = print_module(code, machine, relaxed=False, worth_sharing=1)
             builds.append(
                 WasmBuild(
                     layout, made.bytes, made.shared_flag_offset, 0, 512, made.scratch_bytes, made.sync_bytes,

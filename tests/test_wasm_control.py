@@ -205,7 +205,7 @@ def test_equal_kernels_are_printed_once() -> None:
     refs = (Ref("io", 0, 256), Ref("io", 256, 4))
     once = printed([add, below], [Launch(0, refs)])
     twice = printed([add, below, again], [Launch(0, refs), Launch(2, refs)])
-    assert len(twice.bytes) - len(once.bytes) < 40  # one more call and barrier, no third function
+    assert len(twice.bytes) - len(once.bytes) < 40  # one more call, no third function
 
 
 def test_two_entries() -> None:

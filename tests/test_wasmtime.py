@@ -149,7 +149,7 @@ def trapping() -> bytes:
     """A module whose entry "train" writes to its state and fails."""
     module = ModuleWriter(MEMORY)
     code = OPCODES["local.get"] + b"\1" + OPCODES["i32.const"] + b"\7" + OPCODES["i32.store"] + b"\2\0" + OPCODES["unreachable"]
-    module.add(Function("train", (I32,) * 8, (), (), code), export="train")
+    module.add(Function("train", (I32,) * 7, (), (), code), export="train")
     return module.finish()[0]
 
 

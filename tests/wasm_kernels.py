@@ -17,7 +17,7 @@ MACHINE = Machine("wasm")
 
 
 def printed(kernels: Sequence[Kernel], steps: Sequence[Step], relaxed: bool = False) -> WasmModule:
-    return print_module(Code(list(kernels), {"main": tuple(steps)}), MACHINE, relaxed)
+    return print_module(Code(list(kernels), {"main": tuple(steps)}), MACHINE, relaxed, worth_sharing=1)
 
 
 def run_kernel(kernel: Kernel, arrays: Sequence[np.ndarray], threads: int = 1, relaxed: bool = False) -> list[np.ndarray]:

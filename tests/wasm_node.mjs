@@ -3,12 +3,20 @@ import { Worker, isMainThread, parentPort } from "node:worker_threads";
 
 const imports = (memory) => ({ env: { memory } });
 
-function call(instance, job, thread) {
+const HELP = "@help";
+const [WORD, JOB] = [0, 192]; // in the memory that threads share work through: targets/wasm/sharing.py
+
+function drive(instance, job) {
   const bases = job.regions.map((r) => r.offset);
-  const scratch = job.scratch + thread * job.scratchStride;
-  for (let i = 0; i < job.repeat; i++) {
-    instance.exports[job.entry](...bases, thread, job.threads, job.sync, scratch);
-  }
+  for (let i = 0; i < job.repeat; i++) instance.exports[job.entry](...bases, job.threads, job.sync, job.scratch);
+}
+
+// Publishes a step that does not exist, once for each helper: the trap is how a test takes its workers back.
+function dismiss(memory, { sync }, count) {
+  const words = new Int32Array(memory.buffer);
+  words[(sync + JOB) >> 2] = -1;
+  Atomics.store(words, (sync + WORD) >> 2, count << 16);
+  Atomics.notify(words, (sync + WORD) >> 2);
 }
 
 async function run(job, body) {
@@ -24,10 +32,15 @@ async function run(job, body) {
     at += r.bytes;
   }
   const module = new WebAssembly.Module(bytes);
-  if (shared) {
-    await Promise.all(pool(job.threads).map((worker, thread) => post(worker, { module, memory, job, thread })));
-  } else {
-    call(new WebAssembly.Instance(module, imports(memory)), job, 0);
+  const helpers = pool(job.threads - 1);
+  const ready = helpers.map((worker, i) => post(worker, { module, memory, sync: job.sync, scratch: job.scratch + (i + 1) * job.scratchStride }));
+  await Promise.all(ready);
+  const gone = helpers.map((worker) => post(worker, null));
+  try {
+    drive(new WebAssembly.Instance(module, imports(memory)), job);
+  } finally {
+    if (shared) dismiss(memory, job, helpers.length);
+    await Promise.all(gone);
   }
   return Buffer.concat(job.regions.map((r) => view.slice(r.offset, r.offset + r.bytes)));
 }
@@ -39,10 +52,11 @@ function pool(count) {
   return workers.slice(0, count);
 }
 
+// The worker's answer to a message, or without one what it says next.
 function post(worker, message) {
   return new Promise((resolve, reject) => {
     worker.once("message", (error) => (error ? reject(new Error(error)) : resolve()));
-    worker.postMessage(message);
+    if (message) worker.postMessage(message);
   });
 }
 
@@ -83,12 +97,15 @@ async function serve() {
 if (isMainThread) {
   await serve();
 } else {
-  parentPort.on("message", ({ module, memory, job, thread }) => {
+  parentPort.on("message", ({ module, memory, sync, scratch }) => {
+    let error = null;
     try {
-      call(new WebAssembly.Instance(module, imports(memory)), job, thread);
+      const { exports } = new WebAssembly.Instance(module, imports(memory));
       parentPort.postMessage(null);
-    } catch (error) {
-      parentPort.postMessage(error.stack);
+      exports[HELP](sync, scratch);
+    } catch (e) {
+      if (!/unreachable/.test(e.message)) error = e.stack;
     }
+    parentPort.postMessage(error);
   });
 }

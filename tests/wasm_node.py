@@ -79,10 +79,11 @@ def run_wasm_regions(
 ) -> dict[str, bytes]:
     """Call an entry `repeat` times over fresh memory; returns every region as it was left.
 
-    With one thread the memory is unshared and the entry runs on Node's main thread, otherwise shared and in workers.
+    The entry runs on Node's main thread; with more threads than one the memory is shared, and workers help.
     """
     regions = dict(zip(SPACES, (weights, state, arena, io), strict=True))
-    position = ALIGN
+    sync = ALIGN  # away from address 0, so that a wrong base shows
+    position = sync + -(-module.sync_bytes // ALIGN) * ALIGN
     scratch_stride = -(-module.scratch_bytes // ALIGN) * ALIGN
     scratch = position
     position += scratch_stride * threads
@@ -97,7 +98,7 @@ def run_wasm_regions(
         "threads": threads,
         "repeat": repeat,
         "pages": -(-position // 65536),
-        "sync": 64,  # away from address 0, so that a wrong base shows
+        "sync": sync,
         "scratch": scratch,
         "scratchStride": scratch_stride,
         "regions": [{"offset": offsets[s], "bytes": len(regions[s])} for s in SPACES],

@@ -23,7 +23,7 @@ class NodeSession:
 
     def __init__(self, plan: Plan, threads: int = 1) -> None:
         self.plan, self.threads = plan, threads
-        self.module = print_module(plan.code, plan.machine, relaxed=False)
+        self.module = print_module(plan.code, plan.machine, relaxed=False, worth_sharing=1)
         self.weights = plan.weights_image().tobytes()
 
     def call(self, entry: str, inputs: list[tuple[Port, np.ndarray]], outputs: list[Port]) -> list[np.ndarray]:

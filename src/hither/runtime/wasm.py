@@ -20,7 +20,7 @@ import numpy as np
 from ..errors import HitherError
 from ..kernels.ir import Machine
 from ..kernels.steps import ALIGN, SPACES, Code
-from ..targets.wasm.printer import MEMORY, print_module
+from ..targets.wasm.printer import HELP, MEMORY, print_module
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -58,7 +58,7 @@ def _engine() -> Any:
     config = wasmtime.Config()
     config.wasm_simd = True
     config.wasm_relaxed_simd = True
-    config.wasm_threads = True  # the barrier is made of atomic instructions, which validate without shared memory too
+    config.wasm_threads = True  # sharing work takes atomic instructions, which validate without shared memory too
     engine = wasmtime.Engine(config)
     atexit.register(engine.close)  # its own finalizer would run when the interpreter has taken its package apart already
     return engine
@@ -87,7 +87,7 @@ class WasmExecutable:
         module: the bytes of a module that targets/wasm printed.
         sizes: bytes of the regions "weights", "state", "arena" and "io".
         scratch: bytes that a thread needs for itself.
-        sync: bytes for barriers.
+        sync: bytes that threads share work through; there is one here.
 
     Raises:
         WasmError: if the module is malformed or wants something else than our memory, or the memory cannot be had.
@@ -124,7 +124,7 @@ class WasmExecutable:
             exports = wasmtime.Instance(self._store, compiled, [self._memory]).exports(self._store)
         except (wasmtime.WasmtimeError, wasmtime.Trap) as error:
             raise WasmError(f"wasmtime cannot load the module: {error}") from error
-        self._entries = {e.name: exports[e.name] for e in compiled.exports}
+        self._entries = {e.name: exports[e.name] for e in compiled.exports if e.name != HELP}
         self._top = self._memory.data_len(self._store)
         self._bytes = self._map()
 
@@ -191,7 +191,7 @@ class WasmExecutable:
             at = {**self._at, "state": state.address}
             regions = (_signed(at[space]) for space in SPACES)
             try:
-                self._entries[entry](self._store, *regions, 0, 1, _signed(at["sync"]), _signed(at["scratch"]))
+                self._entries[entry](self._store, *regions, 1, _signed(at["sync"]), _signed(at["scratch"]))
             except (self._wasmtime.WasmtimeError, self._wasmtime.Trap) as error:
                 if before is not None:
                     region[:] = before

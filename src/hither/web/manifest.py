@@ -159,7 +159,7 @@ class EntryPlan:
 
 @dataclass(frozen=True)
 class WasmBuild:
-    """All variants as one module, whose exports are `call(weights, state, arena, io, thread, nthreads, sync, scratch)`.
+    """All variants as one module, whose exports are `call(weights, state, arena, io, threads, sync, scratch)`.
 
     `requires` names what the engine must have beyond simd128: "relaxed-simd".
     """
@@ -170,7 +170,7 @@ class WasmBuild:
     arena: int
     io: int
     scratch: int  # bytes per thread
-    sync: int  # bytes for barriers, zero at the start
+    sync: int  # bytes that threads share work through, zero at the start
     variants: tuple[dict[str, EntryPlan], ...]
     requires: tuple[str, ...] = ()
     init: EntryPlan | None = None

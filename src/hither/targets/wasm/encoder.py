@@ -68,7 +68,7 @@ def _table() -> dict[str, bytes]:
         return " ".join(f"{prefix}.{op}" for op in text.split())
 
     plain(0x00, "unreachable nop block loop if else")
-    plain(0x0B, "end br br_if")
+    plain(0x0B, "end br br_if br_table")
     plain(0x0F, "return call")
     plain(0x1A, "drop select")
     plain(0x20, "local.get local.set local.tee")

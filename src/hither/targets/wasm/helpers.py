@@ -1,4 +1,4 @@
-"""Functions that modules carry beside their kernels: the barrier between threads and the exact floating-point remainder.
+"""Functions that kernels call: the exact floating-point remainder.
 
 Written as instructions by hand; a module has those it calls.
 """
@@ -6,76 +6,6 @@ Written as instructions by hand; a module has those it calls.
 from __future__ import annotations
 
 from .encoder import F32, F64, I32, I64, Function, assemble
-
-SYNC_BYTES = 64  # of the barrier's state, zero before the first call; a cache line of its own
-_SPINS = 16384  # some 20 µs: longer than kernels of one step differ, much shorter than parking and waking a worker
-
-# parameters: sync, nthreads; local 2: the generation that this thread waits to see end
-_BARRIER = f"""
-    local.get 1
-    i32.const 2
-    i32.lt_s
-    if
-      return
-    end
-    local.get 0
-    i32.atomic.load 2 4
-    local.set 2
-    local.get 0
-    i32.const 1
-    i32.atomic.rmw.add 2 0
-    i32.const 1
-    i32.add
-    local.get 1
-    i32.eq
-    if                            ; the last to arrive opens the barrier
-      local.get 0
-      i32.const 0
-      i32.atomic.store 2 0
-      local.get 0
-      i32.const 1
-      i32.atomic.rmw.add 2 4
-      drop
-      local.get 0
-      i32.const -1                ; all who sleep
-      memory.atomic.notify 2 4
-      drop
-      return
-    end
-    i32.const {_SPINS}
-    local.set 3
-    loop
-      local.get 0
-      i32.atomic.load 2 4
-      local.get 2
-      i32.ne
-      if
-        return
-      end
-      local.get 3
-      i32.const 1
-      i32.sub
-      local.tee 3
-      br_if 0
-    end
-    loop
-      local.get 0
-      local.get 2
-      i64.const -1                ; without a time limit
-      memory.atomic.wait32 2 4
-      drop
-      local.get 0
-      i32.atomic.load 2 4
-      local.get 2
-      i32.eq
-      br_if 0
-    end
-"""
-
-
-def barrier() -> Function:
-    """`(sync, nthreads)`: returns when all threads have called it. Spins, then sleeps; a single thread passes at once."""
-    return Function("barrier", (I32, I32), (), ((2, I32),), assemble(_BARRIER))
 
 
 def _remainder(kind: str, mantissa: int, exponent_bits: int) -> str:
@@ -241,10 +171,8 @@ def _remainder(kind: str, mantissa: int, exponent_bits: int) -> str:
 
 
 def helper(name: str) -> Function:
-    """The helper of this name: "barrier", "fmod_f32" or "fmod_f64"."""
+    """The helper of this name: "fmod_f32" or "fmod_f64"."""
     match name:
-        case "barrier":
-            return barrier()
         case "fmod_f32":
             kind, text = F32, _remainder("f32", 23, 8)
         case "fmod_f64":

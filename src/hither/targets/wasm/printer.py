@@ -1,23 +1,28 @@
 """Code → a WebAssembly module: one function per distinct kernel, one exported function per entry.
 
-An entry is called by each thread as `entry(weights, state, arena, io, thread, nthreads, sync, scratch)`: byte addresses of the
-four regions, which thread this is of how many, SYNC_BYTES of zeroed memory for barriers and `scratch_bytes` of memory of the
-thread's own. When it returns on any thread, all its work is done. The memory is imported as MEMORY.
+An entry is called as `entry(weights, state, arena, io, threads, sync, scratch)`: byte addresses of the four regions, how many
+threads there are, SYNC_BYTES of memory that was zero before the first run, and `scratch_bytes` of memory of the calling
+thread's own. When it returns, all its work is done. The other threads, each an instance of the module over the same shared
+memory, have called the export HELP as `help(sync, scratch)`, which does not return. The memory is imported as MEMORY.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ...kernels.ir import Kernel, Machine
+from ...kernels.sharing import WORTH_WAKING, most_chunks, shared_work
 from ...kernels.steps import SPACES, Code, Cond, Copy, Launch, Ref, Step, While, walk
-from .encoder import EMPTY_BLOCK, I32, OPCODES, Function, ModuleWriter, constant, memarg, unsigned
-from .helpers import SYNC_BYTES, helper
+from .encoder import EMPTY_BLOCK, I32, OPCODES, Function, ModuleWriter, constant, memarg, unsigned, vector
+from .helpers import helper
 from .lower import KernelLowering
+from .sharing import STEP_PARAMS, SYNC_BYTES, help_, share, wake
 from .stackify import print_function
 
 MEMORY = ("env", "memory")
-_THREAD, _NTHREADS, _SYNC, _SCRATCH, _FLAG = range(len(SPACES), len(SPACES) + 5)  # locals of an entry, after the regions
+HELP = "@help"  # entries of bundles have something before the @
+_THREADS, _SYNC, _SCRATCH = range(len(SPACES), len(SPACES) + 3)  # parameters of an entry, after the regions
 
 
 @dataclass(frozen=True)
@@ -32,13 +37,16 @@ class WasmModule:
     sync_bytes: int = SYNC_BYTES
 
 
-def print_module(code: Code, machine: Machine, relaxed: bool, names: bool = False) -> WasmModule:
+def print_module(
+    code: Code, machine: Machine, relaxed: bool, names: bool = False, worth_sharing: float = WORTH_WAKING
+) -> WasmModule:
     """Print kernels and entries as one module.
 
     Args:
         machine: what the kernels were lowered for; must be a wasm machine.
         relaxed: use relaxed SIMD (fused multiply-add, one-instruction blends). Such a module needs an engine that has it.
         names: write function names into the module, for profilers and stack traces.
+        worth_sharing: entries with fewer chunks of work than this run on one thread, however many there are.
 
     Raises:
         ValueError: for kernels that were lowered for another machine, naming the kernel and the operation.
@@ -53,7 +61,6 @@ def print_module(code: Code, machine: Machine, relaxed: bool, names: bool = Fals
             helpers[name] = module.add(helper(name))
         return helpers[name]
 
-    barrier = helper_index("barrier")
     launched = {s.kernel for steps in code.entries.values() for s in walk(steps) if isinstance(s, Launch)}
     printed: dict[str, _Printed] = {}
     by_number: dict[int, _Printed] = {}
@@ -64,155 +71,169 @@ def print_module(code: Code, machine: Machine, relaxed: bool, names: bool = Fals
         if key not in printed:
             lowered = KernelLowering(kernel, relaxed, helper_index)
             index = module.add(print_function(kernel.name, lowered.params, lowered.n.root))
-            uses_threads = any(op.kind in ("thread", "threads") for op in kernel.walk())
-            printed[key] = _Printed(kernel, index, lowered.has_parallel or uses_threads)
+            printed[key] = _Printed(kernel, index, most_chunks(kernel))
             scratch_bytes = max(scratch_bytes, lowered.scratch_bytes)
         by_number[number] = printed[key]
+
+    shares = {name: shared_work(code, steps) >= worth_sharing for name, steps in code.entries.items()}
+    shared: dict[_Step, int] = {}  # the number of each step that threads share
     for name, steps in code.entries.items():
-        entry = _Entry(by_number, barrier)
+        for step in walk(steps):
+            if shares[name] and isinstance(step, Launch) and by_number[step.kernel].most_chunks > 1:
+                shared.setdefault((by_number[step.kernel], step.args), len(shared))
+    dispatch = module.add(_dispatch(list(shared)))
+    calls = _Calls(by_number, shared, module.add(share(dispatch)), module.add(wake()))
+    module.add(help_(dispatch), export=HELP)
+    for name, steps in code.entries.items():
+        entry = _Entry(calls, shares[name])
+        if shares[name]:
+            entry.wake()
         entry.steps(steps)
-        entry.barrier()
-        module.add(Function(name, (I32,) * 8, (), ((1, I32),), b"".join(entry.code)), export=name)
+        module.add(Function(name, (I32,) * 7, (), (), b"".join(entry.code)), export=name)
     raw, flag = module.finish(names)
     return WasmModule(raw, flag, scratch_bytes, relaxed, tuple(code.entries))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Printed:
     kernel: Kernel
     index: int
-    on_all_threads: bool
+    most_chunks: int
+
+
+_Step = tuple[_Printed, tuple[Ref, ...]]
 
 
 @dataclass(frozen=True)
-class _Access:
-    """Bytes touched since the last barrier."""
+class _Calls:
+    """What entries call."""
 
-    ref: Ref
-    writes: bool
-    on_all_threads: bool
-
-    def conflicts(self, other: _Access) -> bool:
-        """Whether the two must not overlap in time. What thread 0 does alone happens in order anyway."""
-        a, b = self.ref, other.ref
-        return (
-            (self.writes or other.writes)
-            and (self.on_all_threads or other.on_all_threads)
-            and a.space == b.space
-            and a.offset < b.offset + b.nbytes
-            and b.offset < a.offset + a.nbytes
-        )
+    kernels: dict[int, _Printed]
+    shared: dict[_Step, int]
+    share: int
+    wake: int
 
 
 @dataclass
-class _Entry:
-    """Writes the body of one entry."""
+class _Writer:
+    """Writes the body of a function whose parameters `regions` on are the addresses of the regions."""
 
-    kernels: dict[int, _Printed]
-    barrier_index: int
+    regions: int = 0
     code: list[bytes] = field(default_factory=list)
-    pending: list[_Access] = field(default_factory=list)
 
-    def _emit(self, op: str, immediate: bytes = b"") -> None:
+    def emit(self, op: str, immediate: bytes = b"") -> None:
         self.code.append(OPCODES[op] + immediate)
 
-    def _get(self, local: int) -> None:
-        self._emit("local.get", unsigned(local))
+    def get(self, local: int) -> None:
+        self.emit("local.get", unsigned(local))
 
-    def _address(self, ref: Ref) -> None:
-        self._get(SPACES.index(ref.space))
+    def number(self, value: int) -> None:
+        self.emit("i32.const", constant(I32, value))
+
+    def address(self, ref: Ref) -> None:
+        self.get(self.regions + SPACES.index(ref.space))
         if ref.offset:
-            self._emit("i32.const", constant(I32, ref.offset))
-            self._emit("i32.add")
+            self.number(ref.offset)
+            self.emit("i32.add")
 
-    def barrier(self) -> None:
-        """Wait for all threads."""
-        self._get(_SYNC)
-        self._get(_NTHREADS)
-        self._emit("call", unsigned(self.barrier_index))
-        self.pending.clear()
+    def call(self, printed: _Printed, args: tuple[Ref, ...], chunk: Callable[[], None]) -> None:
+        """Call a kernel; `chunk` pushes chunk, chunks and scratch."""
+        for ref in args:
+            self.address(ref)
+        chunk()
+        self.emit("call", unsigned(printed.index))
 
-    def _touch(self, accesses: list[_Access]) -> None:
-        """A barrier if these accesses conflict with what has run since the last one."""
-        if any(new.conflicts(old) for new in accesses for old in self.pending):
-            self.barrier()
-        self.pending += accesses
+
+def _dispatch(steps: list[_Step]) -> Function:
+    """`step(number, regions, chunk, chunks, scratch)`: one chunk of a shared step. A helper has no other way to name it."""
+    w = _Writer(regions=1)
+
+    def chunk() -> None:
+        for local in range(1 + len(SPACES), len(STEP_PARAMS)):
+            w.get(local)
+
+    for _ in range(len(steps) + 1):
+        w.emit("block", EMPTY_BLOCK)
+    w.get(0)
+    w.emit("br_table", vector([unsigned(i) for i in range(len(steps))]) + unsigned(len(steps)))
+    for printed, args in steps:
+        w.emit("end")
+        w.call(printed, args, chunk)
+        w.emit("return")
+    w.emit("end")
+    w.emit("unreachable")
+    return Function("step", STEP_PARAMS, (), (), b"".join(w.code))
+
+
+class _Entry(_Writer):
+    """Writes the body of one entry: the control flow of a run."""
+
+    def __init__(self, calls: _Calls, shares: bool) -> None:
+        super().__init__()
+        self.calls, self.shares = calls, shares
+
+    def wake(self) -> None:
+        self.get(_THREADS)
+        self.get(_SYNC)
+        self.emit("call", unsigned(self.calls.wake))
 
     def steps(self, steps: tuple[Step, ...]) -> None:
         for step in steps:
             match step:
                 case Launch():
-                    self._launch(step)
+                    self.launch(step)
                 case Copy():
-                    self._copy(step)
+                    self.copy(step)
                 case Cond():
-                    self._cond(step)
+                    self.cond(step)
                 case While():
-                    self._while(step)
+                    self.loop(step)
 
-    def _launch(self, step: Launch) -> None:
-        printed = self.kernels[step.kernel]
-        kernel, everyone = printed.kernel, printed.on_all_threads
+    def launch(self, step: Launch) -> None:
+        printed = self.calls.kernels[step.kernel]
+        kernel = printed.kernel
         if len(step.args) != len(kernel.buffers):
             raise ValueError(f"a launch of {kernel.name} binds {len(step.args)} refs; it has {len(kernel.buffers)} buffers")
-        self._touch(
-            [_Access(ref, buffer.access != "read", everyone) for ref, buffer in zip(step.args, kernel.buffers, strict=True)]
-        )
-        if not everyone:
-            self._only_first_thread()
-        for ref in step.args:
-            self._address(ref)
-        for local in (_THREAD, _NTHREADS, _SCRATCH):
-            self._get(local)
-        self._emit("call", unsigned(printed.index))
-        if not everyone:
-            self._emit("end")
+        if self.shares and printed.most_chunks > 1:
+            self.number(self.calls.shared[printed, step.args])
+            self.number(printed.most_chunks)
+            for i in range(len(SPACES) + 3):
+                self.get(i)
+            self.emit("call", unsigned(self.calls.share))
+        else:
+            self.call(printed, step.args, self._alone)
 
-    def _only_first_thread(self) -> None:
-        self._get(_THREAD)
-        self._emit("i32.eqz")
-        self._emit("if", EMPTY_BLOCK)
+    def _alone(self) -> None:
+        self.number(0)
+        self.number(1)
+        self.get(_SCRATCH)
 
-    def _copy(self, step: Copy) -> None:
-        self._touch([_Access(step.source, False, False), _Access(step.target, True, False)])
-        self._only_first_thread()
-        self._address(step.target)
-        self._address(step.source)
-        self._emit("i32.const", constant(I32, step.source.nbytes))
-        self._emit("memory.copy", b"\0\0")
-        self._emit("end")
+    def copy(self, step: Copy) -> None:
+        self.address(step.target)
+        self.address(step.source)
+        self.number(step.source.nbytes)
+        self.emit("memory.copy", b"\0\0")
 
-    def _read_flag(self, flag: Ref) -> None:
-        """Read a bool on every thread. The second barrier keeps a fast thread from changing it under a slow one."""
-        if self.pending:
-            self.barrier()
-        self._get(SPACES.index(flag.space))
-        self._emit("i32.load8_u", memarg(0, flag.offset))
-        self._emit("local.set", unsigned(_FLAG))
-        self.barrier()
-        self._get(_FLAG)
+    def flag(self, flag: Ref) -> None:
+        self.get(SPACES.index(flag.space))
+        self.emit("i32.load8_u", memarg(0, flag.offset))
 
-    def _cond(self, step: Cond) -> None:
-        self._read_flag(step.flag)
-        self._emit("if", EMPTY_BLOCK)
-        self._branch(step.then)
+    def cond(self, step: Cond) -> None:
+        self.flag(step.flag)
+        self.emit("if", EMPTY_BLOCK)
+        self.steps(step.then)
         if step.otherwise:
-            self._emit("else")
-            self._branch(step.otherwise)
-        self._emit("end")
+            self.emit("else")
+            self.steps(step.otherwise)
+        self.emit("end")
 
-    def _branch(self, steps: tuple[Step, ...]) -> None:
-        self.steps(steps)
-        if self.pending:
-            self.barrier()
-
-    def _while(self, step: While) -> None:
-        self._emit("block", EMPTY_BLOCK)
-        self._emit("loop", EMPTY_BLOCK)
-        self._read_flag(step.flag)
-        self._emit("i32.eqz")
-        self._emit("br_if", b"\1")
-        self._branch(step.body)
-        self._emit("br", b"\0")
-        self._emit("end")
-        self._emit("end")
+    def loop(self, step: While) -> None:
+        self.emit("block", EMPTY_BLOCK)
+        self.emit("loop", EMPTY_BLOCK)
+        self.flag(step.flag)
+        self.emit("i32.eqz")
+        self.emit("br_if", b"\1")
+        self.steps(step.body)
+        self.emit("br", b"\0")
+        self.emit("end")
+        self.emit("end")

@@ -1,35 +1,24 @@
 // The WebAssembly backend: one memory, one instance per thread. Runs where waiting is allowed: a Worker, or Node.
 import { fail, node } from "./hither-tensors.js";
 import { spawn } from "./hither-worker.js";
-/** @typedef {{ module: WebAssembly.Module, memory: WebAssembly.Memory, at: Record<string, number>, thread: number, threads: number }} Team */
+/** @typedef {{ module: WebAssembly.Module, memory: WebAssembly.Memory, at: Record<string, number>, thread: number }} Team */
 
 const PAGE = 65536;
 // (v128 x) -> v128 { f32x4.relaxed_madd(x, x, x) }: valid exactly where relaxed SIMD is
 const RELAXED = [0, 97, 115, 109, 1, 0, 0, 0, 1, 6, 1, 96, 1, 123, 1, 123, 3, 2, 1, 0, 10, 13, 1, 11, 0, 32, 0, 32, 0, 32, 0, 253, 133, 2, 11];
 
-/** Words at the start of memory, through which the pool gets its commands. */
-const TURN = 0, COMMAND = 1, DONE = 2, HEAD = 256;
+const HEAD = 256; // so that no region lies at address 0
 
-/** The entries of the module as functions, for one thread. @param {Team} team */
-function link({ module, memory, at, thread, threads }) {
+/** What the module exports, over the team's memory. @param {Team} team @returns {any} */
+function link({ module, memory }) {
   const [from] = WebAssembly.Module.imports(module);
-  const { exports } = new WebAssembly.Instance(module, { [from.module]: { [from.name]: memory } });
-  return WebAssembly.Module.exports(module).map(({ name }) => () =>
-    /** @type {any} */ (exports)[name](at.weights, at.state, at.arena, at.io, thread, threads, at.sync, at.scratch + thread * at.each));
+  return new WebAssembly.Instance(module, { [from.module]: { [from.name]: memory } }).exports;
 }
 
-/** One thread of the pool: waits for commands in shared memory, which is quicker than messages. @param {Team} team */
+/** A helper: from then on it claims work out of the shared memory, until its Worker ends. @param {Team} team */
 export function join(team) {
-  const entries = link(team), control = new Int32Array(team.memory.buffer);
-  return () => {
-    for (let turn = 0;;) {
-      Atomics.wait(control, TURN, turn);
-      turn = Atomics.load(control, TURN);
-      entries[control[COMMAND]]();
-      Atomics.add(control, DONE, 1);
-      Atomics.notify(control, DONE);
-    }
-  };
+  const { at, thread } = team, exports = link(team);
+  return () => exports["@help"](at.sync, at.scratch + thread * at.each);
 }
 
 /** @param {import("./types.d.ts").CreateOptions} options @param {import("./types.d.ts").Emit} emit @returns {Promise<import("./types.d.ts").Backend>} */
@@ -59,13 +48,11 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
   } catch (e) {
     fail("memory", `${end} bytes of memory were refused: ${/** @type {Error} */ (e).message}`);
   }
-  const bytes = new Uint8Array(memory.buffer), control = new Int32Array(memory.buffer);
+  const bytes = new Uint8Array(memory.buffer);
   /** @type {ReturnType<typeof spawn>[]} */
   const pool = [];
-  /** @type {(() => void)[]} */
-  let entries;
-  /** @type {string[]} */
-  let names;
+  /** @type {any} */
+  let exports;
   let broken = "";
 
   const rollback = async () => {
@@ -78,9 +65,8 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
     },
     async prepare(kernels) {
       kernels[build.shared_flag_offset] = threads > 1 ? 3 : 1; // memory limits: a maximum, and whether shared
-      const module = await WebAssembly.compile(/** @type {BufferSource} */ (kernels)), team = { module, memory, at, thread: 0, threads };
-      names = WebAssembly.Module.exports(module).map((e) => e.name);
-      entries = link(team);
+      const module = await WebAssembly.compile(/** @type {BufferSource} */ (kernels)), team = { module, memory, at, thread: 0 };
+      exports = link(team);
       for (let thread = 1; thread < threads; thread++) pool.push(spawn());
       await Promise.all(pool.map((p, i) => p.call("join", [{ ...team, thread: i + 1 }]))); // a Worker starts only while its maker does not wait
       for (const p of pool) p.post("park");
@@ -94,14 +80,9 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
       if (broken) fail("lost", broken);
       for (const x of inputs) bytes.set(x.bytes, at.io + x.offset);
       if (keep) bytes.copyWithin(at.kept, at.state, at.state + state);
-      const command = names.indexOf((variant < 0 ? /** @type {any} */ (build.init) : build.variants[variant][entry]).call);
+      const { call } = variant < 0 ? /** @type {any} */ (build.init) : build.variants[variant][entry];
       try {
-        control[COMMAND] = command;
-        control[DONE] = 0;
-        Atomics.add(control, TURN, 1);
-        Atomics.notify(control, TURN);
-        entries[command]();
-        for (let done; pool.length && (done = Atomics.load(control, DONE)) < pool.length;) Atomics.wait(control, DONE, done);
+        exports[call](at.weights, at.state, at.arena, at.io, threads, at.sync, at.scratch);
       } catch (e) {
         if (keep) await rollback();
         if (pool.length) broken = `a kernel failed (${e}); load the program again`;
