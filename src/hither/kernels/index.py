@@ -44,11 +44,7 @@ class _Divided:
         self._partner: Atom | None = None
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (
-            type(self) is type(other)
-            and self.divisor == other.divisor  # type: ignore[attr-defined]
-            and self.index == other.index  # type: ignore[attr-defined]
-        )
+        return self is other or (type(self) is type(other) and self.divisor == other.divisor and self.index == other.index)
 
     def __hash__(self) -> int:
         return self._hash

@@ -250,8 +250,9 @@ class Kernel:
         best = 1
         for op in self.body.ops:
             if op.kind == "loop" and op.attr.kind == "parallel":
-                start, stop = (a.op.attr for a in op.args[:2])
-                best = max(best, -(-(stop - start) // op.attr.step))
+                start, stop = op.args[0].op, op.args[1].op
+                assert start is not None and stop is not None
+                best = max(best, -(-(stop.attr - start.attr) // op.attr.step))
         return best
 
 

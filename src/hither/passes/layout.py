@@ -8,7 +8,8 @@ convolutions becomes a pad of its own, so that no kernel tests borders.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..graph.core import Graph, GraphBuilder, Node, Value, rewrite
 from ..graph.primitive import REGISTRY, Elementwise
@@ -88,16 +89,15 @@ class _Change:
         params = {**self.node.params, "layout": "channels_last"}
         return self.twin(self.pad_first((x, *operands[1:]), params))
 
-    def pad_first(self, operands: tuple[Value, ...], params: object) -> Value:
+    def pad_first(self, operands: tuple[Value, ...], params: Mapping[str, Any]) -> Value:
         """A convolution's padding as a pad of its input (channels last)."""
-        params = dict(params)  # type: ignore[call-overload]
         padding = params.get("padding", ())
         if self.node.primitive.name == "conv" and any(p != (0, 0) for p in map(tuple, padding)):
             rank = operands[0].abstract.rank
             low = (0, *(p[0] for p in padding), 0)
             high = (0, *(p[1] for p in padding), 0)
             padded = self.add("pad", [operands[0]], {"low": low, "high": high, "value": 0})
-            params["padding"] = ((0, 0),) * (rank - 2)
+            params = {**params, "padding": ((0, 0),) * (rank - 2)}
             operands = (padded, *operands[1:])
         return self.add(self.node.primitive.name, operands, params)
 

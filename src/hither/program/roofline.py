@@ -16,6 +16,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -92,9 +93,9 @@ def measure(machine: Machine, threads: int, name: str = "") -> Roofline:
     """Measure now; takes a second or two."""
     bandwidths: list[tuple[int, float]] = []
     for size in _GPU_SETS if machine.gpu else _SETS:
-        reads = _fastest(lambda trips, size=size: _reading(machine, size, trips), machine, threads)
+        reads = _fastest(partial(_reading, machine, size), machine, threads)
         bandwidths.append((size, reads))
-    peak = max(_fastest(lambda trips, n=n: _multiplying(machine, n, trips), machine, threads) for n in _chains(machine))
+    peak = max(_fastest(partial(_multiplying, machine, n), machine, threads) for n in _chains(machine))
     return Roofline(name, threads, peak, tuple(bandwidths))
 
 
@@ -134,7 +135,8 @@ def _times(probe: _Probe, machine: Machine, threads: int, samples: int) -> list[
     on = stepper(code, machine, np.zeros(0, np.uint8), threads, least=1)
     on.seconds("fill")  # memory that was never written is all one page
     on.seconds("probe")
-    deadline, found = time.perf_counter() + 0.3, []
+    deadline = time.perf_counter() + 0.3
+    found: list[float] = []
     while len(found) < samples and (not found or time.perf_counter() < deadline):
         found.append(max(on.seconds("probe"), 1e-9))
     return found

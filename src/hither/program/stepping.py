@@ -61,7 +61,8 @@ class CpuStepper:
 
     def wall(self, entry: str) -> float:
         start = time.perf_counter()
-        self.executable.run(entry, *self._regions.values(), threads=self.threads)
+        regions = self._regions
+        self.executable.run(entry, regions["state"], regions["arena"], regions["io"], threads=self.threads)
         return time.perf_counter() - start
 
     def seconds(self, entry: str) -> float:

@@ -68,7 +68,9 @@ class Timestamps:
         found = []
         now()
         for _ in range(3):
-            (first, begin), _, (last, end) = now(), time.sleep(0.05), now()
+            first, begin = now()
+            time.sleep(0.05)
+            last, end = now()
             found.append((last - first) / max(1, end - begin))
         period = statistics.median(found)
         nanoseconds = round(period * 1e9)  # most devices count nanoseconds; the measurement is good to some per cent

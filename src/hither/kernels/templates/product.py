@@ -137,6 +137,7 @@ class Product:
                 if self.element:
                     scalar = self.element(r, taps, k.var(loop, "step", 0, self.run - 1))
                 else:
+                    assert self.left is not None, "rows are either stored or computed by `element`"
                     scalar = k.load(self.left, (bases[base] + step) + fixed, 1, self.left_dtype)
                 scalar = k.convert(scalar, dtype)
                 for v, vector in enumerate(across):
