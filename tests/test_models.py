@@ -1,8 +1,8 @@
-"""Real networks on every target against ONNX Runtime: `make models`, or `pytest tests/test_models.py -k ppocr`.
+"""Real networks on every target against ONNX Runtime: `make models`, or `make models ARGS='-k ppocr'` for some of them.
 
 Each network is run once by ONNX Runtime and then compiled for each target. Bundles are loaded by the real loader in headless
 Chromium: inputs go in as typed arrays, results come back as bytes and are compared here. What was measured is kept under
-build/models; when every network has been on every target, docs/models.md is written from it.
+build/models; `python -m tests.test_models` makes docs/models.md of it, once every network has been on every target.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import base64
 import gc
 import json
 import math
-import os
 import shutil
 import statistics
 import time
@@ -285,23 +284,13 @@ def relative_error(got: np.ndarray, want: np.ndarray) -> float:
 
 
 def record(measured: Measurement) -> None:
-    """Keep one measurement, and write the report if it was the last one missing. Other processes may be doing the same."""
+    """Keep one measurement."""
     MEASURED.mkdir(parents=True, exist_ok=True)
-    _replace(_file(measured.model, measured.device), json.dumps(asdict(measured)))
-    files = [_file(name, device) for name, device in CASES]
-    if all(f.exists() for f in files):
-        _replace(REPORT, report([Measurement(**json.loads(f.read_text())) for f in files]))
+    _file(measured.model, measured.device).write_text(json.dumps(asdict(measured)))
 
 
 def _file(model: str, device: str) -> Path:
     return MEASURED / f"{model}.{device.replace(' ', '-')}.json"
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file in one step, so that nobody reads half of it."""
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(text)
-    part.replace(path)
 
 
 PREAMBLE = """\
@@ -340,3 +329,16 @@ def report(measured: list[Measurement]) -> str:
 def _number(x: float) -> str:
     """Three digits."""
     return f"{x:.{max(0, 2 - math.floor(math.log10(x)))}f}" if 0 < x < 100 else f"{x:.0f}"
+
+
+def main() -> None:
+    missing = [f"{name} on {device}" for name, device in CASES if not _file(name, device).exists()]
+    if missing:
+        print(f"{REPORT.relative_to(ROOT)} stays as it is: {len(missing)} of {len(CASES)} not measured yet ({missing[0]}…)")
+        return
+    REPORT.write_text(report([Measurement(**json.loads(_file(*case).read_text())) for case in CASES]))
+    print(f"wrote {REPORT.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
