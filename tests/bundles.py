@@ -133,3 +133,7 @@ def make_counter(folder: Path) -> dict[str, Any]:
     signature = EntrySignature((TensorSpec("x", (3,), "float32"),), (TensorSpec("total", (3,), "float32"),), updates_state=True)
     tensors = (WeightTensor("total", np.full(3, 10, np.float32)),)
     return write_bundle(folder, BundleSpec("counter", (Variant("3", {"add": signature}),), "add", tensors, tuple(builds)))
+
+
+# JavaScript: one step of the counter of make_counter, and its total.
+COUNT = "async (p, v, o) => (await p.run('add', { x: [v, v, v] }, o)).total.data[0]"

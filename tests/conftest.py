@@ -126,3 +126,39 @@ def chromium_path() -> str | None:
             return path
     mac = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
     return str(mac) if mac.exists() else None
+
+
+@pytest.fixture(scope="session")
+def affine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of tests.bundles.affine."""
+    from .bundles import make_affine
+
+    folder = tmp_path_factory.mktemp("affine")
+    make_affine(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with several segments of weights."""
+    from .bundles import make_large
+
+    folder = tmp_path_factory.mktemp("large")
+    make_large(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def counter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with state."""
+    from .bundles import make_counter
+
+    folder = tmp_path_factory.mktemp("counter")
+    make_counter(folder)
+    return folder
+
+
+@pytest.fixture
+def copy(affine: Path, tmp_path: Path) -> Path:
+    """A bundle to damage."""
+    return Path(shutil.copytree(affine, tmp_path / "bundle"))

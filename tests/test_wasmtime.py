@@ -26,7 +26,7 @@ from hither.targets.wasm.encoder import I32, OPCODES, Function, ModuleWriter
 from hither.targets.wasm.printer import MEMORY
 from hither.web.load import BundleModel
 from hither.web.manifest import BundleError, seal
-from tests.bundles import TABLE, affine_reference, edit_manifest, flip, make_affine, make_large, make_picture
+from tests.bundles import TABLE, affine_reference, edit_manifest, flip, make_large, make_picture
 from tests.native import MACHINE
 
 RNG = np.random.default_rng(7)
@@ -37,21 +37,6 @@ F32 = np.dtype(np.float32)
 def wasmtime_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Device "wasm" is wasmtime here, whatever other tests have registered under that name."""
     monkeypatch.setitem(DEVICES, "wasm", Device(wasm_machine, WasmSession))
-
-
-@pytest.fixture(scope="module")
-def affine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bundles") / "affine"
-    make_affine(folder)
-    return folder
-
-
-@pytest.fixture
-def copied(affine: Path, tmp_path: Path) -> Path:
-    """A copy of the bundle, to damage."""
-    for file in affine.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    return tmp_path
 
 
 def agrees(function: Any, **inputs: np.ndarray) -> None:
@@ -278,22 +263,22 @@ def test_a_bundle_of_segments_media_and_entries(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pattern", ["manifest.json", "weights-*.bin", "kernels.wasm"])
-def test_a_changed_byte_is_refused(copied: Path, pattern: str) -> None:
-    (path,) = copied.glob(pattern)
+def test_a_changed_byte_is_refused(copy: Path, pattern: str) -> None:
+    (path,) = copy.glob(pattern)
     flip(path, path.stat().st_size // 2)
     with pytest.raises(BundleError, match=r"damaged.*copy the bundle again"):
-        ht.load(copied)
+        ht.load(copy)
 
 
 @pytest.mark.parametrize("pattern", ["weights-*.bin", "kernels.wasm"])
-def test_a_truncated_or_missing_file_is_refused(copied: Path, pattern: str) -> None:
-    (path,) = copied.glob(pattern)
+def test_a_truncated_or_missing_file_is_refused(copy: Path, pattern: str) -> None:
+    (path,) = copy.glob(pattern)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(BundleError, match="truncated"):
-        ht.load(copied)
+        ht.load(copy)
     path.unlink()
     with pytest.raises(BundleError, match="cannot be read"):
-        ht.load(copied)
+        ht.load(copy)
 
 
 def _without(key: str) -> Any:
@@ -327,14 +312,14 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_a_manifest_that_does_not_add_up_is_refused(copied: Path, name: str) -> None:
+def test_a_manifest_that_does_not_add_up_is_refused(copy: Path, name: str) -> None:
     """Its digest fits: whoever writes a bundle can seal anything."""
     change, error, says = MALFORMED[name]
-    manifest = json.loads((copied / "manifest.json").read_text())
+    manifest = json.loads((copy / "manifest.json").read_text())
     change(manifest)
-    (copied / "manifest.json").write_bytes(seal(manifest))
+    (copy / "manifest.json").write_bytes(seal(manifest))
     with pytest.raises(error, match=says):
-        ht.load(copied)
+        ht.load(copy)
 
 
 def test_integrity_pins_a_bundle(affine: Path) -> None:
@@ -342,15 +327,15 @@ def test_integrity_pins_a_bundle(affine: Path) -> None:
         ht.load(affine, integrity="sha256-" + "0" * 64)
 
 
-def test_the_plain_build_is_used_where_the_first_does_not_run(copied: Path) -> None:
+def test_the_plain_build_is_used_where_the_first_does_not_run(copy: Path) -> None:
     """Builds stand in order of preference; one that requires what this runtime lacks is passed over."""
-    manifest = json.loads((copied / "manifest.json").read_text())
+    manifest = json.loads((copy / "manifest.json").read_text())
     first = next(b for b in manifest["builds"] if b["target"] == "wasm")
     first["requires"] = ["memory64"]
-    edit_manifest(copied, builds=manifest["builds"])
-    (copied / first["file"]).unlink()
+    edit_manifest(copy, builds=manifest["builds"])
+    (copy / first["file"]).unlink()
     x = np.ones((2, 3), np.float32)
-    found = ht.load(copied)(x=x, n=np.array([1, 2]))["y"].numpy()
+    found = ht.load(copy)(x=x, n=np.array([1, 2]))["y"].numpy()
     np.testing.assert_allclose(found, affine_reference(x), rtol=1e-5)
 
 
