@@ -10,7 +10,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from .graph.core import Abstract, Graph, evaluate
 from .graph.trace import Tracer, trace_function
 from .runtime.devices import default_device
 from .spec import Spec
+
+if TYPE_CHECKING:
+    from .program.profile import Profile
 
 MAX_STATIC_BYTES = 4096  # of one input that is compiled in by value
 MAX_PROGRAMS = 64  # specialisations that a Model keeps
@@ -218,7 +221,26 @@ class Model:
         named = self._named(args, kwargs)
         if any(isinstance(x, Tracer) for x in named.values()):
             return self._inline(named)
-        arrays = self._arrays(named)
+        program, rest = self._program(self._arrays(named))
+        return program(rest)
+
+    def profile(self, *args: Any, repeats: int = 20, **kwargs: Any) -> Profile:
+        """Where the time of a run goes, kernel by kernel: see `Program.profile`. Inputs are given as for a call.
+
+        Raises:
+            UnsupportedFeature: the model has no kernels that could be timed (device "numpy", a bundle).
+        """
+        from .program import Program
+
+        program, rest = self._program(self._arrays(self._named(args, kwargs)))
+        if not isinstance(program, Program):
+            raise UnsupportedFeature(f"{self.name} has no kernels to profile here; load the model itself, on a device")
+        return program.profile(rest, repeats=repeats)
+
+    def _program(
+        self, arrays: Mapping[str, np.ndarray]
+    ) -> tuple[Callable[[dict[str, np.ndarray]], dict[str, Array]], dict[str, np.ndarray]]:
+        """What runs the network for such arrays, compiled at first use, and those that are its inputs."""
         while True:
             static = {n: a for n, a in arrays.items() if n in self._static}
             where = self.device or default_device()
@@ -234,7 +256,7 @@ class Model:
                 if len(self._programs) > MAX_PROGRAMS:
                     self._programs.popitem(last=False)
             self._programs.move_to_end(key)
-            return program({n: a for n, a in arrays.items() if n not in static})
+            return program, {n: a for n, a in arrays.items() if n not in static}
 
     def _learn(self, need: NeedsValue, arrays: Mapping[str, np.ndarray]) -> None:
         """Treat the inputs that a shape depends on as constants from now on."""
@@ -304,8 +326,7 @@ class Model:
 
         specs = {n: Spec(a.shape, a.dtype, value=a if n in static else None) for n, a in arrays.items()}
         options = {k: v for k, v in (("device", self.device), ("precision", self.precision)) if v is not None}
-        program = compile(self, specs, **options)
-        return lambda named: program(named)
+        return compile(self, specs, **options)
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{n}: {s}" for n, s in self.inputs.items())

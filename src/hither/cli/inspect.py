@@ -90,20 +90,12 @@ def _nodes(graph: Graph) -> Iterator[Any]:
 
 def flops(graph: Graph) -> dict[str, int]:
     """Operations by primitive: a multiply-add is two; loop bodies are counted once."""
+    from ..program.work import node_flops
+
     found: Counter[str] = Counter()
     for node in _nodes(graph):
-        operands, results = [v.abstract for v in node.operands], [v.abstract for v in node.results]
-        rule = node.primitive.flops
-        moves = rule is None and node.primitive.name in MOVEMENT
-        found[node.primitive.name] += 0 if moves else rule(operands, results, node.params) if rule else results[0].size
+        found[node.primitive.name] += node_flops(node)
     return dict(found)
-
-
-# Primitives that only place elements: no arithmetic, and mostly no kernel either.
-MOVEMENT = (
-    "broadcast", "reshape", "transpose", "slice", "pad", "concat", "dynamic_slice", "dynamic_update_slice", "take",
-    "take_along", "gather_nd", "bitcast", "cond", "while_loop",
-)  # fmt: skip
 
 
 def _operators(graph: Graph) -> None:
