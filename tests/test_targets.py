@@ -24,9 +24,9 @@ def test_native(row: Op, dtype: str) -> None:
     check_target("cpu", row.function, row.arrays(dtype), row.tolerance)
 
 
-def check_family(device: str, family: str, dtype: str, threads: int = 1) -> None:
-    """All rows of a family as one program; every row that differs is named."""
-    rows = [row for row in FAMILIES[family] if dtype in row.dtypes]
+def check_family(device: str, family: str, dtype: str, threads: int = 1, every: int = 1) -> None:
+    """All rows of a family, or every n-th, as one program; every row that differs is named."""
+    rows = [row for row in FAMILIES[family] if dtype in row.dtypes][::every]
     operands = [row.arrays(dtype, seed=2) for row in rows]
     starts = np.cumsum([0, *map(len, operands)])
 
@@ -58,4 +58,5 @@ def test_webassembly(family: str, dtype: str) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize(("family", "dtype"), [b for b in BATCHES if b[1] != "float64"])
 def test_webgpu(family: str, dtype: str) -> None:
-    check_family("webgpu", family, dtype)
+    # float16 is another load and store, and a software adapter takes 0.1 s for each of 170 pipelines
+    check_family("webgpu", family, dtype, every=4 if (family, dtype) == ("nets", "float16") else 1)
