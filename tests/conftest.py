@@ -133,7 +133,7 @@ def affine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of tests.bundles.affine."""
     from .bundles import make_affine
 
-    folder = tmp_path_factory.mktemp("affine")
+    folder = tmp_path_factory.mktemp("bundles") / "affine"  # a model is named after its folder
     make_affine(folder)
     return folder
 

@@ -209,8 +209,9 @@ def profile(
 
 
 def _row(plan: Plan, ceilings: Roofline, index: int, leaf: Launch | Copy, seconds: float, calls: int, depth: int) -> Row:
+    sources: tuple[str, ...] = ()
     if isinstance(leaf, Copy):
-        label, kernel, sources = "copy", "copy", ()
+        label = kernel = "copy"
         flops, read, written = 0, leaf.source.nbytes, leaf.target.nbytes
     else:
         label, kernel, work = leaf.label, plan.code.kernels[leaf.kernel].name, leaf.work
