@@ -21,7 +21,7 @@ from hither.cli.bench import difference, measure
 from hither.program import profile as profiles
 from hither.program.compile import machine_for
 from hither.program.profile import Profile, short
-from hither.program.roofline import Roofline, roofline
+from hither.program.roofline import Roofline, better, roofline
 
 SIZE = 32
 ROOF = Roofline("a machine", 1, 1e11, ((1 << 14, 2e11), (1 << 20, 1e11), (1 << 27, 1e10)))
@@ -30,7 +30,7 @@ ROOF = Roofline("a machine", 1, 1e11, ((1 << 14, 2e11), (1 << 20, 1e11), (1 << 2
 @pytest.fixture(autouse=True)
 def known_roofline(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test but one waits for a measurement."""
-    monkeypatch.setattr(profiles, "roofline", lambda machine, threads: ROOF)
+    monkeypatch.setattr(profiles, "roofline", lambda machine, threads, again=False: ROOF)
 
 
 def product(x: Any, y: Any) -> Any:
@@ -109,6 +109,15 @@ def test_the_roofline_is_the_slower_of_arithmetic_and_memory() -> None:
     assert ROOF.least_seconds(1, 1 << 20) == pytest.approx((1 << 20) / 1e11) and ROOF.bound(1, 1 << 20) == "memory"
     assert ROOF.bandwidth(1) == 2e11 and ROOF.bandwidth(1 << 40) == 1e10
     assert 1e11 < ROOF.bandwidth(1 << 17) < 2e11
+    other = Roofline("a machine", 1, 2e11, ((1 << 14, 1e11), (1 << 20, 2e11), (1 << 27, 1e10)))
+    assert better(ROOF, other) == Roofline("a machine", 1, 2e11, ((1 << 14, 2e11), (1 << 20, 2e11), (1 << 27, 1e10)))
+
+
+def test_a_roofline_that_a_launch_disproves_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Roofline("a machine", 1, 1.0, ((1 << 14, 1e12), (1 << 27, 1e12)))
+    monkeypatch.setattr(profiles, "roofline", lambda machine, threads, again=False: ROOF if again else slow)
+    prog = ht.compile(lambda x: x @ x, {"x": ht.Spec((512, 512), "float32")})
+    assert prog.profile(np.ones((512, 512), np.float32), repeats=1).roofline is ROOF
 
 
 @pytest.mark.slow

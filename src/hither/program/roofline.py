@@ -27,7 +27,7 @@ from ..kernels.ir import Kernel, Machine, Val
 from ..kernels.steps import ALIGN, Code, Launch, Ref
 from .stepping import NOTHING, WHOLE, stepper, versions
 
-_VERSION = "1"  # of the measurement; changes when its figures cannot be compared with older ones
+_VERSION = "2"  # of the measurement; changes when its figures cannot be compared with older ones
 _ENOUGH = 1e-3  # seconds that a measured kernel should take: far above what calls and clocks are off by
 _SAMPLES = 25
 _GROWTH = 4
@@ -73,30 +73,44 @@ def roofline(machine: Machine, threads: int = 1, again: bool = False) -> Rooflin
     Args:
         machine: what programs are compiled for (`machine_for(device)`).
         threads: how many threads share the work; 1 on devices that have none.
-        again: measure even so.
+        again: measure even so, and keep the better of both: what others do to the machine only slows it.
     """
     from ..runtime.object_cache import ObjectCache, cache_directory
 
     cache = ObjectCache(cache_directory() / "rooflines", limit=1 << 20)
     name = device_name(machine)
     key = cache.key(_VERSION, name, repr(machine), str(threads), json.dumps(dict(versions(machine)), sort_keys=True))
-    kept = None if again else cache.get(key)
-    if kept is not None:
-        fields = json.loads(kept)
-        return Roofline(**{**fields, "bandwidths": tuple((int(s), float(b)) for s, b in fields["bandwidths"])})
+    found, kept = cache.get(key), None
+    if found is not None:
+        fields = json.loads(found)
+        kept = Roofline(**{**fields, "bandwidths": tuple((int(s), float(b)) for s, b in fields["bandwidths"])})
+        if not again:
+            return kept
     made = measure(machine, threads, name)
+    if kept is not None:
+        made = better(kept, made)
     cache.put(key, json.dumps(asdict(made)).encode())
     return made
 
 
 def measure(machine: Machine, threads: int, name: str = "") -> Roofline:
-    """Measure now; takes a second or two."""
-    bandwidths: list[tuple[int, float]] = []
-    for size in _GPU_SETS if machine.gpu else _SETS:
-        reads = _fastest(partial(_reading, machine, size), machine, threads)
-        bandwidths.append((size, reads))
-    peak = max(_fastest(partial(_multiplying, machine, n), machine, threads) for n in _chains(machine))
-    return Roofline(name, threads, peak, tuple(bandwidths))
+    """Measure now; takes some seconds. On CPUs everything is measured twice, some time apart, and the better counts."""
+
+    def once() -> Roofline:
+        bandwidths = []
+        for size in _GPU_SETS if machine.gpu else _SETS:
+            reads = _fastest(partial(_reading, machine, size), machine, threads)
+            bandwidths.append((size, reads))
+        peak = max(_fastest(partial(_multiplying, machine, n), machine, threads) for n in _chains(machine))
+        return Roofline(name, threads, peak, tuple(bandwidths))
+
+    return once() if machine.gpu else better(once(), once())
+
+
+def better(a: Roofline, b: Roofline) -> Roofline:
+    """The higher of each ceiling of two measurements of one device."""
+    bandwidths = tuple((size, max(x, y)) for (size, x), (_, y) in zip(a.bandwidths, b.bandwidths, strict=True))
+    return Roofline(a.device, a.threads, max(a.peak, b.peak), bandwidths)
 
 
 @dataclass(frozen=True)
