@@ -182,8 +182,8 @@ def test_kernels_too_small_to_share_are_called_directly() -> None:
 @pytest.mark.usefixtures("node")
 @pytest.mark.parametrize("threads", [2, 4])
 def test_wasm_runs_one_after_the_other(threads: int, busy: None) -> None:
-    """Hundreds of runs over one shared memory: helpers spin, sleep and are woken between and within them."""
-    n, repeat, steps = 512, 150, 4
+    """Many runs over one shared memory: helpers spin, sleep and are woken between and within them."""
+    n, repeat, steps = 4096, 1500, 4
     here, there = Ref("io", 0, n * 4), Ref("arena", 0, n * 4)
     chain = [Launch(0, (here, there)), Launch(0, (there, here))] * steps
     module = printed([mixing(WASM, n, 1)], chain)
