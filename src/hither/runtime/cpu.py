@@ -171,7 +171,8 @@ class NativeModule:
         module = llvm.parse_assembly("")
         machine = _target_machine()
         module.triple = machine.triple
-        self._engine = llvm.create_mcjit_compiler(module, machine)
+        # One block for all sections: apart, a constant may end up too far from the code for its 32-bit displacement.
+        self._engine = llvm.create_mcjit_compiler(module, machine, use_lmm=True)
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(data))
         self._engine.finalize_object()
 
