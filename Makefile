@@ -33,7 +33,7 @@ test:
 	@scripts/system_packages.sh chromium vulkan
 	@scripts/venv.sh test
 	@scripts/node.sh
-	@HITHER_STRICT=1 $(PYTEST) tests $(ARGS)
+	@HITHER_STRICT=1 $(PYTEST) tests -m "not models" $(ARGS)
 
 quick:
 	@scripts/venv.sh test

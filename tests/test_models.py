@@ -41,6 +41,8 @@ TOLERANCE = {"cpu": 1e-3, "webgpu": 2e-3, "chromium wasm": 1e-3, "chromium webgp
 DEVICES = tuple(TOLERANCE)
 # An emulated GPU in a page is slow; these two stand for the rest: floats and integers, convolutions, attention, gathers.
 ON_CHROMIUM_WEBGPU = ("ppocr-rec", "magika")
+# What `make test` keeps of `make models`: a convolution net, one of integers and gathers, one with branches and an LSTM.
+IN_EVERY_RUN = ("ppocr-cls", "magika", "silero-vad-16k-op15")
 CASES = [(m, d) for m in MODELS for d in DEVICES if d != "chromium webgpu" or m in ON_CHROMIUM_WEBGPU]
 
 Arrays = dict[str, np.ndarray]
@@ -69,6 +71,13 @@ class Measurement:
     milliseconds: float
     bytes: int  # of the bundle, or resident on a native device
     peer: float
+
+
+def marks(name: str, device: str) -> list[pytest.MarkDecorator]:
+    """What a case needs, and whether it waits for `make models`."""
+    needs = [pytest.mark.browser] if device.startswith("chromium") else [pytest.mark.gpu] if device == "webgpu" else []
+    every = name in IN_EVERY_RUN and device != "chromium webgpu"
+    return needs if every else [*needs, pytest.mark.models]
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +199,7 @@ def run_in_page(case: Case, page: Any, folder: Path, target: str) -> tuple[Array
     [
         pytest.param(
             name, device, id=f"{name}-{device.replace(' ', '-')}",
-            marks=[pytest.mark.browser] if device.startswith("chromium") else [pytest.mark.gpu] if device == "webgpu" else [],
+            marks=marks(name, device),
         )
         for name, device in CASES
     ],
@@ -213,6 +222,7 @@ def test_agrees_with_onnx_runtime(case: Case, device: str, request: pytest.Fixtu
     assert worst <= max(TOLERANCE[device], 3 * case.moved)  # three samples underestimate it
 
 
+@pytest.mark.models
 @pytest.mark.parametrize("device", ["numpy", "cpu"])
 def test_quantised_operators_are_exact(device: str, tmp_path: Path) -> None:
     """Every operator of a dynamically quantised network, given what ONNX Runtime gives it, computes the same bits; where
