@@ -10,6 +10,7 @@ import numpy as np
 import hither as ht
 
 from . import references as ref
+from . import references_sampling as sampling
 from .op_case import FLOAT, FLOATS, Operand, Table
 
 A = Operand
@@ -255,7 +256,7 @@ op(
 op(
     "grid_sample",
     ht.grid_sample,
-    ref.grid_sample,
+    sampling.grid_sample,
     A((2, 3, 4, 5)),
     A((2, 3, 2, 2), -1.2, 1.2),
     dtypes=FLOAT,
@@ -263,8 +264,36 @@ op(
     tolerance="sums",
 )
 
+SAMPLED: dict[str, Any] = {"dtypes": FLOAT, "gradient": True, "tolerance": "sums"}
+ROIS = A((3, 4), values=[[0.6, 0.4, 3.3, 2.9], [1.2, 0.3, 4.4, 3.8], [-2.5, 1.1, 2.2, 5.6]])
+OF_IMAGES = A((3,), dtype="int32", values=[0, 1, 1])
+op("grid_sample_volume", ht.grid_sample, sampling.grid_sample, A((2, 3, 3, 4, 5)), A((2, 2, 1, 3, 3), -1.2, 1.2), **SAMPLED)
+op("affine_grid", lambda t: ht.affine_grid(t, (3, 4)), lambda t: sampling.affine_grid(t, 3, 4), A((2, 2, 3)), **SAMPLED)
+for _samples in (0, 2):
+    op(
+        f"roi_align_{_samples}", lambda x, n, m=_samples: ht.roi_align(x, ROIS.draw("float32", 0), n, (2, 3), samples=m),
+        lambda x, n, m=_samples: sampling.roi_align(x, np.asarray(ROIS.values), n, (2, 3), m),
+        A((2, 3, 4, 5)), OF_IMAGES, **SAMPLED,
+    )  # fmt: skip
+op(
+    "roi_max_pool", lambda x, r, n: ht.roi_max_pool(x, r, n, (2, 2)), lambda x, r, n: sampling.roi_max_pool(x, r, n, (2, 2)),
+    A((2, 3, 4, 5)), ROIS, OF_IMAGES, dtypes=FLOAT, tolerance="exact",
+)  # fmt: skip
+op(
+    "deform_conv", lambda x, w, o, m: ht.deform_conv(x, w, o, None, m), sampling.deform_conv,
+    A((2, 3, 4, 5)), A((4, 3, 2, 2)), A((2, 8, 3, 4)), A((2, 4, 3, 4)), **SAMPLED,
+)  # fmt: skip
+op(
+    "col2im", lambda x: ht.col2im(x, (4, 5), (2, 3), padding=1), lambda x: sampling.col2im(x, (4, 5), (2, 3), 1),
+    A((2, 12, 25)), **SAMPLED,
+)  # fmt: skip
+
 # -- recurrence --------------------------------------------------------------------------------------------------------------
 
+op(
+    "reverse_sequences", ht.reverse_sequences, sampling.reverse_sequences,
+    A((5, 3, 2)), A((3,), dtype="int32", values=[5, 0, 3]), gradient=True, tolerance="exact",
+)  # fmt: skip
 for _label, _steps in {"short": 4, "long": 18}.items():  # written out, and a scan
     op(
         f"lstm_{_label}", ht.lstm, ref.lstm, A((_steps, 2, 3)), A((1, 16, 3), -0.5, 0.5), A((1, 16, 4), -0.5, 0.5), A((1, 32)),

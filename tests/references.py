@@ -253,18 +253,6 @@ def resize_matrix(x: np.ndarray, size: int, a: float) -> np.ndarray:
     return x @ matrix
 
 
-def grid_sample(x: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """Bilinear, zeros outside, pixels as areas."""
-    n, c, h, w = x.shape
-    made = np.zeros((n, c, *grid.shape[1:3]))
-    for b, i, j in np.ndindex(n, *grid.shape[1:3]):
-        z, y = ((g + 1) * m / 2 - 0.5 for g, m in zip(grid[b, i, j], (w, h)))
-        for r, k in itertools.product((math.floor(y), math.floor(y) + 1), (math.floor(z), math.floor(z) + 1)):
-            if 0 <= r < h and 0 <= k < w:
-                made[b, :, i, j] += (1 - abs(y - r)) * (1 - abs(z - k)) * x[b, :, r, k]
-    return made
-
-
 # -- control -----------------------------------------------------------------------------------------------------------------
 
 
