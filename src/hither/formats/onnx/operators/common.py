@@ -12,10 +12,7 @@ from ....array import Array
 from ....dtypes import DType, dtype
 from ....errors import UnsupportedFeature
 from ....graph.primitives import apply
-from ....graph.trace import Tracer
 from ..registry import Bounded, Node
-
-FLOAT_BYTES = 4
 
 
 def constant(values: Any, like: DType | Any) -> Array:
@@ -89,18 +86,6 @@ def flatten_from(x: Any, axis: int) -> Any:
     """Axes before `axis` as one and the others as one."""
     lead = int(np.prod(x.shape[:axis], dtype=np.int64))
     return ops.reshape(x, (lead, int(np.prod(x.shape[axis:], dtype=np.int64))))
-
-
-def is_known(*xs: Any) -> bool:
-    """Whether all arrays have values already."""
-    return not any(isinstance(x, Tracer | Bounded) for x in xs)
-
-
-def move_axis(x: Any, source: int, target: int) -> Any:
-    """One axis moved elsewhere, the others kept in order."""
-    order = [i for i in range(len(x.shape)) if i != source]
-    order.insert(target, source)
-    return ops.permute_dims(x, tuple(order))
 
 
 def same_dtypes(node: Node, xs: Sequence[Any]) -> None:

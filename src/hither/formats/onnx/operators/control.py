@@ -15,7 +15,6 @@ from ....graph.primitives import apply
 from ....graph.trace import static_value, trace_function, weight
 from ..proto import check_shape
 from ..registry import Bounded, Node, operator
-from .common import move_axis
 
 UNROLLED_TURNS = 16  # a loop of up to this many turns is written out
 MOST_TURNS = 1 << 24  # a loop that cannot end early is refused beyond this: a damaged count would run for ever
@@ -177,7 +176,7 @@ def scan(node: Node, *inputs: Any) -> Any:
     backward = node.get("scan_input_directions") or (0,) * count
     node.check(len(axes) == len(backward) == count, "scan_input_axes or scan_input_directions do not fit")
     for i, (x, axis, back) in enumerate(zip(sequences, axes, backward)):
-        x = move_axis(x, node.axis(axis, len(x.shape)), 0)
+        x = ops.moveaxis(x, node.axis(axis, len(x.shape)), 0)
         sequences[i] = ops.flip(x, axis=0) if back else x
     values, rows = _scanned(node, state, sequences)
     out_axes = node.get("scan_output_axes") or (0,) * len(rows)
@@ -185,7 +184,7 @@ def scan(node: Node, *inputs: Any) -> Any:
     node.check(len(out_axes) == len(out_backward) == len(rows), "scan_output_axes or scan_output_directions do not fit")
     for i, (x, axis, back) in enumerate(zip(rows, out_axes, out_backward)):
         x = ops.flip(x, axis=0) if back else x
-        rows[i] = move_axis(x, 0, node.axis(axis, len(x.shape)))
+        rows[i] = ops.moveaxis(x, 0, node.axis(axis, len(x.shape)))
     return values + rows
 
 

@@ -16,7 +16,7 @@ from ....array import Array
 from ....graph.primitives import apply
 from ....graph.trace import static_value
 from ..registry import Bounded, Node, operator
-from .common import cast, move_axis
+from .common import cast
 
 MAX_SORTED_COLUMNS = 64
 
@@ -80,7 +80,7 @@ def unique(node: Node, x: Any) -> Any:
         return _known_unique(known, axis, bool(node["sorted"]))
     if axis is not None:
         axis = node.axis(axis, len(x.shape))
-    slices = ops.reshape(x, (math.prod(x.shape),)) if axis is None else move_axis(x, axis, 0)
+    slices = ops.reshape(x, (math.prod(x.shape),)) if axis is None else ops.moveaxis(x, axis, 0)
     n = slices.shape[0]
     if n == 0:
         empty = Array(np.zeros(0, np.int64))
@@ -100,7 +100,7 @@ def unique(node: Node, x: Any) -> Any:
         first, total = ranked, apply("take", total, by_first, axis=0)
         inverse = apply("take", place, inverse, axis=0)
     distinct = apply("take", slices, ops.minimum(first, n - 1), axis=0)
-    distinct = distinct if axis is None else move_axis(distinct, 0, axis)
+    distinct = distinct if axis is None else ops.moveaxis(distinct, 0, axis)
     return Bounded(distinct, count, axis or 0), Bounded(first, count, 0), inverse, Bounded(total, count, 0)
 
 
