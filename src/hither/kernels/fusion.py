@@ -82,93 +82,115 @@ def fuse(graph: Graph, machine: Machine) -> list[Group]:
 
     On a GPU a convolution's padding is tested where it is read: that costs less there than storing a padded copy.
     """
-    users = graph.users()
-    graph_producers = graph.producers()
-    outputs = set(graph.outputs)
-    member: dict[Node, list[Group]] = {}
-    order: list[Group] = []
-    multiplicity: dict[Value, float] = {}  # how often each element would be recomputed if inlined
+    return _Fusion(graph, machine).groups()
 
-    def weight_of(value: Value) -> float:
+
+class _Fusion:
+    """Nodes are visited from the outputs backwards; each joins the group of its consumers by the first rule that allows it,
+    or begins a group of its own."""
+
+    def __init__(self, graph: Graph, machine: Machine) -> None:
+        self.graph, self.machine = graph, machine
+        self.users = graph.users()
+        self.producers = graph.producers()
+        self.outputs = set(graph.outputs)
+        self.member: dict[Node, list[Group]] = {}
+        self.multiplicity: dict[Value, float] = {}  # how often each element would be recomputed if inlined
+
+    def groups(self) -> list[Group]:
+        order: list[Group] = []
+        for node in reversed(self.graph.nodes):
+            if not self._join(node):
+                group = self._begin(node)
+                self.member[node] = [group]
+                order.append(group)
+        position = {n: i for i, n in enumerate(self.graph.nodes)}
+        order.reverse()
+        for group in order:
+            group.nodes = sorted(dict.fromkeys(group.nodes), key=position.__getitem__)
+        _place(order, self.users, self.outputs)
+        return order
+
+    def _begin(self, node: Node) -> Group:
+        group = Group(node, [node])
+        lowering = node.primitive.lowering
+        if isinstance(lowering, Template | Control):
+            group.anchor = node
+        elif isinstance(lowering, Reduction):
+            group.rows = Rows(node.operands[0].shape, tuple(node.params["axes"]))
+        return group
+
+    def _join(self, node: Node) -> bool:
+        """Add the node to its consumers' group, or groups, if that is allowed and costs nothing extra."""
+        result, lowering = node.results[0], node.primitive.lowering
+        consumers = list(dict.fromkeys(g for user in self.users.get(result, ()) for g in self.member[user]))
+        border = self.machine.gpu and node.primitive.name == "pad" and _pads_convolution(node, self.users)
+        if not consumers or len(node.results) > 1 or self._is_stored(node, border):
+            return False
+        times = self._times(result)
+        joined = False
+        if isinstance(lowering, Indexed) and (lowering.view or node.primitive.name == "iota"):
+            joined = True  # a view is read in place, by everyone
+        elif len(consumers) == 1:
+            group = consumers[0]
+            if isinstance(lowering, Elementwise | Indexed):
+                cheap = border or times <= _tolerated(node) or _row_scalar(group, node, self.producers)
+                joined = cheap and self._into_consumer(group, node)
+            elif isinstance(lowering, Template):
+                joined = times <= _tolerated(node) and self._as_anchor(group, node)
+            elif isinstance(lowering, Reduction):
+                joined = self._as_reduction(group, node)
+        if joined:
+            if isinstance(lowering, Elementwise | Indexed):  # a template's or reduction's result is computed once
+                self.multiplicity[result] = times
+            self.member[node] = consumers
+            for group in consumers:
+                group.nodes.append(node)
+        return joined
+
+    def _is_stored(self, node: Node, border: bool) -> bool:
+        """Whether the result must be in memory: it leaves the Graph, or someone reads it there."""
+        result = node.results[0]
+        if result in self.outputs:
+            return True
+        return not border and any(not _reads_inline(user, result) for user in self.users.get(result, ()))
+
+    def _times(self, value: Value) -> float:
+        """How often an element would be computed if each reader computed it for itself."""
         worst = 1.0
-        for user in users.get(value, ()):
+        for user in self.users.get(value, ()):
             factor = 1.0
             if isinstance(user.primitive.lowering, Template):
                 factor = math.inf  # a template reads an operand many times
             elif isinstance(user.primitive.lowering, Indexed) and value.abstract.size:
                 factor = max(1.0, user.results[0].abstract.size / value.abstract.size)
-            worst = max(worst, factor * multiplicity.get(user.results[0], 1.0))
+            worst = max(worst, factor * self.multiplicity.get(user.results[0], 1.0))
         return worst
 
-    for node in reversed(graph.nodes):
-        result = node.results[0]
-        lowering = node.primitive.lowering
-        consumers = [g for user in users.get(result, ()) for g in member[user]]
-        consumers = list(dict.fromkeys(consumers))
-        border = machine.gpu and node.primitive.name == "pad" and _pads_convolution(node, users)
-        stored = any(r in outputs for r in node.results) or any(
-            not _reads_inline(user, result) for user in users.get(result, ()) if not border
-        )
-        if len(node.results) == 1 and not stored and consumers:
-            times = weight_of(result)
-            if isinstance(lowering, Indexed) and (lowering.view or node.primitive.name == "iota"):
-                multiplicity[result] = times
-                for group in consumers:
-                    group.nodes.append(node)
-                member[node] = consumers
-                continue
-            elif len(consumers) == 1 and (
-                border
-                or isinstance(lowering, Reduction)
-                or times <= _tolerated(node)
-                or _row_scalar(consumers[0], node, graph_producers)
-            ):
-                group = consumers[0]
-                better_above = _finishes_template(node, graph_producers, users, outputs) and not _same_index(group, node)
-                fits = _fits_vectors([node], group.anchor, machine)
-                if (
-                    fits
-                    and isinstance(lowering, Elementwise | Indexed)
-                    and node.primitive.name != "concat"
-                    and not better_above
-                ):
-                    multiplicity[result] = times
-                    group.nodes.append(node)
-                    member[node] = [group]
-                    continue
-                if (
-                    isinstance(lowering, Template)
-                    and group.anchor is None
-                    and group.rows is None
-                    and _epilogue(group, node)
-                    and _fits_vectors(group.nodes, node, machine)
-                ):
-                    group.anchor = node
-                    group.nodes.append(node)
-                    member[node] = [group]
-                    continue
-                if isinstance(lowering, Reduction) and group.anchor is None:
-                    rows = _row_compatible(group, node)
-                    if rows is None and group.rows is None and _same_index(group, node):
-                        group.anchor, rows = node, Rows(node.operands[0].shape, tuple(node.params["axes"]))
-                    if rows is not None:
-                        group.rows = rows
-                        group.nodes.append(node)
-                        member[node] = [group]
-                        continue
-        group = Group(node, [node])
-        if isinstance(lowering, Template | Control):
+    def _into_consumer(self, group: Group, node: Node) -> bool:
+        """Elementwise work and gathers, computed where they are read, unless a template above can finish with them."""
+        if node.primitive.name == "concat" or not _fits_vectors([node], group.anchor, self.machine):
+            return False
+        return _same_index(group, node) or not _finishes_template(node, self.producers, self.users, self.outputs)
+
+    def _as_anchor(self, group: Group, node: Node) -> bool:
+        """A template whose result the group only finishes, element by element."""
+        free = group.anchor is None and group.rows is None
+        if free and _epilogue(group, node) and _fits_vectors(group.nodes, node, self.machine):
             group.anchor = node
-        elif isinstance(lowering, Reduction):
-            group.rows = Rows(node.operands[0].shape, tuple(node.params["axes"]))
-        member[node] = [group]
-        order.append(group)
-    position = {n: i for i, n in enumerate(graph.nodes)}
-    groups = list(reversed(order))
-    for group in groups:
-        group.nodes = sorted(dict.fromkeys(group.nodes), key=position.__getitem__)
-    _place(groups, users, outputs)
-    return groups
+            return True
+        return False
+
+    def _as_reduction(self, group: Group, node: Node) -> bool:
+        """A reduction along the group's rows; or one over other axes whose result the group only finishes."""
+        if group.anchor is not None:
+            return False
+        rows = _row_compatible(group, node)
+        if rows is None and group.rows is None and _same_index(group, node):
+            group.anchor, rows = node, Rows(node.operands[0].shape, tuple(node.params["axes"]))
+        if rows is not None:
+            group.rows = rows
+        return rows is not None
 
 
 def _place(groups: list[Group], users: dict[Value, list[Node]], outputs: set[Value]) -> None:
