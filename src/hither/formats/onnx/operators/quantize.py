@@ -20,7 +20,7 @@ from .nn import convolution
 def _spread(node: Node, x: Any, parameter: Any, axis: int, block: int) -> Any:
     """A scale or zero point shaped to broadcast against x: per tensor, per entry of an axis, or per block of it."""
     rank = len(x.shape)
-    if len(parameter.shape) == 0 or (len(parameter.shape) == 1 and parameter.shape[0] == 1 and rank != 1):
+    if tuple(parameter.shape) in ((), (1,)):
         return ops.reshape(parameter, ())
     if len(parameter.shape) == 1 and not block:
         axis = node.axis(axis, rank)
