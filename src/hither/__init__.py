@@ -6,6 +6,7 @@ names. Importing it needs NumPy and nothing else: compilers, runtimes and file f
 
 from __future__ import annotations
 
+import time
 from importlib import import_module
 from typing import Any
 
@@ -34,6 +35,7 @@ from .ops import *  # noqa: F403
 from .ops import random
 
 __version__ = "0.1.0"
+_IMPORTED = time.time()  # caches do not trust sources that have changed since (runtime/provenance.py)
 
 # name → module that defines it; None: the name is a subpackage. Loaded when first asked for.
 _LAZY: dict[str, str | None] = {
