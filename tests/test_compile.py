@@ -15,6 +15,8 @@ from onnx import helper
 import hither as ht
 from hither.errors import DTypeMismatch, HitherError, NameMismatch, ShapeMismatch
 from hither.formats.onnx import load_bytes
+from hither.graph.primitive import REGISTRY
+from hither.graph.trace import bind
 from hither.kernels.ir import Machine
 from hither.kernels.steps import ALIGN, Cond, Launch, Ref, While
 from hither.program.arena import Life, most_alive, place
@@ -177,6 +179,30 @@ def test_equal_constants_are_stored_once() -> None:
     w = RNG.standard_normal((32, 32)).astype(np.float32)
     twice = planned(lambda x: ht.relu(x @ ht.asarray(w.copy())) @ ht.asarray(w.copy()), x=(4, 32))
     assert w.nbytes <= twice.code.sizes["weights"] < 2 * w.nbytes
+
+
+# -- rewrites ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("axes", [(0, 1), (0, 2), (1, 2)])
+def test_a_stack_of_products_is_one_product_only_if_its_matrices_are_equal(axes: tuple[int, int]) -> None:
+    """A square matrix spread along another axis than the first gives as many different matrices."""
+    x, w = RNG.standard_normal((3, 2, 3)).astype(np.float32), RNG.standard_normal((3, 3)).astype(np.float32)
+    program = ht.compile(
+        lambda x, w: ht.matmul(x, bind(REGISTRY["broadcast"], w, shape=(3, 3, 3), axes=axes)),
+        {"x": ht.Spec((3, 2, 3), "float32"), "w": ht.Spec((3, 3), "float32")},
+    )
+    (missing,) = {0, 1, 2} - set(axes)
+    stack = np.broadcast_to(np.expand_dims(w, missing), (3, 3, 3))
+    np.testing.assert_allclose(program(x, w)["output"].numpy(), x @ stack, rtol=1e-5, atol=1e-6)
+
+
+@on_every_machine
+def test_a_reduction_over_no_axes_can_be_finished_elementwise(machine: Machine) -> None:
+    one = planned(lambda x: bind(REGISTRY["reduce_sum"], x, axes=()) * 2 + 1, machine, x=())
+    assert len(launches(one)) == 1
+    program = ht.compile(lambda x: bind(REGISTRY["reduce_sum"], x, axes=()) * 2 + 1, {"x": ht.Spec((), "float32")})
+    assert float(program(np.float32(3))["output"]) == 7
 
 
 # -- control flow ------------------------------------------------------------------------------------------------------------

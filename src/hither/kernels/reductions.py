@@ -158,7 +158,7 @@ def columns(context: Context, group: Group) -> Lowered:
     assert isinstance(lowering, Reduction)
     dtype = dt.float32 if operand.dtype is dt.float16 else operand.dtype
     reduced = math.prod(rows.inner)
-    inner = 1 if machine.gpu else root.shape[-1]
+    inner = 1 if machine.gpu or not root.shape else root.shape[-1]
     outer = root.abstract.size // inner
     width = 1 if machine.gpu else widest(group, machine)
 

@@ -165,9 +165,10 @@ def _stacked_rows(s: Sweep, node: Node, operands: tuple[Value, ...]) -> Value | 
     if a.abstract.rank < 3 or node.params["transpose_a"]:
         return None
     matrix: Value | None = None
-    inner = s.made.get(b)
-    if inner is not None and inner.primitive.name == "broadcast" and inner.operands[0].shape[-2:] == b.shape[-2:]:
-        if inner.operands[0].abstract.size == b.shape[-1] * b.shape[-2]:
+    inner = s.maker(b, "broadcast")
+    if inner is not None and inner.operands[0].shape[-2:] == b.shape[-2:]:
+        rows_and_columns = tuple(inner.params["axes"])[-2:] == (b.abstract.rank - 2, b.abstract.rank - 1)
+        if rows_and_columns and inner.operands[0].abstract.size == b.shape[-1] * b.shape[-2]:
             matrix = inner.operands[0]
     elif b in s.builder.constants and all(n == 1 for n in b.shape[:-2]):
         matrix = b
@@ -210,3 +211,21 @@ def _concat_of_concat(s: Sweep, node: Node, operands: tuple[Value, ...]) -> Valu
         flat = inner is not None and inner.params["axis"] == node.params["axis"] and s.uses[old] == 1
         pieces.extend(inner.operands if flat and inner is not None else (operand,))
     return None if len(pieces) == len(operands) else s.add("concat", pieces, node.params, node.source)
+
+
+@rule("pow")
+def _small_power(s: Sweep, node: Node, operands: tuple[Value, ...]) -> Value | None:
+    """A constant power that a product computes: squares above all."""
+    x, exponent = operands
+    spread = s.maker(exponent, "broadcast")
+    known = s.builder.constants.get(spread.operands[0] if spread is not None else exponent)
+    if known is None or known.size != 1 or not x.dtype.is_float:
+        return None
+    match float(known.item()):
+        case 1.0:
+            return x
+        case 2.0:
+            return s.add("mul", (x, x), {}, node.source)
+        case 3.0:
+            return s.add("mul", (s.add("mul", (x, x), {}, node.source), x), {}, node.source)
+    return None
