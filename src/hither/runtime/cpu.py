@@ -12,6 +12,7 @@ import platform
 import sys
 import threading
 import weakref
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,14 +133,19 @@ def _target_machine() -> Any:
     return target.create_target_machine(cpu=name, features=features, opt=OPTIMISATION, reloc="pic", codemodel="small")
 
 
+def compiler_identity() -> tuple[str, ...]:
+    """All that an object depends on beside the text it is compiled from: host, LLVM and its options."""
+    name, _, features = _host()
+    version = ".".join(map(str, _llvm().llvm_version_info))
+    options = f"opt={OPTIMISATION} reloc=pic codemodel=small"
+    return name, features, _triple(), f"LLVM {version}", options, f"ABI {ABI}"
+
+
 def compile_object(text: str, cache: ObjectCache | None = None) -> bytes:
     """LLVM IR text to an object for this host, from the cache if it is there."""
     llvm = _llvm()
     cache = cache or default_cache()
-    name, _, features = _host()
-    version = ".".join(map(str, llvm.llvm_version_info))
-    options = f"opt={OPTIMISATION} reloc=pic codemodel=small"
-    key = cache.key(text, name, features, _triple(), f"LLVM {version}", options, f"ABI {ABI}")
+    key = cache.key(text, *compiler_identity())
     found = cache.get(key)
     if found is not None:
         return found
@@ -226,6 +232,26 @@ def _locks(addresses: list[int]) -> list[Any]:
         return [_in_use.setdefault(address, threading.Lock()) for address in sorted(set(addresses))]
 
 
+@dataclass(frozen=True)
+class NativeCode:
+    """A Code compiled for this host: the object, and what must be known to run it."""
+
+    object: bytes
+    sizes: dict[str, int]  # of every region
+    symbols: dict[str, str]  # entry → function in the object
+    shared: dict[str, bool]  # entry → whether threads help with it
+
+
+def compile_code(code: Code, machine: Machine, worth_sharing: float = WORTH_WAKING) -> NativeCode:
+    """Machine code for this host; entries with fewer chunks of work than `worth_sharing` run on one thread."""
+    return NativeCode(
+        compile_object(print_module(code, machine, host_target())),
+        {space: code.sizes.get(space, 0) for space in SPACES},
+        {entry: entry_symbol(code, entry) for entry in code.entries},
+        {entry: shared_work(code, steps) >= worth_sharing for entry, steps in code.entries.items()},
+    )
+
+
 class CpuExecutable:
     """A Program's code, compiled for this host, over weights that all its runs share.
 
@@ -247,7 +273,17 @@ class CpuExecutable:
         weights: bytes | memoryview | np.ndarray = b"",
         worth_sharing: float = WORTH_WAKING,
     ) -> None:
-        self.sizes = {space: code.sizes.get(space, 0) for space in SPACES}
+        self._load(compile_code(code, machine, worth_sharing), weights)
+
+    @classmethod
+    def of_native(cls, native: NativeCode, weights: bytes | memoryview | np.ndarray = b"") -> CpuExecutable:
+        """From what compile_code has made, now or in another process."""
+        made = cls.__new__(cls)
+        made._load(native, weights)
+        return made
+
+    def _load(self, native: NativeCode, weights: bytes | memoryview | np.ndarray) -> None:
+        self.native, self.object, self.sizes, self._shared = native, native.object, native.sizes, native.shared
         source = np.frombuffer(weights, np.uint8) if not isinstance(weights, np.ndarray) else weights.reshape(-1).view(np.uint8)
         if source.nbytes < self.sizes["weights"]:
             raise ValueError(f"the weights have {source.nbytes} bytes, the code expects {self.sizes['weights']}")
@@ -257,10 +293,8 @@ class CpuExecutable:
             source = aligned
         self.weights = source
         self._weights_pointer: int = source.ctypes.data
-        self.object = compile_object(print_module(code, machine, host_target()))
-        self._module = NativeModule(self.object)
-        self._functions = {entry: _ENTRY(self._module.address(entry_symbol(code, entry))) for entry in code.entries}
-        self._shared = {entry: shared_work(code, steps) >= worth_sharing for entry, steps in code.entries.items()}
+        self._module = NativeModule(native.object)
+        self._functions = {entry: _ENTRY(self._module.address(symbol)) for entry, symbol in native.symbols.items()}
 
     def run(self, entry: str, state: np.ndarray, arena: np.ndarray, io: np.ndarray, threads: int | None = None) -> None:
         """Run an entry on these regions (see aligned_empty). Runs that share an arena or a state go one after the other.
