@@ -109,6 +109,22 @@ def test_values_with_several_readers_are_computed_once() -> None:
 # -- memory ------------------------------------------------------------------------------------------------------------------
 
 
+def test_rows_are_turned_around_in_memory_before_they_are_walked_again_and_again() -> None:
+    """Group norm after a convolution, whose result has its channels last: gathering in each pass was nine times slower."""
+    w = weight(8, 3, 3, 3)
+    plan = planned(lambda x: ht.relu(ht.group_norm(ht.conv(x, w, padding=((1, 1), (1, 1))), 4)), x=(1, 3, 11, 13))
+    assert [name.split("_")[0] for name in launches(plan)] == ["pad", "conv", "transpose", "reduce"]
+
+
+def test_a_constant_square_is_a_product() -> None:
+    (name,) = launches(planned(lambda x: ht.sum(ht.pow(x, 2.0), axis=-1), x=(5, 7)))
+    assert "pow" not in name and "mul" in name
+    program = ht.compile(lambda x: {"cube": x**3.0, "same": x**1.0}, {"x": ht.Spec((3,), "float32")}, device="cpu")
+    got = program(np.array([-2, 0, 3], np.float32))
+    assert got["cube"].tolist() == [-8, 0, 27]
+    assert got["same"].tolist() == [-2, 0, 3]
+
+
 def accesses(plan: Plan, entry: str = "predict") -> Iterator[tuple[int, Ref, bool]]:
     """(step, piece of the arena, whether it is written), reads of a step before its writes."""
     for number, step in enumerate(plan.code.entries[entry]):
@@ -382,6 +398,27 @@ def test_jit_keeps_the_structure_of_arguments_and_results() -> None:
     assert float(found["sum"][0]) == 3 and float(found["pair"][0][0]) == 1
     doubled, nothing, text = found["pair"][1]
     assert float(doubled[0]) == 6 and nothing is None and text == "text"
+
+
+def test_jit_tells_equal_numbers_apart_that_make_different_programs() -> None:
+    one = np.float32([1])
+    divided = ht.jit(lambda x, c: x / c)
+    assert float(divided(one, 0.0)[0]) == np.inf and float(divided(one, -0.0)[0]) == -np.inf
+    scaled = ht.jit(lambda x, by: x * by[0], static_argnames=["by"])
+    whole = np.int32([1])
+    assert scaled(whole, by=(1,)).dtype == ht.int32 and scaled(whole, by=(1.0,)).dtype == ht.float32
+    for _ in range(3):
+        divided(one, float("nan"))
+    assert len(divided.programs) == 3, "a NaN is compiled once"  # type: ignore[attr-defined]
+
+
+def test_jit_takes_static_arguments_by_position() -> None:
+    cast = ht.jit(lambda x, to, *, by=1: ht.astype(x * by, to), static_argnames=["to"])
+    x = np.int32([1, 2])
+    assert cast(x, ht.float32).dtype == cast(x, to=ht.float32, by=2).dtype == ht.float32
+    assert cast(x, ht.int8).dtype == ht.int8
+    with pytest.raises(ValueError, match="'axes'.*takes 'x'"):
+        ht.jit(lambda x: x, static_argnames=["axes"])
 
 
 def test_jit_inside_a_trace_is_inlined() -> None:

@@ -130,7 +130,7 @@ class _Fusion:
         times = self._times(result)
         joined = False
         if isinstance(lowering, Indexed) and (lowering.view or node.primitive.name == "iota"):
-            joined = True  # a view is read in place, by everyone
+            joined = not (_turns_rows(node) and any(g.rows is not None for g in consumers))  # else read in place, by everyone
         elif len(consumers) == 1:
             group = consumers[0]
             if isinstance(lowering, Elementwise | Indexed):
@@ -237,6 +237,16 @@ def _pads_convolution(node: Node, users: dict[Value, list[Node]]) -> bool:
     """Whether a pad is only there for one convolution."""
     readers = users.get(node.results[0], ())
     return len(readers) == 1 and readers[0].primitive.name == "conv" and readers[0].operands[1] is not node.results[0]
+
+
+def _turns_rows(node: Node) -> bool:
+    """Whether a view is a transpose that takes neighbours apart: rows that are walked several times had better be turned
+    around in memory first."""
+    if node.primitive.name != "transpose" or node.results[0].abstract.rank == 0:
+        return False
+    shape, permutation = node.operands[0].shape, node.params["permutation"]
+    moved = [p for p in permutation if shape[p] != 1]
+    return bool(moved) and moved[-1] != max(moved)
 
 
 def _tolerated(node: Node) -> float:
