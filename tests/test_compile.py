@@ -417,7 +417,7 @@ def test_jit_takes_static_arguments_by_position() -> None:
     x = np.int32([1, 2])
     assert cast(x, ht.float32).dtype == cast(x, to=ht.float32, by=2).dtype == ht.float32
     assert cast(x, ht.int8).dtype == ht.int8
-    with pytest.raises(ValueError, match="'axes'.*takes 'x'"):
+    with pytest.raises(ValueError, match=r"'axes'.*takes 'x'"):
         ht.jit(lambda x: x, static_argnames=["axes"])
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,32 +15,72 @@ from ..dtypes import dtype
 from ..graph.core import Abstract
 from ..graph.trace import Tracer, trace_function
 from ..graph.tree import Structure, flatten, unflatten
-from ..passes import optimize
 from ..runtime.devices import default_device
 from .compile import check_dtypes, machine_for
-from .plan import plan
 from .program import Program
 
 
 @dataclass(frozen=True)
+class _Static:
+    """An argument that `static_argnames` names: a leaf, whatever is in it."""
+
+    value: Any
+
+
+def _identity(value: Any) -> Any:
+    """What tells values that are compiled in apart: 1, 1.0 and True are equal, and so are 0.0 and -0.0, but they do not give
+    the same program; a NaN does, though it is not equal to itself."""
+    leaves, structure = flatten(value)
+    if structure.kind is not None:
+        return structure, tuple(map(_identity, leaves))
+    return type(value), repr(value) if isinstance(value, float) else value
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    """A leaf that is compiled in."""
+
+    leaf: Any = field(compare=False)
+    identity: Any
+
+
+@dataclass(frozen=True)
 class _Nest:
-    """A nested value without its arrays: its structure, and the leaves that are compiled in (with their types: 1, 1.0 and
-    True are equal, but not the same program)."""
+    """A nested value without its arrays: its structure, and the leaves that are compiled in."""
 
     structure: Structure
-    fixed: tuple[tuple[type, Any] | None, ...]
+    fixed: tuple[_Fixed | None, ...]
 
     @staticmethod
     def of(value: Any, compiled_in: tuple[type, ...]) -> tuple[list[Any], _Nest]:
         """The arrays in a value, and what is left of it."""
         leaves, structure = flatten(value)
-        fixed = tuple((type(leaf), leaf) if isinstance(leaf, compiled_in) else None for leaf in leaves)
-        return [leaf for leaf, known in zip(leaves, fixed, strict=True) if known is None], _Nest(structure, fixed)
+        fixed = []
+        for leaf in leaves:
+            plain = leaf.value if isinstance(leaf, _Static) else leaf
+            fixed.append(_Fixed(plain, _identity(plain)) if isinstance(leaf, (*compiled_in, _Static)) else None)
+        return [leaf for leaf, known in zip(leaves, fixed, strict=True) if known is None], _Nest(structure, tuple(fixed))
 
     def filled(self, arrays: Iterable[Any]) -> Any:
         """The value with these arrays in their places."""
         rest = iter(arrays)
-        return unflatten(self.structure, [next(rest) if known is None else known[1] for known in self.fixed])
+        return unflatten(self.structure, [next(rest) if known is None else known.leaf for known in self.fixed])
+
+
+def _positions(function: Callable[..., Any], names: Sequence[str]) -> set[int]:
+    """Where the arguments of these names are when they are not given by name.
+
+    Raises:
+        ValueError: the function takes no argument of such a name.
+    """
+    if not names:
+        return set()
+    parameters = inspect.signature(function).parameters
+    unknown = [n for n in names if n not in parameters]
+    if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        raise ValueError(f"static_argnames names {unknown[0]!r}; the function takes {', '.join(map(repr, parameters))}")
+    positional = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return {i for i, n in enumerate(positional) if n in names}
 
 
 def jit(
@@ -60,20 +101,22 @@ def jit(
     """
     if function is None:
         return functools.partial(jit, static_argnames=static_argnames, device=device)
+    static = _positions(function, static_argnames)
     programs: dict[Any, tuple[Program, _Nest]] = {}
 
     @functools.wraps(function)
     def compiled(*args: Any, **kwargs: Any) -> Any:
-        static = {k: kwargs[k] for k in static_argnames if k in kwargs}
-        leaves, nest = _Nest.of((args, {k: v for k, v in kwargs.items() if k not in static}), (str, bool, int, float))
+        marked = tuple(_Static(a) if i in static else a for i, a in enumerate(args))
+        named = {k: _Static(v) if k in static_argnames else v for k, v in kwargs.items()}
+        leaves, nest = _Nest.of((marked, named), (str, bool, int, float))
         if any(isinstance(leaf, Tracer) for leaf in leaves):
             return function(*args, **kwargs)
         arrays = [leaf.numpy() if isinstance(leaf, Array) else np.asarray(leaf) for leaf in leaves]
         signature = tuple((a.shape, a.dtype.str) for a in arrays)
         where = device or default_device()
-        key = (where, nest, signature, tuple(sorted(static.items())))
+        key = (where, nest, signature)
         if key not in programs:
-            programs[key] = _compile(function, nest, arrays, static, where)
+            programs[key] = _compile(function, nest, arrays, where)
         program, made = programs[key]
         return made.filled(program({f"input_{i}": a for i, a in enumerate(arrays)}).values())
 
@@ -81,14 +124,15 @@ def jit(
     return compiled
 
 
-def _compile(
-    function: Callable[..., Any], nest: _Nest, arrays: list[np.ndarray], static: dict[str, Any], device: str
-) -> tuple[Program, _Nest]:
+def _compile(function: Callable[..., Any], nest: _Nest, arrays: list[np.ndarray], device: str) -> tuple[Program, _Nest]:
+    from ..passes import optimize  # not before something is compiled: programs from disk need neither
+    from .plan import plan
+
     found: list[_Nest] = []
 
     def flat(*tracers: Any) -> list[Any]:
         args, kwargs = nest.filled(tracers)
-        leaves, made = _Nest.of(function(*args, **kwargs, **static), (str,))
+        leaves, made = _Nest.of(function(*args, **kwargs), (str,))
         found.append(made)
         return leaves
 
