@@ -7,6 +7,7 @@ Graph, so free dimensions cost nothing: each combination of shapes that is used 
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -67,6 +68,8 @@ class Model:
         >>> model(image=x)["scores"]                           # doctest: +SKIP
     """
 
+    identity: str | None = None  # stands for all that `build` computes, where that is known: what programs are stored under
+
     def __init__(
         self,
         build: Build,
@@ -116,6 +119,8 @@ class Model:
         other = self._copy()
         other._build, other.inputs, other.outputs = renamed, inputs, outputs
         other._static = {names.get(n, n) for n in self._static}
+        if self.identity is not None:
+            other.identity = f"{self.identity} with other names: {sorted(names.items())}"
         return other
 
     def to(self, device: str | None = None, precision: str | None = None) -> Model:
@@ -164,22 +169,7 @@ class Model:
             NeedsValue: if a shape depends on the values of an input that is not given.
             ShapeMismatch: if an extent stays free, or a given one contradicts the model.
         """
-        given, values = dict(specs or {}), dict(static or {})
-        for name in (*given, *values):
-            if name not in self.inputs:
-                raise NameMismatch(f"{self.name} has no input {name!r}; its inputs are {_names(self.inputs)}")
-        abstracts: dict[str, Abstract] = {}
-        constants: dict[str, Array] = {}
-        for name, own in self.inputs.items():
-            spec = given.get(name, own)
-            value = values.get(name, spec.value if isinstance(spec, Spec) else None)
-            if value is not None:
-                value = np.asarray(value)
-                own.check(f"input {name!r}", value)
-                constants[name] = Array(value)
-                continue
-            abstracts[name] = spec.abstract(name) if isinstance(spec, Spec) else spec
-            own.check(f"input {name!r}", abstracts[name])
+        abstracts, constants = self._bound(specs, static)
         names: list[str] = []
         lengths: dict[str, tuple[int, int]] = {}
 
@@ -201,6 +191,41 @@ class Model:
         return ModelGraph(
             graph.inputs, graph.constants, graph.nodes, graph.outputs, graph.input_names, tuple(names), graph.name, lengths
         )
+
+    def _bound(
+        self, specs: Mapping[str, Spec | Abstract] | None, static: Mapping[str, np.ndarray] | None
+    ) -> tuple[dict[str, Abstract], dict[str, Array]]:
+        """The inputs that stay inputs, and those that become constants; checked."""
+        given, values = dict(specs or {}), dict(static or {})
+        for name in (*given, *values):
+            if name not in self.inputs:
+                raise NameMismatch(f"{self.name} has no input {name!r}; its inputs are {_names(self.inputs)}")
+        abstracts: dict[str, Abstract] = {}
+        constants: dict[str, Array] = {}
+        for name, own in self.inputs.items():
+            spec = given.get(name, own)
+            value = values.get(name, spec.value if isinstance(spec, Spec) else None)
+            if value is not None:
+                value = np.asarray(value)
+                own.check(f"input {name!r}", value)
+                constants[name] = Array(value)
+                continue
+            abstracts[name] = spec.abstract(name) if isinstance(spec, Spec) else spec
+            own.check(f"input {name!r}", abstracts[name])
+        return abstracts, constants
+
+    def fingerprint(self, specs: Mapping[str, Spec | Abstract] | None = None) -> tuple[str, ...]:
+        """What tells `graph(specs)` from all other Graphs without tracing it; for models that have an identity.
+
+        Raises:
+            NameMismatch, ShapeMismatch, DTypeMismatch: as `graph` does.
+        """
+        abstracts, constants = self._bound(specs, None)
+        inputs = [f"{name!r}: {abstract.dtype.name} {abstract.shape}" for name, abstract in abstracts.items()]
+        for name, array in constants.items():
+            value = array.numpy()
+            inputs.append(f"{name!r} = {value.dtype} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}")
+        return str(self.identity), *inputs
 
     # -- calls ---------------------------------------------------------------------------------------------------------------
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..dtypes import dtype
 from ..errors import HitherError, UnsupportedFeature
 from ..graph.core import Abstract, Graph
 from ..graph.trace import trace_function
 from ..kernels.ir import Machine
-from ..passes import optimize
 from ..runtime.devices import default_device, require_device
-from .plan import Plan, plan
 from .program import DEVICES, Program
+from .stored import keep_program, load_program, program_key
+
+if TYPE_CHECKING:
+    from .plan import Plan
 
 PRECISIONS = ("float32",)
 
@@ -42,6 +45,8 @@ def compile(
         device: "cpu", "webgpu", or "wasm" (what a bundle ships, run through wasmtime).
         precision: "float32".
 
+    What a Model from a file becomes on the CPU is kept on disk, and compiled once per machine (HITHER_CACHE=off: never kept).
+
     Returns:
         A Program. Outputs of a function are named by its dict's keys; `output_0`… for a tuple, `output` for one array.
 
@@ -58,12 +63,24 @@ def compile(
     device = device or default_device()
     if precision not in PRECISIONS:
         raise CompileError(f"no precision {precision!r}; there are {', '.join(PRECISIONS)}")
-    made = plan_target(target, specs, machine_for(device))
-    return Program(made, device, next(iter(made.entries)))
+    machine = machine_for(device)
+    make_plan = functools.cache(lambda: plan_target(target, specs, machine))
+    key = program_key(target, specs, machine)
+    stored = None if key is None else load_program(key, machine)
+    if stored is not None:
+        outline, session = stored
+        return Program(make_plan, device, next(iter(outline.entries)), session, outline)
+    program = Program(make_plan, device, next(iter(make_plan().entries)))
+    if key is not None:
+        keep_program(key, program)
+    return program
 
 
 def plan_target(target: Any, specs: Mapping[str, Any] | None, machine: Machine) -> Plan:
     """Everything short of code generation: trace, passes, fusion, memory plan."""
+    from ..passes import optimize  # not before something is compiled: programs from disk need neither
+    from .plan import plan
+
     graphs = graphs_of(target, specs)
     lengths = {
         name: {out: (graph.output_names[index], axis) for out, (index, axis) in getattr(graph, "output_lengths", {}).items()}

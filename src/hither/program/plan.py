@@ -22,26 +22,8 @@ from ..kernels.ir import Kernel, Machine
 from ..kernels.lowering import lower_group
 from ..kernels.steps import ALIGN, Code, Cond, Copy, Launch, Ref, Step, While, Work
 from .arena import Life, place
+from .signature import Entry, Port
 from .work import works
-
-
-@dataclass(frozen=True)
-class Port:
-    """One input or output of an entry: what the caller sees, and where it lies in the io region."""
-
-    name: str
-    abstract: Abstract
-    ref: Ref
-    length: str | None = None  # the output that says how much of this one's axis `length_axis` is valid
-    length_axis: int = 0
-
-
-@dataclass(frozen=True)
-class Entry:
-    """The signature of an entry."""
-
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
 
 
 @dataclass(frozen=True)

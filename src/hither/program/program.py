@@ -17,12 +17,15 @@ from ..array import Array
 from ..errors import DTypeMismatch, NameMismatch, ShapeMismatch
 from ..graph.core import Abstract
 from ..kernels.ir import Machine
-from ..kernels.steps import Cond, Launch, While, walk
-from .plan import Entry, Plan, Port
+from .signature import Entry, Outline, Port, outline
 from .wasm import WasmSession, warn_no_llvm
 
 if TYPE_CHECKING:
+    from ..runtime.cpu import CpuExecutable
+    from .plan import Plan
     from .profile import Profile
+
+PlanSource = Callable[[], "Plan"]
 
 
 class Session(Protocol):
@@ -40,21 +43,26 @@ class Session(Protocol):
 class CpuSession:
     """A session of the native CPU target."""
 
-    def __init__(self, plan: Plan, executable: Any = None) -> None:
+    def __init__(self, executable: CpuExecutable) -> None:
+        from ..runtime.cpu import aligned_empty
+
+        self.executable = executable
+        self._state = aligned_empty(executable.sizes["state"])
+        self._state[:] = 0
+        self._arena = aligned_empty(executable.sizes["arena"])
+        self._io = aligned_empty(executable.sizes["io"])
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of_plan(cls, plan: Plan) -> CpuSession:
+        """Compile a Plan."""
         from ..runtime.cpu import CpuExecutable, aligned_empty
 
-        self.plan = plan
-        if executable is None:
-            image = aligned_empty(plan.code.sizes["weights"])
-            for weight in plan.weights:
-                image[weight.ref.offset : weight.ref.offset + weight.ref.nbytes] = weight.array.reshape(-1).view(np.uint8)
-            executable = CpuExecutable(plan.code, plan.machine, image)
-        self.executable = executable
-        self._state = aligned_empty(plan.code.sizes["state"])
-        self._state[:] = 0
-        self._arena = aligned_empty(plan.code.sizes["arena"])
-        self._io = aligned_empty(plan.code.sizes["io"])
-        self._lock = threading.Lock()
+        image = aligned_empty(plan.code.sizes["weights"])
+        image[:] = 0  # what lies between the weights is part of what is stored
+        for weight in plan.weights:
+            image[weight.ref.offset : weight.ref.offset + weight.ref.nbytes] = weight.array.reshape(-1).view(np.uint8)
+        return cls(CpuExecutable(plan.code, plan.machine, image))
 
     def call(self, entry: str, inputs: list[tuple[Port, np.ndarray]], outputs: list[Port]) -> list[np.ndarray]:
         with self._lock:
@@ -64,10 +72,10 @@ class CpuSession:
             return [_view(self._io, port).copy() for port in outputs]
 
     def fork(self) -> CpuSession:
-        return CpuSession(self.plan, self.executable)
+        return CpuSession(self.executable)
 
     def resident(self) -> dict[str, int]:
-        sizes = self.plan.code.sizes
+        sizes = self.executable.sizes
         return {"weights": sizes["weights"], "state": sizes["state"], "arena": sizes["arena"] + sizes["io"]}
 
 
@@ -115,7 +123,7 @@ def _host() -> Machine:
 
 
 def _host_session(plan: Plan) -> Session:
-    return WasmSession(plan) if plan.machine.name == "wasm" else CpuSession(plan)
+    return WasmSession(plan) if plan.machine.name == "wasm" else CpuSession.of_plan(plan)
 
 
 def _adapter() -> Machine:
@@ -150,14 +158,28 @@ class Program:
         prog(x=np.ones(3, np.float32))["output"]
     """
 
-    def __init__(self, plan: Plan, device: str, default_entry: str, session: Session | None = None) -> None:
-        self.plan, self.device, self.default_entry = plan, device, default_entry
-        self.session = session or DEVICES[device].session(plan)
+    def __init__(
+        self,
+        plan: Plan | PlanSource,
+        device: str,
+        default_entry: str,
+        session: Session | None = None,
+        outline_of_plan: Outline | None = None,
+    ) -> None:
+        self._make_plan: PlanSource = plan if callable(plan) else lambda: plan
+        self.device, self.default_entry = device, default_entry
+        self.outline = outline_of_plan or outline(self.plan)
+        self.session = session or DEVICES[device].session(self.plan)
+
+    @property
+    def plan(self) -> Plan:
+        """Kernels, steps and weights; a program from disk traces and lowers its model when it is first asked for them."""
+        return self._make_plan()
 
     @property
     def entries(self) -> dict[str, Entry]:
         """Name → signature (inputs and outputs with shapes and dtypes)."""
-        return self.plan.entries
+        return self.outline.entries
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Array]:
         """Run the default entry: `prog(x)`, `prog(image=x)` or `prog({"x.1": x})`. Returns {output name: Array} in order."""
@@ -212,7 +234,7 @@ class Program:
 
     def fork(self) -> Program:
         """Another state over the same weights and code."""
-        return Program(self.plan, self.device, self.default_entry, self.session.fork())
+        return Program(self._make_plan, self.device, self.default_entry, self.session.fork(), self.outline)
 
     def memory(self) -> dict[str, int]:
         """Bytes resident on the device: weights, state, arena (inputs and outputs included) and their total."""
@@ -221,17 +243,16 @@ class Program:
 
     def statistics(self) -> dict[str, int]:
         """What one run of the default entry does: distinct kernels, launches, run-time decisions read back (GPU)."""
-        steps = list(walk(self.plan.code.entries[self.default_entry]))
-        branches = sum(isinstance(s, Cond | While) for s in steps)
+        counts = self.outline.counts[self.default_entry]
         return {
-            "kernels": len(self.plan.code.kernels),
-            "launches": sum(isinstance(s, Launch) for s in steps),
-            "loops": sum(isinstance(s, While) for s in steps),
-            "round_trips": branches if self.device == "webgpu" else 0,
+            "kernels": self.outline.kernels,
+            "launches": counts.launches,
+            "loops": counts.loops,
+            "round_trips": counts.loops + counts.conditions if self.device == "webgpu" else 0,
         }
 
     def __repr__(self) -> str:
-        instead = " as WebAssembly" if self.device == "cpu" and self.plan.machine.name == "wasm" else ""
+        instead = " as WebAssembly" if self.device == "cpu" and self.outline.machine.name == "wasm" else ""
         lines = [f"Program on {self.device}{instead}"]
         for name, entry in self.entries.items():
             ins = ", ".join(f"{p.name}: {p.abstract}" for p in entry.inputs)

@@ -17,7 +17,7 @@ import numpy as np
 from .. import dtypes as dt
 from ..kernels.ir import Machine
 from ..kernels.steps import Code, Cond, Copy, Launch, Ref, Step, While
-from .plan import Port
+from .signature import Port
 
 WHOLE, NOTHING = "whole", "nothing"  # entries beside those of the single steps
 Inputs = list[tuple[Port, np.ndarray]]

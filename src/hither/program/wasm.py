@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .plan import Plan, Port
+if TYPE_CHECKING:
+    from .plan import Plan
+    from .signature import Port
 
 
 class WasmSession:

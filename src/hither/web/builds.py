@@ -17,7 +17,8 @@ from ..graph.core import Graph
 from ..kernels.ir import Machine
 from ..passes import optimize
 from ..program.compile import check_dtypes, graphs_of
-from ..program.plan import Entry, Plan, Port, plan
+from ..program.plan import Plan, plan
+from ..program.signature import Entry, Port
 from .bundle import encode_steps, write_bundle
 from .manifest import (
     BundleError,

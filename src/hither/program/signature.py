@@ -1,0 +1,63 @@
+"""What a Program must know of its Plan to run: the ports of its entries, the sizes of its regions, and what is in it, counted.
+
+A program that comes from disk has this and no Plan, until somebody asks for one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..graph.core import Abstract
+from ..kernels.ir import Machine
+from ..kernels.steps import Cond, Launch, Ref, While, walk
+
+if TYPE_CHECKING:
+    from .plan import Plan
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output of an entry: what the caller sees, and where it lies in the io region."""
+
+    name: str
+    abstract: Abstract
+    ref: Ref
+    length: str | None = None  # the output that says how much of this one's axis `length_axis` is valid
+    length_axis: int = 0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The signature of an entry."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What one run of an entry does: steps by kind, those inside branches and loops once."""
+
+    launches: int
+    loops: int
+    conditions: int
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A Plan without kernels, steps and weights."""
+
+    machine: Machine
+    entries: dict[str, Entry]
+    kernels: int
+    counts: dict[str, Counts]
+
+
+def outline(plan: Plan) -> Outline:
+    """The Outline of a Plan."""
+    counts = {}
+    for name, entry in plan.code.entries.items():
+        steps = list(walk(entry))
+        counts[name] = Counts(*(sum(isinstance(s, kind) for s in steps) for kind in (Launch, While, Cond)))
+    return Outline(plan.machine, plan.entries, len(plan.code.kernels), counts)
