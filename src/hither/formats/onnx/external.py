@@ -6,6 +6,7 @@ symbolic link is followed, and if the file is long enough for what the tensor cl
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -19,6 +20,7 @@ class ExternalData:
 
     def __init__(self, directory: Path | None) -> None:
         self.directory = None if directory is None else directory.resolve()
+        self._read: dict[str, tuple[int, int]] = {}  # location → time and size of the file when it was first read
 
     def read(self, proto: Any, kind: np.dtype, size: int, where: str) -> np.ndarray:
         """The elements of a TensorProto whose data_location is EXTERNAL."""
@@ -27,7 +29,9 @@ class ExternalData:
         offset = _number(entries.get("offset", "0"), "offset", where)
         nbytes = size * kind.itemsize
         length = _number(entries.get("length", str(nbytes)), "length", where)
-        available = path.stat().st_size
+        status = path.stat()
+        available = status.st_size
+        self._read.setdefault(entries.get("location", ""), (status.st_mtime_ns, available))
         if length != nbytes or offset + length > available:
             raise InvalidModel(
                 f"{where}: needs {nbytes} bytes; the model says {length} at offset {offset} of {path.name}, "
@@ -37,6 +41,20 @@ class ExternalData:
         if array.size != size:
             raise InvalidModel(f"{where}: {path.name} ended early")
         return array.astype(kind, copy=False)
+
+    def digests(self) -> dict[str, str] | None:
+        """Location → digest of every file that was read, None if one has changed since."""
+        found = {location: self.digest(location) for location in self._read}
+        for location, first in self._read.items():
+            status = self._path(location, "digest").stat()
+            if (status.st_mtime_ns, status.st_size) != first:
+                return None
+        return found
+
+    def digest(self, location: str) -> str:
+        """Digest of the content of a file."""
+        with open(self._path(location, "digest"), "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def _path(self, location: str, where: str) -> Path:
         if self.directory is None:

@@ -6,15 +6,15 @@ hither lacks are named at once.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...errors import InvalidModel, LimitExceeded, UnsupportedFeature, UnsupportedOperators
-from ...model import BoundedOutput, Model
+from ...errors import InvalidModel, UnsupportedFeature, UnsupportedOperators
+from ...model import BoundedOutput, Build, Model
 from ...spec import Spec
 from . import operators  # noqa: F401  (fills the registry)
 from .external import ExternalData
@@ -23,26 +23,24 @@ from .proto import Decoder, FunctionDef, GraphDef, NodeDef, check_text, opset_ve
 from .registry import Bounded
 from .schemas import is_supported, schema
 
-MAX_FILE_BYTES = (1 << 31) - 1  # protobuf's own limit
 OLDEST_OPSET = 7  # before it, broadcasting worked differently; operators that have not changed since are read all the same
 
 
-def load(path: str | os.PathLike[str], *, device: str | None = None, precision: str | None = None) -> Model:
-    """Read an ONNX file; tensor data kept in other files must lie in the same directory.
+@dataclass(frozen=True, eq=False)
+class Network:
+    """What an ONNX file holds: what a Model is made of."""
 
-    Raises:
-        InvalidModel: if the file is malformed or too large.
-        UnsupportedOperators: if it uses operators that hither does not have.
-    """
-    where = Path(path)
-    size = where.stat().st_size
-    if size > MAX_FILE_BYTES:
-        raise LimitExceeded(
-            f"{where.name} has {size} bytes; an ONNX file has at most {MAX_FILE_BYTES}: save the weights as external data"
-        )
-    return load_bytes(
-        where.read_bytes(), name=where.name, directory=where.parent, device=device, precision=precision
-    )  # fmt: skip
+    build: Build
+    inputs: Mapping[str, Spec]
+    outputs: Mapping[str, Spec]
+    weights: Mapping[str, np.ndarray]
+    metadata: Mapping[str, str]
+
+    def model(self, name: str, device: str | None, precision: str | None) -> Model:
+        return Model(
+            self.build, self.inputs, self.outputs, weights=self.weights, metadata=self.metadata, name=name, device=device,
+            precision=precision,
+        )  # fmt: skip
 
 
 def load_bytes(
@@ -54,10 +52,20 @@ def load_bytes(
     precision: str | None = None,
 ) -> Model:
     """Read an ONNX model from bytes; `directory` is where its external data may be."""
+    return read(data, ExternalData(directory), name).model(name, device, precision)
+
+
+def read(data: bytes, external: ExternalData, name: str) -> Network:
+    """Read the network in the bytes of an ONNX file.
+
+    Raises:
+        InvalidModel: if the file is malformed.
+        UnsupportedOperators: if it uses operators that hither does not have.
+    """
     proto = _parse(data, name)
     opsets = _check_versions(proto, name)
     _check_operators(proto, opsets, name)
-    decoder = Decoder(opsets, ExternalData(directory))
+    decoder = Decoder(opsets, external)
     graph = decoder.graph(proto.graph)
     functions = {(f.domain, f.name): f for f in (decoder.function(p) for p in proto.functions)}
     metadata = {p.key: p.value for p in proto.metadata_props}
@@ -76,9 +84,7 @@ def load_bytes(
                 raise UnsupportedFeature(f"{name}: output {key!r} is a sequence or an optional; hither gives arrays only")
         return results
 
-    return Model(
-        build, inputs, outputs, weights=dict(_weights(graph)), metadata=metadata, name=name, device=device, precision=precision
-    )
+    return Network(build, inputs, outputs, dict(_weights(graph)), metadata)
 
 
 def _parse(data: bytes, name: str) -> Any:
@@ -183,4 +189,4 @@ def _node_weights(node: NodeDef) -> Iterator[tuple[str, np.ndarray]]:
         yield from _weights(subgraph)
 
 
-__all__ = ["FunctionDef", "load", "load_bytes"]
+__all__ = ["FunctionDef", "Network", "load_bytes", "read"]
