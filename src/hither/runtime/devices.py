@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from importlib.metadata import PackageNotFoundError, version
 
 from ..errors import HitherError
 
@@ -70,6 +69,8 @@ def devices() -> dict[str, str]:
         >>> "cpu" in ht.devices()
         True
     """
+    from importlib.metadata import PackageNotFoundError, version
+
     from .cpu import host_machine
     from .webgpu_device import WebGpuError
     from .webgpu_device import device as gpu
