@@ -347,6 +347,19 @@ def test_integers_that_do_not_fit_are_refused() -> None:
         program(np.array([1, 2**32], np.int64))
 
 
+@pytest.mark.parametrize("value", [[300], [-1], [0.5], [float("nan")], [2**70], ["1"], [[1], [2, 3]]], ids=str)
+def test_plain_numbers_that_the_dtype_does_not_hold_are_refused(value: Any) -> None:
+    spec = ht.Spec((1,), "uint8")
+    program = ht.compile(lambda x: x + 0, {"x": spec})
+    model = ht.Model(lambda arrays: {"y": arrays["x"] + 0}, {"x": spec}, {"y": spec})
+    for call in (program, model):
+        with pytest.raises(DTypeMismatch, match="'x' takes uint8"):
+            call(x=value)
+        for fine in ([255], [True], [3.0], [np.int64(3)]):
+            (found,) = call(x=fine).values()
+            np.testing.assert_array_equal(found.numpy(), np.uint8(fine))
+
+
 def test_compile_says_what_is_wrong() -> None:
     specs = {"x": ht.Spec((2,), "float32")}
     with pytest.raises(HitherError, match="no device 'tpu'; there are"):

@@ -17,11 +17,11 @@ import numpy as np
 
 from .array import Array
 from .dtypes import dtype
-from .errors import DTypeMismatch, InvalidModel, NameMismatch, NeedsValue, UnsupportedFeature
+from .errors import InvalidModel, NameMismatch, NeedsValue, UnsupportedFeature
 from .graph.core import Abstract, Graph, evaluate
 from .graph.trace import Tracer, trace_function
 from .runtime.devices import default_device
-from .spec import Spec
+from .spec import Spec, plain_array
 
 if TYPE_CHECKING:
     from .program.profile import Profile
@@ -389,10 +389,7 @@ def _as_numpy(x: Any, spec: Spec, name: str) -> np.ndarray:
         return np.asarray(x)
     if hasattr(x, "__array__"):
         return np.asarray(x)
-    try:
-        return np.asarray(x, spec.dtype.numpy)
-    except (TypeError, ValueError) as error:
-        raise DTypeMismatch(f"input {name!r} takes {spec}, got {type(x).__name__}: {error}") from error
+    return plain_array(name, x, spec.dtype)
 
 
 def _names(names: Mapping[str, Any]) -> str:

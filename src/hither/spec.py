@@ -139,3 +139,23 @@ def _extent(extent: Any) -> Extent:
 
 def _shape(shape: Sequence[Extent] | None) -> str:
     return "[…]" if shape is None else f"[{','.join('?' if e is None else str(e) for e in shape)}]"
+
+
+def plain_array(name: str, value: Any, wanted: DType) -> np.ndarray:
+    """Python numbers, or nested lists of them, for an input of this dtype.
+
+    Raises:
+        DTypeMismatch: they are no numbers, or the dtype does not hold them: nothing is cut to an integer or wraps around.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise DTypeMismatch(f"input {name!r} takes {wanted}, got a {type(value).__name__} that is no array: {error}") from error
+    if array.dtype.kind not in "biufc" or (array.dtype.kind == "c" and wanted.kind != "c"):
+        raise DTypeMismatch(f"input {name!r} takes {wanted}, got a {type(value).__name__} of {array.dtype}")
+    with np.errstate(all="ignore"):
+        made = array.astype(wanted.numpy)
+    wrong = made != array if wanted.kind in "biu" else np.zeros(array.shape, bool)
+    if wrong.any():
+        raise DTypeMismatch(f"input {name!r} takes {wanted}, which does not hold {array[wrong].flat[0]}")
+    return made

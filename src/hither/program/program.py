@@ -17,6 +17,7 @@ from ..array import Array
 from ..errors import DTypeMismatch, NameMismatch, ShapeMismatch
 from ..graph.core import Abstract
 from ..kernels.ir import Machine
+from ..spec import plain_array
 from .signature import Entry, Outline, Port, outline
 from .wasm import WasmSession, warn_no_llvm
 
@@ -114,12 +115,12 @@ class Device:
 
 
 def _host() -> Machine:
-    from ..runtime import cpu, wasm
+    from ..runtime import cpu
 
     if cpu.has_llvm():
         return cpu.host_machine()
     warn_no_llvm()
-    return wasm.wasm_machine()
+    return _wasm()
 
 
 def _host_session(plan: Plan) -> Session:
@@ -289,17 +290,19 @@ def bind_inputs(names: list[str], args: tuple[Any, ...], kwargs: Mapping[str, An
 def check_input(name: str, expected: Abstract, value: Any) -> np.ndarray:
     """The input as a NumPy array of exactly the expected shape and dtype.
 
-    Python numbers and lists take the expected dtype; arrays must have it (64-bit defaults of NumPy are narrowed where that
-    is exact).
+    Python numbers and lists take the expected dtype if it holds them; arrays must have it (64-bit defaults of NumPy are
+    narrowed where that is exact).
 
     Raises:
         ValueError, TypeError: says what was received and what is expected.
     """
-    array = value.numpy() if isinstance(value, Array) else np.asarray(value)
+    if isinstance(value, Array):
+        array = value.numpy()
+    else:
+        array = np.asarray(value) if hasattr(value, "dtype") else plain_array(name, value, expected.dtype)
     wanted = expected.dtype.numpy
     if array.dtype != wanted:
-        plain = not hasattr(value, "dtype")
-        if plain or np.can_cast(array.dtype, wanted, "safe"):
+        if np.can_cast(array.dtype, wanted, "safe"):
             converted = array.astype(wanted)
         elif array.dtype.kind in "iu" and expected.dtype.is_integer and array.size:
             info = np.iinfo(wanted)
