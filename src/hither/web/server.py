@@ -60,6 +60,7 @@ def application(folder: str | Path, isolated: bool = True) -> ASGIApp:
         raise ServeError(f"{folder} is not a folder; make a bundle first: hither bundle MODEL -o {folder}")
     try:
         from starlette.applications import Starlette
+        from starlette.responses import FileResponse
         from starlette.routing import Mount
         from starlette.staticfiles import StaticFiles
     except ImportError as error:
@@ -70,6 +71,8 @@ def application(folder: str | Path, isolated: bool = True) -> ASGIApp:
 
         def file_response(self, full_path: Any, *args: Any, **kwargs: Any) -> Any:
             response = super().file_response(full_path, *args, **kwargs)
+            if isinstance(response, FileResponse):
+                response.chunk_size = 1 << 20  # each chunk is a trip to another thread: 64 KiB are slow for weights
             kind = MEDIA_TYPES.get(Path(full_path).suffix)
             if kind is not None:
                 text = kind.startswith("text/") or kind == "application/json"

@@ -1,5 +1,5 @@
 // Gets the bundle's files: from the network or a folder, resumed where the server has ranges, kept by hash in Cache Storage.
-// Nothing leaves this file unverified.
+// Nothing leaves this file unverified. The cache is written behind the load's back: it must not delay the first result.
 import { fail, HitherError, node } from "./hither-tensors.js";
 /** @typedef {import("./types.d.ts").Segment} Segment */
 /** @typedef {import("./types.d.ts").Manifest} Manifest */
@@ -9,10 +9,11 @@ const VERSION = 1;
 /** @type {string[]} */
 const EXTENSIONS = []; // that this loader knows
 const KEY = "https://hither.invalid/"; // keys of Cache Storage must be addresses
+let keeping = Promise.resolve(); // what this page is writing to the cache
 
 /** @param {Uint8Array} bytes @returns {Promise<string>} */
 async function hash(bytes) {
-  const { subtle } = globalThis.crypto ?? {};
+  const subtle = globalThis.crypto?.subtle;
   const digest = subtle ? await subtle.digest("SHA-256", /** @type {BufferSource} */ (bytes)) : (await import("./hither-sha256.js")).sha256(bytes);
   return Array.from(new Uint8Array(digest), (x) => x.toString(16).padStart(2, "0")).join("");
 }
@@ -26,11 +27,25 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
   const root = node && !/^\w\w+:/.test(folder) ? (await import("node:url")).pathToFileURL(folder) : new URL(folder, globalThis.location?.href);
   const get = own ?? (root.protocol === "file:" ? /** @type {typeof fetch} */ (read) : fetch);
   const cache = await globalThis.caches?.open("hither").catch(() => null); // null: a private window, an opaque origin
-  const store = { root: root.href, network: 0, cached: 0, manifest, segments };
+  /** @type {[key: string, response: Response][]} */
+  const waiting = [];
+
+  /** Write to the cache what waits for it. */
+  const keep = () => keeping = keeping.then(async () => {
+    for (const entry of waiting.splice(0)) await cache?.put(...entry);
+  }).catch((e) => console.warn(`hither: not cached: ${e.message}`));
+  const store = { root: root.href, network: 0, cached: 0, manifest, segments, keep };
+
+  /** Have a copy of the body cached when there is time. @param {string} key @param {any} body */
+  function later(key, body) {
+    if (!cache) return;
+    if (waiting.push([key, new Response(body)]) < 2) setTimeout(keep, 2000); // so that a slow download survives a closed tab
+    return waiting.length > 64 && keep(); // they take memory
+  }
 
   /** A file's bytes as they come. @param {string} name @param {number} start @param {RequestCache} mode */
   async function* download(name, start, mode) {
-    const url = new URL(name, root), headers = start ? { Range: `bytes=${start}-` } : undefined;
+    const url = new URL(name, root), headers = start ? { Range: `bytes=${start}-` } : [];
     const response = await get(url, { signal, headers, cache: mode }).catch((/** @type {Error} */ e) => fail("network", `${url}: ${e.message}`));
     if (!response.ok) fail("network", `${url}: the server answered ${response.status}`);
     let at = response.status === 206 ? start : 0; // a server without ranges starts over
@@ -70,55 +85,62 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
     // what an earlier version of this bundle cached and this one does not use is dropped
     const index = `${KEY}?${root}`, used = [...weights.segments, ...builds].map((x) => x.sha256);
     for (const sha of await (await cache?.match(index))?.json() ?? []) if (!used.includes(sha)) await cache?.delete(KEY + sha);
-    await cache?.put(index, new Response(JSON.stringify(used))).catch(() => {}); // a full cache is reported below
+    later(index, JSON.stringify(used));
     return found;
   }
 
   /** Every segment, verified, in any order. @template {Segment} S @param {S[]} all @param {(s: S, bytes: Uint8Array) => unknown} use */
   async function segments(all, use) {
-    const names = [...new Set(all.map((s) => s.file))];
-    await Promise.all(names.map((name) => fromFile(name, all.filter((s) => s.file === name), use)));
+    await Promise.all([...new Set(all.map((s) => s.file))].map((name) => fromFile(name, all, use)));
   }
 
-  /** @template {Segment} S @param {string} name @param {S[]} wanted @param {(s: S, bytes: Uint8Array) => unknown} use */
-  async function fromFile(name, wanted, use) {
-    const missing = [];
-    for (const s of wanted) {
+  /** @template {Segment} S @param {string} name @param {S[]} all @param {(s: S, bytes: Uint8Array) => unknown} use */
+  async function fromFile(name, all, use) {
+    const missing = new Set(all.filter((s) => s.file === name));
+    await keeping; // an earlier load may still be writing what this one wants
+    for (const s of missing) {
       const found = await cache?.match(KEY + s.sha256), bytes = new Uint8Array(await found?.arrayBuffer() ?? []);
-      if (found && await hash(bytes) === s.sha256) {
-        store.cached += s.bytes;
-        await use(s, bytes);
-      } else missing.push(s);
+      if (!found || await hash(bytes) !== s.sha256) continue;
+      store.cached += s.bytes;
+      await use(s, bytes);
+      missing.delete(s);
     }
     /** @type {RequestCache} */
     let mode = "default";
-    for (let attempt = 1; missing.length; attempt++) {
+    const accept = async (/** @type {S} */ s, /** @type {Uint8Array} */ bytes) => {
+      if (await hash(bytes) !== s.sha256) {
+        mode = "reload"; // a stale HTTP cache must not look like damage
+        fail("integrity", `${name} is damaged: bytes ${s.offset} to ${s.offset + s.bytes} do not have their SHA-256`);
+      }
+      await later(KEY + s.sha256, bytes); // before `use`, which may give them away
+      await use(s, bytes);
+      missing.delete(s);
+    };
+    for (let attempt = 1; missing.size; attempt++) {
+      /** @type {Promise<void>[]} */
+      const accepted = [];
+      const [{ offset }] = missing, chunks = download(name, offset, mode);
       try {
-        let [s] = missing, buffer = new Uint8Array(s.bytes), end = s.offset;
-        for await (const { at, chunk } of download(name, s.offset, mode)) {
-          for (let piece; s && (piece = chunk.subarray(Math.max(0, end - at)).subarray(0, s.offset + s.bytes - end)).length;) {
-            buffer.set(piece, end - s.offset);
-            end += piece.length;
-            if (end < s.offset + s.bytes) break;
-            if (await hash(buffer) !== s.sha256) {
-              mode = "reload"; // a stale HTTP cache must not look like damage
-              fail("integrity", `${name} is damaged: bytes ${s.offset} to ${end} do not have their SHA-256`);
-            }
-            await cache?.put(KEY + s.sha256, new Response(buffer)).catch((e) => console.warn(`hither: not cached: ${e.message}`));
-            await use(s, buffer);
-            missing.shift();
-            [s] = missing;
-            if (!s) break;
-            buffer = new Uint8Array(s.bytes);
-            end = s.offset;
+        let at = 0, chunk = /** @type {Uint8Array} */ (new Uint8Array());
+        for (const s of missing) {
+          const bytes = new Uint8Array(s.bytes), stop = s.offset + s.bytes;
+          for (let end = s.offset, piece; end < stop; end += piece.length) {
+            while (end >= at + chunk.length) ({ at, chunk } = (await chunks.next()).value ?? fail("network", `${name} is truncated: it ends before byte ${stop}`));
+            piece = chunk.subarray(end - at, stop - at);
+            bytes.set(piece, end - s.offset);
           }
-          if (!s) break;
+          accepted.push(accept(s, bytes));
+          accepted.at(-1)?.catch(() => {}); // it is awaited, but later
+          await accepted.at(-8); // they take memory
         }
-        if (s) fail("network", `${name} is truncated: it ends before byte ${s.offset + s.bytes}`);
+        await Promise.all(accepted);
       } catch (e) {
+        await Promise.allSettled(accepted); // so that `missing` is what is missing
         signal?.throwIfAborted();
         if (attempt === 3) throw e;
         await new Promise((resolve) => setTimeout(resolve, 100 * 4 ** attempt));
+      } finally {
+        chunks.return();
       }
     }
   }

@@ -7,8 +7,6 @@ const PAGE = 65536;
 // (v128 x) -> v128 { f32x4.relaxed_madd(x, x, x) }: valid exactly where relaxed SIMD is
 const RELAXED = [0, 97, 115, 109, 1, 0, 0, 0, 1, 6, 1, 96, 1, 123, 1, 123, 3, 2, 1, 0, 10, 13, 1, 11, 0, 32, 0, 32, 0, 32, 0, 253, 133, 2, 11];
 
-const HEAD = 256; // so that no region lies at address 0
-
 /** What the module exports, over the team's memory. @param {Team} team @returns {any} */
 function link({ module, memory }) {
   const [from] = WebAssembly.Module.imports(module);
@@ -36,7 +34,7 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
   const sizes = { sync, weights, state, arena, io, kept: snapshot ? state : 0, scratch: each * threads };
   /** @type {Record<string, number>} */
   const at = { each };
-  let end = HEAD;
+  let end = 256; // so that no region lies at address 0
   for (const [name, bytes] of Object.entries(sizes)) {
     at[name] = end;
     end += Math.ceil(bytes / 256) * 256;
@@ -49,8 +47,7 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
     fail("memory", `${end} bytes of memory were refused: ${/** @type {Error} */ (e).message}`);
   }
   const bytes = new Uint8Array(memory.buffer);
-  /** @type {ReturnType<typeof spawn>[]} */
-  const pool = [];
+  const pool = Array.from({ length: threads - 1 }, () => spawn("wasm")); // they start while kernels and weights come
   /** @type {any} */
   let exports;
   let broken = "";
@@ -67,14 +64,13 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
       kernels[build.shared_flag_offset] = threads > 1 ? 3 : 1; // memory limits: a maximum, and whether shared
       const module = await WebAssembly.compile(/** @type {BufferSource} */ (kernels)), team = { module, memory, at, thread: 0 };
       exports = link(team);
-      for (let thread = 1; thread < threads; thread++) pool.push(spawn());
       await Promise.all(pool.map((p, i) => p.call("join", [{ ...team, thread: i + 1 }]))); // a Worker starts only while its maker does not wait
       for (const p of pool) p.post("park");
       emit({ pipelines: [1, 1] });
     },
     async ready() {},
-    async place(space, offset, data) {
-      bytes.set(data, at[space] + offset);
+    async place(pieces) {
+      for (const [space, offset, data] of pieces) bytes.set(data, at[space] + offset);
     },
     async run(variant, entry, inputs, outputs, keep) {
       if (broken) fail("lost", broken);

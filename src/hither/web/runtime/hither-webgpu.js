@@ -167,9 +167,12 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
       ready(variant).catch(() => {}); // whoever awaits it next gets the error
     },
     ready,
-    async place(space, offset, data) {
-      write(space, offset, data);
-      if ((placed += data.length) > 2 ** 24) { // writes wait in host memory until the queue drains
+    async place(pieces) {
+      for (const [space, offset, data] of pieces) {
+        write(space, offset, data);
+        placed += data.length;
+      }
+      if (placed > 2 ** 24) { // writes wait in host memory until the queue drains
         placed = 0;
         await device.queue.onSubmittedWorkDone();
       }

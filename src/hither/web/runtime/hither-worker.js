@@ -2,7 +2,6 @@
 import { HitherError, node } from "./hither-tensors.js";
 /** @typedef {import("./types.d.ts").Backend} Backend */
 
-const NAME = "hither"; // tells a Worker made here from one of the caller's that imports this file
 const nodeWorkers = node ? await import("node:worker_threads") : null;
 
 /** @param {any} port @param {(data: any) => void} handle */
@@ -11,13 +10,13 @@ function listen(port, handle) {
   else port.onmessage = (/** @type {MessageEvent} */ e) => handle(e.data);
 }
 
-/** Start a Worker. @param {(event: any) => void} [emit] takes what the hosted backend emits */
-export function spawn(emit) {
+/** Start a Worker. @param {string} target whose code it needs @param {(event: any) => void} [emit] takes what the hosted backend emits */
+export function spawn(target, emit) {
   const url = new URL("./hither-worker.js", import.meta.url);
   // a Worker's script must come from the page's own origin, what it imports need not
-  const near = node || url.origin === globalThis.location?.origin;
-  const script = near ? url : URL.createObjectURL(new Blob([`import "${url}"`], { type: "text/javascript" }));
-  const worker = /** @type {any} */ (nodeWorkers ? new nodeWorkers.Worker(url, { workerData: NAME, execArgv: [] }) : new Worker(script, { type: "module", name: NAME }));
+  const script = node || url.origin === globalThis.location?.origin ? url : URL.createObjectURL(new Blob([`import "${url}"`], { type: "text/javascript" }));
+  const name = "hither-" + target; // tells a Worker made here from one of the caller's that imports this file
+  const worker = /** @type {any} */ (nodeWorkers ? new nodeWorkers.Worker(url, { workerData: name, execArgv: [] }) : new Worker(script, { type: "module", name }));
   /** @type {Map<number, { resolve(x: any): void, reject(e: Error): void }>} */
   const waiting = new Map();
   let next = 0;
@@ -44,7 +43,8 @@ export function spawn(emit) {
     call: (method, args) => new Promise((resolve, reject) => {
       waiting.set(next, { resolve, reject });
       worker.ref?.();
-      worker.postMessage({ id: next++, method, args });
+      // weights go over without a copy
+      worker.postMessage({ id: next++, method, args }, method === "place" ? [...new Set(args[0].map((/** @type {any} */ p) => p[2].buffer))] : []);
     }),
     /** Like call, for what never ends. @param {string} method */
     post: (method) => worker.postMessage({ method, args: [] }),
@@ -57,12 +57,12 @@ export function spawn(emit) {
 
 /** A backend that lives in a Worker. @param {string} target @param {object} options @param {import("./types.d.ts").Emit} emit @returns {Promise<Backend>} */
 export async function remote(target, options, emit) {
-  const port = spawn(emit);
+  const port = spawn(target, emit);
   /** @type {any} */
   const backend = { close: port.close };
   for (const method of ["prepare", "ready", "place", "run", "rollback", "read"]) backend[method] = (/** @type {any[]} */ ...args) => port.call(method, args);
   try {
-    backend.info = await port.call("create", [target, options]);
+    backend.info = await port.call("create", [options]);
     return backend;
   } catch (e) {
     port.close();
@@ -70,19 +70,20 @@ export async function remote(target, options, emit) {
   }
 }
 
-if ((nodeWorkers ? nodeWorkers.workerData : typeof document === "undefined" && /** @type {any} */ (globalThis).name) === NAME) {
+const mine = nodeWorkers ? nodeWorkers.workerData : typeof document === "undefined" && /** @type {any} */ (globalThis).name;
+if (/^hither-/.test(mine)) {
   const port = /** @type {any} */ (nodeWorkers?.parentPort ?? globalThis);
-  const load = (/** @type {string} */ target) => (target === "wasm" ? import("./hither-wasm.js") : import("./hither-webgpu.js"));
+  const code = import(`./${mine}.js`); // at once: the first call comes later
   /** @type {any} */
   let backend;
   /** @type {Record<string, (...args: any[]) => any>} */
   const methods = {
-    async create(target, options) {
-      backend = await (await load(target)).create(options, (event) => port.postMessage({ event }));
+    async create(options) {
+      backend = await (await code).create(options, (/** @type {any} */ event) => port.postMessage({ event }));
       return backend.info;
     },
     async join(team) {
-      methods.park = (await import("./hither-wasm.js")).join(team);
+      methods.park = (await code).join(team);
     },
   };
   let queue = Promise.resolve();

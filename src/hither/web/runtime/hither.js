@@ -27,7 +27,10 @@ export async function load(source, options = {}) {
     try {
       const program = await attempt(target, !last, manifest, store, options, report);
       program.info.why = [...why, program.info.why].filter(Boolean).join("; ") || (device === "auto" ? "it works" : "asked for");
-      if (warmup) await program.warmup({ onProgress: report, signal });
+      if (warmup) {
+        await program.warmup({ onProgress: report, signal });
+        store.keep(); // nobody waits for it
+      }
       report({ phase: "ready" });
       return program;
     } catch (e) {
@@ -50,29 +53,37 @@ async function attempt(target, auto, manifest, store, options, report) {
   /** @type {import("./types.d.ts").Emit} */
   const emit = ({ pipelines: p, lost: reason }) => (reason ? lose(reason) : p && report({ pipelinesReady: p[0], pipelinesTotal: p[1] }));
   const create = { builds, layouts, snapshot, threads, gpu, auto };
-  const backend = worker ? await (await import("./hither-worker.js")).remote(target, create, emit)
-    : await (await (target === "wasm" ? import("./hither-wasm.js") : import("./hither-webgpu.js"))).create(create, emit);
+  /** @type {Promise<Backend>} */
+  const creating = worker ? import("./hither-worker.js").then((m) => m.remote(target, create, emit)) : import(`./hither-${target}.js`).then((m) => m.create(create, emit));
+  if (auto) await creating; // else nothing but this device will do: weights come while it is made
+  let bytesLoaded = 0, failed = /** @type {unknown} */ (null);
+  const placing = store.segments(weights.segments, async ({ start, bytes: length }, bytes) => {
+    const backend = await creating, pieces = /** @type {import("./types.d.ts").Piece[]} */ ([]);
+    if (failed) throw failed; // stops the download; load throws why
+    for (const [index, space, offset, dtype] of layouts[builds[backend.info.build].layout].placements) {
+      const t = weights.tensors[index], from = Math.max(t.offset, start), to = Math.min(t.offset + sizeOf(t.shape, t.dtype), start + length);
+      if (from >= to) continue;
+      const piece = convert(bytes.subarray(from - start, to - start), t.dtype, dtype, `weight "${t.name}"`);
+      pieces.push([space, offset + (from - t.offset) / sizeOf([], t.dtype) * sizeOf([], dtype), piece]);
+    }
+    await backend.place(pieces);
+    report({ bytesLoaded: bytesLoaded += length });
+  });
+  placing.catch(() => {}); // it is awaited, but later
+  const backend = await creating;
   try {
     const build = builds[backend.info.build], program = new Program(manifest, build, backend, store, lost, variant);
-    let bytesLoaded = 0;
-    report({ phase: "kernels", bytesLoaded, bytesTotal: weights.segments.reduce((n, s) => n + s.bytes, build.bytes) });
+    report({ phase: "kernels", bytesTotal: weights.segments.reduce((n, s) => n + s.bytes, build.bytes) });
     await store.segments([{ ...build, offset: 0, start: 0 }], (_, bytes) => backend.prepare(bytes, program.first));
     report({ phase: "weights", bytesLoaded: bytesLoaded += build.bytes });
-    await store.segments(weights.segments, async ({ start, bytes: length }, bytes) => {
-      for (const [index, space, offset, dtype] of layouts[build.layout].placements) {
-        const t = weights.tensors[index], from = Math.max(t.offset, start), to = Math.min(t.offset + sizeOf(t.shape, t.dtype), start + length);
-        if (from >= to) continue;
-        const piece = convert(bytes.subarray(from - start, to - start), t.dtype, dtype, `weight "${t.name}"`);
-        await backend.place(space, offset + (from - t.offset) / sizeOf([], t.dtype) * sizeOf([], dtype), piece);
-      }
-      report({ bytesLoaded: bytesLoaded += length });
-    });
+    await placing;
     report({ phase: "pipelines" });
     await backend.ready(program.first);
     if (build.init) await backend.run(-1, "", [], [], false);
     signal?.throwIfAborted();
     return program;
   } catch (e) {
+    failed = e;
     backend.close();
     throw e;
   }
@@ -196,13 +207,11 @@ class Program {
   /** Bring back a state that `save` kept. @param {string} name */
   async restore(name) {
     const saved = await (await import("./hither-state.js")).read(this.#store.root, name);
-    const found = this.#state().map(({ tensor: t, offset, dtype }) => {
+    const pieces = this.#state().map(({ tensor: t, offset, dtype }) => {
       const s = saved.find((x) => text(x) === text(t)) ?? fail("state", `the state "${name}" has no ${text(t)}; it has ${saved.map(text).join(", ")}`);
-      return { offset, bytes: convert(s.bytes, t.dtype, dtype, t.name) };
+      return /** @type {import("./types.d.ts").Piece} */ (["state", offset, convert(s.bytes, t.dtype, dtype, t.name)]);
     });
-    await this.#enqueue(async () => {
-      for (const { offset, bytes } of found) await this.#backend.place("state", offset, bytes);
-    });
+    await this.#enqueue(() => this.#backend.place(pieces));
   }
 
   #state() {

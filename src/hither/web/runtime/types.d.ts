@@ -45,7 +45,8 @@ export interface Backend {
   prepare(kernels: Uint8Array, variant: number): Promise<void>;
   /** Resolves when those of a variant are compiled. */
   ready(variant: number): Promise<void>;
-  place(space: string, offset: number, bytes: Uint8Array): Promise<void>;
+  /** Store pieces; their memory may be given away. Before, while or after kernels are prepared. */
+  place(pieces: Piece[]): Promise<void>;
   /** Variant -1 is the build's `init`. */
   run(variant: number, entry: string, inputs: { offset: number; bytes: Uint8Array }[], outputs: Range[], snapshot: boolean): Promise<Ran>;
   /** Put the state back as it was before the last run with `snapshot`. */
@@ -53,4 +54,5 @@ export interface Backend {
   read(space: string, offset: number, bytes: number): Promise<Uint8Array>;
   close(): void;
 }
+export type Piece = [space: string, offset: number, bytes: Uint8Array];
 export type Emit = (event: BackendEvent) => void;
