@@ -12,21 +12,12 @@ from typing import Any
 import numpy as np
 
 from ...array import Array
-from ...errors import HitherError, InvalidModel, LimitExceeded, NeedsValue, UnsupportedFeature
-from ...graph.core import Value
-from ...graph.trace import Trace, Tracer, result_limit, source, weight
+from ...errors import InvalidModel, LimitExceeded, UnsupportedFeature
+from ...graph.trace import weight
+from ..interpreter import Interpreter, stays_visible
 from .proto import MAX_DEPTH, FunctionDef, GraphDef, NodeDef
 from .registry import OPERATORS, Bounded, Node
 from .schemas import arity, checked_attributes, operator_body, required_inputs
-
-MAX_VALUE_BYTES = 1 << 31  # of one intermediate result
-MAX_FOLDED_BYTES = 1 << 29  # of all that is computed while importing
-MAX_NODES = 100_000  # nodes run by one import, unrolled loops included
-
-# What malformed nodes make NumPy and the operations raise; anything else is a bug of ours and must surface as one.
-MALFORMED = (
-    ValueError, TypeError, IndexError, KeyError, OverflowError, ZeroDivisionError, MemoryError, NotImplementedError,
-)  # fmt: skip
 
 
 class Scope:
@@ -52,27 +43,19 @@ class Weight:
         self.array, self.name = array, name
 
 
-def stays_visible(array: np.ndarray) -> bool:
-    """Whether an initialiser is a weight (stored by name) and not a small constant that shapes are made of."""
-    return array.size > 1 if array.dtype.kind == "f" else array.size > 256
-
-
-class Importer:
+class Importer(Interpreter):
     """One import of one model: a run of its nodes for given inputs."""
 
     def __init__(self, graph: GraphDef, functions: Mapping[tuple[str, str], FunctionDef], name: str) -> None:
+        super().__init__(name)
         self.graph = graph
         self.functions = functions
-        self.name = name
-        self.inputs: dict[Value, str] = {}
         self.depth = 0
-        self.count = 0
         self.scope = Scope()
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Run the whole model; `inputs` and the result are by name. Must be called inside a trace."""
-        self.inputs = {x.value: name for name, x in inputs.items() if isinstance(x, Tracer)}
-        with result_limit(MAX_VALUE_BYTES, MAX_FOLDED_BYTES, LimitExceeded):
+        with self.running(inputs):
             results = self.run_graph(self.graph, [inputs[n] for n in self.graph.inputs], Scope())
         return dict(zip(self.graph.outputs, results))
 
@@ -99,10 +82,7 @@ class Importer:
             raise LimitExceeded(f"{self.name}: graphs and functions are nested more than {2 * MAX_DEPTH} deep")
         try:
             for node in nodes:
-                self.count += 1
-                if self.count > MAX_NODES:
-                    raise LimitExceeded(f"{self.name}: more than {MAX_NODES} nodes (unrolled loops included)")
-                with source(f"{node.label} of {self.name}"):
+                with self.at(node.label):
                     self.run_node(node, scope)
         finally:
             self.depth -= 1
@@ -113,19 +93,13 @@ class Importer:
         key = (node.domain, node.op_type)
         outer, self.scope = self.scope, scope
         try:
-            if key in self.functions:
-                results = self.run_function(self.functions[key], node.attributes, inputs)
-            elif key in OPERATORS:
-                results = self.run_operator(node, inputs)
-            else:
-                results = self.run_function(operator_body(node, inputs), node.attributes, inputs)
-        except HitherError:
-            raise
-        except MALFORMED as error:
-            shapes = ", ".join(
-                "-" if x is None else f"{x.dtype}{list(x.shape)}" if hasattr(x, "shape") else "?" for x in inputs
-            )
-            raise InvalidModel(f"{node.label} of {self.name} on ({shapes}): {error}") from error
+            with self.blaming(node.label, inputs):
+                if key in self.functions:
+                    results = self.run_function(self.functions[key], node.attributes, inputs)
+                elif key in OPERATORS:
+                    results = self.run_operator(node, inputs)
+                else:
+                    results = self.run_function(operator_body(node, inputs), node.attributes, inputs)
         finally:
             self.scope = outer
         if len(results) < len(node.outputs) and any(node.outputs[len(results) :]):
@@ -135,7 +109,7 @@ class Importer:
     def run_operator(self, node: NodeDef, inputs: list[Any]) -> list[Any]:
         operator = OPERATORS[node.domain, node.op_type]
         attributes = checked_attributes(node)
-        context = Node(node.op_type, node.label, node.version, attributes, node.outputs, self)
+        context = Node(node.op_type, node.label, attributes, self, node.version, node.outputs)
         if not operator.bounded and any(isinstance(x, Bounded) for x in inputs):
             raise UnsupportedFeature(
                 f"{node.label}: an input has a length that is known only at run time, which {node.op_type} cannot take; "
@@ -163,37 +137,3 @@ class Importer:
         scope.values.update(zip(function.inputs, inputs))
         self.run_nodes(function.body(attributes), scope)
         return [self.resolve(n, scope) if n in scope.values else None for n in function.outputs]
-
-    # -- values that must be known ---------------------------------------------------------------------------------------
-
-    def origins(self, x: Any) -> set[str] | None:
-        """The model inputs that a traced value depends on; None if it also depends on what no input determines."""
-        names: set[str] = set()
-        stack: list[tuple[Trace, Value]] = [(x.trace, x.value)]
-        seen: set[Value] = set()
-        makers: dict[Trace, dict[Value, Any]] = {}
-        while stack:
-            trace, value = stack.pop()
-            if value in seen or value in trace.builder.constants:
-                continue
-            seen.add(value)
-            if value in self.inputs:
-                names.add(self.inputs[value])
-            elif value in trace.captured:
-                outer = trace.captured[value]
-                stack.append((outer.trace, outer.value))
-            else:
-                if trace not in makers:
-                    makers[trace] = {r: n for n in trace.builder.nodes for r in n.results}
-                node = makers[trace].get(value)
-                if node is None:  # carried by a loop
-                    return None
-                stack.extend((trace, o) for o in node.operands)
-        return names
-
-    def need(self, x: Any, where: str, what: str) -> Any:
-        """Raise the error that says whose values `x` depends on."""
-        names = self.origins(x)
-        if not names:
-            raise UnsupportedFeature(f"{where}: {what} must be known while compiling, but changes inside a loop")
-        raise NeedsValue(sorted(names), where, what)

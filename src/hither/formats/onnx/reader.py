@@ -16,9 +16,10 @@ import numpy as np
 from ...errors import InvalidModel, UnsupportedFeature, UnsupportedOperators
 from ...model import BoundedOutput, Build, Model
 from ...spec import Spec
+from ..interpreter import stays_visible
 from . import operators  # noqa: F401  (fills the registry)
 from .external import ExternalData
-from .importer import Importer, stays_visible
+from .importer import Importer
 from .proto import Decoder, FunctionDef, GraphDef, NodeDef, check_text, opset_versions
 from .registry import Bounded
 from .schemas import is_supported, schema

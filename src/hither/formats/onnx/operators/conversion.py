@@ -12,7 +12,7 @@ from .... import ops
 from ....array import Array
 from ....graph.primitives import apply
 from ....graph.trace import weight
-from ..importer import stays_visible
+from ...interpreter import stays_visible
 from ..proto import check_shape, numpy_dtype
 from ..registry import Node, operator
 from .common import cast, elementwise
