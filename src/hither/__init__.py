@@ -42,6 +42,7 @@ _LAZY: dict[str, str | None] = {
     "load": "hither.formats", "Model": "hither.model", "Spec": "hither.spec", "HitherError": "hither.errors",
     "compile": "hither.program", "jit": "hither.program", "Program": "hither.program", "bundle": "hither.web.builds",
     "device": "hither.runtime.devices", "devices": "hither.runtime.devices", "set_default_device": "hither.runtime.devices",
+    "nn": None,
     "set_num_threads": "hither.runtime.threads", "get_num_threads": "hither.runtime.threads",
 }  # fmt: skip
 

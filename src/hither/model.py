@@ -68,6 +68,7 @@ class Model:
         >>> model(image=x)["scores"]                           # doctest: +SKIP
     """
 
+    module: Any = None  # the hither.nn module whose network this is, if it is one
     identity: str | None = None  # stands for all that `build` computes, where that is known: what programs are stored under
 
     def __init__(

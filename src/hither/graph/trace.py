@@ -215,6 +215,11 @@ def weight(array: np.ndarray, name: str) -> Any:
     return Tracer(trace, trace.builder.constant(array, name))
 
 
+def is_tracing() -> bool:
+    """Whether a function is being traced."""
+    return _current.get() is not None
+
+
 def static_value(x: Any) -> np.ndarray | None:
     """The values of `x` if they are known while tracing (concrete, or computed from constants only); else None."""
     if isinstance(x, Array):
@@ -239,6 +244,6 @@ def static_value(x: Any) -> np.ndarray | None:
 
 
 __all__ = [
-    "Trace", "Tracer", "abstract_of", "bind", "call_graph", "record", "result_limit", "source", "static_value",
+    "Trace", "Tracer", "abstract_of", "bind", "call_graph", "is_tracing", "record", "result_limit", "source", "static_value",
     "trace_function", "weight",
 ]  # fmt: skip

@@ -40,7 +40,8 @@ def compile(
     """Compile a Model, a function, or several functions as entries of one Program.
 
     Args:
-        target: a Model; a function of arrays returning an array, a tuple or a dict of arrays; or {entry name: function}.
+        target: a Model or a network of layers; a function of arrays returning an array, a tuple or a dict of arrays; or
+            {entry name: function}.
         specs: {input name: Spec} (for several entries, {entry: {input: Spec}} or one dict for all).
         device: "cpu", "webgpu", or "wasm" (what a bundle ships, run through wasmtime).
         precision: "float32".
@@ -93,8 +94,14 @@ def plan_target(target: Any, specs: Mapping[str, Any] | None, machine: Machine) 
     return plan(optimized, machine, lengths)
 
 
+def as_target(target: Any, specs: Mapping[str, Any] | None) -> Any:
+    """What to compile: a network of layers as the Model that it is, anything else as it is."""
+    return target.as_model(specs) if hasattr(target, "as_model") else target
+
+
 def graphs_of(target: Any, specs: Mapping[str, Any] | None) -> dict[str, Graph]:
     """Entry name → Graph for whatever `compile` and `bundle` take."""
+    target = as_target(target, specs)
     if hasattr(target, "graph") and hasattr(target, "inputs"):
         return {"predict": target.graph(specs)}
     functions = target if isinstance(target, Mapping) else {"predict": target}

@@ -16,7 +16,7 @@ from .. import dtypes as dt
 from ..graph.core import Graph
 from ..kernels.ir import Machine
 from ..passes import optimize
-from ..program.compile import check_dtypes, graphs_of
+from ..program.compile import as_target, check_dtypes, graphs_of
 from ..program.plan import Plan, plan
 from ..program.signature import Entry, Port
 from .bundle import encode_steps, write_bundle
@@ -76,7 +76,7 @@ def bundle(
     """Compile a model or function for the browser and write a folder that any static host can serve.
 
     Args:
-        target: what `compile` takes: a Model, a function, or {entry: function}.
+        target: what `compile` takes: a Model, a hither.nn network, a function, or {entry: function}.
         directory: the folder; made if missing.
         specs: {input: Spec}, or a list of them: one variant per choice of shapes, over the same weights.
         targets: "webgpu", "wasm" or both.
@@ -99,6 +99,7 @@ def bundle(
     if precision != "float32":
         raise BundleError(f"no precision {precision!r}; there is float32")
     choices = [specs] if specs is None or isinstance(specs, Mapping) else list(specs)
+    target = as_target(target, choices[0])
     graphs = [graphs_of(target, choice) for choice in choices]
     pool = TensorPool()
     builds: list[WasmBuild | WebGpuBuild] = []

@@ -1,0 +1,22 @@
+"""Networks written in Python: modules and layers with Keras 3's names, arguments and semantics (channels last).
+
+net = hither.nn.Sequential([hither.nn.Input((28, 28, 1)), hither.nn.Flatten(), hither.nn.Dense(10)])
+net(images)                         # runs at once
+hither.compile(net, {…})            # or hither.bundle: compiled, as any model
+"""
+
+from . import activations, initializers
+from .as_model import as_model
+from .config import deserialize, register, serialize
+from .layer import Layer
+from .layers import *  # noqa: F403
+from .layers import __all__ as _layers
+from .module import Module
+from .network import Functional, Sequential
+from .randomness import randomness, seed
+from .symbolic import Input, InputLayer, SymbolicTensor
+
+__all__ = [
+    "Functional", "Input", "InputLayer", "Layer", "Module", "Sequential", "SymbolicTensor", "activations", "as_model",
+    "deserialize", "initializers", "randomness", "register", "seed", "serialize", *_layers,
+]  # fmt: skip

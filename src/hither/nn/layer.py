@@ -1,0 +1,232 @@
+"""Layer: a module with Keras's life: made with its hyperparameters, built when it first sees an input, then called.
+
+A layer's class writes `call`, and `build` where it has weights. `__call__` adds what all share: weights are made for the
+first input's shape, symbolic inputs are recorded instead of computed, `training` reaches the layers inside, masks travel.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections import Counter
+from collections.abc import Sequence
+from contextvars import ContextVar
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes as dt
+from ..array import Array
+from ..errors import ShapeMismatch, UnsupportedFeature
+from ..graph.trace import Tracer
+from ..graph.tree import flatten
+from ..ops import asarray
+from . import initializers
+from .module import Module, fitting
+
+_training: ContextVar[bool | None] = ContextVar("training", default=None)
+_names: Counter[str] = Counter()
+
+
+class Weight:
+    """What a layer knows of one of its arrays besides its values."""
+
+    def __init__(self, trainable: bool, regularizer: Any = None, constraint: Any = None) -> None:
+        self.trainable, self.regularizer, self.constraint = trainable, regularizer, constraint
+
+
+class Layer(Module):
+    """Base of all layers.
+
+    Args:
+        name: unique in its network; made of the class's name if not given ("dense", "dense_1").
+        trainable: whether training changes the weights.
+        dtype: dtype of the weights; None is float32.
+        input_shape: for a network's first layer, the shape of an input without the batch axis; `batch_input_shape` with it.
+
+    Example:
+        >>> import numpy as np, hither as ht
+        >>> class Shift(ht.nn.Layer):
+        ...     def build(self, input_shape):
+        ...         self.add_weight("offset", (input_shape[-1],), "zeros")
+        ...     def call(self, x):
+        ...         return x + self.offset
+        >>> Shift()(np.ones((2, 3), np.float32)).shape
+        (2, 3)
+    """
+
+    supports_masking = False  # whether a mask of the input is one of the output
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: Any = None,
+        input_shape: Sequence[int | None] | None = None,
+        batch_input_shape: Sequence[int | None] | None = None,
+    ) -> None:
+        self.name = name or unique_name(type(self).__name__)
+        self.trainable = trainable
+        self.dtype = dt.dtype(_policy(dtype) or "float32")
+        self.built = False
+        self.batch_input_shape = tuple(batch_input_shape) if batch_input_shape is not None else None
+        if input_shape is not None:
+            self.batch_input_shape = (None, *input_shape)
+        self._kept: dict[str, Weight] = {}
+
+    # -- what a layer's class writes -------------------------------------------------------------------------------------
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights for inputs of this shape (None: free); for several inputs, a structure of shapes."""
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """The layer's function of its inputs. Takes `training` and `mask` if it names them."""
+        raise NotImplementedError(f"{type(self).__name__} has no call()")
+
+    def compute_mask(self, inputs: Any, mask: Any) -> Any:
+        """The mask of the output: the input's if the layer supports masking."""
+        return mask if self.supports_masking else None
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal layer; those of subclasses are added to these."""
+        return {"name": self.name, "trainable": self.trainable, "dtype": self.dtype.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """A layer of `get_config`'s arguments, or of those that Keras wrote."""
+        return cls(**config)
+
+    # -- weights -----------------------------------------------------------------------------------------------------------
+
+    def add_weight(
+        self,
+        name: str,
+        shape: Sequence[int],
+        initializer: Any = "glorot_uniform",
+        *,
+        trainable: bool = True,
+        regularizer: Any = None,
+        constraint: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        """Make an array and keep it as the attribute `name`.
+
+        Raises:
+            ShapeMismatch: if an extent of the shape is free.
+        """
+        if any(n is None for n in shape):
+            raise ShapeMismatch(
+                f"{self.name}: weight {name!r} would have the shape {tuple(shape)}; give the input a number where it is None"
+            )
+        wanted = self.dtype if dtype is None else dt.dtype(dtype)
+        values = initializers.get(initializer)(tuple(int(n) for n in shape), dtype=wanted)
+        setattr(self, name, asarray(values, dtype=wanted))
+        self._kept[name] = Weight(trainable, regularizer, constraint)
+
+    def is_trainable(self, name: str) -> bool:
+        kept = self._kept.get(name)
+        return super().is_trainable(name) if kept is None else kept.trainable
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Copies of all arrays in Keras's order: those that can be trained, then those that cannot."""
+        return [np.array(getattr(m, n).numpy()) for m, n in self.weight_places()]
+
+    def set_weights(self, arrays: Sequence[Any]) -> None:
+        """Set all arrays, in the order of `get_weights`.
+
+        Raises:
+            ShapeMismatch: another number of arrays, or another shape.
+        """
+        places = self.weight_places()
+        if len(places) != len(arrays):
+            raise ShapeMismatch(f"{self.name} has {len(places)} weights, got {len(arrays)}")
+        for (module, name), array in zip(places, arrays):
+            setattr(module, name, fitting(f"{self.name}.{name}", array, getattr(module, name)))
+
+    def weight_places(self) -> list[tuple[Module, str]]:
+        """(owner, attribute) of all arrays in Keras's order."""
+        every = [(module, name) for _, module in self.modules() for name in module.own_weights()]
+        return sorted(every, key=lambda place: not place[0].is_trainable(place[1]))
+
+    def count_params(self) -> int:
+        """How many numbers the weights are."""
+        return sum(w.size for w in self.weights.values())
+
+    # -- calls ---------------------------------------------------------------------------------------------------------------
+
+    def __call__(self, *args: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
+        """Apply the layer.
+
+        Args:
+            *args: arrays, traced arrays or symbolic tensors, as `call` takes them.
+            training: whether this is a training step; None is what the layer around says, False at the outside.
+            mask: which steps of a sequence count, for layers that use one: bool [batch, time].
+        """
+        from .symbolic import is_symbolic, record
+
+        if is_symbolic(args, kwargs):
+            return record(self, args, {**kwargs, **({} if training is None else {"training": training})})
+        args = tuple(_arrays(a) for a in args)
+        self.ensure_built(*args)
+        resolved = training if training is not None else bool(_training.get())
+        accepted = _accepted(type(self).call)
+        given = {k: v for k, v in (("training", resolved), ("mask", mask)) if k in accepted}
+        token = _training.set(resolved)
+        try:
+            return self.call(*args, **kwargs, **given)
+        finally:
+            _training.reset(token)
+
+    def ensure_built(self, *inputs: Any) -> None:
+        """Make the weights if they are not there yet; inputs are anything with shapes."""
+        if self.built:
+            return
+        shapes = [_shapes(x) for x in inputs if x is not None]
+        self.build(shapes[0] if shapes else None)
+        self.built = True
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+    def unsupported(self, what: str) -> UnsupportedFeature:
+        """The error for a valid argument that hither does not do."""
+        return UnsupportedFeature(f"{type(self).__name__} {self.name!r}: {what} is not supported")
+
+
+def unique_name(class_name: str) -> str:
+    """ "Conv2D" → "conv2d", then "conv2d_1"…, as Keras counts."""
+    base = re.sub(r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", class_name)).lower()
+    base = re.sub(r"_(\d)d\b", r"\1d", base)
+    count = _names[base]
+    _names[base] += 1
+    return f"{base}_{count}" if count else base
+
+
+def _policy(dtype: Any) -> Any:
+    """The dtype of weights in what Keras calls a dtype policy: a name or a configuration of one."""
+    if isinstance(dtype, dict):
+        dtype = (dtype.get("config") or {}).get("name", "float32")
+    return "float32" if dtype in ("mixed_float16", "mixed_bfloat16") else dtype
+
+
+def _arrays(value: Any) -> Any:
+    """Arguments that are arrays in some form, as Arrays."""
+    if isinstance(value, list | tuple) and any(hasattr(v, "shape") for v in value):
+        return type(value)(_arrays(v) for v in value)
+    return asarray(value) if isinstance(value, np.ndarray | Array | Tracer | list) else value
+
+
+def _shapes(value: Any) -> Any:
+    """The shape of an array, or a list of shapes for a list of them."""
+    if hasattr(value, "shape"):
+        return tuple(value.shape)
+    leaves, _ = flatten(value)
+    return [tuple(leaf.shape) for leaf in leaves if hasattr(leaf, "shape")]
+
+
+@cache
+def _accepted(call: Any) -> frozenset[str]:
+    parameters = inspect.signature(call).parameters
+    return frozenset(parameters)

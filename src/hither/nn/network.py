@@ -1,0 +1,261 @@
+"""Networks of layers: Functional, drawn with symbolic tensors, and Sequential, a plain stack.
+
+Both are layers themselves, so networks nest, and a layer that occurs twice shares its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ..errors import NameMismatch
+from ..graph.tree import flatten, unflatten
+from . import config
+from .layer import Layer
+from .module import Module
+from .symbolic import Call, InputLayer, SymbolicTensor, symbols
+
+
+class Network(Layer):
+    """What Functional and Sequential share."""
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, each once, in the order in which they run."""
+        raise NotImplementedError
+
+    def parts(self) -> Iterator[tuple[str, Module]]:
+        return ((layer.name, layer) for layer in self.layers)
+
+    def own_weights(self) -> Iterator[str]:
+        return iter(())
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """A layer by name or position.
+
+        Raises:
+            NameMismatch: if there is none.
+        """
+        if index is not None:
+            return self.layers[index]
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise NameMismatch(f"{self.name} has no layer {name!r}; its layers are {', '.join(x.name for x in self.layers)}")
+
+
+def apply(layer: Layer, args: tuple[Any, ...], kwargs: dict[str, Any], masks: Any, training: bool | None) -> tuple[Any, Any]:
+    """A layer's results and their mask. `masks` is the mask of the first argument, or a list for a list of arrays."""
+    result = layer(*args, **kwargs, training=training, mask=masks)
+    known = any(m is not None for m in masks) if isinstance(masks, list) else masks is not None
+    makes_masks = type(layer).compute_mask is not Layer.compute_mask
+    return result, layer.compute_mask(args[0] if args else None, masks) if known or makes_masks else None
+
+
+@config.register("Model")
+class Functional(Network):
+    """A network from inputs to outputs, drawn by calling layers on symbolic tensors.
+
+    Args:
+        inputs, outputs: symbolic tensors, or lists or dicts of them.
+        name: the network's name.
+
+    Raises:
+        ValueError: if an output depends on an input that is not among `inputs`.
+
+    Example:
+        >>> import numpy as np, hither as ht
+        >>> x = ht.nn.Input((4,))
+        >>> h = ht.nn.Dense(8, activation="relu")(x)
+        >>> net = ht.nn.Functional(x, [ht.nn.Dense(1)(h), h])
+        >>> [y.shape for y in net(np.ones((2, 4), np.float32))]
+        [(2, 1), (2, 8)]
+    """
+
+    def __init__(self, inputs: Any, outputs: Any, *, name: str | None = None, trainable: bool = True) -> None:
+        super().__init__(name=name, trainable=trainable)
+        self.input_structure, self.output_structure = inputs, outputs
+        self.inputs, self.outputs = symbols(inputs), symbols(outputs)
+        self.calls = _ordered(self.outputs, self.inputs, self.name)
+        self.built = True
+
+    @property
+    def layers(self) -> list[Layer]:
+        every = [t.call.layer for t in self.inputs] + [call.layer for call in self.calls]
+        return list(dict.fromkeys(every))
+
+    @property
+    def input_names(self) -> list[str]:
+        """The names of the inputs' layers."""
+        return [t.call.layer.name for t in self.inputs]
+
+    @property
+    def output_names(self) -> list[str]:
+        """The names of the layers that make the outputs; numbered where one makes several."""
+        names: list[str] = []
+        for tensor in self.outputs:
+            base = tensor.call.layer.name
+            name, count = base, 0
+            while name in names:
+                count += 1
+                name = f"{base}_{count}"
+            names.append(name)
+        return names
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        given, _ = flatten(self._in_order(inputs))
+        if len(given) != len(self.inputs):
+            raise NameMismatch(f"{self.name} has {len(self.inputs)} inputs, {', '.join(self.input_names)}; got {len(given)}")
+        given_masks = flatten(mask)[0] if mask is not None else []
+        values: dict[SymbolicTensor, Any] = dict(zip(self.inputs, given))
+        masks: dict[SymbolicTensor, Any] = dict(zip(self.inputs, given_masks))
+        for call in self.calls:
+            leaves, structure = flatten((call.args, call.kwargs))
+            args, kwargs = unflatten(structure, [values[x] if isinstance(x, SymbolicTensor) else x for x in leaves])
+            training_here = kwargs.pop("training", training)
+            first = call.args[0] if call.args else None
+            several = isinstance(first, list | tuple)
+            here = [masks.get(t) for t in symbols(first)]
+            made, made_mask = apply(call.layer, args, kwargs, here if several else (here or [None])[0], training_here)
+            results = flatten(made)[0]
+            values.update(zip(call.outputs, results))
+            if made_mask is not None:
+                marks = list(made_mask) if isinstance(made_mask, list | tuple) else [made_mask]
+                masks.update(zip(call.outputs, marks))
+        leaves, structure = flatten(self.output_structure)
+        return unflatten(structure, [values[t] for t in leaves])
+
+    def _in_order(self, inputs: Any) -> Any:
+        """Inputs given by name, in the network's order."""
+        if not isinstance(inputs, dict):
+            return inputs
+        if isinstance(self.input_structure, dict):
+            order = list(self.input_structure)
+        else:
+            order = self.input_names
+        missing = [n for n in order if n not in inputs]
+        if missing:
+            raise NameMismatch(f"{self.name} needs input {missing[0]!r}; its inputs are {', '.join(map(repr, order))}")
+        return [inputs[n] for n in order]
+
+    def get_config(self) -> dict[str, Any]:
+        from .functional_config import write
+
+        return write(self)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        from .functional_config import read
+
+        return read(config, cls)
+
+
+def _ordered(outputs: Sequence[SymbolicTensor], inputs: Sequence[SymbolicTensor], name: str) -> list[Call]:
+    """The calls that lead from the inputs to the outputs, each after those that it needs."""
+    done: dict[Call, None] = {}
+    known = set(inputs)
+    stack: list[tuple[Call, bool]] = [(t.call, False) for t in reversed(outputs) if t not in known]
+    while stack:
+        call, ready = stack.pop()
+        if call in done:
+            continue
+        if ready:
+            done[call] = None
+            continue
+        if isinstance(call.layer, InputLayer):
+            raise ValueError(
+                f"the outputs of {name} depend on {call.layer.name!r}, which is not among its inputs "
+                f"({', '.join(t.call.layer.name for t in inputs)})"
+            )
+        stack.append((call, True))
+        stack.extend((t.call, False) for t in reversed(call.inputs) if t not in known)
+    return list(done)
+
+
+@config.register()
+class Sequential(Network):
+    """A stack of layers, each applied to what the one before made.
+
+    Args:
+        layers: the layers; the first may be an `Input`.
+        name: the network's name.
+
+    Example:
+        >>> import numpy as np, hither as ht
+        >>> net = ht.nn.Sequential([ht.nn.Dense(8, activation="relu"), ht.nn.Dense(2)])
+        >>> net(np.ones((3, 4), np.float32)).shape
+        (3, 2)
+    """
+
+    def __init__(self, layers: Sequence[Any] = (), *, name: str | None = None, trainable: bool = True) -> None:
+        super().__init__(name=name, trainable=trainable)
+        self._layers: list[Layer] = []
+        self._input: SymbolicTensor | None = None
+        self.output: SymbolicTensor | None = None
+        for layer in layers:
+            self.add(layer)
+
+    def add(self, layer: Any) -> None:
+        """Put a layer on top."""
+        if isinstance(layer, SymbolicTensor):
+            layer = layer.call.layer
+        if not isinstance(layer, Layer):
+            raise TypeError(f"a Sequential network is made of layers, got {type(layer).__name__}")
+        if isinstance(layer, InputLayer):
+            if self._layers or self._input is not None:
+                raise ValueError("an Input stands before all other layers")
+            self._input = self.output = layer.output
+            return
+        if any(layer.name == other.name and layer is not other for other in self._layers):
+            raise ValueError(f"{self.name} has a layer {layer.name!r} already; give this one another name")
+        shape = layer.batch_input_shape
+        if not self._layers and self._input is None and shape is not None:
+            self._input = self.output = InputLayer(batch_shape=shape).output
+        elif not self._layers and self._input is None and isinstance(layer, Functional):
+            self._input = self.output = InputLayer(batch_shape=layer.inputs[0].shape, dtype=layer.inputs[0].dtype).output
+        self._layers.append(layer)
+        if self.output is not None:
+            self.output = layer(self.output)
+            self.built = True
+
+    @property
+    def layers(self) -> list[Layer]:
+        return list(dict.fromkeys(self._layers))
+
+    @property
+    def input(self) -> SymbolicTensor | None:
+        """The input, once its shape is known."""
+        return self._input
+
+    @property
+    def input_names(self) -> list[str]:
+        """The name of the input."""
+        return [self._input.call.layer.name if self._input is not None else "input"]
+
+    @property
+    def output_names(self) -> list[str]:
+        """The name of the last layer."""
+        return [self._layers[-1].name] if self._layers else []
+
+    def build(self, input_shape: Any) -> None:
+        self._input = tensor = InputLayer(batch_shape=(None, *input_shape[1:])).output
+        for layer in self._layers:
+            tensor = layer(tensor)
+        self.output = tensor
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        value = inputs
+        for layer in self._layers:
+            value, mask = apply(layer, (value,), {}, mask, training)
+        return value
+
+    def get_config(self) -> dict[str, Any]:
+        first = [] if self._input is None else [self._input.call.layer]
+        layers = [config.serialize(layer) for layer in (*first, *self._layers)]
+        return {"name": self.name, "trainable": self.trainable, "layers": layers}
+
+    @classmethod
+    def from_config(cls, data: Any) -> Any:
+        entries = data.get("layers", []) if isinstance(data, dict) else data  # Keras 1 wrote a bare list
+        name = data.get("name") if isinstance(data, dict) else None
+        return cls([config.deserialize(entry, Layer) for entry in entries], name=name)
