@@ -39,7 +39,9 @@ _IMPORTED = time.time()  # caches do not trust sources that have changed since (
 
 # name → module that defines it; None: the name is a subpackage. Loaded when first asked for.
 _LAZY: dict[str, str | None] = {
-    "load": "hither.formats", "Model": "hither.model", "Spec": "hither.spec", "HitherError": "hither.errors",
+    "load": "hither.formats", "save": "hither.formats", "load_weights": "hither.formats.safetensors",
+    "save_weights": "hither.formats.safetensors",
+    "Model": "hither.model", "Spec": "hither.spec", "HitherError": "hither.errors",
     "compile": "hither.program", "jit": "hither.program", "Program": "hither.program", "bundle": "hither.web.builds",
     "device": "hither.runtime.devices", "devices": "hither.runtime.devices", "set_default_device": "hither.runtime.devices",
     "nn": None,

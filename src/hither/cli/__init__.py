@@ -15,7 +15,7 @@ from ..errors import HitherError, NeedsValue
 
 def application() -> typer.Typer:
     """The command line as a typer application."""
-    from . import bench, bundle, demo, inspect, run, serve
+    from . import bench, bundle, convert, demo, inspect, run, serve
 
     app = typer.Typer(
         name="hither",
@@ -31,7 +31,7 @@ def application() -> typer.Typer:
         global _debug
         _debug = debug
 
-    for command in (run, inspect, bundle, serve, bench, demo):
+    for command in (run, inspect, convert, bundle, serve, bench, demo):
         app.command(command.NAME)(getattr(command, f"{command.NAME}_command"))
     return app
 

@@ -1,39 +1,43 @@
-"""Reading models: `load` finds out which format a file is in and hands it to that format's reader.
+"""Model files in and out: `load` finds out which format a file is in, `save` takes it from the name to write.
 
-Each format is a folder with a `load(path, …)` of its own. The formats' packages are imported when a file needs them.
+Each format is a folder or file with a `load(path, …)`, a `save(target, path, specs, …)`, or both. The formats' packages are
+imported when a file needs them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ..errors import InvalidModel
+from ..errors import InvalidModel, UnsupportedFeature
 from ..model import Model
 
 
 @dataclass(frozen=True)
 class Format:
-    """A model format: the module that reads it, and how its files are told from others.
+    """A model format: the module that reads and writes it, and how its files are told from others.
 
-    `matches(path, head)` is given the path and the file's first bytes (empty for a folder).
+    `matches(path, head)` is given the path and the file's first bytes (empty for a folder). `writes` are the endings of names
+    that mean this format when a file is written.
     """
 
     name: str
     module: str
     matches: Callable[[Path, bytes], bool]
+    writes: tuple[str, ...]
 
 
 FORMATS: list[Format] = []
 
 
-def register(name: str, module: str, matches: Callable[[Path, bytes], bool]) -> None:
-    """Make `load` try a format; `module` has a `load(path, device=, precision=, **options)`."""
-    FORMATS.append(Format(name, module, matches))
+def register(name: str, module: str, matches: Callable[[Path, bytes], bool], writes: tuple[str, ...] = ()) -> None:
+    """Make `load` try a format; `module` has a `load(path, device=, precision=, **options)`, and a `save(target, path, specs,
+    **options)` if the format `writes` files whose names end so."""
+    FORMATS.append(Format(name, module, matches, writes))
 
 
 def _is_onnx(path: Path, head: bytes) -> bool:
@@ -47,7 +51,12 @@ def _is_bundle(path: Path, head: bytes) -> bool:
     return (path / "manifest.json").is_file() or (path.name == "manifest.json" and b'"hither-bundle"' in head)
 
 
-register("ONNX", "hither.formats.onnx", _is_onnx)
+def _is_safetensors(path: Path, head: bytes) -> bool:
+    return path.suffix.lower() == ".safetensors" or head[8:10] == b'{"'  # a length of eight bytes, then JSON
+
+
+register("ONNX", "hither.formats.onnx", _is_onnx, (".onnx",))
+register("safetensors", "hither.formats.safetensors", _is_safetensors, (".safetensors",))
 register("hither", "hither.web.load", _is_bundle)  # by name: a bundle is read where it is written, in a room below this one
 
 
@@ -91,3 +100,38 @@ def load(
     if format:
         raise InvalidModel(f"hither does not know the format {format!r}; it reads {known}")
     raise InvalidModel(f"{str(where)!r} is in no format that hither reads ({known}); pass format= if its name hides it")
+
+
+def save(
+    target: Any,
+    path: str | os.PathLike[str],
+    specs: Mapping[str, Any] | None = None,
+    *,
+    format: str | None = None,
+    **options: Any,
+) -> None:
+    """Write a model file, in the format that its name says (`hither.bundle` writes what browsers run).
+
+    Args:
+        target: a Model, a network of layers, or a function, as `hither.compile` takes it.
+        path: the file; its ending decides: .onnx, .safetensors.
+        specs: {input name: Spec} for formats that hold a graph of fixed shapes, where the model leaves some free.
+        format: the format's name, where the ending does not tell.
+        **options: passed to the format's writer.
+
+    Raises:
+        UnsupportedFeature: no format of this name is written, or it cannot hold this model; says why.
+
+    Example:
+        >>> import hither as ht
+        >>> net = ht.nn.Sequential([ht.nn.Input((4,)), ht.nn.Dense(2)])
+        >>> ht.save(net, "net.safetensors")                     # doctest: +SKIP
+    """
+    where = Path(path)
+    for candidate in FORMATS:
+        chosen = format.lower() == candidate.name.lower() if format else where.name.lower().endswith(candidate.writes)
+        if chosen and candidate.writes:
+            import_module(candidate.module).save(target, where, specs, **options)
+            return
+    known = ", ".join(f"{f.name} ({', '.join(f.writes)})" for f in FORMATS if f.writes)
+    raise UnsupportedFeature(f"hither writes {known}; got {f'format {format!r}' if format else f'the name {where.name!r}'}")

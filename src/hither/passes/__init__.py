@@ -8,11 +8,15 @@ from .layout import channels_last
 from .simplify import simplify
 
 
-def optimize(graph: Graph) -> Graph:
-    """What every compiled Graph goes through."""
-    graph = simplify(fold(graph))
-    graph = simplify(channels_last(graph))
+def tidy(graph: Graph) -> Graph:
+    """What is known while compiling computed, and what does nothing gone; no layout chosen yet."""
     return simplify(fold(graph))
 
 
-__all__ = ["channels_last", "fold", "optimize", "simplify"]
+def optimize(graph: Graph) -> Graph:
+    """What every compiled Graph goes through."""
+    graph = simplify(channels_last(tidy(graph)))
+    return simplify(fold(graph))
+
+
+__all__ = ["channels_last", "fold", "optimize", "simplify", "tidy"]

@@ -1,0 +1,51 @@
+"""`hither convert`: a model from one format into another."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+NAME = "convert"
+BUNDLE = "bundle"
+
+
+def convert_command(
+    model: Annotated[str, typer.Argument(help="Model file or folder, in any format that hither reads.")],
+    output: Annotated[str, typer.Option("--output", "-o", metavar="PATH", help="What to write; without ending: a bundle.")],
+    to: Annotated[str | None, typer.Option(help="The format to write, where the name's ending does not say.")] = None,
+    shape: Annotated[
+        list[str],
+        typer.Option(metavar='"NAME=N,N,… …"', help="Shapes of the inputs; repeat it for several variants of a bundle."),
+    ] = [],  # noqa: B006  (typer makes a new list for each call)
+    value: Annotated[list[str], typer.Option(metavar="NAME=NUMBER", help="Compile an input in as a constant.")] = [],  # noqa: B006
+    rename: Annotated[list[str], typer.Option(metavar="OLD=NEW", help="Give an input or output another name.")] = [],  # noqa: B006
+    targets: Annotated[str, typer.Option(help="For a bundle: what to build for, separated by commas.")] = "webgpu,wasm",
+) -> None:
+    """Write a model in another format: a bundle, ONNX, safetensors, Keras or TensorFlow.js where it is a network of layers."""
+    from ..formats import save
+    from . import arguments, report
+    from .bundle import bundle_command
+
+    if to == BUNDLE or (to is None and not Path(output).suffix):
+        bundle_command(model, output, targets, shape=shape, value=value, rename=rename)
+        return
+    if len(shape) > 1:
+        raise arguments.ArgumentError("only bundles hold several variants: give --shape once, the inputs separated by spaces")
+    start = time.perf_counter()
+    with report.stages() as stage:
+        stage(f"reading {model}")
+        loaded = arguments.load_model(model)
+        if rename:
+            loaded = loaded.rename(arguments.pairs("--rename", rename))
+        specs = None
+        if shape or value or output.endswith(".onnx"):
+            specs = arguments.specs_for(loaded, arguments.shapes(" ".join(shape)), arguments.pairs("--value", value))
+        stage(f"writing {output}")
+        save(loaded, output, specs, format=to)
+    written = Path(output)
+    files = [written] if written.is_file() else sorted(p for p in written.rglob("*") if p.is_file())
+    total = report.size(sum(p.stat().st_size for p in files))
+    report.out.print(f"{output}: {total} in {report.duration(time.perf_counter() - start)}", markup=False)
