@@ -51,14 +51,15 @@ class Team:
         return self.e.k.local(self.e.machine.storage(dtype), self.size, "workgroup")
 
     def tree(self, combine_with: Callable[[Val], None]) -> None:
-        """`combine_with(distance)` in each invocation that has a partner at that distance, halving down to 1."""
-        k, half = self.e.k, self.size // 2
+        """`combine_with(partner)` in each invocation that has one: the upper half of those left, until the first has met all."""
+        k, left = self.e.k, self.size
         k.barrier()
-        while half:
-            with k.if_(self.local < half):
+        while left > 1:  # an odd one out waits for the next turn
+            half = -(-left // 2)
+            with k.if_(self.local < left - half):
                 combine_with(self.local + half)
             k.barrier()
-            half //= 2
+            left = half
 
     def reduce(self, node: Node, length: int, element: Callable[[Index], Val]) -> Val:
         """The reduction `node` over `length` elements, known to every invocation."""
