@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from . import engines, topologies
+from . import counts, engines, topologies
 from .nets import OUT, ROOT, Net
 
 SITE = OUT / "site"
@@ -45,7 +45,23 @@ def prepare(net: Net) -> dict[str, Any]:
     shutil.rmtree(folder / "bundle", ignore_errors=True)
     start = time.perf_counter()
     manifest = ht.bundle(ht.load(str(net.path())), folder / "bundle", net.specs())
-    return {"bundle_s": time.perf_counter() - start, **weigh(folder / "bundle", manifest)}
+    record = {"bundle_s": time.perf_counter() - start, **weigh(folder / "bundle", manifest)}
+    if net.name == "mobilenetv2":
+        record["counts"] = _counts(net)
+    return record
+
+
+def _counts(net: Net) -> dict[str, dict[str, int]]:
+    """What the plans of one net hold and move, by target."""
+    import hither as ht
+    from hither.program.compile import machine_for, plan_target
+    from hither.web.builds import MACHINES
+
+    machines = {"native": machine_for("cpu"), **{target: each[0] for target, each in MACHINES.items()}}
+    plans = {target: plan_target(ht.load(str(net.path())), net.specs(), machine) for target, machine in machines.items()}
+    found = {target: counts.memory(plan) for target, plan in plans.items()}
+    found["webgpu"] |= counts.traffic(plans["webgpu"], machines["webgpu"])
+    return found
 
 
 def weigh(bundle: Path, manifest: dict[str, Any]) -> dict[str, int]:

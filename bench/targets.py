@@ -55,6 +55,32 @@ def _scaling(results: Results, kind: str, contestant: str) -> float | None:
     return one / two if one and two else None
 
 
+def _memory(results: Results) -> Iterator[Row]:
+    """Bytes held and moved: counts of plans (bench/counts.py), and what programs say that they hold."""
+    counted = results.get("bundle", MOBILENET).get("counts", {})
+    started = results.get("start", MOBILENET).get("contestants", {}).get("hither", {})
+    page = results.get("wasm", MOBILENET, 1).get("contestants", {}).get("hither", {}).get("about", {})
+    for target, held in (("native", started.get("memory", {})), ("wasm", page.get("memory", {}))):
+        planned = counted.get(target)
+        ratio = held["total"] / (planned["weights"] + planned["arena"]) if planned and held.get("total") else None
+        yield _most(f"{target}, MobileNetV2: device bytes of a run over weights + planned arena", 1.25, ratio, "×")
+    for target in ("native", "wasm", "webgpu"):
+        planned = counted.get(target)
+        ratio = planned["arena"] / planned["live"] if planned else None
+        yield _most(f"{target}, MobileNetV2: arena over the most bytes alive at once", 1.1, ratio, "×")
+    planned = counted.get("webgpu")
+    yield _most(
+        "WebGPU, MobileNetV2: bytes bound by all dispatches over compulsory ones (every launch reads its weights, inputs and "
+        "intermediates once and writes its results once)",
+        1.3,
+        planned["bound"] / planned["compulsory"] if planned else None,
+        "×",
+    )
+    growth = started.get("growth_bytes")
+    shown = f"{growth / 1e6:.1f} MB" if growth else "not measured"
+    yield Row("native, MobileNetV2, compiled in the process: growth over an idle import", "reported", shown, None)
+
+
 def rows(results: Results) -> Iterator[Row]:
     """Every target that a benchmark can decide; tests/test_budgets.py guards what depends on no machine."""
     yield from _family(results, "native", "onnxruntime", 1.3, 0.9, "native against onnxruntime")
@@ -81,6 +107,7 @@ def rows(results: Results) -> Iterator[Row]:
     yield _most("WebGPU, MobileNetV2: submits of a run", 1, counts.get("submits"), digits=0)
     created = counts["buffers"] + counts["groups"] + counts["pipelines"] if counts else None
     yield _most("WebGPU, MobileNetV2: objects created by a later run", 0, created, digits=0)
+    yield from _memory(results)
     start = results.get("start", MOBILENET).get("contestants", {})
     yield _most("compile MobileNetV2 natively, cold", 3, start.get("hither", {}).get("load_s"), " s")
     yield _most("compile MobileNetV2 natively, disk cache", 0.3, start.get("hither, cached", {}).get("load_s"), " s")

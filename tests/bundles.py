@@ -99,7 +99,8 @@ def make_counter(folder: Path) -> dict[str, Any]:
     from hither.kernels.steps import Code, Launch, Ref
     from hither.targets.wasm.printer import print_module
     from hither.targets.wgsl.bindings import plan_bindings
-    from hither.targets.wgsl.printer import print_module as print_wgsl
+    from hither.targets.wgsl.printer import print_module as join_wgsl
+    from hither.targets.wgsl.printer import print_variants
 
     builds: list[WasmBuild | WebGpuBuild] = []
     places = {"inputs": (Place(0, "float32"),), "outputs": (Place(256, "float32"),)}
@@ -129,7 +130,9 @@ def make_counter(folder: Path) -> dict[str, Any]:
             access = tuple("".join("r" if a == "read" else "w" for a in v.access()) for v in plan.variants)
             buffers = tuple((b.space, b.offset, b.size) for b in plan.buffers)
             entry = EntryPlan(**places, steps=encode_steps(plan.entries["add"]))
-            builds.append(WebGpuBuild(layout, print_wgsl(plan, machine), access, buffers, 0, 512, ({"add": entry},)))
+            builds.append(
+                WebGpuBuild(layout, join_wgsl(print_variants(plan, machine)), access, buffers, 0, 512, ({"add": entry},))
+            )
     signature = EntrySignature((TensorSpec("x", (3,), "float32"),), (TensorSpec("total", (3,), "float32"),), updates_state=True)
     tensors = (WeightTensor("total", np.full(3, 10, np.float32)),)
     return write_bundle(folder, BundleSpec("counter", (Variant("3", {"add": signature}),), "add", tensors, tuple(builds)))

@@ -54,7 +54,7 @@ def interpret(kernel: Kernel, buffers: Sequence[np.ndarray], threads: int = 1, f
     spaces = {b.space for b in kernel.scratch}
     with np.errstate(all="ignore"):
         if kernel.grid is None:
-            if translation.uses & {"workgroup_id", "local_id", "barrier"} or "workgroup" in spaces:
+            if translation.uses & {"workgroup_id", "local_id", "barrier", "workgroup_reduce"} or "workgroup" in spaces:
                 raise KernelError(f"kernel {kernel.name} is written for workgroups; give Builder.finish a grid")
             for thread in range(threads):
                 run(*bound, *map(_scratch, kernel.scratch), thread, threads, None, None)
@@ -67,7 +67,7 @@ def interpret(kernel: Kernel, buffers: Sequence[np.ndarray], threads: int = 1, f
                 )
                 for local in itertools.product(*(range(n) for n in reversed(kernel.workgroup)))
             ]
-            if "barrier" in translation.uses:
+            if translation.uses & {"barrier", "workgroup_reduce"}:
                 _lockstep(kernel, invocations)
 
 
@@ -255,6 +255,18 @@ def _fused(a: Any, b: Any, c: Any) -> Any:
 _COMBINE: dict[str, Callable[[Any, Any], Any]] = {
     "add": lambda a, b: a + b, "mul": lambda a, b: a * b, "min": _minimum, "max": _maximum,
 }  # fmt: skip
+
+
+def _place(local: Sequence[int], size: Sequence[int]) -> int:
+    return local[0] + size[0] * (local[1] + size[1] * local[2])
+
+
+def _reduced(how: str, values: np.ndarray, dtype: DType) -> Any:
+    """All of them combined; a NaN stays one."""
+    wide = values.astype(numpy_dtype(dtype))
+    return wide.dtype.type(np.nan) if dtype.is_float and np.isnan(wide).any() else reduce(_COMBINE[how], wide)
+
+
 _UNARY = {
     "neg": "-{}", "abs": "np.abs({})", "floor": "np.floor({})", "ceil": "np.ceil({})", "trunc": "np.trunc({})",
     "round": "np.rint({})", "sqrt": "np.sqrt({})", "not": "~{}",
@@ -282,6 +294,7 @@ class _Translation:
         self.space: dict[str, Any] = {
             "np": np, "minimum": _minimum, "maximum": _maximum, "truncating_div": _truncating_div, "convert": _convert,
             "fma": _fused if fused else lambda a, b, c: a * b + c, "combine": _COMBINE, "fold": reduce, "chunk": _chunk,
+            "place": _place, "reduced": _reduced,
         }  # fmt: skip
 
     def function(self) -> Callable[..., Any]:
@@ -321,6 +334,15 @@ class _Translation:
                 self._if(op, indent)
             case "barrier":
                 self.lines.append(f"{indent}yield {id(op)}")
+            case "workgroup_reduce":
+                how, buffer = op.attr
+                if buffer.size != np.prod(self.kernel.workgroup):
+                    raise KernelError(f"a reduction over {self.kernel.workgroup} invocations in {buffer}")
+                memory, place = self.buffers[buffer], f"place(local, {self.kernel.workgroup})"
+                self.lines.append(f"{indent}{memory}.store({place}, {self._cast(op.args[0], buffer)}, 1)")
+                self.lines.append(f"{indent}yield {id(op)}")
+                total, dtype = self._define(op.results[0]), self._object(op.args[0].dtype)
+                self.lines.append(f"{indent}{total} = reduced({how!r}, {memory}.elements, {dtype})")
             case "store" | "scatter" | "atomic":
                 self._write(op, indent)
             case _:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,14 +15,25 @@ from hither.formats.onnx import load_bytes
 from hither.kernels.cooperative import LONG_COLUMN, LONG_ROW
 from hither.program import Program
 from hither.program.compile import plan_target
+from hither.runtime import webgpu_device
 from hither.targets.wgsl.bindings import plan_bindings
-from hither.targets.wgsl.printer import print_module
+from hither.targets.wgsl.printer import print_subgroup_variants, print_variants
 from hither.web.builds import MACHINES
 
+from .browser import serving
 from .onnx_build import build, expected, info
 from .tint import messages, open_page
 
 pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(params=["subgroups", "plain"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an adapter with subgroups runs, and what one without."""
+    machine = webgpu_device.webgpu_machine()
+    if request.param == "subgroups" and not machine.subgroups:
+        pytest.skip("this adapter has no subgroups")
+    monkeypatch.setattr(webgpu_device, "webgpu_machine", lambda: replace(machine, subgroups=request.param == "subgroups"))
 
 
 def compiled(function: Any, x: np.ndarray) -> Program:
@@ -33,9 +46,9 @@ def workgroups(program: Program) -> list[bool]:
 
 
 @pytest.mark.parametrize(
-    "shape", [(3, LONG_ROW - 1), (3, LONG_ROW), (2, 5, 1000), (1, 100_003), (7,), (70_000, LONG_ROW)], ids=str
+    "shape", [(3, LONG_ROW - 1), (3, LONG_ROW), (2, 5, 1000), (1, 3500), (1, 100_003), (7,), (70_000, LONG_ROW)], ids=str
 )
-def test_rows(shape: tuple[int, ...]) -> None:
+def test_rows(either_way: None, shape: tuple[int, ...]) -> None:
     x = np.random.default_rng(0).uniform(0.5, 1.5, shape).astype(np.float32)
     program = compiled(lambda x: {"sum": ht.sum(x, axis=-1), "max": ht.max(x, axis=-1), "min": ht.min(x, axis=-1)}, x)
     assert workgroups(program) == [shape[-1] >= LONG_ROW] * 3
@@ -46,7 +59,7 @@ def test_rows(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("shape", [(4, 6625), (1, 53148)], ids=str)
-def test_softmax_and_layer_norm_of_long_rows(shape: tuple[int, ...]) -> None:
+def test_softmax_and_layer_norm_of_long_rows(either_way: None, shape: tuple[int, ...]) -> None:
     x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
     program = compiled(lambda x: {"softmax": ht.softmax(x), "norm": ht.layer_norm(x)}, x)
     assert workgroups(program) == [True, True]
@@ -59,7 +72,7 @@ def test_softmax_and_layer_norm_of_long_rows(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("length", [LONG_COLUMN - 1, LONG_COLUMN, 70_001])
-def test_columns_and_what_is_computed_from_them(length: int) -> None:
+def test_columns_and_what_is_computed_from_them(either_way: None, length: int) -> None:
     x = np.random.default_rng(2).uniform(0.5, 1.5, (length, 3)).astype(np.float32)
     program = compiled(lambda x: {"y": ht.sqrt(ht.sum(x, axis=0)) + 1, "z": ht.max(x, axis=0)}, x)
     assert workgroups(program) == [length >= LONG_COLUMN] * 2
@@ -68,7 +81,7 @@ def test_columns_and_what_is_computed_from_them(length: int) -> None:
     np.testing.assert_array_equal(found["z"].numpy(), x.max(0))
 
 
-def test_integers_and_nans() -> None:
+def test_integers_and_nans(either_way: None) -> None:
     x = np.random.default_rng(3).integers(-(2**20), 2**20, (2, 3000)).astype(np.int64)
     np.testing.assert_array_equal(compiled(lambda x: ht.sum(x, axis=1), x)(x)["output"].numpy(), x.sum(1))
     y = np.linspace(-1, 1, 900, dtype=np.float32).reshape(1, 900)
@@ -80,7 +93,7 @@ def test_integers_and_nans() -> None:
 # -- along one axis ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape, axis", [((3, LONG_ROW - 1), 1), ((3, 1000), 1), ((2000, 3), 0), ((2, 66_000), -1)], ids=str)
+@pytest.mark.parametrize("shape, axis", [((3, LONG_ROW - 1), 1), ((3, 1000), 1), ((3500, 3), 0), ((2, 66_000), -1)], ids=str)
 def test_positions_of_extremes(shape: tuple[int, ...], axis: int) -> None:
     """Equal extremes everywhere, so that the first of all invocations' first ones must be taken; and NaNs."""
     x = np.random.default_rng(4).integers(0, 9, shape).astype(np.float32)
@@ -163,7 +176,47 @@ def test_tint_takes_what_naga_takes(page: Any) -> None:
     (machine,) = MACHINES["webgpu"]
     plans = [plan_target(function, {"x": ht.Spec(shape, "float32")}, machine) for function, shape in everything]
     plans.append(plan_target(load_bytes(suppression(0)), None, machine))
-    modules = [print_module(plan_bindings(plan.code, machine), machine) for plan in plans]
-    texts = [text.split("\n", 1)[1] for module in modules for text in module.split("//---- kernel ")[1:]]
-    found = messages(open_page(page), texts)
+    bound = [plan_bindings(plan.code, machine) for plan in plans]
+    plain = [text for plan in bound for text in print_variants(plan, machine)]
+    across = [text for plan in bound for text in print_subgroup_variants(plan, machine).values()]
+    assert len(across) == 3, "softmax and the two sums"
+    open_page(page)
+    found = messages(page, plain) + messages(page, across, ["subgroups"])
     assert [m for m in found if m] == []
+
+
+_ON_BOTH_DEVICES = """
+async (x) => {
+  const {load} = await import("/hither.js"), found = [];
+  const adapter = await navigator.gpu.requestAdapter();
+  for (const gpu of [undefined, await adapter.requestDevice()]) {
+    const program = await load("/", {device: "webgpu", gpu});
+    const outputs = Object.entries(await program.run({x: Float32Array.from(x)}));
+    found.push({subgroups: program.info.subgroups, ...Object.fromEntries(outputs.map(([name, t]) => [name, [...t.data]]))});
+    program.close();
+  }
+  return found;
+}
+"""
+
+
+def test_pages_take_the_modules_that_suit_their_adapter(page: Any, tmp_path: Path) -> None:
+    """Subgroups where the device has them, nothing of them where it has not; the same results, a NaN's included."""
+    x = np.random.default_rng(6).standard_normal((3, 3500)).astype(np.float32)
+
+    def function(x: Any) -> dict[str, Any]:
+        return {"sum": ht.sum(x, axis=1), "max": ht.max(x, axis=1), "softmax": ht.softmax(x[:, :1200])}
+
+    manifest = ht.bundle(function, tmp_path, {"x": ht.Spec(x.shape, "float32")}, targets=["webgpu"])
+    (made,) = manifest["builds"]
+    assert sorted(made["subgroups"].values()) == [len(made["pipelines"]) + i for i in range(len(made["subgroups"]))]
+    x[1, 77] = np.nan
+    with serving(tmp_path) as site:
+        page.goto(f"{site.origin}/package.json")
+        found = page.evaluate(_ON_BOTH_DEVICES, x.reshape(-1).tolist())
+    assert [each["subgroups"] for each in found] == [True, False]
+    exp = np.exp(x[:, :1200].astype(np.float64) - x[:, :1200].max(1, keepdims=True))
+    for each in found:
+        np.testing.assert_allclose(each["sum"], x.sum(1, dtype=np.float64), rtol=1e-4)
+        np.testing.assert_array_equal(each["max"], x.max(1))
+        np.testing.assert_allclose(np.reshape(each["softmax"], exp.shape), exp / exp.sum(1, keepdims=True), rtol=1e-4)

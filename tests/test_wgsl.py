@@ -74,6 +74,24 @@ def test_computes_what_the_interpreter_computes(adapter: Any, name: str) -> None
     agree(ALL[name], run(ALL[name]), expected(ALL[name]))
 
 
+def test_reductions_across_subgroups(adapter: Any, page: Any) -> None:
+    machine = replace(MACHINE, subgroups=True)
+    case = cases.reduced(machine)
+    plan = plan_bindings(case.code, machine)
+    texts = print_variants(plan, machine)
+    assert all("subgroupAdd" in text for text in texts)
+    if webgpu.webgpu_machine().subgroups:
+        agree(case, run(case), expected(case))
+    open_page(page)
+    assert messages(page, texts, ["subgroups"]) == [[]]
+    after = run_in_page(page, plan, texts, "main", case.regions, ["subgroups"])
+    agree(
+        case,
+        {n: after[r.space][r.offset : r.offset + r.nbytes].view(d.numpy) for n, (r, d) in case.results.items()},
+        expected(case),
+    )
+
+
 def test_arrays_above_the_limits_are_bound_in_pieces(adapter: Any) -> None:
     case = cases.oversized()
     agree(case, run(case, SMALL), expected(case))

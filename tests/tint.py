@@ -31,8 +31,8 @@ async ({texts, features}) => {
 """
 
 _RUN = """
-async ({texts, access, entryPoint, buffers, dispatches}) => {
-  const device = await window.device([]);
+async ({texts, access, entryPoint, buffers, dispatches, features}) => {
+  const device = await window.device(features);
   device.pushErrorScope("validation");
   const layouts = access.map((of) => device.createBindGroupLayout({entries: of.map((a, binding) => ({
     binding, visibility: GPUShaderStage.COMPUTE, buffer: {type: a === "read" ? "read-only-storage" : "storage"}}))}));
@@ -95,7 +95,9 @@ def messages(page: Any, texts: Sequence[str], features: Sequence[str] = ()) -> l
     return page.evaluate(_COMPILE, {"texts": list(texts), "features": list(features)})
 
 
-def run(page: Any, plan: Plan, texts: Sequence[str], entry: str, regions: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def run(
+    page: Any, plan: Plan, texts: Sequence[str], entry: str, regions: dict[str, np.ndarray], features: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
     """Run an entry without control flow in the page; returns what the regions hold afterwards."""
     buffers = []
     for b in plan.buffers:
@@ -104,6 +106,7 @@ def run(page: Any, plan: Plan, texts: Sequence[str], entry: str, regions: dict[s
     steps = [asdict(s) for s in steps_of(plan.entries[entry]) if isinstance(s, Dispatch)]
     access = [list(v.access()) for v in plan.variants]
     arguments = {"texts": list(texts), "access": access, "entryPoint": ENTRY, "buffers": buffers, "dispatches": steps}
+    arguments["features"] = list(features)
     after = {space: region.copy() for space, region in regions.items()}
     for b, text in zip(plan.buffers, page.evaluate(_RUN, arguments)):
         region = after[b.space][b.offset : b.offset + b.size]

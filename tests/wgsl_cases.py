@@ -327,6 +327,26 @@ def workgroup() -> Case:
     return of_kernel(k.finish("workgroup", grid=(4, 1, 1), workgroup=(32, 1, 1)), [values])
 
 
+def reduced(machine: Machine = MACHINE) -> Case:
+    """Reductions over workgroups whose size is no power of two; sums that wrap, and a NaN in one of the workgroups."""
+    size, groups = 12, 3
+    k = Builder(machine)
+    found, inputs = [], []
+    rng = np.random.default_rng(7)
+    for dtype in (dt.float32, dt.int32, dt.uint8):
+        found.append(k.buffer(f"{dtype}", dtype, size * groups))
+        inputs.append((rng.uniform(0.5, 2, size * groups) * (100 if dtype.is_integer else 1)).astype(found[-1].dtype.numpy))
+    inputs[0][size + 3] = NAN
+    out = k.buffer("out", dt.float32, groups * 3 * 4 * size, "write")
+    group, local = k.special("workgroup_id", 0), k.special("local_id", 0)
+    for row, source in enumerate(found):
+        value = k.load(source, group * size + local, 1, (dt.float32, dt.int32, dt.uint8)[row])
+        for column, how in enumerate(("add", "mul", "max", "min")):
+            total = k.workgroup_reduce(how, value, size)
+            k.store(out, ((group * 3 + row) * 4 + column) * size + local, k.convert(total, dt.float32))
+    return of_kernel(k.finish("reduced", grid=(groups, 1, 1), workgroup=(size, 1, 1)), inputs, machine, rtol=1e-5)
+
+
 def packed() -> Case:
     """Read-only buffers of elements narrower than a word, in which weights may be kept."""
     k = Builder(MACHINE)
@@ -371,6 +391,7 @@ def structure() -> dict[str, Case]:
         "control": control(),
         "serial": serial(),
         "workgroup": workgroup(),
+        "reduced": reduced(),
         "packed": packed(),
     }
 

@@ -61,7 +61,8 @@ class Model:
 
     Args:
         build: the network as a function of {input name: array or traced array} to {output name: …}.
-        device, precision: what to compile for; device "numpy" evaluates the Graph without compiling.
+        device, precision, tune: what to compile for, and how (see hither.compile); device "numpy" evaluates the Graph
+            without compiling.
 
     Example:
         >>> model = hither.load("model.onnx")                  # doctest: +SKIP
@@ -82,6 +83,7 @@ class Model:
         name: str = "model",
         device: str | None = None,
         precision: str | None = None,
+        tune: bool = False,
     ) -> None:
         self._build = build
         self.inputs = dict(inputs)
@@ -91,6 +93,7 @@ class Model:
         self.name = name
         self.device = device
         self.precision = precision
+        self.tune = tune
         self._static: set[str] = set()
         self._programs: OrderedDict[Any, Callable[[dict[str, np.ndarray]], dict[str, Array]]] = OrderedDict()
 
@@ -124,11 +127,12 @@ class Model:
             other.identity = f"{self.identity} with other names: {sorted(names.items())}"
         return other
 
-    def to(self, device: str | None = None, precision: str | None = None) -> Model:
-        """The same model for another device or precision."""
+    def to(self, device: str | None = None, precision: str | None = None, tune: bool | None = None) -> Model:
+        """The same model for another device or precision, or with measured tiles (`tune`, see hither.compile)."""
         other = self._copy()
         other.device = device or self.device
         other.precision = precision or self.precision
+        other.tune = self.tune if tune is None else tune
         return other
 
     def with_specs(self, specs: Mapping[str, Spec]) -> Model:
@@ -352,7 +356,7 @@ class Model:
 
         specs = {n: Spec(a.shape, a.dtype, value=a if n in static else None) for n, a in arrays.items()}
         options = {k: v for k, v in (("device", self.device), ("precision", self.precision)) if v is not None}
-        return compile(self, specs, **options)
+        return compile(self, specs, tune=self.tune, **options)
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{n}: {s}" for n, s in self.inputs.items())

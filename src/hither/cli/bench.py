@@ -40,6 +40,7 @@ def bench_command(
     tolerance: Annotated[
         float, typer.Option(min=0.0, help="Largest difference from others, of the largest magnitude.")
     ] = TOLERANCE,
+    tune: Annotated[bool, typer.Option("--tune", help="Measure the tiles of products first; known from then on.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Show time, FLOPs and bytes of every kernel.")] = False,
     html: Annotated[str, typer.Option(metavar="FILE", help="With --profile: write it as a page, too.")] = "",
 ) -> None:
@@ -55,6 +56,7 @@ def bench_command(
     if html and not profile:
         raise arguments.ArgumentError("--html FILE writes the profile: give --profile, too")
     loaded = arguments.load_model(model, device, precision)
+    loaded = loaded.to(tune=True) if tune else loaded
     device = loaded.device or "cpu"
     given = {text.partition("=")[0] for text in input}
     inputs = [*input, *(f"{n}=random" for n in loaded.inputs if n not in given)]

@@ -417,6 +417,13 @@ class Builder:
         """GPU: wait for the workgroup."""
         self._append(Op("barrier", ()))
 
+    def workgroup_reduce(self, how: str, value: Val, size: int) -> Val:
+        """GPU: the numbers of all `size` invocations of a workgroup combined ("add", "mul", "max" or "min"), the same in each.
+
+        All of them must come by, as at a barrier, and only once: the memory they meet in is not used again.
+        """
+        return self._emit("workgroup_reduce", (value,), (how, self.local(value.dtype, size, "workgroup")), value.dtype, 1)
+
     def special(self, kind: str, axis: int | None = None) -> Val:
         """workgroup_id / local_id (GPU, with an axis), thread / threads (CPU, WASM)."""
         return self._emit(kind, (), axis, INDEX, 1)

@@ -1,4 +1,4 @@
-"""Reductions on a GPU, a workgroup for each: its invocations walk the elements with stride, then combine in a tree.
+"""Reductions on a GPU, a workgroup for each: its invocations walk the elements with stride, then combine.
 
 One invocation that walks a long row alone leaves the rest of the GPU idle, reads memory out of step with its neighbours, and
 runs for so long that drivers kill it; some software drivers stop a loop after 65,535 turns without saying so. Short rows are
@@ -51,14 +51,15 @@ class Team:
         return self.e.k.local(self.e.machine.storage(dtype), self.size, "workgroup")
 
     def tree(self, combine_with: Callable[[Val], None]) -> None:
-        """`combine_with(distance)` in each invocation that has a partner at that distance, halving down to 1."""
-        k, half = self.e.k, self.size // 2
+        """`combine_with(partner)` in each invocation that has one: those left meet their upper half, until one is left."""
+        k, left = self.e.k, self.size
         k.barrier()
-        while half:
-            with k.if_(self.local < half):
+        while left > 1:  # an odd one out waits for the next turn
+            half = -(-left // 2)
+            with k.if_(self.local < left - half):
                 combine_with(self.local + half)
             k.barrier()
-            half //= 2
+            left = half
 
     def reduce(self, node: Node, length: int, element: Callable[[Index], Val]) -> Val:
         """The reduction `node` over `length` elements, known to every invocation."""
@@ -66,18 +67,10 @@ class Team:
         assert isinstance(lowering, Reduction)
         how = lowering.combine
         dtype = dt.float32 if operand.dtype is dt.float16 else operand.dtype
-        shared = self.shared(dtype)
-
-        def combine_with(partner: Val) -> None:
-            mine, other = k.load(shared, self.local, 1, dtype), k.load(shared, partner, 1, dtype)
-            k.store(shared, self.local, combine(k, how, mine, other))
-
         with k.loop(self.local, length, self.size, init=[k.const(lowering.initial(dtype), dtype)]) as loop:
             at = variable(Var("i", 0, length - 1, value=loop.index))
             loop.yield_(combine(k, how, loop.carried[0], element(at)))
-        k.store(shared, self.local, loop.results[0])
-        self.tree(combine_with)
-        return k.load(shared, k.const(0, INDEX), 1, dtype)
+        return k.workgroup_reduce(how, loop.results[0], self.size)
 
     def best(self, shared: tuple[Buffer, Buffer], value: Val, at: Val, beats: Callable[[Val, Val, Val, Val], Val]) -> Val:
         """The position of the best of all invocations' (value, position), known to each of them.

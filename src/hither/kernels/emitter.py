@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,15 +21,21 @@ from .fusion import Group, flatten, unflatten
 from .index import Index, Var, constant, variable
 from .ir import Buffer, Kernel, Machine, Val
 
+if TYPE_CHECKING:
+    from .templates.tile import Problem, Tile
+
 GRAIN = 16384  # scalar operations that make a thread of its own worth waking
 
 
 @dataclass
 class Context:
-    """What lowering shares across one compilation: the machine, the constants, and constants made from them (packed)."""
+    """What lowering shares across one compilation: the machine, the constants, and constants made from them (packed).
+
+    `tiles` gives the tile of a product, where something better than the rule is known."""
 
     machine: Machine
     constants: dict[Value, np.ndarray]
+    tiles: Callable[[Problem], Tile] | None = None
     packed: dict[object, Value] = field(default_factory=dict)
 
     def pack(self, source: Value, how: str, make: Callable[[np.ndarray], np.ndarray]) -> Value:

@@ -51,6 +51,9 @@ OTHER = {
     "if",  # (bool scalar), two blocks yielding the results
     "workgroup_id", "local_id",  # attr: axis; GPU only -> INDEX
     "barrier",  # GPU only: workgroup memory becomes visible to the workgroup
+    "workgroup_reduce",  # (scalar), attr: ("add" | "mul" | "max" | "min", workgroup memory of an element
+    # per invocation); GPU only, where all invocations come by once: their scalars combined in any order, the same in each.
+    # A NaN stays one.
     "thread", "threads",  # CPU/WASM only -> INDEX: who am I, of how many
 }  # fmt: skip
 KINDS = UNARY | BINARY | COMPARE | OTHER
@@ -64,6 +67,7 @@ class Machine:
     vector_bits: int = 128
     vector_registers: int = 16
     float16: bool = False  # loads and stores halves and converts them in hardware
+    subgroups: bool = False  # GPU: invocations that run in step can reduce among themselves; printers ask, lowering does not
     fma: bool = True
     gpu: bool = False
     workgroup: int = 64  # invocations per workgroup, GPU

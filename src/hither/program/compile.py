@@ -36,6 +36,7 @@ def compile(
     specs: Mapping[str, Any] | None = None,
     device: str | None = None,
     precision: str = "float32",
+    tune: bool = False,
 ) -> Program:
     """Compile a Model, a function, or several functions as entries of one Program.
 
@@ -45,6 +46,9 @@ def compile(
         specs: {input name: Spec} (for several entries, {entry: {input: Spec}} or one dict for all).
         device: "cpu", "webgpu", or "wasm" (what a bundle ships, run through wasmtime).
         precision: "float32".
+        tune: measure the tiles of products on this machine instead of choosing them by rule: some seconds the first time,
+            then known from the disk cache. Only for native code; which tiles win, and so the last digits of results, may
+            differ from machine to machine.
 
     What a Model from a file becomes on the CPU is kept on disk, and compiled once per machine (HITHER_CACHE=off: never kept).
 
@@ -52,7 +56,7 @@ def compile(
         A Program. Outputs of a function are named by its dict's keys; `output_0`… for a tuple, `output` for one array.
 
     Raises:
-        CompileError: without specs, for an unknown precision.
+        CompileError: without specs, for an unknown precision, for `tune` where the device runs no native code.
         UnknownDevice: there is no device of this name; lists those there are.
         UnsupportedFeature: something in the model has no meaning on the device (float64 on WebGPU).
 
@@ -66,8 +70,10 @@ def compile(
     if precision not in PRECISIONS:
         raise CompileError(f"no precision {precision!r}; there are {', '.join(PRECISIONS)}")
     machine = machine_for(device)
-    make_plan = functools.cache(lambda: plan_target(target, specs, machine))
-    key = program_key(target, specs, machine)
+    if tune and machine.name != "llvm":
+        raise CompileError(f"tune=True measures native code, and device {device!r} runs none here; compile without it")
+    make_plan = functools.cache(lambda: plan_target(target, specs, machine, tune))
+    key = program_key(target, specs, machine, tune)
     stored = None if key is None else load_program(key, machine)
     if stored is not None:
         outline, session = stored
@@ -78,8 +84,8 @@ def compile(
     return program
 
 
-def plan_target(target: Any, specs: Mapping[str, Any] | None, machine: Machine) -> Plan:
-    """Everything short of code generation: trace, passes, fusion, memory plan."""
+def plan_target(target: Any, specs: Mapping[str, Any] | None, machine: Machine, tune: bool = False) -> Plan:
+    """Everything short of code generation: trace, passes, fusion, memory plan. `tune`: as for compile."""
     from ..passes import optimize  # not before something is compiled: programs from disk need neither
     from .plan import plan
 
@@ -91,7 +97,12 @@ def plan_target(target: Any, specs: Mapping[str, Any] | None, machine: Machine) 
     optimized = {name: optimize(graph) for name, graph in graphs.items()}
     for graph in optimized.values():
         check_dtypes(graph, machine)
-    return plan(optimized, machine, lengths)
+    tiles = None
+    if tune:
+        from .tune import TileSearch
+
+        tiles = TileSearch(machine)
+    return plan(optimized, machine, lengths, tiles)
 
 
 def as_target(target: Any, specs: Mapping[str, Any] | None) -> Any:

@@ -7,7 +7,7 @@ the same list, over the same arena, on one clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from ..kernels.fusion import Group, fuse
 from ..kernels.ir import Kernel, Machine
 from ..kernels.lowering import lower_group
 from ..kernels.steps import ALIGN, Code, Cond, Copy, Launch, Ref, Step, While, Work
+from ..kernels.templates.tile import Problem, Tile
 from .arena import Life, place
 from .signature import Entry, Port
 from .work import works
@@ -93,15 +94,19 @@ def aligned(nbytes: int) -> int:
 
 
 def plan(
-    graphs: Mapping[str, Graph], machine: Machine, lengths: Mapping[str, Mapping[str, tuple[str, int]]] | None = None
+    graphs: Mapping[str, Graph],
+    machine: Machine,
+    lengths: Mapping[str, Mapping[str, tuple[str, int]]] | None = None,
+    tiles: Callable[[Problem], Tile] | None = None,
 ) -> Plan:
     """Plan every entry over shared weights.
 
     Args:
         graphs: entry name → Graph with named inputs and outputs.
         lengths: entry → {output: (output that holds its length, axis)} for data-dependent sizes.
+        tiles: the tiles of products; by rule if not given.
     """
-    planner = _Planner(machine)
+    planner = _Planner(machine, tiles)
     steps: dict[str, tuple[Step, ...]] = {}
     entries: dict[str, Entry] = {}
     io = arena = 0
@@ -121,7 +126,7 @@ def plan(
 
 
 class _Planner:
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, tiles: Callable[[Problem], Tile] | None) -> None:
         self.machine = machine
         self.kernels: list[Kernel] = []
         self._kernel_index: dict[str, int] = {}
@@ -130,7 +135,7 @@ class _Planner:
         self._constant_bytes = 0
         self._same_bytes: dict[tuple[str, bytes], Storage] = {}
         self._weights: list[tuple[str, np.ndarray, Storage]] = []
-        self.context = Context(machine, self._constants)
+        self.context = Context(machine, self._constants, tiles)
         self.storage: dict[Value, Storage] = {}
         self.arena: list[Storage] = []
         self.clock = 0

@@ -28,7 +28,7 @@ LIMIT = 1 << 30  # bytes of all stored programs
 _LENGTH_BYTES = 8  # the number that says how long the outline is
 
 
-def program_key(target: Any, specs: Mapping[str, Any] | None, machine: Machine) -> str | None:
+def program_key(target: Any, specs: Mapping[str, Any] | None, machine: Machine, tuned: bool = False) -> str | None:
     """The key of what `target` is compiled to; None if that is not known beforehand, or nothing is to be stored.
 
     Raises:
@@ -39,7 +39,8 @@ def program_key(target: Any, specs: Mapping[str, Any] | None, machine: Machine) 
         return None
     from ..runtime.cpu import compiler_identity
 
-    return ObjectCache.key("program", *target.fingerprint(specs), repr(machine), *compiler_identity(), code)
+    kind = "tuned program" if tuned else "program"
+    return ObjectCache.key(kind, *target.fingerprint(specs), repr(machine), *compiler_identity(), code)
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import HitherError
 from ..kernels.ir import Machine
 from ..targets.wgsl.plan import Plan
-from ..targets.wgsl.printer import ENTRY
+from ..targets.wgsl.printer import ENABLE_SUBGROUPS, ENTRY
 
 
 class WebGpuError(HitherError, RuntimeError):
@@ -101,7 +101,8 @@ class Device:
                 self._pipelines.move_to_end(key)
                 return self._pipelines[key]
         _, layout = self.layouts(access)
-        module = self.handle.create_shader_module(code=text)
+        # naga takes subgroup operations without the directive that the standard asks for, and refuses the directive
+        module = self.handle.create_shader_module(code=text.replace(f"{ENABLE_SUBGROUPS}\n", ""))
         made = self.handle.create_compute_pipeline(layout=layout, compute={"module": module, "entry_point": ENTRY})
         with self._lock:
             self._pipelines[key] = made
@@ -160,5 +161,5 @@ def webgpu_machine() -> Machine:
         WebGpuError: see `device`.
     """
     # fma=False: WGSL lets `fma` round twice, and software adapters do
-    half = "shader-f16" in device().features
-    return Machine("wgsl", gpu=True, float16=half, fma=False, wide=("int64", "uint64"), vector_bits=32)
+    half, subgroups = (feature in device().features for feature in ("shader-f16", "subgroup"))
+    return Machine("wgsl", gpu=True, float16=half, subgroups=subgroups, fma=False, wide=("int64", "uint64"), vector_bits=32)

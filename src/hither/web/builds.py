@@ -185,12 +185,13 @@ def _wasm(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPo
 
 def _webgpu(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPool) -> WebGpuBuild:
     from ..targets.wgsl.bindings import plan_bindings
-    from ..targets.wgsl.printer import print_module
+    from ..targets.wgsl.printer import print_module, print_subgroup_variants, print_variants
 
     bound = plan_bindings(planned.code, planned.machine)
+    texts, others = print_variants(bound, planned.machine), print_subgroup_variants(bound, planned.machine)
     return WebGpuBuild(
         layout=_layout(planned, pool),
-        wgsl=print_module(bound, planned.machine),
+        wgsl=print_module([*texts, *others.values()]),
         pipelines=tuple("".join("r" if a == "read" else "w" for a in v.access()) for v in bound.variants),
         buffers=tuple((b.space, b.offset, b.size) for b in bound.buffers),
         arena=planned.code.sizes["arena"],
@@ -207,6 +208,7 @@ def _webgpu(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: Tensor
             for i, entries in enumerate(variants)
         ),
         limits={k: n for k, n in bound.needs().items() if n},
+        subgroups={run: len(texts) + i for i, run in enumerate(others)},
     )
 
 

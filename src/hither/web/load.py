@@ -198,8 +198,14 @@ class BundleModel(Model):
         """Run an entry by name."""
         return self.entry(entry)(*args, **kwargs)
 
-    def to(self, device: str | None = None, precision: str | None = None) -> Model:
-        """The same model; a bundle has one precision and runs as WebAssembly."""
+    def to(self, device: str | None = None, precision: str | None = None, tune: bool | None = None) -> Model:
+        """The same model; a bundle has one precision and runs as WebAssembly.
+
+        Raises:
+            UnsupportedFeature: for `tune`: its tiles were chosen when it was made.
+        """
+        if tune:
+            raise UnsupportedFeature(f"the bundle {self.name!r} is compiled already; tune the model that it was made from")
         _check_target(self._bundle.contents, device, precision)
         return super().to(device, precision)
 

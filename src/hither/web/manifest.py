@@ -189,7 +189,8 @@ class WebGpuBuild:
     """All variants as one text of WGSL modules, each after a line `//---- kernel N`.
 
     `requires` are WebGPU feature names, `limits` the least limits a device must have. `pipelines[N]` has a letter per binding
-    of module N, r for read or w for read_write; `buffers` are (space, offset in the region, bytes).
+    of module N, r for read or w for read_write; `buffers` are (space, offset in the region, bytes). `subgroups` are modules to
+    take for others on devices that have the feature of this name.
     """
 
     layout: Layout
@@ -201,6 +202,7 @@ class WebGpuBuild:
     variants: tuple[dict[str, EntryPlan], ...]
     requires: tuple[str, ...] = ()
     limits: dict[str, int] = field(default_factory=dict)
+    subgroups: dict[int, int] = field(default_factory=dict)
     init: EntryPlan | None = None
     target: str = "webgpu"
 
@@ -213,6 +215,7 @@ class WebGpuBuild:
             "limits": self.limits,
             "buffers": [list(b) for b in self.buffers],
             "pipelines": list(self.pipelines),
+            **({"subgroups": {str(run): other for run, other in self.subgroups.items()}} if self.subgroups else {}),
         }
 
 

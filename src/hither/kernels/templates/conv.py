@@ -18,7 +18,7 @@ from ..ir import Val
 from ..nests import write_nest
 from . import template
 from .product import Product, tiles
-from .tile import choose_tile, pack_panels
+from .tile import pack_panels, tile_for
 
 
 @template("conv", epilogue=True)
@@ -41,7 +41,7 @@ def conv(context: Context, group: Group) -> list[Lowered]:
     strides, dilation = tuple(node.params["strides"]), tuple(node.params["dilation"])
     out = result.shape[1:-1]
     m = result.shape[0] * math.prod(out)
-    tile = choose_tile(context.machine, outputs, m, max(32, result.dtype.bits))
+    tile = tile_for(context, node, m, outputs)
     depth = channels * math.prod(window)
     lowered: list[Lowered] = []
     if w in context.constants:

@@ -19,7 +19,7 @@ from ..ir import Val
 from ..nests import write_nest
 from . import template
 from .product import Product, tiles
-from .tile import choose_tile
+from .tile import tile_for
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _phase(context: Context, group: Group, x: Value, w: Value, axes: tuple[Axis,
     if not math.prod(counts):
         return []
     m = result.shape[0] * math.prod(counts)
-    tile = choose_tile(context.machine, outputs, m, max(32, result.dtype.bits))
+    tile = tile_for(context, node, m, outputs)
     panels = -(-outputs // tile.columns)
     depth = math.prod(taps) * channels
     lowered: list[Lowered] = []

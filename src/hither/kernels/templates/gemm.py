@@ -17,7 +17,7 @@ from ..ir import Val
 from ..nests import write_nest
 from . import template
 from .product import Product, tiles
-from .tile import Tile, choose_tile, pack_panels
+from .tile import Tile, pack_panels, tile_for
 
 
 @template("matmul", epilogue=True)
@@ -30,7 +30,7 @@ def matmul(context: Context, group: Group) -> list[Lowered]:
     transpose_a, transpose_b = bool(node.params["transpose_a"]), bool(node.params["transpose_b"])
     batch, m, n = result.shape[:-2], result.shape[-2], result.shape[-1]
     depth = a.shape[-2] if transpose_a else a.shape[-1]
-    tile = choose_tile(context.machine, n, m, max(32, result.dtype.bits))
+    tile = tile_for(context, node, m, n)
     lowered: list[Lowered] = []
     panels = -(-n // tile.columns)
     constant_b = context.constants.get(b)

@@ -7,12 +7,17 @@ panel is laid out, and the tile, chosen here from the machine's registers (figur
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ... import dtypes as dt
+from ...graph.core import Abstract, Node
 from ..builder import Builder
 from ..ir import Machine, Val
+
+if TYPE_CHECKING:
+    from ..emitter import Context
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,30 @@ class Tile:
     @property
     def columns(self) -> int:
         return self.vectors * self.width
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A product as its template meets it: an operation, and M and N of the kernel that computes it (or a part of it)."""
+
+    primitive: str
+    operands: tuple[Abstract, ...]
+    params: tuple[tuple[str, Any], ...]
+    packed: bool  # whether the right operand is known, and so packed, at compile time
+    m: int
+    n: int
+    bits: int  # of the sums, which a tile's registers hold
+
+
+def tile_for(context: Context, node: Node, m: int, n: int) -> Tile:
+    """The tile for an M×N product of a node: where every template asks. It is the rule's, unless this compilation has been
+    given others (`Context.tiles`, see hither.program.tune)."""
+    bits = max(32, node.results[0].dtype.bits)
+    if context.tiles is not None:
+        operands, params = tuple(v.abstract for v in node.operands), tuple(sorted(node.params.items()))
+        problem = Problem(node.primitive.name, operands, params, node.operands[1] in context.constants, m, n, bits)
+        return context.tiles(problem)
+    return choose_tile(context.machine, n, m, bits)
 
 
 def choose_tile(machine: Machine, n: int, m: int, bits: int = 32) -> Tile:

@@ -79,7 +79,7 @@ class KernelLowering:
             self.env[op.results[0]] = (self.thread if kind == "thread" else self.nthreads,)
         else:
             result = op.results[0] if op.results else None
-            if result is None or kind in ("atomic", "barrier", "workgroup_id", "local_id"):
+            if result is None or kind in ("atomic", "barrier", "workgroup_reduce", "workgroup_id", "local_id"):
                 raise ValueError(f"kernel {self.kernel.name}: {kind} exists on GPUs only; lower it for the wasm machine")
             _check_type(self.kernel, op, result)
             if kind == "load":

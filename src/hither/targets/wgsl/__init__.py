@@ -1,7 +1,7 @@
 """Kernel IR → WGSL for WebGPU, natively and in browsers.
 
 plan = plan_bindings(code, machine)     buffers, kernel variants, dispatches (bindings.py, plan.py)
-text = print_module(plan, machine)      one WGSL module per variant (printer.py, expressions.py)
+texts = print_variants(plan, machine)   one WGSL module per variant (printer.py, expressions.py)
 """
 
 from .bindings import plan_bindings

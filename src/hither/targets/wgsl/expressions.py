@@ -128,6 +128,11 @@ class Expressions:
         signed_division = kind == "div" and dtype.kind == "i"
         return text if kind in _CLOSED and not signed_division else self.normalise(text, dtype, width)
 
+    def combine(self, how: str, a: str, b: str, dtype: DType) -> str:
+        """One step of a reduction of scalars; max and min keep a NaN from either side. `b` is an identifier."""
+        text = self.binary(how, a, b, dtype, 1)
+        return f"select({text}, {b}, {self.is_nan(b, dtype, 1)})" if how in ("max", "min") and dtype.is_float else text
+
     def remainder(self, a: str, b: str, dtype: DType, width: int) -> str:
         """Exact, unlike WGSL's `%`, which multiplies a rounded quotient back."""
         self.declare("nan_bits", "var<private> nan_bits: u32 = 0x7fc00000u;")

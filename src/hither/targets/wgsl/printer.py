@@ -18,23 +18,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ... import dtypes as dt
 from ...dtypes import DType
 from ...errors import UnsupportedFeature
-from ...kernels.ir import BINARY, COMPARE, UNARY, Block, Buffer, Machine, Op, Val
+from ...kernels.ir import BINARY, COMPARE, UNARY, Block, Buffer, Kernel, Machine, Op, Val
 from .expressions import Expressions, vector
 from .plan import Plan, Variant, element, packed, workgroups
 
 ENTRY = "main"
+ENABLE_SUBGROUPS = "enable subgroups;"
 SEPARATOR = "//---- kernel "
-_EFFECTS = {"store", "scatter", "atomic", "barrier"}
+_EFFECTS = {"store", "scatter", "atomic", "barrier", "workgroup_reduce"}
+_ACROSS_SUBGROUP = {"add": "subgroupAdd", "mul": "subgroupMul", "max": "subgroupMax", "min": "subgroupMin"}
 _AXES = "xyz"
 
 
-def print_module(plan: Plan, machine: Machine) -> str:
-    """The module of every variant of a Plan, each after a line of SEPARATOR and its number."""
-    return "".join(f"{SEPARATOR}{i}\n{text}" for i, text in enumerate(print_variants(plan, machine)))
+def print_module(texts: Sequence[str]) -> str:
+    """Modules in one file, each after a line of SEPARATOR and its number."""
+    return "".join(f"{SEPARATOR}{i}\n{text}" for i, text in enumerate(texts))
 
 
 def print_variants(plan: Plan, machine: Machine) -> list[str]:
@@ -45,6 +48,18 @@ def print_variants(plan: Plan, machine: Machine) -> list[str]:
         ValueError: a kernel is not one for a GPU.
     """
     return [_Printer(plan, v, machine).print() for v in plan.variants]
+
+
+def print_subgroup_variants(plan: Plan, machine: Machine) -> dict[int, str]:
+    """Another module for those variants of a Plan that gain from subgroups, by variant: same bindings, same result."""
+    better = replace(machine, subgroups=True)
+    gaining = [i for i, v in enumerate(plan.variants) if has_subgroup_variant(plan.kernels[v.kernel])]
+    return {i: _Printer(plan, plan.variants[i], better).print() for i in gaining}
+
+
+def has_subgroup_variant(kernel: Kernel) -> bool:
+    """Whether a kernel is printed in another way for machines with subgroups."""
+    return any(op.kind == "workgroup_reduce" for op in kernel.walk())
 
 
 class _Printer:
@@ -80,6 +95,10 @@ class _Printer:
                 self.values.globals[self.scratch[b]] = f"var<workgroup> {self.scratch[b]}: {self.array_type(b)};"
             else:
                 self.line(f"var {self.scratch[b]}: {self.array_type(b)};")
+        if self.uses_subgroups():
+            # Counted, not read: neither the number of invocations in a subgroup nor which of them it holds is then assumed.
+            self.line("let subgroup_lanes = subgroupAdd(1u);")
+            self.line("let subgroup_lane = subgroupExclusiveAdd(1u);")
         if kernel.grid is None:
             self.parallel_body()
         else:
@@ -88,7 +107,7 @@ class _Printer:
             self.block(kernel.body)
         size = kernel.workgroup if kernel.grid is not None or self.is_parallel() else (1, 1, 1)
         params = ", ".join(f"@builtin({name}) {name}: {kind}" for name, kind in self.builtins.items())
-        head = ["enable f16;"] if self.uses_half() else []
+        head = ["enable f16;"] * self.uses_half() + [ENABLE_SUBGROUPS] * self.uses_subgroups()
         entry = [f"@compute @workgroup_size({', '.join(map(str, size))})", f"fn {ENTRY}({params}) {{", *self.lines, "}", ""]
         return "\n".join([*head, *self.values.globals.values(), *entry])
 
@@ -97,6 +116,9 @@ class _Printer:
         return self.machine.float16 and (
             any(halves) or any(r.dtype is dt.float16 for op in self.kernel.walk() for r in op.results)
         )
+
+    def uses_subgroups(self) -> bool:
+        return self.machine.subgroups and has_subgroup_variant(self.kernel)
 
     def array_type(self, b: Buffer) -> str:
         kind = self.values.scalar(self.held(b))
@@ -233,6 +255,8 @@ class _Printer:
                 self.line(f"{call}(&{self.element(buffer, self.name(op.args[0]))}, {self.name(op.args[1])});")
             case "barrier":
                 self.line("workgroupBarrier();")
+            case "workgroup_reduce":
+                self.names[op.results[0]] = self.workgroup_reduce(op)
             case _:
                 result = op.results[0]
                 if result in self.used:
@@ -290,6 +314,44 @@ class _Printer:
                 self.line(f"let {name} = {total};")
                 total = name
             total = self.values.binary(how, total, f"{a}.{lane}", operand.dtype, 1)
+        return total
+
+    def workgroup_reduce(self, op: Op) -> str:
+        """By way of workgroup memory. Without subgroups the upper half of those left hands over to the lower one, turn by
+        turn. With them there are no turns: each subgroup adds up all there is, its lanes with stride, then across them.
+        """
+        (how, shared), (value,) = op.attr, op.args
+        dtype, memory, total = value.dtype, self.scratch[shared], self.fresh("v")
+        self.builtins["local_invocation_index"] = "u32"
+        self.line(f"{memory}[local_invocation_index] = {self.name(value)};")
+        self.line("workgroupBarrier();")
+        x, j = self.fresh("v"), self.fresh("n")
+        if self.uses_subgroups():
+            mine = self.fresh("c")
+            self.line(f"var {mine} = {memory}[subgroup_lane];")
+            start = f"var {j} = subgroup_lane + subgroup_lanes"
+            self.line(f"for ({start}; {j} < {shared.size}u; {j} += subgroup_lanes) {{")
+            self.line(f"  let {x} = {memory}[{j}];")
+            self.line(f"  {mine} = {self.values.combine(how, mine, x, dtype)};")
+            self.line("}")
+            text = self.values.normalise(f"{_ACROSS_SUBGROUP[how]}({mine})", dtype, 1)
+            if how in ("max", "min") and dtype.is_float:  # what they make of a NaN is open
+                nan = self.values.literal(math.nan, dtype)
+                text = f"select({text}, {nan}, subgroupAny({self.values.is_nan(mine, dtype, 1)}))"
+        else:
+            half = f"{j}_half"
+            self.line(f"for (var {j} = {shared.size}u; {j} > 1u;) {{")
+            self.line(f"  let {half} = ({j} + 1u) >> 1u;")
+            self.line(f"  if (local_invocation_index < {j} - {half}) {{")
+            self.line(f"    let {x} = {memory}[local_invocation_index + {half}];")
+            mine = f"{memory}[local_invocation_index]"
+            self.line(f"    {mine} = {self.values.combine(how, mine, x, dtype)};")
+            self.line("  }")
+            self.line("  workgroupBarrier();")
+            self.line(f"  {j} = {half};")
+            self.line("}")
+            text = f"{memory}[0]"
+        self.line(f"let {total} = {text};")
         return total
 
     # -- memory ------------------------------------------------------------------------------------------------------

@@ -19,7 +19,9 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
     return !lacks;
   });
   const build = builds[index] ?? fail("device", `the adapter (${name}) lacks ${lacks}`);
-  const device = gpu ?? await /** @type {GPUAdapter} */ (adapter).requestDevice({ requiredFeatures: /** @type {GPUFeatureName[]} */ (build.requires), requiredLimits: build.limits });
+  const subgroups = adapter.features.has("subgroups") ? build.subgroups : undefined; // modules that take the places of others
+  const features = /** @type {GPUFeatureName[]} */ (subgroups ? [...build.requires, "subgroups"] : build.requires);
+  const device = gpu ?? await /** @type {GPUAdapter} */ (adapter).requestDevice({ requiredFeatures: features, requiredLimits: build.limits });
   let lost = "";
   device.lost.then(({ message, reason }) => emit({ lost: (lost = `the GPU device was lost (${message || reason})`) }));
 
@@ -109,7 +111,7 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
     const group = groups.get(key) ?? device.createBindGroup({ layout, entries: bind.map(([b, offset, size], binding) => ({ binding, resource: { buffer: buffers[b], offset, size } })) });
     groups.set(key, group).set(step, group);
     return compiling[run] ??= device.createComputePipelineAsync({
-      layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }), compute: { module: device.createShaderModule({ code: codes[run] }) },
+      layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }), compute: { module: device.createShaderModule({ code: codes[subgroups?.[run] ?? run] }) },
     }).then((pipeline) => {
       pipelines[run] = pipeline;
       emit({ pipelines: [++made, compiling.filter(Boolean).length] });
@@ -161,7 +163,7 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
   };
 
   return {
-    info: { build: index, device: "webgpu", why: "", threads: 0, adapter: name, bytes },
+    info: { build: index, device: "webgpu", why: "", threads: 0, adapter: name, bytes, subgroups: !!subgroups },
     async prepare(text, variant) {
       codes = new TextDecoder().decode(text).split(/^\/\/---- kernel \d+\n/m).slice(1);
       ready(variant).catch(() => {}); // whoever awaits it next gets the error

@@ -54,6 +54,8 @@ export interface Info {
   name: string; device: "wasm" | "webgpu"; why: string; precision: string; threads: number; adapter: string;
   /** Bytes resident on the device. */
   bytes: number;
+  /** On WebGPU: whether kernels reduce across subgroups, for the adapter has them and the model such kernels. */
+  subgroups?: boolean;
   /** Of the last run: dispatches (WASM: calls), and waits in the middle of it for a condition. */
   dispatches: number; roundTrips: number;
   digest: string; entry: string;

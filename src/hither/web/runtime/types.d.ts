@@ -23,7 +23,7 @@ export interface Build {
   target: "wasm" | "webgpu"; requires: string[]; layout: number; init?: Plan; variants: Record<string, Plan>[];
   file: string; bytes: number; sha256: string; arena: number; io: number;
   shared_flag_offset: number; scratch: number; sync: number;
-  limits: Record<string, number>; buffers: [space: string, offset: number, bytes: number][]; pipelines: string[];
+  limits: Record<string, number>; buffers: [space: string, offset: number, bytes: number][]; pipelines: string[]; subgroups?: Record<string, number>;
 }
 export interface Manifest {
   format: string; version: number; digest: string; extensions_required: string[]; name: string; precision: string;
@@ -33,7 +33,7 @@ export interface Manifest {
 
 /** Bytes to write or read in the io region. */
 export interface Range { offset: number; bytes: number }
-export interface BackendInfo { build: number; device: string; why: string; threads: number; adapter: string; bytes: Record<string, number> }
+export interface BackendInfo { build: number; device: string; why: string; threads: number; adapter: string; bytes: Record<string, number>; subgroups?: boolean }
 export interface BackendEvent { pipelines?: [ready: number, total: number]; lost?: string }
 export interface Ran { outputs: Uint8Array[]; dispatches: number; roundTrips: number }
 export interface CreateOptions { builds: Build[]; layouts: Layout[]; snapshot: boolean; threads?: number; gpu?: GPUDevice; auto: boolean }
