@@ -47,6 +47,7 @@ ROOMS = (
     "array",
     "graph",
     "spec",
+    "media",
     "ops",
     "transforms",
     "passes",
@@ -60,6 +61,7 @@ ROOMS = (
     "optim",
     "train",
     "data",
+    "models",
     "web",
     "cli",
 )

@@ -15,7 +15,7 @@ from ..errors import HitherError, NeedsValue
 
 def application() -> typer.Typer:
     """The command line as a typer application."""
-    from . import bench, bundle, convert, demo, inspect, run, serve
+    from . import bench, bundle, convert, demo, inspect, models, run, serve
 
     app = typer.Typer(
         name="hither",
@@ -33,6 +33,7 @@ def application() -> typer.Typer:
 
     for command in (run, inspect, convert, bundle, serve, bench, demo):
         app.command(command.NAME)(getattr(command, f"{command.NAME}_command"))
+    app.add_typer(models.application, name="models")
     return app
 
 

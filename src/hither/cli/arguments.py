@@ -7,19 +7,17 @@ input's Spec; whatever had to be assumed (a picture's layout, its scaling) is sa
 from __future__ import annotations
 
 import json
-import wave
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .. import media
 from ..errors import HitherError
 from ..model import Model
 from ..spec import Spec
 
-IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".aiff")
 RANDOM_SEED = 0
 
 
@@ -155,9 +153,9 @@ def _read(source: str, name: str, own: Spec, shape: tuple[int, ...] | None, note
         array = _member(path, name)
     elif suffix == ".json":
         array = literal(path.read_text(), own, name)
-    elif suffix in IMAGES:
+    elif suffix in media.IMAGES:
         array = _image(path, name, own, shape, notes)
-    elif suffix in SOUNDS:
+    elif suffix in media.SOUNDS:
         array = _sound(path, name, own, shape, notes)
     else:
         raise ArgumentError(f"cannot read {source!r}: expected .npy, .npz, .json, a picture or a sound")
@@ -210,37 +208,22 @@ def random_array(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 
 def _image(path: Path, name: str, own: Spec, shape: tuple[int, ...] | None, notes: list[str]) -> np.ndarray:
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError as error:
-        raise ArgumentError("reading pictures needs Pillow: pip install 'hither[image]'") from error
     wanted = shape if shape is not None else own.shape
     if wanted is None or len(wanted) not in (2, 3, 4):
         raise ArgumentError(f"input {name!r} ({own}) is no picture; give an array (.npy)")
     layout = own.layout or _layout(wanted)
     axes = dict(zip(layout[-len(wanted) :], wanted))
     channels = axes.get("C", 1)
-    try:
-        with Image.open(path) as opened:
-            picture = opened.convert("RGB" if channels == 3 else "RGBA" if channels == 4 else "L")
-    except UnidentifiedImageError as error:
-        raise ArgumentError(f"{path} is no picture that Pillow can read") from error
-    width, height = (e if isinstance(e, int) else n for e, n in zip((axes["W"], axes["H"]), picture.size))
-    target = (width, height)
-    if target != picture.size:
-        notes.append(f"{name}: {path.name} resized from {picture.size[0]}x{picture.size[1]} to {target[0]}x{target[1]}")
-        picture = picture.resize(target, Image.Resampling.BILINEAR)
-    pixels = np.asarray(picture)
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    if own.media == "image" or own.dtype.kind != "f":
-        scale, mean, std = (default if v is None else v for v, default in ((own.scale, 1), (own.mean, 0), (own.std, 1)))
-        array = (pixels * np.asarray(scale) - np.asarray(mean)) / np.asarray(std)
-    else:
-        array = pixels / 255
+    pixels = media.read_image(path, channels if channels in (3, 4) else 1)
+    size = pixels.shape[:2]
+    height, width = (e if isinstance(e, int) else n for e, n in zip((axes["H"], axes["W"]), size))
+    if (height, width) != size:
+        notes.append(f"{name}: {path.name} resized from {size[1]}x{size[0]} to {width}x{height}")
+        pixels = media.resize_image(pixels, height, width)
+    if own.media != "image" and own.dtype.kind == "f":
         notes.append(f"{name}: pixels divided by 255, layout {layout}; give a .npy file for anything else")
-    order = {"C": 2, "H": 0, "W": 1}
-    array = array.transpose([order[a] for a in layout if a in order]) if "C" in layout else array[..., 0]
-    return array.astype(own.dtype.numpy).reshape((1,) * (len(wanted) - array.ndim) + array.shape)
+        own = Spec(own.shape, own.dtype, scale=1 / 255)
+    return media.image_array(pixels, own, wanted, layout)
 
 
 def _layout(shape: Sequence[Any]) -> str:
@@ -252,7 +235,7 @@ def _layout(shape: Sequence[Any]) -> str:
 
 
 def _sound(path: Path, name: str, own: Spec, shape: tuple[int, ...] | None, notes: list[str]) -> np.ndarray:
-    samples, rate = _pcm(path)
+    samples, rate = media.read_sound(path)
     notes.append(
         f"{name}: {len(samples)} samples at {rate} Hz, mono, -1 to 1; resample beforehand if the model expects another rate"
     )
@@ -267,26 +250,3 @@ def _sound(path: Path, name: str, own: Spec, shape: tuple[int, ...] | None, note
     full = [1] * len(wanted)
     full[long] = len(samples)
     return samples.astype(own.dtype.numpy).reshape(full)
-
-
-def _pcm(path: Path) -> tuple[np.ndarray, int]:
-    """A sound file as mono samples from -1 to 1, and its rate. PCM .wav needs no package."""
-    if path.suffix.lower() == ".wav":
-        try:
-            with wave.open(str(path)) as file:
-                width, rate, channels = file.getsampwidth(), file.getframerate(), file.getnchannels()
-                raw = file.readframes(file.getnframes())
-            if width in (2, 4):
-                data = np.frombuffer(raw, f"<i{width}").reshape(-1, channels)
-                return (data / 2.0 ** (8 * width - 1)).mean(1), rate
-        except (wave.Error, EOFError):
-            pass  # float samples or another container: soundfile says what it is
-    try:
-        import soundfile
-    except ImportError as error:
-        raise ArgumentError(f"reading {path.name} needs soundfile: pip install 'hither[audio]'") from error
-    try:
-        data, rate = soundfile.read(path, always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise ArgumentError(f"cannot read {path}: {error}") from error
-    return data.mean(1), rate

@@ -1,0 +1,62 @@
+"""`hither models`: the catalogue of ready models, and running one on a picture, a sound, a file or a text."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+application = typer.Typer(no_args_is_help=False, help="Ready models by task: list them, run one.", invoke_without_command=True)
+
+
+@application.callback()
+def models(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        list_command()
+
+
+@application.command("list")
+def list_command() -> None:
+    """Show the catalogue."""
+    from ..models import catalogue
+    from . import report
+
+    shown = report.table("ready models", "name", "task", "takes", "licence", "package")
+    for card in catalogue().values():
+        packages = ", ".join(dict.fromkeys(map(str, card.sources.values())))
+        shown.add_row(card.name, card.task, card.takes, card.licence, packages)
+    report.out.print(shown)
+    report.out.print("run one: hither models run NAME FILE -o out.png; without FILE on its own example", style="dim")
+
+
+@application.command("run")
+def run_command(
+    name: Annotated[str, typer.Argument(help="A name that hither models lists.")],
+    source: Annotated[
+        str | None, typer.Argument(help="Picture, sound, file or text; the model's own example if left out.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, webgpu, wasm or numpy.")] = None,
+    output: Annotated[str | None, typer.Option("--output", "-o", help="Write the picture with the findings drawn.")] = None,
+) -> None:
+    """Run a model and show what it finds."""
+    from ..models import card, load
+    from . import arguments, report
+
+    found = card(name)
+    with report.stages() as stage:
+        stage(f"fetching {name}")
+        model = load(name, device=device)
+        given = source if source is not None else found.example.path()
+        stage(f"running {name}")
+        start = time.perf_counter()
+        result = found.answer(model, given)
+        took = time.perf_counter() - start
+    for line in result.lines:
+        report.out.print(line, markup=False, highlight=False)
+    report.out.print(f"{name} on {given}, {report.duration(took)} with compiling", style="dim", markup=False)
+    if output is not None:
+        if result.picture is None:
+            raise arguments.ArgumentError(f"{name} finds nothing that could be drawn; leave -o out")
+        result.picture.save(output)
+        report.out.print(f"wrote {output}", markup=False)

@@ -1,0 +1,118 @@
+"""Pictures and sounds as arrays, and pictures made of results: what files hold, without anything a model wants of them.
+
+Pillow decodes pictures and soundfile sounds; PCM .wav files need neither.
+"""
+
+from __future__ import annotations
+
+import os
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import HitherError
+
+IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".aiff")
+
+
+class MediaError(HitherError, ValueError):
+    """A file is no picture or sound that can be read here; says what it would take."""
+
+
+def read_image(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
+    """A picture as uint8 [height, width, channels], turned the way its camera was held.
+
+    Args:
+        path: the file.
+        channels: 3 (RGB), 4 (RGBA) or 1 (grey).
+
+    Raises:
+        MediaError: if it is no picture that Pillow reads.
+    """
+    try:
+        from PIL import Image, ImageOps, UnidentifiedImageError
+    except ImportError as error:
+        raise MediaError("reading pictures needs Pillow: pip install 'hither[image]'") from error
+    mode = {1: "L", 3: "RGB", 4: "RGBA"}.get(channels)
+    if mode is None:
+        raise MediaError(f"pictures have 1, 3 or 4 channels, got {channels}")
+    try:
+        with Image.open(path) as opened:
+            pixels = np.asarray(ImageOps.exif_transpose(opened).convert(mode))
+    except UnidentifiedImageError as error:
+        raise MediaError(f"{path} is no picture that Pillow can read") from error
+    except Image.DecompressionBombError as error:
+        raise MediaError(f"{path} is too large a picture: {error}") from error
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def resize_image(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """uint8 [H, W, C] stretched to another size, bilinear with antialiasing."""
+    from PIL import Image
+
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    flat = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+    made = np.asarray(Image.fromarray(flat).resize((width, height), Image.Resampling.BILINEAR))
+    return made[..., None] if made.ndim == 2 else made
+
+
+def read_sound(path: str | os.PathLike[str], rate: int | None = None) -> tuple[np.ndarray, int]:
+    """A sound as mono float32 samples from -1 to 1, and its rate in Hz.
+
+    Args:
+        path: the file.
+        rate: resample to this rate; None keeps the file's.
+
+    Raises:
+        MediaError: if it is no sound that can be read here.
+    """
+    samples, own = _pcm(Path(path))
+    if rate is None or rate == own:
+        return samples.astype(np.float32), own
+    return resample(samples, own, rate).astype(np.float32), rate
+
+
+def resample(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+    """Samples at another rate: the spectrum is cut or padded, which is exact for what both rates can hold."""
+    count = round(len(samples) * wanted / rate)
+    if not count or not len(samples):
+        return np.zeros(count)
+    spectrum = np.fft.rfft(samples)
+    return np.fft.irfft(spectrum[: count // 2 + 1], count) * (count / len(samples))
+
+
+def _pcm(path: Path) -> tuple[np.ndarray, int]:
+    if path.suffix.lower() == ".wav":
+        try:
+            with wave.open(str(path)) as file:
+                width, rate, channels = file.getsampwidth(), file.getframerate(), file.getnchannels()
+                raw = file.readframes(file.getnframes())
+            if width in (2, 4):
+                data = np.frombuffer(raw, f"<i{width}").reshape(-1, channels)
+                return (data / 2.0 ** (8 * width - 1)).mean(1), rate
+        except (wave.Error, EOFError):
+            pass  # float samples or another container: soundfile says what it is
+    try:
+        import soundfile
+    except ImportError as error:
+        raise MediaError(f"reading {path.name} needs soundfile: pip install 'hither[audio]'") from error
+    try:
+        data, rate = soundfile.read(path, always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise MediaError(f"cannot read {path}: {error}") from error
+    return data.mean(1), rate
+
+
+def image_array(pixels: np.ndarray, spec: Any, shape: tuple[int, ...], layout: str) -> np.ndarray:
+    """A picture as the array that an input takes: (pixels * scale - mean) / std, its axes in the order of `layout`."""
+    scale, mean, std = (default if v is None else v for v, default in ((spec.scale, 1), (spec.mean, 0), (spec.std, 1)))
+    array = (pixels * np.asarray(scale) - np.asarray(mean)) / np.asarray(std)
+    order = {"C": 2, "H": 0, "W": 1}
+    array = array.transpose([order[a] for a in layout if a in order]) if "C" in layout else array[..., 0]
+    if spec.dtype.kind in "iu":
+        array = np.round(array)
+    return array.astype(spec.dtype.numpy).reshape((1,) * (len(shape) - array.ndim) + array.shape)

