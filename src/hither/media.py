@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import wave
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def _pcm(path: Path) -> tuple[np.ndarray, int]:
     return data.mean(1), rate
 
 
-def image_array(pixels: np.ndarray, spec: Any, shape: tuple[int, ...], layout: str) -> np.ndarray:
+def image_array(pixels: np.ndarray, spec: Any, shape: Sequence[Any], layout: str) -> np.ndarray:
     """A picture as the array that an input takes: (pixels * scale - mean) / std, its axes in the order of `layout`."""
     scale, mean, std = (default if v is None else v for v, default in ((spec.scale, 1), (spec.mean, 0), (spec.std, 1)))
     array = (pixels * np.asarray(scale) - np.asarray(mean)) / np.asarray(std)

@@ -88,7 +88,10 @@ CARDS = [
         build=build,
         answer=answer,
         example=Example(
-            Source("alsa-utils", "1.2.8-1", "usr/share/sounds/alsa/Front_Center.wav", "0d61518bcd3f13b0c709a5298e939caf698b80d31d71d50475365ee0e5536cc9", "debian"),
+            Source(
+                "alsa-utils", "1.2.8-1", "usr/share/sounds/alsa/Front_Center.wav",
+                "0d61518bcd3f13b0c709a5298e939caf698b80d31d71d50475365ee0e5536cc9", "debian",
+            ),
             lambda values: len(values["spans"]) >= 1 and 0.3 < values["share"] < 0.95,
         ),
         citation="Silero Team: Silero VAD (2021)",
