@@ -26,6 +26,7 @@ def test_cards_are_complete(name: str) -> None:
     assert all(len(source.sha256) == 64 for source in card.sources.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n if n in IN_EVERY_RUN else pytest.param(n, marks=pytest.mark.models) for n in CARDS])
 def test_the_example_gets_its_answer(name: str) -> None:
     card = models.card(name)
@@ -38,6 +39,7 @@ def test_unknown_names_are_answered_with_close_ones() -> None:
         models.load("file-typ")
 
 
+@pytest.mark.slow
 def test_the_command_prints_findings_and_draws_where_it_can(tmp_path: Path) -> None:
     listed = CliRunner().invoke(application(), ["models"])
     assert listed.exit_code == 0 and all(task in listed.output for task in ("file type", "voice"))
