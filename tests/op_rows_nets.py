@@ -340,3 +340,11 @@ op(
     "while_loop", lambda x: ht.while_loop(lambda v: ht.max(v) < 50.0, lambda v: v * v + 1.0, x, bound=20), ref.squared,
     A((4,), 0.5, 2), dtypes=FLOAT, gradient=True, tolerance="sums",
 )  # fmt: skip
+op(
+    "checkpoint", lambda x: ht.checkpoint(lambda v: ht.sin(v) * v)(x), lambda x: np.sin(x) * x,
+    A((5,)), dtypes=FLOAT, gradient=True,
+)  # fmt: skip
+op(
+    "grad_of_checkpoint", lambda x: ht.grad(lambda v: ht.sum(ht.checkpoint(lambda u: ht.sin(u) * u)(v)))(x),
+    lambda x: np.cos(x) * x + np.sin(x), A((5,)), dtypes=FLOAT, gradient=True, tolerance="sums",
+)  # fmt: skip

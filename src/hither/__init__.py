@@ -45,6 +45,9 @@ _LAZY: dict[str, str | None] = {
     "compile": "hither.program", "jit": "hither.program", "Program": "hither.program", "bundle": "hither.web.builds",
     "device": "hither.runtime.devices", "devices": "hither.runtime.devices", "set_default_device": "hither.runtime.devices",
     "nn": None, "models": None,
+    **dict.fromkeys(
+        ("checkpoint", "custom_gradient", "grad", "hessian", "jacobian", "value_and_grad", "vjp", "vmap"), "hither.transforms"
+    ),
     "set_num_threads": "hither.runtime.threads", "get_num_threads": "hither.runtime.threads",
 }  # fmt: skip
 

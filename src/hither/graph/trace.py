@@ -16,17 +16,22 @@ import numpy as np
 
 from ..array import Array, ArrayMethods
 from ..dtypes import DType
-from .core import Abstract, Graph, GraphBuilder, Value, abstract_of, evaluate, prune
+from .core import Abstract, Graph, GraphBuilder, Node, Value, abstract_of, evaluate, prune
 from .primitive import Primitive
 
 
 class Trace:
-    """A recording in progress. `captured` holds the outer values that the function turned out to use."""
+    """A recording in progress. `captured` holds the outer values that the function turned out to use.
 
-    def __init__(self, parent: Trace | None) -> None:
+    `known` are the values of what is recorded, where they are wanted and can be had: a function that is differentiated at
+    once, not compiled, may look at its numbers.
+    """
+
+    def __init__(self, parent: Trace | None, knows: bool = False) -> None:
         self.builder = GraphBuilder()
         self.parent = parent
         self.captured: dict[Value, Tracer] = {}
+        self.known: dict[Value, np.ndarray] | None = {} if knows else None
         self._lifted: dict[tuple[Trace, Value], Value] = {}
 
     def value_of(self, x: Any) -> Value:
@@ -39,6 +44,8 @@ class Trace:
                 value = self.builder.input(x.value.abstract)
                 self._lifted[key] = value
                 self.captured[value] = x
+                if self.known is not None and (outer := x.known()) is not None:
+                    self.known[value] = outer
             return self._lifted[key]
         array = x.numpy() if isinstance(x, Array) else np.asarray(x)
         if array.size > 1 and not any(array.strides):  # one repeated value stays a scalar and a broadcast
@@ -111,29 +118,39 @@ class Tracer(ArrayMethods):
     def dtype(self) -> DType:  # type: ignore[override]
         return self.value.abstract.dtype
 
-    def _no_value(self, what: str) -> Any:
+    def known(self) -> np.ndarray | None:
+        """The values, in a trace that knows them."""
+        if self.trace.known is None:
+            return None
+        found = self.trace.known.get(self.value)
+        return self.trace.builder.constants.get(self.value) if found is None else found
+
+    def _value(self, what: str) -> Any:
+        found = self.known()
+        if found is not None:
+            return found
         raise TypeError(
             f"{what} needs the values of an array ({self.value.abstract}) that is only being traced; "
             "use hither.where or hither.cond instead of Python control flow, or make the argument static"
         )
 
     def __bool__(self) -> bool:
-        return self._no_value("bool()")
+        return bool(self._value("bool()"))
 
     def __int__(self) -> int:
-        return self._no_value("int()")
+        return int(self._value("int()"))
 
     def __float__(self) -> float:
-        return self._no_value("float()")
+        return float(self._value("float()"))
 
     def __index__(self) -> int:
-        return self._no_value("an index")
+        return self._value("an index").__index__()
 
     def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
-        return self._no_value("conversion to NumPy")
+        return np.asarray(self._value("conversion to NumPy"), *args, **kwargs)
 
     def numpy(self) -> np.ndarray:
-        return self._no_value("numpy()")
+        return self._value("numpy()")
 
     def __repr__(self) -> str:
         return f"Tracer({self.value.abstract})"
@@ -156,9 +173,19 @@ def bind(primitive: Primitive, *operands: Any, **params: Any) -> Any:
     else:
         values = [trace.value_of(o) for o in operands]
         results = tuple(Tracer(trace, v) for v in trace.builder.add(primitive, values, params, _source.get()))
+        if trace.known is not None:
+            _learn(trace, trace.builder.nodes[-1])
         if limit is not None:
             limit.check(primitive, tuple(r.value.abstract for r in results), False)
     return results[0] if len(results) == 1 else results
+
+
+def _learn(trace: Trace, node: Node) -> None:
+    """Compute what was just recorded, if all that it needs is known."""
+    assert trace.known is not None
+    arrays = [trace.known.get(o, trace.builder.constants.get(o)) for o in node.operands]
+    if all(a is not None for a in arrays):
+        trace.known.update(zip(node.results, node.primitive.run(*arrays, **node.params), strict=True))  # type: ignore[arg-type]
 
 
 def record(primitive: Primitive, **params: Any) -> Any:
@@ -173,16 +200,30 @@ def record(primitive: Primitive, **params: Any) -> Any:
 
 
 def trace_function(
-    function: Callable[..., Sequence[Any]], abstracts: Sequence[Abstract], names: Sequence[str] = (), name: str = "graph"
+    function: Callable[..., Sequence[Any]],
+    abstracts: Sequence[Abstract],
+    names: Sequence[str] = (),
+    name: str = "graph",
+    values: Sequence[Any] | None = None,
 ) -> tuple[Graph, tuple[Tracer, ...]]:
     """Record `function(*tracers)`, which returns a flat sequence of array-likes.
+
+    Args:
+        function: what to record.
+        abstracts, names: of its arguments.
+        name: the Graph's.
+        values: the arguments themselves, where the function may look at its numbers while they are known.
 
     Returns:
         The Graph, and the outer traced values it captured: they are its last inputs, in this order.
     """
-    trace = Trace(_current.get())
+    outer = _current.get()
+    arrays = [_known_array(v) for v in values] if values is not None and (outer is None or outer.known is not None) else None
+    trace = Trace(outer, knows=arrays is not None and all(a is not None for a in arrays))
     labels = tuple(names) or ("",) * len(abstracts)
     inputs = [Tracer(trace, trace.builder.input(a, n)) for a, n in zip(abstracts, labels, strict=True)]
+    if trace.known is not None and arrays is not None:
+        trace.known.update((tracer.value, a) for tracer, a in zip(inputs, arrays, strict=True) if a is not None)
     token = _current.set(trace)
     try:
         outputs = [trace.value_of(o) for o in function(*inputs)]
@@ -190,6 +231,12 @@ def trace_function(
         _current.reset(token)
     graph = trace.builder.finish(outputs, names, name=name)
     return graph, tuple(trace.captured.values())
+
+
+def _known_array(x: Any) -> np.ndarray | None:
+    if isinstance(x, Tracer):
+        return x.known()
+    return x.numpy() if isinstance(x, Array) else np.asarray(x)
 
 
 def call_graph(graph: Graph, *operands: Any) -> tuple[Any, ...]:

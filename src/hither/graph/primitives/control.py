@@ -17,6 +17,7 @@ from ..core import Abstract, Graph, evaluate
 from ..primitive import Control, primitive
 from ..pullback import pullback
 from ..trace import call_graph, trace_function
+from .batch_rules import batch_cond, batch_while
 from .rules import apply, full, scalar
 
 _FLAG = Abstract((), dt.bool_)
@@ -93,7 +94,7 @@ def _cond_vjp(
     return (None, *(found.get(i) for i in range(len(values))))
 
 
-primitive("cond", abstract=_cond_abstract, evaluate=_cond, lowering=Control("cond"), vjp=_cond_vjp)
+primitive("cond", abstract=_cond_abstract, evaluate=_cond, batch=batch_cond, lowering=Control("cond"), vjp=_cond_vjp)
 
 
 # -- while_loop ------------------------------------------------------------------------------------------------------------
@@ -208,4 +209,4 @@ def _while_vjp(
     return (*(to_state.get(i) for i in range(carried)), *(to_constants.get(i) for i in range(len(constants))))
 
 
-primitive("while_loop", abstract=_while_abstract, evaluate=_while, lowering=Control("while"), vjp=_while_vjp)
+primitive("while_loop", abstract=_while_abstract, evaluate=_while, batch=batch_while, lowering=Control("while"), vjp=_while_vjp)

@@ -17,6 +17,7 @@ from ... import dtypes as dt
 from ...dtypes import DType
 from ..core import Abstract
 from ..primitive import Template, primitive
+from .batch_rules import batch_window
 from .linalg import narrow, product_dtype, require_products
 from .rules import apply, full, highest, lowest, require_kind, wide
 from .shape import dilate, inverse_permutation
@@ -209,6 +210,7 @@ primitive(
     "conv",
     abstract=_conv_abstract,
     evaluate=_conv,
+    batch=batch_window("conv"),
     lowering=Template("conv"),
     vjp=_conv_vjp,
     flops=lambda operands, results, params: 2 * results[0].size * math.prod(operands[1].shape[1:]),
@@ -287,6 +289,7 @@ primitive(
     "conv_transpose",
     abstract=_conv_transpose_abstract,
     evaluate=_conv_transpose,
+    batch=batch_window("conv_transpose"),
     lowering=Template("conv_transpose"),
     vjp=_conv_transpose_vjp,
     flops=lambda operands, results, params: 2 * operands[0].size * math.prod(operands[1].shape[1:]),
@@ -386,6 +389,7 @@ primitive(
     "pool",
     abstract=_pool_abstract,
     evaluate=_pool,
+    batch=batch_window("pool"),
     lowering=Template("pool"),
     vjp=_pool_vjp,
     flops=lambda operands, results, params: results[0].size * math.prod(params["window"]),

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..core import Abstract
 from ..primitive import Indexed, primitive
+from .batch_rules import all_batched, batch_gather_nd, batch_take
 from .rules import apply, counter, full, require_axis, require_indices
 
 
@@ -60,6 +61,7 @@ primitive(
     "take",
     abstract=_take_abstract,
     evaluate=lambda x, indices, axis: np.take(x, _clip(indices, x.shape[axis]), axis=axis),
+    batch=batch_take,
     lowering=Indexed(_emit_take),
     vjp=_take_vjp,
 )
@@ -92,7 +94,7 @@ primitive(
     "take_along",
     abstract=_take_along_abstract,
     evaluate=_take_along,
-    lowering=Indexed(_emit_take_along),
+    batch=all_batched("take_along", axis="axis"), lowering=Indexed(_emit_take_along),
     vjp=lambda cotangents, operands, results, axis: (
         apply(
             "scatter_along", full(0, cotangents[0], shape=tuple(operands[0].shape)), operands[1], cotangents[0],
@@ -157,6 +159,7 @@ primitive(
     "gather_nd",
     abstract=_gather_nd_abstract,
     evaluate=_gather_nd,
+    batch=batch_gather_nd,
     lowering=Indexed(_emit_gather_nd),
     vjp=_gather_nd_vjp,
 )

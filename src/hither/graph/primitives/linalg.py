@@ -10,6 +10,7 @@ from ... import dtypes as dt
 from ...dtypes import DType
 from ..core import Abstract
 from ..primitive import Template, primitive
+from .batch_rules import batch_matmul
 from .rules import apply, require_kind
 
 
@@ -91,6 +92,7 @@ primitive(
     "matmul",
     abstract=_matmul_abstract,
     evaluate=_matmul,
+    batch=batch_matmul,
     lowering=Template("matmul"),
     vjp=_matmul_vjp,
     flops=lambda operands, results, params: 2 * results[0].size * operands[0].shape[-2 if params.get("transpose_a") else -1],

@@ -16,6 +16,7 @@ from ... import dtypes as dt
 from ...dtypes import DType
 from ..core import Abstract
 from ..primitive import Reduction, Template, primitive
+from .batch_rules import all_batched
 from .rules import apply, counter, full, highest, lowest, require_axis, require_kind, wide
 
 Axes = tuple[int, ...]
@@ -110,7 +111,7 @@ def _arg_reduction(name: str, function: Callable[..., np.ndarray]) -> None:
         return np.asarray(function(x, axis=axis)).astype(dtype.numpy)
 
     primitive(
-        name, abstract=abstract, evaluate=evaluate, lowering=Template("arg_reduce"),
+        name, abstract=abstract, evaluate=evaluate, batch=all_batched(name, axis="axis"), lowering=Template("arg_reduce"),
         flops=lambda operands, results, params: operands[0].size,
     )  # fmt: skip
 
@@ -213,6 +214,7 @@ primitive(
     "cumulative",
     abstract=_cumulative_abstract,
     evaluate=_cumulative,
+    batch=all_batched("cumulative", axis="axis"),
     lowering=Template("cumulative"),
     vjp=_cumulative_vjp,
 )

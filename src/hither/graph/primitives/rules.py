@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ... import dtypes as dt
+from ...array import Array
 from ...dtypes import DType
 from ..core import Abstract
 from ..primitive import REGISTRY
@@ -99,8 +100,7 @@ def full(value: Any, like: Any, shape: tuple[int, ...] | None = None, dtype: DTy
     """
     shape = tuple(like.shape) if shape is None else shape
     made: Any = scalar(value, dtype or dt.dtype(like.dtype))
-    if isinstance(like, Tracer):
-        made = weight(made, "")
+    made = weight(made, "") if isinstance(like, Tracer) else Array(made)
     return apply("broadcast", made, shape=shape, axes=()) if shape else made
 
 

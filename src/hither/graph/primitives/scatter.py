@@ -11,6 +11,7 @@ import numpy as np
 
 from ..core import Abstract
 from ..primitive import Template, primitive
+from .batch_rules import all_batched, batch_scatter_nd
 from .rules import apply, counter, full, require_axis, require_indices, require_kind, wide
 
 COMBINES = {"add": np.add, "mul": np.multiply, "min": np.minimum, "max": np.maximum}
@@ -96,6 +97,7 @@ primitive(
     "scatter_nd",
     abstract=_scatter_nd_abstract,
     evaluate=_scatter_nd,
+    batch=batch_scatter_nd,
     lowering=Template("scatter"),
     vjp=lambda cotangents, operands, results, combine: _scatter_vjp(
         "scatter_nd", lambda g: apply("gather_nd", g, operands[1], batch_dims=0), cotangents, operands, combine
@@ -129,6 +131,7 @@ primitive(
     "scatter_along",
     abstract=_scatter_along_abstract,
     evaluate=_scatter_along,
+    batch=all_batched("scatter_along", axis="axis"),
     lowering=Template("scatter"),
     vjp=lambda cotangents, operands, results, axis, combine: _scatter_vjp(
         "scatter_along", lambda g: apply("take_along", g, operands[1], axis=axis), cotangents, operands, combine, axis=axis

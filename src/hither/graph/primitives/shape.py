@@ -14,6 +14,7 @@ import numpy as np
 from ...dtypes import DType
 from ..core import Abstract
 from ..primitive import Indexed, primitive
+from .batch_rules import all_batched, batch_dynamic_slice, batch_dynamic_update_slice
 from .rules import apply, computed, full, require_axis, require_kind
 
 Shape = tuple[int, ...]
@@ -46,6 +47,7 @@ primitive(
     "reshape",
     abstract=_reshape_abstract,
     evaluate=lambda x, shape: x.reshape(shape),
+    batch=all_batched("reshape", shape="size"),
     lowering=Indexed(_emit_reshape, view=True),
     vjp=lambda cotangents, operands, results, shape: (apply("reshape", cotangents[0], shape=tuple(operands[0].shape)),),
 )
@@ -69,6 +71,7 @@ primitive(
     "transpose",
     abstract=_transpose_abstract,
     evaluate=lambda x, permutation: x.transpose(permutation),
+    batch=all_batched("transpose", permutation="axes"),
     lowering=Indexed(
         lambda k, index, read, operands, result, permutation: read(
             0, tuple(index[i] for i in inverse_permutation(permutation))
@@ -118,6 +121,7 @@ REPEAT = primitive(
     "broadcast",
     abstract=_broadcast_abstract,
     evaluate=_broadcast,
+    batch=all_batched("broadcast", shape="size", axes="axes"),
     lowering=Indexed(_emit_broadcast, view=True),
     vjp=_broadcast_vjp,
 )
@@ -182,6 +186,7 @@ primitive(
     "slice",
     abstract=_slice_abstract,
     evaluate=_slice,
+    batch=all_batched("slice", starts="zero", sizes="size", steps="one"),
     lowering=Indexed(
         lambda k, index, read, operands, result, starts, sizes, steps: read(
             0, tuple(i * step + start for i, start, step in zip(index, starts, steps, strict=True))
@@ -227,7 +232,14 @@ def _pad_vjp(cotangents: Any, operands: Any, results: Any, low: Shape, high: Sha
     return (apply("slice", cotangents[0], starts=low, sizes=source, steps=(1,) * len(low)),)
 
 
-primitive("pad", abstract=_pad_abstract, evaluate=_pad, lowering=Indexed(_emit_pad), vjp=_pad_vjp)
+primitive(
+    "pad",
+    abstract=_pad_abstract,
+    evaluate=_pad,
+    batch=all_batched("pad", low="zero", high="zero"),
+    lowering=Indexed(_emit_pad),
+    vjp=_pad_vjp,
+)
 
 
 # -- concat ----------------------------------------------------------------------------------------------------------------
@@ -282,6 +294,7 @@ primitive(
     "concat",
     abstract=_concat_abstract,
     evaluate=lambda *operands, axis: np.concatenate(operands, axis=axis),
+    batch=all_batched("concat", axis="axis"),
     lowering=Indexed(_emit_concat),
     vjp=_concat_vjp,
 )
@@ -350,6 +363,7 @@ primitive(
     "dynamic_slice",
     abstract=_dynamic_slice_abstract,
     evaluate=lambda x, starts, sizes: x[_clamped(starts, x.shape, sizes)],
+    batch=batch_dynamic_slice,
     lowering=Indexed(_emit_dynamic_slice),
     vjp=lambda cotangents, operands, results, sizes: (
         apply("dynamic_update_slice", full(0, cotangents[0], shape=tuple(operands[0].shape)), cotangents[0], operands[1]),
@@ -400,6 +414,7 @@ primitive(
     "dynamic_update_slice",
     abstract=_dynamic_update_abstract,
     evaluate=_dynamic_update,
+    batch=batch_dynamic_update_slice,
     lowering=Indexed(_emit_dynamic_update),
     vjp=_dynamic_update_vjp,
 )

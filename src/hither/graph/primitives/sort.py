@@ -9,6 +9,7 @@ import numpy as np
 from ... import dtypes as dt
 from ..core import Abstract
 from ..primitive import Template, primitive
+from .batch_rules import all_batched
 from .rules import apply, full, require_axis, require_kind
 
 
@@ -33,4 +34,11 @@ def _sort_vjp(cotangents: Any, operands: Any, results: Any, axis: int, descendin
     return (apply("scatter_along", full(0, g), results[1], g, axis=axis, combine="set"),)
 
 
-primitive("sort", abstract=_sort_abstract, evaluate=_sort, lowering=Template("sort"), vjp=_sort_vjp)
+primitive(
+    "sort",
+    abstract=_sort_abstract,
+    evaluate=_sort,
+    batch=all_batched("sort", axis="axis"),
+    lowering=Template("sort"),
+    vjp=_sort_vjp,
+)

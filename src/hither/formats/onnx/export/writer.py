@@ -16,7 +16,7 @@ import numpy as np
 from ....dtypes import DType
 from ....errors import UnsupportedOperators
 from ....graph.core import Graph, Node, Value
-from ....passes import tidy
+from ....passes import open_barriers, tidy
 from ....program.compile import graphs_of
 
 OPSET = 18
@@ -51,7 +51,7 @@ def export(target: Any, specs: Mapping[str, Any] | None = None, *, name: str = "
         ShapeMismatch: an extent stays free.
     """
     traced = next(iter(graphs_of(target, specs).values()))
-    graph = tidy(traced)
+    graph = open_barriers(tidy(traced))
     missing = sorted({("hither", n, OPSET) for n in _primitives(graph) if n not in RULES})
     if missing:
         raise UnsupportedOperators(f"{name} as ONNX", set(missing))

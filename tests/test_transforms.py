@@ -1,0 +1,209 @@
+"""Transforms: gradients, Jacobians, vectorisation, and how they compose. Rules of single primitives are checked along the op
+table (tests/test_primitives.py for gradients, here for batching)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hither as ht
+
+from .op_case import Op, check, flat_results
+from .op_table import cases
+from .targets import oracle
+
+X = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
+
+
+def numeric(f: Any, x: np.ndarray, h: float = 1e-6) -> np.ndarray:
+    """The gradient by central differences, in float64."""
+    made = np.zeros_like(x, np.float64)
+    for i in np.ndindex(x.shape):
+        up, down = x.astype(np.float64), x.astype(np.float64)
+        up[i] += h
+        down[i] -= h
+        made[i] = (f(up) - f(down)) / (2 * h)
+    return made
+
+
+def test_gradients_of_structures_and_several_arguments() -> None:
+    def f(p: dict[str, Any], x: Any, n: Any) -> Any:
+        return ht.sum(ht.tanh(x @ p["w"] + p["b"])) * n
+
+    p = {"w": np.ones((4, 2), np.float32) / 4, "b": np.zeros(2, np.float32)}
+    value, (dp, dx) = ht.value_and_grad(f, argnums=(0, 1))(p, X, 3)
+    t = np.tanh(X @ p["w"])
+    np.testing.assert_allclose(float(value), 3 * t.sum(), rtol=1e-5)
+    slope = 3 * (1 - t**2)
+    np.testing.assert_allclose(dp["w"].numpy(), X.T @ slope, rtol=1e-4)
+    np.testing.assert_allclose(dp["b"].numpy(), slope.sum(0), rtol=1e-4)
+    np.testing.assert_allclose(dx.numpy(), slope @ p["w"].T, rtol=1e-4)
+
+
+def test_gradients_look_at_numbers_when_they_run_at_once() -> None:
+    def f(x: Any) -> Any:
+        while float(x) < 100:
+            x = x * x
+        return x
+
+    assert float(ht.grad(f)(3.0)) == 8 * 3.0**7
+    assert float(ht.grad(ht.grad(f))(3.0)) == 56 * 3.0**6
+    with pytest.raises(TypeError, match="only being traced"):
+        ht.jit(ht.grad(f))(np.float32(3))
+
+
+def test_aux_is_handed_through() -> None:
+    (value, aux), g = ht.value_and_grad(lambda x: (ht.sum(x * x), {"twice": x * 2}), has_aux=True)(X)
+    np.testing.assert_allclose(aux["twice"].numpy(), 2 * X)
+    np.testing.assert_allclose(g.numpy(), 2 * X)
+    assert float(value) == pytest.approx((X**2).sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("function", "argument", "says"),
+    [
+        (lambda x: x * 2, X, "return one float, got float32"),
+        (lambda x: ht.sum(x), np.arange(3), "int64"),
+        (lambda x: ht.argmax(x), X, "return one float, got int64"),
+    ],
+)
+def test_what_has_no_gradient_says_why(function: Any, argument: Any, says: str) -> None:
+    with pytest.raises(TypeError, match=says):
+        ht.grad(function)(argument)
+
+
+def test_jacobian_and_hessian() -> None:
+    def f(x: Any) -> Any:
+        return ht.stack([x[0] ** 2 * x[1], ht.sin(x[0]), ht.sum(x)])
+
+    x = np.array([0.5, 2.0], np.float32)
+    want = [[2 * 0.5 * 2.0, 0.25], [np.cos(0.5), 0], [1, 1]]
+    np.testing.assert_allclose(ht.jacobian(f)(x).numpy(), want, rtol=1e-5)
+    np.testing.assert_allclose(ht.jit(ht.jacobian(f))(x).numpy(), want, rtol=1e-5)
+    np.testing.assert_allclose(
+        ht.hessian(lambda x: ht.sum(ht.exp(x) * x[0]))(x).numpy(),
+        [[np.exp(0.5) * 2.5, np.exp(2.0)], [np.exp(2.0), np.exp(2.0) * 0.5]],
+        rtol=1e-5,
+    )
+
+
+def test_gradients_through_control_flow_and_compiled() -> None:
+    def f(x: Any) -> Any:
+        y = ht.cond(ht.sum(x) > 0, lambda x: x * 2, lambda x: x * x, x)
+        _, ys = ht.scan(lambda c, row: (c * 0.5 + ht.sum(row), c), ht.asarray(1.0), y)
+        return ht.sum(ys * ys) + ht.fori_loop(0, 3, lambda i, v: v * 1.5, ht.sum(y))
+
+    def reference(x: np.ndarray) -> float:
+        y = x * 2 if x.sum() > 0 else x * x
+        c, total = 1.0, 0.0
+        for row in y:
+            total += c * c
+            c = c * 0.5 + row.sum()
+        return total + y.sum() * 1.5**3
+
+    for x in (X, -np.abs(X)):
+        want = numeric(reference, x)
+        np.testing.assert_allclose(ht.grad(f)(x).numpy(), want, rtol=2e-4, atol=1e-4)
+        np.testing.assert_allclose(ht.jit(ht.grad(f))(x).numpy(), want, rtol=2e-4, atol=1e-4)
+
+
+def test_custom_gradient() -> None:
+    @ht.custom_gradient
+    def straight_through(x: Any, scale: Any) -> Any:
+        return ht.round(x * scale), lambda g: (g * scale, None)
+
+    g = ht.grad(lambda x: ht.sum(straight_through(x, 2.0) * 3))(X)
+    np.testing.assert_allclose(g.numpy(), np.full_like(X, 6.0))
+    np.testing.assert_allclose(ht.jit(ht.grad(lambda x: ht.sum(straight_through(x, 2.0) * 3)))(X).numpy(), g.numpy())
+    rows = ht.vmap(ht.grad(lambda x: ht.sum(straight_through(x, 2.0) * 3)))(X)
+    np.testing.assert_allclose(rows.numpy(), g.numpy())
+    rows = ht.grad(lambda x: ht.sum(ht.vmap(lambda row: straight_through(row, 2.0))(x)))(X)
+    np.testing.assert_allclose(rows.numpy(), np.full_like(X, 2.0))
+
+
+def chain(x: Any) -> Any:
+    for _ in range(4):
+        x = ht.sin(ht.matmul(x, x) * 0.1)
+    return x
+
+
+def test_checkpoint_changes_no_gradient_and_needs_less_memory() -> None:
+    x = np.random.default_rng(1).standard_normal((64, 64)).astype(np.float32)
+
+    def loss(block: Any, x: Any) -> Any:
+        for _ in range(4):
+            x = block(x)
+        return ht.sum(x)
+
+    plain, spare = (ht.grad(lambda x, b=b: loss(b, x)) for b in (chain, ht.checkpoint(chain)))
+    np.testing.assert_allclose(spare(x).numpy(), plain(x).numpy(), rtol=1e-4, atol=1e-5)
+    programs = [ht.compile(f, {"x": ht.Spec((64, 64))}, device="cpu") for f in (plain, spare)]
+    results = [p(x=x)["output"].numpy() for p in programs]
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-4, atol=1e-5)
+    arenas = [p.memory()["arena"] for p in programs]
+    assert arenas[1] < 0.65 * arenas[0], arenas
+
+
+def test_vmap_of_axes_and_structures() -> None:
+    def f(p: dict[str, Any], x: Any, k: Any) -> Any:
+        return {"y": p["w"] @ x + k, "k": k}
+
+    w = np.random.default_rng(2).standard_normal((5, 2, 3)).astype(np.float32)
+    x = np.random.default_rng(3).standard_normal((3, 5)).astype(np.float32)
+    made = ht.vmap(f, in_axes=({"w": 0}, 1, None), out_axes={"y": 1, "k": 0})({"w": w}, x, 2.0)
+    np.testing.assert_allclose(made["y"].numpy(), np.einsum("bij,jb->ib", w, x) + 2, rtol=1e-5)
+    np.testing.assert_allclose(made["k"].numpy(), np.full(5, 2.0))
+    with pytest.raises(ValueError, match="one extent"):
+        ht.vmap(lambda a, b: a + b)(np.ones(3), np.ones(4))
+
+
+def test_transforms_nest() -> None:
+    def loss(w: Any, x: Any) -> Any:
+        return ht.sum(ht.tanh(w @ x) ** 2)
+
+    w = np.random.default_rng(4).standard_normal((2, 4)).astype(np.float32)
+    per_example = ht.jit(ht.vmap(ht.grad(loss), in_axes=(None, 0)))(w, X).numpy()
+    for row, got in zip(X, per_example):
+        t = np.tanh(w @ row)
+        np.testing.assert_allclose(got, np.outer(2 * t * (1 - t**2), row), rtol=1e-4, atol=1e-6)
+
+
+def test_while_loops_of_different_lengths_are_mapped() -> None:
+    def collatz(n: Any) -> Any:
+        return ht.while_loop(
+            lambda s: s[0] != 1, lambda s: (ht.where(s[0] % 2 == 0, s[0] // 2, 3 * s[0] + 1), s[1] + 1), (n, 0)
+        )
+
+    _, steps = ht.vmap(collatz)(np.array([1, 6, 7, 27], np.int32))
+    assert steps.numpy().tolist() == [0, 8, 16, 111]
+    _, steps = ht.jit(ht.vmap(collatz))(np.array([1, 6, 7, 27], np.int32))
+    assert steps.numpy().tolist() == [0, 8, 16, 111]
+
+
+NOT_MAPPED = ("nonzero_bounded", "nms_bounded")  # what they find differs in number
+ROWS = [c for c in cases() if c[2] in ("float32", "int32") and c[1].name not in NOT_MAPPED]
+
+
+@pytest.mark.parametrize(("row", "dtype"), [c[1:] for c in ROWS], ids=[c[0] for c in ROWS])
+def test_the_op_table_is_mapped(row: Op, dtype: str) -> None:
+    """Two examples of every operand at once, then one operand shared, against the function called for each."""
+    examples = [row.arrays(dtype, seed=s) for s in (0, 1)]
+    operands = [np.stack(pair) for pair in zip(*examples)]
+    if not operands:
+        return
+    everything = ht.vmap(lambda *xs: tuple(flat_results(row.function(*xs))))(*operands)
+    for i, arrays in enumerate(examples):
+        for got, expected in zip(everything, oracle(row.function, arrays), strict=True):
+            check(got.numpy()[i], expected, row.tolerance, factor=2)
+    if len(operands) < 2:
+        return
+    shared = [(None, *[0] * (len(operands) - 1)), (0, *[None] * (len(operands) - 1))]
+    for axes in shared:
+        given = [operands[j] if a == 0 else examples[0][j] for j, a in enumerate(axes)]
+        made = ht.vmap(lambda *xs: tuple(flat_results(row.function(*xs))), in_axes=axes)(*given)
+        for i, arrays in enumerate(examples):
+            each = [arrays[j] if a == 0 else examples[0][j] for j, a in enumerate(axes)]
+            for got, expected in zip(made, oracle(row.function, each), strict=True):
+                check(got.numpy()[i], expected, row.tolerance, factor=2)
