@@ -19,6 +19,7 @@ from ..nests import write_nest
 from . import template
 from .product import Product, tiles
 from .tile import pack_panels, tile_for
+from .winograd import convolve, scheme
 
 
 @template("conv", epilogue=True)
@@ -41,7 +42,8 @@ def conv(context: Context, group: Group) -> list[Lowered]:
     strides, dilation = tuple(node.params["strides"]), tuple(node.params["dilation"])
     out = result.shape[1:-1]
     m = result.shape[0] * math.prod(out)
-    tile = tile_for(context, node, m, outputs)
+    cut = scheme(context, node)
+    tile = cut.tile if cut is not None else tile_for(context, node, m, outputs)
     depth = channels * math.prod(window)
     lowered: list[Lowered] = []
     if w in context.constants:
@@ -49,6 +51,8 @@ def conv(context: Context, group: Group) -> list[Lowered]:
     else:
         packed, kernel = _pack_kernel(context, group, w, groups, tile.columns)
         lowered.append(kernel)
+    if cut is not None:
+        return convolve(context, group, cut, packed)
     panels = -(-outputs // tile.columns)
     e = Emitter(context, group)
     k = e.k
