@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...graph.core import Abstract, Node, Value
-from ..emitter import Context, Emitter, Lowered, lane, pieces
+from ..emitter import GRAIN, Context, Emitter, Lowered, lane, pieces
 from ..fusion import Group, unflatten
 from ..index import Index, Var, constant, variable
 from ..ir import Buffer, Machine, Val
@@ -68,14 +68,17 @@ def transform_filters(context: Context, group: Group, packed: Value, scheme: Sch
     e = Emitter(context, Group(group.anchor or group.root, []))
     k = e.k
     source, target = e.buffer(packed), e.buffer(made, "write")
-    with k.loop(0, panels * channels, kind="parallel", grain=max(1, 16384 // (150 * columns))) as loop:
-        panel, channel = unflatten(k.var(loop, "row", 0, panels * channels - 1), (panels, channels))
-        read = k.index(panel * (taps * channels * columns) + channel * columns)
-        write = k.index(panel * (scheme.positions * channels * columns) + channel * columns)
-        for column in range(0, columns, scheme.tile.width):
-            values = [k.load(source, read + (t * channels * columns + column), scheme.tile.width) for t in range(taps)]
-            for p, v in enumerate(transform(k, [a.filter for a in scheme.axes], values)):
-                k.store(target, write + (p * channels * columns + column), v)
+    first, *further = [a.filter for a in scheme.axes]
+    group_size = scheme.positions // len(first)
+    for line, weights in enumerate(first):
+        with k.loop(0, panels * channels, kind="parallel", grain=max(1, GRAIN // (30 * columns))) as loop:
+            panel, channel = unflatten(k.var(loop, "row", 0, panels * channels - 1), (panels, channels))
+            read = k.index(panel * (taps * channels * columns) + channel * columns)
+            write = k.index((panel * scheme.positions + line * group_size) * (channels * columns) + channel * columns)
+            for column in range(0, columns, scheme.tile.width):
+                values = [k.load(source, read + (t * channels * columns + column), scheme.tile.width) for t in range(taps)]
+                for p, v in enumerate(transform(k, [(weights,), *further], values)):
+                    k.store(target, write + (p * channels * columns + column), v)
     return made, e.finish(f"transform_filters_{channels}x{outputs}")
 
 
