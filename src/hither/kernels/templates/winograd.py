@@ -1,112 +1,174 @@
-"""Convolution of stride one by fewer multiplications: tiles of the input and the filters are transformed, multiplied, summed
-over channels, and transformed back (toom_cook.py has the mathematics).
+"""Convolution of stride one with fewer multiplications (Winograd; Lavin and Gray 2015, arXiv 1509.09308), on CPUs.
+
+The result is cut into tiles, 4×4 pixels for a 3×3 window. A tile's patch of the input and the filters are transformed into as
+many positions as the patch has pixels, multiplied position by position, which sums over channels and is a matrix product, and
+transformed back: 36 multiplications for 16 pixels instead of 144. toom_cook.py has the transforms, and what they cost in
+accuracy. An infinity or NaN in the input spreads to all pixels of the tiles that see it, as NaN.
+
+* One step transforms the filters in every run, from the panels of the direct convolution into the arena. Transformed ones are
+  four times as large: kept, they would be downloaded and held in memory; made anew, they cost a per cent or two of the layer where
+  images are large. Where they are small it is the larger part, and the layer is left to the direct convolution.
+* The next step does everything else, so that only the result leaves the caches: a thread takes a block of tiles, transforms it
+  into scratch memory of its own, and then for each panel of output channels multiplies and transforms back.
+* Tiles that would reach past the image are moved inwards until they fit. What they share with their neighbours is computed
+  twice and stored once, by the neighbour: no pixel depends on which thread comes first.
+
+Which way is faster is estimated in operations on vectors. The weights of the estimate were fitted to times measured with
+AVX-512 and in Chromium; one set fits both.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
+from ... import dtypes as dt
 from ...graph.core import Abstract, Node, Value
 from ..emitter import GRAIN, Context, Emitter, Lowered, lane, pieces
 from ..fusion import Group, unflatten
 from ..index import Index, Var, constant, variable
-from ..ir import Buffer, Machine, Val
+from ..ir import Machine, Val
 from .product import Product
 from .tile import Tile, choose_tile, row_tiles
 from .toom_cook import Filtering, filtering, transform
 
+SCRATCH = 256 << 10  # bytes of a block's tiles, transformed: a part of any second-level cache, and of any thread's stack
+BLOCK = 24  # tiles: more do not use a panel that was loaded noticeably better
+UNITS = 6  # that threads should find to share
+POSITIONS = 36  # at most; they are unrolled in the transforms
+OUTPUTS = {1: (1,), 3: (4, 2), 5: (2,)}  # tile extents that are tried, by the window's
+
+# Costs of an operation on one vector, in multiply-adds of a product:
+DATA_COST, RESULT_COST = 9.0, 9.0  # a position of an input tile, of a result tile: loads, transform, stores
+FILTER_COST = 2.0  # a position of a filter, per lane: it is memory that is waited for
+GAIN = 0.9  # of the direct convolution's cost; less is not worth the larger error
+
 
 @dataclass(frozen=True)
 class Scheme:
-    """How one convolution is cut: `axes` have one F(m, r) each, `counts` says how many tiles lie along each."""
+    """How a convolution is cut: F(m, r) along each axis, `counts` tiles along each, and the product's register tile.
+
+    `block`: at most so many tiles are transformed and multiplied together. `parts`: into how many parts threads cut a block's
+    output channels; each part transforms the input anew."""
 
     axes: tuple[Filtering, ...]
     counts: tuple[int, ...]
     tile: Tile
-    block: int  # tiles that are transformed and multiplied together, at most
-    parts: int  # into how many parts a block's output channels are cut for threads; each transforms its input anew
+    block: int
+    parts: int
 
     @property
     def positions(self) -> int:
-        return math.prod(a.points for a in self.axes)
+        return math.prod(self.points)
+
+    @property
+    def points(self) -> tuple[int, ...]:
+        return tuple(a.points for a in self.axes)
 
 
 def scheme(context: Context, node: Node) -> Scheme | None:
-    """How to compute a dense convolution this way; None where multiplying directly is faster or needed."""
-    x, w = node.operands
-    result, machine = node.results[0], context.machine
-    simple = int(node.params["groups"]) == 1 and all(n == 1 for n in (*node.params["strides"], *node.params["dilation"]))
-    if machine.gpu or not simple or w not in context.constants or {x.dtype.name, w.dtype.name} != {"float32"}:
+    """The fastest way to compute a convolution by this template; None where it does not apply or the direct way is faster."""
+    (x, w, *_), result, machine = node.operands, node.results[0], context.machine
+    dense = node.params["groups"] == 1 and all(n == 1 for n in (*node.params["strides"], *node.params["dilation"]))
+    if machine.gpu or not dense or w not in context.constants or not x.dtype is w.dtype is result.dtype is dt.float32:
         return None
-    window, out, channels, outputs = w.shape[2:], result.shape[1:-1], x.shape[-1], result.shape[-1]
-    if window != (3, 3) or min(out) < 4 or x.abstract.size == 0:
+    if not result.abstract.size or not x.abstract.size or any(taps not in OUTPUTS for taps in w.shape[2:]):
         return None
+    out, channels, outputs = result.shape[1:-1], x.shape[-1], result.shape[-1]
+    best: tuple[float, tuple[Filtering, ...]] | None = None
+    for extents in itertools.product(*(OUTPUTS[taps] for taps in w.shape[2:])):
+        axes = tuple(filtering(m, taps) for m, taps in zip(extents, w.shape[2:], strict=True))
+        fits = all(m <= n for m, n in zip(extents, out, strict=True))
+        if fits and max(extents) > 1 and math.prod(a.points for a in axes) <= POSITIONS:
+            cost = _cost(machine, axes, _counts(axes, out), channels, outputs, result.shape[0])
+            best = min(best or (math.inf, axes), (cost, axes), key=lambda pair: pair[0])
+    direct = math.prod(w.shape[2:]) * math.prod(result.shape[:-1]) * channels * _vectors(machine, outputs)
     import os
-    if os.environ.get("WG") == "0": return None
-    axes = (filtering(4, 3),) * 2
-    counts = tuple(-(-n // a.outputs) for n, a in zip(out, axes, strict=True))
+    if os.environ.get("WGP") and best: print("PREDICTED %.2f"%(direct/best[0]), [a.outputs for a in best[1]], end=" ")
+    if os.environ.get("WG")=="0" or best is None or best[0] > GAIN * direct and os.environ.get("WG")!="1":
+        return None
+    axes, counts = best[1], _counts(best[1], out)
     tiles = result.shape[0] * math.prod(counts)
     tile = choose_tile(machine, outputs, tiles)
-    positions = math.prod(a.points for a in axes)
-    scratch = int(os.environ.get("WGS", 384)) << 10
-    block = max(1, min(scratch // (4 * positions * (channels + tile.columns)), int(os.environ.get("WGB", 32))))
-    blocks = -(-tiles // block)
-    panels = -(-outputs // tile.columns)
-    parts = 1
-    if outputs % tile.columns == 0:
-        parts = min((p for p in range(1, panels + 1) if panels % p == 0 and blocks * p >= 4), default=panels)
+    fitting = SCRATCH // (4 * math.prod(a.points for a in axes) * (channels + tile.columns))
+    block = max(1, min(fitting, BLOCK, tiles))
+    panels, rest = divmod(outputs, tile.columns)
+    possible = [p for p in range(1, panels + 1) if panels % p == 0 and not rest] or [1]
+    parts = next((p for p in possible if p * -(-tiles // block) >= UNITS), possible[-1])
     return Scheme(axes, counts, tile, block, parts)
 
 
-def transform_filters(context: Context, group: Group, packed: Value, scheme: Scheme, channels: int, outputs: int) -> tuple[Value, Lowered]:
-    """Panels [panel][tap][channel][column] as [panel][position][channel][column]."""
-    columns = scheme.tile.columns
-    panels, taps = -(-outputs // columns), math.prod(a.taps for a in scheme.axes)
+def _counts(axes: tuple[Filtering, ...], out: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(-(-n // a.outputs) for n, a in zip(out, axes, strict=True))
+
+
+def _cost(
+    machine: Machine, axes: tuple[Filtering, ...], counts: tuple[int, ...], channels: int, outputs: int, batch: int
+) -> float:
+    across, tiles = _vectors(machine, outputs), batch * math.prod(counts)
+    product = tiles * channels * across
+    transforms = tiles * (DATA_COST * _vectors(machine, channels) + RESULT_COST * across)
+    filters = FILTER_COST * machine.lanes(32) * channels * across
+    return math.prod(a.points for a in axes) * (product + transforms + filters)
+
+
+def _vectors(machine: Machine, extent: int) -> int:
+    """Vectors, or scalars, that an axis is covered by."""
+    return sum((stop - start) // width for start, stop, width in pieces(extent, machine.lanes(32), machine))
+
+
+def convolve(context: Context, group: Group, scheme: Scheme, packed: Value) -> list[Lowered]:
+    """x [N, *S, C], w as panels [panel][tap][channel][column] → [N, *T, O]."""
+    assert group.anchor is not None
+    x, result = group.anchor.operands[0], group.anchor.results[0]
+    filters, first = _transform_filters(context, group, scheme, packed, x.shape[-1])
+    work = _Tiles(Emitter(context, group), scheme, x, result, filters)
+    work.write()
+    return [first, work.e.finish(f"winograd_{'x'.join(map(str, (*result.shape[:-1], result.shape[-1], x.shape[-1])))}")]
+
+
+def _transform_filters(context: Context, group: Group, scheme: Scheme, packed: Value, channels: int) -> tuple[Value, Lowered]:
+    """Panels [panel][tap][channel][column] as [panel][position][channel][column].
+
+    A loop for each line of positions: written all in one, more places are written at a time than a processor keeps track of."""
+    columns, width = scheme.tile.columns, scheme.tile.width
+    taps = math.prod(a.taps for a in scheme.axes)
+    run = channels * columns
+    panels = packed.abstract.size // (taps * run)
     made = Value(Abstract((panels, scheme.positions, channels, columns), packed.dtype), f"{packed.name}_transformed")
     e = Emitter(context, Group(group.anchor or group.root, []))
     k = e.k
     source, target = e.buffer(packed), e.buffer(made, "write")
-    first, *further = [a.filter for a in scheme.axes]
-    group_size = scheme.positions // len(first)
-    for line, weights in enumerate(first):
-        with k.loop(0, panels * channels, kind="parallel", grain=max(1, GRAIN // (30 * columns))) as loop:
+    lines, *further = (a.filter for a in scheme.axes)
+    along = scheme.positions // len(lines)
+    for line, weights in enumerate(lines):
+        with k.loop(0, panels * channels, kind="parallel", grain=max(1, GRAIN // (2 * along * columns))) as loop:
             panel, channel = unflatten(k.var(loop, "row", 0, panels * channels - 1), (panels, channels))
-            read = k.index(panel * (taps * channels * columns) + channel * columns)
-            write = k.index((panel * scheme.positions + line * group_size) * (channels * columns) + channel * columns)
-            for column in range(0, columns, scheme.tile.width):
-                values = [k.load(source, read + (t * channels * columns + column), scheme.tile.width) for t in range(taps)]
-                for p, v in enumerate(transform(k, [(weights,), *further], values)):
-                    k.store(target, write + (p * channels * columns + column), v)
-    return made, e.finish(f"transform_filters_{channels}x{outputs}")
+            read = k.index(panel * (taps * run) + channel * columns)
+            write = k.index(panel * (scheme.positions * run) + channel * columns + line * along * run)
+            for column in range(0, columns, width):
+                values = [k.load(source, read + (t * run + column), width) for t in range(taps)]
+                for p, value in enumerate(transform(k, [(weights,), *further], values)):
+                    k.store(target, write + (p * run + column), value)
+    return made, e.finish(f"transform_filters_{'x'.join(map(str, scheme.points))}_{panels * columns}x{channels}")
 
 
-def convolve(context: Context, group: Group, scheme: Scheme, packed: Value) -> list[Lowered]:
-    """x [N, *S, C], w [O, C, *K] in the panels of the direct convolution → [N, *T, O]."""
-    node = group.anchor
-    assert node is not None
-    x, result = node.operands[0], node.results[0]
-    channels, outputs = x.shape[-1], result.shape[-1]
-    filters, first_kernel = transform_filters(context, group, packed, scheme, channels, outputs)
-    work = _Work(Emitter(context, group), scheme, x, result, filters)
-    work.write()
-    return [first_kernel, work.e.finish(f"winograd_{'x'.join(map(str, result.shape[1:-1]))}x{outputs}x{channels}")]
+class _Tiles:
+    """Writes the kernel that transforms, multiplies and transforms back, block by block."""
 
-
-class _Work:
     def __init__(self, e: Emitter, scheme: Scheme, x: Value, result: Value, filters: Value) -> None:
         self.e, self.k, self.scheme, self.x, self.result = e, e.k, scheme, x, result
-        self.channels, self.outputs = x.shape[-1], result.shape[-1]
-        self.width = e.machine.lanes(32)
-        self.columns = scheme.tile.columns
-        # Tiles are a vector more apart than they are long, or powers of two would put them all into one set of the cache.
+        self.channels, self.outputs, self.out = x.shape[-1], result.shape[-1], result.shape[1:-1]
+        self.width, self.columns = e.machine.lanes(32), scheme.tile.columns
+        # Tiles are a vector more apart than they are long: powers of two would lie in few sets of the cache.
         self.pitch = scheme.positions * self.channels + self.width
         self.sum_pitch = scheme.positions * self.columns + self.width
-        self.tiles = result.shape[0] * math.prod(scheme.counts)
-        block = min(scheme.block, self.tiles)
-        self.data = self.k.local(x.dtype, block * self.pitch)
-        self.sums = self.k.local(x.dtype, block * self.sum_pitch)
+        self.data = self.k.local(x.dtype, scheme.block * self.pitch)  # [tile][position][channel]
+        self.sums = self.k.local(x.dtype, scheme.block * self.sum_pitch)  # [tile][position][column], then [tile][pixel][column]
         self.product = Product(
             e, self.data, x.dtype, e.buffer(filters), x.dtype, x.dtype, scheme.tile, (), self.channels, 1, self.columns
         )  # fmt: skip
@@ -114,98 +176,101 @@ class _Work:
     def write(self) -> None:
         k, parts = self.k, self.scheme.parts
         full, rest = divmod(self.outputs, self.columns)
-        for first, number, height in row_tiles(self.tiles, self.scheme.block):
-            total = number * parts
-            if not total:
+        share = full // parts
+        for first, number, height in row_tiles(self.result.shape[0] * math.prod(self.scheme.counts), self.scheme.block):
+            if not number:
                 continue
-            with k.loop(0, total, kind="parallel") as loop:
-                block, part = unflatten(k.var(loop, "block", 0, total - 1), (number, parts))
+            with k.loop(0, number * parts, kind="parallel") as loop:
+                block, part = unflatten(k.var(loop, "block", 0, number * parts - 1), (number, parts))
                 start = block * height + first
-                self.gather(start, height)
-                if full:
-                    with k.loop(0, full // parts) as panels:
-                        panel = part * (full // parts) + k.var(panels, "panel", 0, full // parts - 1)
+                self.transform_data(start, height)
+                if share:
+                    with k.loop(0, share) as panels:
+                        panel = part * share + k.var(panels, "panel", 0, share - 1)
                         self.multiply(panel, height, self.columns)
-                        self.finish(start, height, panel, self.columns)
+                        self.transform_result(start, height, panel, self.columns)
                 if rest:
                     self.multiply(constant(full), height, rest)
-                    self.finish(start, height, constant(full), rest)
+                    self.transform_result(start, height, constant(full), rest)
 
-    def origin(self, tile: Index) -> tuple[list[Index], list[Index]]:
-        at = unflatten(tile, (self.result.shape[0], *self.scheme.counts))
-        out = self.result.shape[1:-1]
-        starts = [
-            self.k.clamp(i * a.outputs, n - a.outputs + 1) for i, a, n in zip(at[1:], self.scheme.axes, out, strict=True)
-        ]
-        return [at[0], *starts], list(at[1:])
+    def vectors(self, extent: int) -> Iterator[tuple[Index, int]]:
+        """Loops that cover an axis by vectors: where they begin, and how long they are."""
+        for start, stop, width in pieces(extent, self.width, self.e.machine):
+            with self.k.loop(start, stop, width) as loop, self.e.point(width):
+                yield variable(Var("lanes", start, stop - width, math.gcd(start, width) or width, loop.index)), width
 
-    def gather(self, start: Index, height: int) -> None:
+    def place(self, tile: Index) -> tuple[Index, tuple[Index, ...], list[Index]]:
+        """The image of a tile, its position among the image's tiles, and its first pixel."""
+        image, *at = unflatten(tile, (self.result.shape[0], *self.scheme.counts))
+        first = [self.k.clamp(i * a.outputs, n - a.outputs + 1) for i, a, n in zip(at, self.scheme.axes, self.out, strict=True)]
+        return image, tuple(at), first
+
+    def transform_data(self, start: Index, height: int) -> None:
+        """A block's tiles of the input."""
         k, e = self.k, self.e
-        points = [a.points for a in self.scheme.axes]
         with k.loop(0, height) as loop:
             t = k.var(loop, "tile", 0, height - 1)
-            (n, *corner), _ = self.origin(start + t)
-            for begin, stop, w in pieces(self.channels, self.width, e.machine):
-                with k.loop(begin, stop, w) as across, e.point(w):
-                    channel = variable(Var("channel", begin, stop - w, math.gcd(begin, w) or w, across.index))
-                    values = []
-                    for p in range(self.scheme.positions):
-                        at = [c + i for c, i in zip(corner, _unravel(p, points), strict=True)]
-                        values.append(k.broadcast(e.read(self.x, (n, *at, channel + lane(w))), w))
-                    there = k.index(t * self.pitch + channel)
-                    for p, v in enumerate(transform(k, [a.data for a in self.scheme.axes], values)):
-                        k.store(self.data, there + p * self.channels, v)
+            image, _, first = self.place(start + t)
+            for channel, width in self.vectors(self.channels):
+                values = []
+                for position in np.ndindex(self.scheme.points):
+                    pixel = [f + p for f, p in zip(first, position, strict=True)]
+                    values.append(k.broadcast(e.read(self.x, (image, *pixel, channel + lane(width))), width))
+                there = k.index(t * self.pitch + channel)
+                for p, value in enumerate(transform(k, [a.data for a in self.scheme.axes], values)):
+                    k.store(self.data, there + p * self.channels, value)
 
     def multiply(self, panel: Index, height: int, columns: int) -> None:
-        k = self.k
-        positions = self.scheme.positions
+        """A matrix product for each position: a block's tiles by a panel of filters."""
+        k, positions = self.k, self.scheme.positions
         with k.loop(0, positions) as loop:
-            p = k.var(loop, "position", 0, positions - 1)
-            right = k.index((panel * positions + p) * (self.channels * self.columns))
+            position = k.var(loop, "position", 0, positions - 1)
+            right = k.index((panel * positions + position) * (self.channels * self.columns))
             for first, number, rows in row_tiles(height, self.scheme.tile.rows):
                 if not number:
                     continue
                 with k.loop(0, number) as inner:
                     row = k.var(inner, "rows", 0, number - 1) * rows + first
-                    left = k.index(row * self.pitch + p * self.channels)
-                    there = k.index(row * self.sum_pitch + p * self.columns)
+                    left = k.index(row * self.pitch + position * self.channels)
+                    there = k.index(row * self.sum_pitch + position * self.columns)
 
                     def store(r: int, column: int, size: int, values: Val, there: Val = there) -> None:
                         k.store(self.sums, there + (r * self.sum_pitch + column), values)
 
                     self.product.compute([(left, r * self.pitch) for r in range(rows)], right, columns, store)
 
-    def finish(self, start: Index, height: int, panel: Index, columns: int) -> None:
+    def transform_result(self, start: Index, height: int, panel: Index, columns: int) -> None:
+        """A block's tiles of the result, by way of scratch memory: the epilogue is written once, in loops over a tile's pixels,
+        which leave out those that the neighbour before stores."""
         k, e, axes = self.k, self.e, self.scheme.axes
         with k.loop(0, height) as loop:
             t = k.var(loop, "tile", 0, height - 1)
-            (n, *corner), place = self.origin(start + t)
-            skips = []
-            for i, a, extent, count in zip(place, axes, self.result.shape[1:-1], self.scheme.counts, strict=True):
-                over = count * a.outputs - extent
-                skips.append(k.select(k.index(i).eq(count - 1), k.as_index(over), k.as_index(0)) if over else k.as_index(0))
-            for begin, stop, w in pieces(columns, self.width, e.machine):
-                with k.loop(begin, stop, w) as across, e.point(w):
-                    column = variable(Var("column", begin, stop - w, math.gcd(begin, w) or w, across.index))
-                    here = k.index(t * self.sum_pitch + column)
-                    values = [k.load(self.sums, here + p * self.columns, w) for p in range(self.scheme.positions)]
-                    made = transform(k, [a.result for a in axes], values)
-                    for p, v in enumerate(made):
-                        k.store(self.sums, here + p * self.columns, v)
-                    m, l = axes[0].outputs, axes[1].outputs
-                    with k.loop(skips[0], m) as li:
-                        i = k.var(li, "i", 0, m - 1)
-                        with k.loop(skips[1], l) as lj:
-                            j = k.var(lj, "j", 0, l - 1)
-                            with e.point(w):
-                                v = k.load(self.sums, here + k.index((i * l + j) * self.columns), w)
-                                channel = panel * self.columns + column + lane(w)
-                                e.finish_element((n, corner[0] + i, corner[1] + j, channel), v)
+            image, at, first = self.place(start + t)
+            skipped = []
+            for i, a, n, count in zip(at, axes, self.out, self.scheme.counts, strict=True):
+                over = count * a.outputs - n
+                skipped.append(k.select(k.index(i).eq(count - 1), k.as_index(over), k.as_index(0)) if over else k.as_index(0))
+            for column, width in self.vectors(columns):
+                here = k.index(t * self.sum_pitch + column)
+                values = [k.load(self.sums, here + p * self.columns, width) for p in range(self.scheme.positions)]
+                for p, value in enumerate(transform(k, [a.result for a in axes], values)):
+                    k.store(self.sums, here + p * self.columns, value)
 
+                def store(offsets: tuple[Index, ...], here: Val = here, column: Index = column, width: int = width) -> None:
+                    position = constant(0)
+                    for offset, a in zip(offsets, axes, strict=True):
+                        position = position * a.outputs + offset
+                    with e.point(width):
+                        element = k.load(self.sums, here + k.index(position * self.columns), width)
+                        pixel = [f + o for f, o in zip(first, offsets, strict=True)]
+                        e.finish_element((image, *pixel, panel * self.columns + column + lane(width)), element)
 
-def _unravel(position: int, extents: Sequence[int]) -> list[int]:
-    at = []
-    for extent in reversed(extents):
-        position, i = divmod(position, extent)
-        at.append(i)
-    return at[::-1]
+                def nest(*offsets: Index) -> None:
+                    if len(offsets) == len(axes):
+                        store(offsets)
+                        return
+                    extent = axes[len(offsets)].outputs
+                    with k.loop(skipped[len(offsets)], extent) as pixels:
+                        nest(*offsets, k.var(pixels, "pixel", 0, extent - 1))
+
+                nest()
