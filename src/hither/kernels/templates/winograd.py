@@ -36,8 +36,8 @@ from .product import Product
 from .tile import Tile, choose_tile, row_tiles
 from .toom_cook import Filtering, filtering, transform
 
-SCRATCH = 256 << 10  # bytes of a block's tiles, transformed: a part of any second-level cache, and of any thread's stack
-BLOCK = 24  # tiles: more do not use a panel that was loaded noticeably better
+MOST_SCRATCH = 1 << 20  # a block's tiles, transformed, take a quarter of this or of the second-level cache, or half if need be
+BLOCK, LEAST_BLOCK = 24, 8  # tiles: more do not use a panel that was loaded noticeably better, fewer do it badly
 UNITS = 6  # that threads should find to share
 POSITIONS = 36  # at most; they are unrolled in the transforms
 OUTPUTS = {1: (1,), 3: (4, 2), 5: (2,)}  # tile extents that are tried, by the window's
@@ -89,13 +89,17 @@ def scheme(context: Context, node: Node) -> Scheme | None:
     direct = math.prod(w.shape[2:]) * math.prod(result.shape[:-1]) * channels * _vectors(machine, outputs)
     import os
     if os.environ.get("WGP") and best: print("PREDICTED %.2f"%(direct/best[0]), [a.outputs for a in best[1]], end=" ")
-    if os.environ.get("WG")=="0" or best is None or best[0] > GAIN * direct and os.environ.get("WG")!="1":
+    if os.environ.get("WG")=="0": return None
+    if best is None or best[0] > GAIN * direct and os.environ.get("WG") != "1":
         return None
     axes, counts = best[1], _counts(best[1], out)
     tiles = result.shape[0] * math.prod(counts)
     tile = choose_tile(machine, outputs, tiles)
-    fitting = SCRATCH // (4 * math.prod(a.points for a in axes) * (channels + tile.columns))
-    block = max(1, min(fitting, BLOCK, tiles))
+    each = 4 * math.prod(a.points for a in axes) * (channels + tile.columns)
+    room = min(machine.l2_bytes, MOST_SCRATCH)
+    block = min(max(room // 4 // each, min(room // 2 // each, LEAST_BLOCK)), BLOCK, tiles)
+    if block < min(LEAST_BLOCK // 2, tiles):
+        return None
     panels, rest = divmod(outputs, tile.columns)
     possible = [p for p in range(1, panels + 1) if panels % p == 0 and not rest] or [1]
     parts = next((p for p in possible if p * -(-tiles // block) >= UNITS), possible[-1])

@@ -14,6 +14,7 @@ from ...kernels.sharing import loop_chunks, most_chunks, trips
 from .types import Target, literal, scalar, suffix, typed, vector_literal
 from .values import ARITHMETIC, COMPARISONS, ROUNDING, ValuePrinter
 
+PAGE = 4096  # bytes: the smallest page of any system
 _WRITES = {"store", "scatter"}
 
 
@@ -39,11 +40,7 @@ class KernelPrinter(ValuePrinter):
             if buffer.access == "read":
                 notes.append("readonly")
             parameters.append(f"ptr {' '.join(notes)} %b{i}")
-        for i, buffer in enumerate(self.kernel.scratch):
-            if buffer.space != "private":
-                raise ValueError(f"kernel {self.kernel.name}: {buffer.space} memory exists on GPUs only")
-            self.pointers[buffer] = f"%scratch{i}"
-            self.lines.append(f"%scratch{i} = alloca [{max(buffer.size, 1)} x {scalar(buffer.dtype)}], align 64")
+        self.scratch()
         split = most_chunks(self.kernel) > 1
         self.top = split and not any(op.kind in ("thread", "threads") for op in self.kernel.walk())
         self.block(self.kernel.body)
@@ -53,6 +50,25 @@ class KernelPrinter(ValuePrinter):
         return (
             f"; {self.kernel.name!r}\ndefine internal void @{name}({signature}) nounwind noinline #0 {{\nentry:\n{body}\n}}\n"
         )
+
+    def scratch(self) -> None:
+        """Private memory, on the stack. Windows hands out a stack's pages in order only, downwards, and LLVM would call a library
+        function there that touches them (hence "no-stack-arg-probe" in printer.py): each page is touched here, on all systems."""
+        size = 0
+        offsets = []
+        for buffer in self.kernel.scratch:
+            if buffer.space != "private":
+                raise ValueError(f"kernel {self.kernel.name}: {buffer.space} memory exists on GPUs only")
+            offsets.append(size)
+            size += -(-buffer.size * buffer.dtype.itemsize // 64) * 64
+        if not self.kernel.scratch:
+            return
+        self.lines.append(f"%scratch = alloca [{max(size, 1)} x i8], align 64")
+        for buffer, offset in zip(self.kernel.scratch, offsets, strict=True):
+            self.pointers[buffer] = self.put(f"getelementptr inbounds i8, ptr %scratch, i64 {offset}")
+        for offset in range(size - 1, 0, -PAGE):
+            touched = self.put(f"getelementptr inbounds i8, ptr %scratch, i64 {offset}")
+            self.put(f"load volatile i8, ptr {touched}")
 
     def begin(self, label: str) -> None:
         """Start a basic block."""

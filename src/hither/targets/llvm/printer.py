@@ -51,7 +51,9 @@ def print_module(code: Code, machine: Machine, target: Target | None = None) -> 
     if printer.copies:
         support.setdefault("copy", COPY)
     # prefer-vector-width: without it LLVM splits 512-bit vectors on processors that it believes to prefer 256
-    attributes = f'attributes #0 = {{ "prefer-vector-width"="{machine.vector_bits}" "no-trapping-math"="true" }}\n'
+    # no-stack-arg-probe: Windows would have a library function called for scratch memory (KernelPrinter.scratch)
+    notes = f'"prefer-vector-width"="{machine.vector_bits}" "no-trapping-math"="true" "no-stack-arg-probe"'
+    attributes = f"attributes #0 = {{ {notes} }}\n"
     return "\n".join([share(target.arch), *support.values(), "", *kernels, *printer.functions, attributes])
 
 
