@@ -364,8 +364,9 @@ class Builder:
 
     @contextmanager
     def loop(
-        self, start: Any, stop: Any, step: int = 1, init: Sequence[Val] = (), kind: str = "serial", grain: int = 1
-    ) -> Iterator[LoopHandle]:
+        self, start: Any, stop: Any, step: int = 1, init: Sequence[Val] = (), kind: str = "serial",
+        grain: int = 1, worth: int = 1,
+    ) -> Iterator[LoopHandle]:  # fmt: skip
         """`for index in range(start, stop, step)`, carrying `init` from iteration to iteration.
 
         Example:
@@ -384,7 +385,7 @@ class Builder:
         got = [(v.dtype, v.width) for v in block.yields]
         if got != [(v.dtype, v.width) for v in carried]:
             raise ValueError(f"loop carries {carried}, its body yields {block.yields}")
-        op = Op("loop", (*bounds, *init), Loop(kind, step, grain), blocks=(block,))
+        op = Op("loop", (*bounds, *init), Loop(kind, step, grain, worth), blocks=(block,))
         op.results = handle.results = tuple(Val(v.dtype, v.width, self, op) for v in carried)
         self._append(op)
 

@@ -113,11 +113,13 @@ class Buffer:
 @dataclass(frozen=True)
 class Loop:
     """kind "serial" or "parallel". A parallel loop is cut into contiguous chunks, one per thread (CPU, WASM), or becomes the
-    global invocation id (GPU). `grain` is the least number of iterations worth a thread of its own."""
+    global invocation id (GPU). `grain` is the least number of iterations worth a thread of its own; where one is worth more,
+    `worth` says how many times as much."""
 
     kind: str = "serial"
     step: int = 1
     grain: int = 1
+    worth: int = 1
 
 
 class Val:
@@ -276,7 +278,8 @@ def format_kernel(kernel: Kernel, anonymous: bool = False) -> str:
         if isinstance(a, tuple):
             return ", ".join(attr(x) for x in a)
         if isinstance(a, Loop):
-            return f"{a.kind} step {a.step}" + (f" grain {a.grain}" if a.grain > 1 else "")
+            notes = [f" {n} {v}" for n, v in (("grain", a.grain), ("worth", a.worth)) if v > 1]
+            return f"{a.kind} step {a.step}{''.join(notes)}"
         return repr(a)
 
     def block(b: Block, indent: str) -> list[str]:

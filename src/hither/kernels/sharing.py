@@ -40,6 +40,11 @@ def most_chunks(kernel: Kernel) -> int:
     return max(loops, default=1)
 
 
+def _worth(kernel: Kernel) -> int:
+    """What a chunk of a kernel is worth at least, in chunks of least size."""
+    return max((op.attr.worth for op in kernel.body.ops if op.kind == "loop" and op.attr.kind == "parallel"), default=1)
+
+
 def copy_chunks(step: Copy) -> int:
     """Into how many chunks a copy may be cut."""
     return max(1, min(step.source.nbytes, step.target.nbytes) // COPY_CHUNK)
@@ -50,9 +55,13 @@ def shared_work(code: Code, steps: tuple[Step, ...]) -> int:
     total = 0
     for step in steps:
         match step:
-            case Launch() | Copy():
-                chunks = copy_chunks(step) if isinstance(step, Copy) else most_chunks(code.kernels[step.kernel])
+            case Copy():
+                chunks = copy_chunks(step)
                 total += chunks if chunks > 1 else 0
+            case Launch():
+                kernel = code.kernels[step.kernel]
+                chunks = most_chunks(kernel)
+                total += chunks * _worth(kernel) if chunks > 1 else 0
             case Cond():
                 total += max(shared_work(code, step.then), shared_work(code, step.otherwise))
             case While():

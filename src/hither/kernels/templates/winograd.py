@@ -6,8 +6,8 @@ transformed back: 36 multiplications for 16 pixels instead of 144. toom_cook.py 
 accuracy. An infinity or NaN in the input spreads to all pixels of the tiles that see it, as NaN.
 
 * One step transforms the filters in every run, from the panels of the direct convolution into the arena. Transformed ones are
-  four times as large: kept, they would be downloaded and held in memory; made anew, they cost a per cent or two of the layer where
-  images are large. Where they are small it is the larger part, and the layer is left to the direct convolution.
+  four times as large: kept, they would be downloaded and held in memory; made anew, they cost a few per cent of the layer where
+  images are large. Where images are small it is the larger part, and smaller tiles or the direct convolution win.
 * The next step does everything else, so that only the result leaves the caches: a thread takes a block of tiles, transforms it
   into scratch memory of its own, and then for each panel of output channels multiplies and transforms back.
 * Tiles that would reach past the image are moved inwards until they fit. What they share with their neighbours is computed
@@ -38,7 +38,7 @@ from .toom_cook import Filtering, filtering, transform
 
 MOST_SCRATCH = 1 << 20  # a block's tiles, transformed, take a quarter of this or of the second-level cache, or half if need be
 BLOCK, LEAST_BLOCK = 24, 8  # tiles: more do not use a panel that was loaded noticeably better, fewer do it badly
-UNITS = 6  # that threads should find to share
+UNITS = 8  # that threads should find to share
 POSITIONS = 36  # at most; they are unrolled in the transforms
 OUTPUTS = {1: (1,), 3: (4, 2), 5: (2,)}  # tile extents that are tried, by the window's
 
@@ -87,19 +87,17 @@ def scheme(context: Context, node: Node) -> Scheme | None:
             cost = _cost(machine, axes, _counts(axes, out), channels, outputs, result.shape[0])
             best = min(best or (math.inf, axes), (cost, axes), key=lambda pair: pair[0])
     direct = math.prod(w.shape[2:]) * math.prod(result.shape[:-1]) * channels * _vectors(machine, outputs)
-    import os
-    if os.environ.get("WGP") and best: print("PREDICTED %.2f"%(direct/best[0]), [a.outputs for a in best[1]], end=" ")
-    if os.environ.get("WG")=="0": return None
-    if best is None or best[0] > GAIN * direct and os.environ.get("WG") != "1":
+    if best is None or best[0] > GAIN * direct:
         return None
     axes, counts = best[1], _counts(best[1], out)
     tiles = result.shape[0] * math.prod(counts)
     tile = choose_tile(machine, outputs, tiles)
     each = 4 * math.prod(a.points for a in axes) * (channels + tile.columns)
     room = min(machine.l2_bytes, MOST_SCRATCH)
-    block = min(max(room // 4 // each, min(room // 2 // each, LEAST_BLOCK)), BLOCK, tiles)
-    if block < min(LEAST_BLOCK // 2, tiles):
+    fitting = max(room // 4 // each, min(room // 2 // each, LEAST_BLOCK))
+    if fitting < min(LEAST_BLOCK // 2, tiles):
         return None
+    block = min(fitting, BLOCK, tiles)
     panels, rest = divmod(outputs, tile.columns)
     possible = [p for p in range(1, panels + 1) if panels % p == 0 and not rest] or [1]
     parts = next((p for p in possible if p * -(-tiles // block) >= UNITS), possible[-1])
@@ -167,6 +165,7 @@ class _Tiles:
     def __init__(self, e: Emitter, scheme: Scheme, x: Value, result: Value, filters: Value) -> None:
         self.e, self.k, self.scheme, self.x, self.result = e, e.k, scheme, x, result
         self.channels, self.outputs, self.out = x.shape[-1], result.shape[-1], result.shape[1:-1]
+        self.tiles = result.shape[0] * math.prod(scheme.counts)
         self.width, self.columns = e.machine.lanes(32), scheme.tile.columns
         # Tiles are a vector more apart than they are long: powers of two would lie in few sets of the cache.
         self.pitch = scheme.positions * self.channels + self.width
@@ -178,24 +177,33 @@ class _Tiles:
         )  # fmt: skip
 
     def write(self) -> None:
+        """One loop over all blocks, though they have two heights, so that threads find equal shares."""
         k, parts = self.k, self.scheme.parts
+        heights = [cut for cut in row_tiles(self.tiles, self.scheme.block) if cut[1]]
+        total = sum(number for _, number, _ in heights) * parts
+        worth = self.tiles * self.scheme.positions * self.channels * self.outputs // (4 * GRAIN * total)
+        with k.loop(0, total, kind="parallel", worth=max(1, worth)) as loop:
+            block, part = unflatten(k.var(loop, "block", 0, total - 1), (total // parts, parts))
+            blocks = 0
+            for first, number, height in heights:
+                with k.if_(k.inside(block, blocks, blocks + number)):
+                    self.block((block - blocks) * height + first, height, part)
+                blocks += number
+
+    def block(self, start: Index, height: int, part: Index) -> None:
+        """All of a block's result for a part of the output channels."""
+        k = self.k
         full, rest = divmod(self.outputs, self.columns)
-        share = full // parts
-        for first, number, height in row_tiles(self.result.shape[0] * math.prod(self.scheme.counts), self.scheme.block):
-            if not number:
-                continue
-            with k.loop(0, number * parts, kind="parallel") as loop:
-                block, part = unflatten(k.var(loop, "block", 0, number * parts - 1), (number, parts))
-                start = block * height + first
-                self.transform_data(start, height)
-                if share:
-                    with k.loop(0, share) as panels:
-                        panel = part * share + k.var(panels, "panel", 0, share - 1)
-                        self.multiply(panel, height, self.columns)
-                        self.transform_result(start, height, panel, self.columns)
-                if rest:
-                    self.multiply(constant(full), height, rest)
-                    self.transform_result(start, height, constant(full), rest)
+        share = full // self.scheme.parts
+        self.transform_data(start, height)
+        if share:
+            with k.loop(0, share) as panels:
+                panel = part * share + k.var(panels, "panel", 0, share - 1)
+                self.multiply(panel, height, self.columns)
+                self.transform_result(start, height, panel, self.columns)
+        if rest:
+            self.multiply(constant(full), height, rest)
+            self.transform_result(start, height, constant(full), rest)
 
     def vectors(self, extent: int) -> Iterator[tuple[Index, int]]:
         """Loops that cover an axis by vectors: where they begin, and how long they are."""

@@ -52,10 +52,11 @@ class KernelPrinter(ValuePrinter):
         )
 
     def scratch(self) -> None:
-        """Private memory, on the stack. Windows hands out a stack's pages in order only, downwards, and LLVM would call a library
-        function there that touches them (hence "no-stack-arg-probe" in printer.py): each page is touched here, on all systems."""
-        size = 0
-        offsets = []
+        """Private memory, on the stack.
+
+        Windows hands out a stack's pages in order only, downwards, for which LLVM would call a library function; printer.py forbids
+        it ("no-stack-arg-probe"). So each page is touched here, on all systems."""
+        size, offsets = 0, []
         for buffer in self.kernel.scratch:
             if buffer.space != "private":
                 raise ValueError(f"kernel {self.kernel.name}: {buffer.space} memory exists on GPUs only")

@@ -1,0 +1,183 @@
+"""Convolution by Winograd's way: the same results as the definition, at every size and with everything that fuses with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hither as ht
+from hither.kernels.templates import winograd
+from hither.kernels.templates.toom_cook import filtering
+from hither.program import Program
+
+from . import references as ref
+from .kernel_interpreter import run_code
+from .targets import on_target
+
+
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small convolutions take the template too, in blocks of few tiles, so that a test sees several quickly."""
+    monkeypatch.setattr(winograd, "GAIN", float("inf"))
+    monkeypatch.setattr(winograd, "BLOCK", 3)
+
+
+def normal(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def compiled(function: Callable[..., Any], x: np.ndarray, device: str = "cpu") -> Program:
+    return ht.compile(function, {"x": ht.Spec(x.shape, x.dtype)}, device=device)
+
+
+def kernels(program: Program) -> list[str]:
+    return [k.name for k in program.plan.code.kernels]
+
+
+@pytest.mark.parametrize(("outputs", "taps"), [(1, 1), (2, 3), (4, 3), (2, 5)])
+def test_filtering_is_exact(outputs: int, taps: int) -> None:
+    """In exact arithmetic the transforms give the sums of products themselves; a wrong coefficient shows."""
+    f = filtering(outputs, taps)
+    data = [Fraction(7 * i * i - 3 * i + 1) for i in range(f.points)]
+    weights = [Fraction(5 - 4 * i) for i in range(taps)]
+
+    def multiply(matrix: Any, x: list[Fraction]) -> list[Fraction]:
+        return [sum((a * b for a, b in zip(row, x, strict=True)), Fraction(0)) for row in matrix]
+
+    products = [a * b for a, b in zip(multiply(f.filter, weights), multiply(f.data, data), strict=True)]
+    expected = [sum((weights[j] * data[i + j] for j in range(taps)), Fraction(0)) for i in range(outputs)]
+    assert multiply(f.result, products) == expected
+
+
+SHAPES = [  # batch, channels, outputs, spatial, window
+    (1, 16, 32, (8, 8), (3, 3)),
+    (1, 5, 7, (7, 9), (3, 3)),  # neither channels nor outputs fill vectors; tiles overlap on both axes
+    (2, 8, 24, (13, 4), (3, 3)),
+    (3, 17, 50, (5, 6), (3, 3)),
+    (1, 6, 40, (3, 2), (3, 3)),  # too low for tiles of four
+    (1, 4, 16, (6, 5), (5, 5)),
+    (2, 9, 8, (9, 7), (1, 3)),
+    (1, 9, 20, (9, 7), (3, 1)),
+    (2, 12, 20, (11,), (3,)),
+    (1, 3, 70, (6, 7), (3, 5)),
+]
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("device", ["cpu", pytest.param("wasm", marks=pytest.mark.node)])
+@pytest.mark.parametrize(("batch", "channels", "outputs", "out", "window"), SHAPES, ids=str)
+def test_every_size(batch: int, channels: int, outputs: int, out: Any, window: Any, device: str) -> None:
+    x = normal(batch, channels, *(n + w - 1 for n, w in zip(out, window)))
+    w, b = normal(outputs, channels, *window, seed=1), normal(outputs, seed=2)
+    (found,) = on_target(device, lambda x: ht.conv(x, w, b), [x], threads=2 if device == "wasm" else 1)
+    expected = ref.conv(x.astype(np.float64), w.astype(np.float64)) + b.reshape(-1, *(1,) * len(out))
+    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-5 * expected.std())
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize(("batch", "channels", "outputs", "out", "window"), SHAPES[1:4], ids=str)
+@pytest.mark.parametrize("device", ["cpu", "wasm"])
+def test_touches_nothing_else(batch: int, channels: int, outputs: int, out: Any, window: Any, device: str) -> None:
+    """The interpreter refuses accesses outside buffers, and scratch memory begins poisoned."""
+    x = normal(batch, *(n + w - 1 for n, w in zip(out, window)), channels)
+    w = normal(outputs, channels, *window, seed=1)
+    program = compiled(lambda x: ht.relu(ht.conv(x, w, layout="channels_last")), x, device)
+    plan = program.plan
+    assert any(name.startswith("winograd") for name in kernels(program))
+    regions = {space: np.zeros(size, np.uint8) for space, size in plan.code.sizes.items()}
+    image = plan.weights_image()
+    regions["weights"][: image.size] = image
+    entry = plan.entries["predict"]
+    (at,), (to,) = entry.inputs, entry.outputs
+    regions["io"][at.ref.offset : at.ref.offset + x.nbytes] = x.reshape(-1).view(np.uint8)
+    run_code(plan.code, "predict", regions, threads=2)
+    size = batch * int(np.prod(out)) * outputs * 4
+    found = regions["io"][to.ref.offset : to.ref.offset + size].view(np.float32).reshape(batch, *out, outputs)
+    expected = np.moveaxis(ref.conv(np.moveaxis(x, -1, 1).astype(np.float64), w.astype(np.float64)), 1, -1)
+    np.testing.assert_allclose(found, np.maximum(expected, 0), rtol=2e-5, atol=2e-5 * expected.std())
+
+
+def chained(x: Any) -> dict[str, Any]:
+    """A residual, an activation, a convolution of a padded convolution, and a concatenation that results are placed in."""
+    w = [normal(8, 8, 3, 3, seed=s) / 8 for s in range(4)]
+    first = ht.silu(ht.conv(x, w[0], normal(8, seed=9), padding=1))
+    second = ht.relu(ht.conv(first, w[1], padding=1) + x)
+    both = ht.concat([ht.conv(second, w[2], padding=1), first], axis=1)
+    flat = ht.reshape(ht.conv(x, w[3]), (x.shape[0], -1))
+    return {"both": both * 2.0, "scaled": flat - 1.0}
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("device", ["cpu", pytest.param("wasm", marks=pytest.mark.node)])
+def test_with_what_fuses(device: str) -> None:
+    x = normal(2, 8, 10, 7)
+    wide, w = x.astype(np.float64), [normal(8, 8, 3, 3, seed=s).astype(np.float64) / 8 for s in range(4)]
+    biased = ref.conv(wide, w[0], padding=1) + normal(8, seed=9).reshape(8, 1, 1)
+    first = biased / (1 + np.exp(-biased))
+    second = np.maximum(ref.conv(first, w[1], padding=1) + wide, 0)
+    expected = [
+        2 * np.concatenate([ref.conv(second, w[2], padding=1), first], axis=1),
+        ref.conv(wide, w[3]).reshape(2, -1) - 1,
+    ]
+    found = on_target(device, lambda x: list(chained(x).values()), [x], threads=2 if device == "wasm" else 1)
+    for one, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, wanted, rtol=3e-5, atol=3e-5)
+    assert sum(name.startswith("winograd") for name in kernels(compiled(chained, x))) >= 3
+
+
+def test_accuracy() -> None:
+    """Over 256 channels the error stays within some times that of plain float32 sums; with the customary points 0, ±1, ±2 it
+    would be over twice as large."""
+    x, w = normal(1, 256, 34, 34), normal(32, 256, 3, 3, seed=1)
+    program = compiled(lambda x: ht.conv(x, w), x)
+    assert any(name.startswith("winograd") for name in kernels(program))
+    expected = ref.conv(x.astype(np.float64), w.astype(np.float64))
+    error = (program(x)["output"].numpy() - expected) / expected.std()
+    assert np.sqrt(np.mean(error**2)) < 2.5e-6
+    assert np.abs(error).max() < 2e-5
+
+
+def test_threads_change_no_bit() -> None:
+    """Tiles overlap at the edges, where only one may store."""
+    x, w = normal(1, 64, 31, 29), normal(64, 64, 3, 3, seed=1)
+    program = compiled(lambda x: ht.relu(ht.conv(x, w)), x)
+    before = ht.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2, 3):
+            ht.set_num_threads(threads)
+            found.append(program(x)["output"].numpy().copy())
+    finally:
+        ht.set_num_threads(before)
+    assert (found[0] == found[1]).all() and (found[0] == found[2]).all()
+
+
+@pytest.mark.parametrize(
+    ("channels", "outputs", "size", "options", "expected"),
+    [
+        (64, 64, 28, {}, True),
+        (96, 96, 54, {}, True),
+        (64, 64, 28, {"strides": 2}, False),
+        (64, 64, 28, {"dilation": 2}, False),
+        (64, 64, 28, {"groups": 2}, False),
+        (3, 16, 64, {}, False),  # too few channels: transforms cost more than they save
+        (512, 512, 5, {}, False),  # too few pixels: the filters' transform does
+    ],
+)
+def test_is_chosen_where_it_pays(channels: int, outputs: int, size: int, options: dict[str, Any], expected: bool) -> None:
+    w = normal(outputs, channels // options.get("groups", 1), 3, 3)
+    for device in ("cpu", "wasm"):
+        program = compiled(lambda x: ht.conv(x, w, **options), np.zeros((1, channels, size, size), np.float32), device)
+        assert any(name.startswith("winograd") for name in kernels(program)) == expected
+
+
+def test_weights_are_stored_once_and_plain() -> None:
+    """Transformed filters would be four times as large in memory and in a download."""
+    w = normal(64, 64, 3, 3)
+    program = compiled(lambda x: ht.conv(x, w), np.zeros((1, 64, 30, 30), np.float32))
+    assert any(name.startswith("winograd") for name in kernels(program))
+    assert program.memory()["weights"] <= 1.1 * w.nbytes
