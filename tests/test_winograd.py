@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 import hither as ht
+from hither import dtypes as dt
+from hither.kernels.builder import Builder
+from hither.kernels.steps import Code, Launch, Ref
 from hither.kernels.templates import winograd
 from hither.kernels.templates.toom_cook import filtering
 from hither.program import Program
@@ -181,3 +184,30 @@ def test_weights_are_stored_once_and_plain() -> None:
     program = compiled(lambda x: ht.conv(x, w), np.zeros((1, 64, 30, 30), np.float32))
     assert any(name.startswith("winograd") for name in kernels(program))
     assert program.memory()["weights"] <= 1.1 * w.nbytes
+
+
+def test_scratch_memory_needs_no_library() -> None:
+    """On Windows LLVM calls a function of the C runtime for a frame of more than a page, unless it is told not to."""
+    import llvmlite.binding as llvm
+
+    from hither.kernels.ir import Machine
+    from hither.runtime.object_file import undefined_symbols
+    from hither.targets.llvm.printer import print_module
+
+    machine = Machine("llvm", vector_bits=256)
+    k = Builder(machine)
+    x = k.buffer("x", dt.float32, 1 << 14, "read_write")
+    scratch = k.local(dt.float32, 1 << 14)
+    with k.loop(0, 1 << 14) as loop:
+        k.store(scratch, loop.index, k.load(x, (1 << 14) - 1 - loop.index))
+    with k.loop(0, 1 << 14) as loop:
+        k.store(x, loop.index, k.load(scratch, loop.index))
+    code = Code([k.finish("reverse")], {"main": (Launch(0, (Ref("io", 0, 1 << 16),)),)}, {"io": 1 << 16})
+    module = llvm.parse_assembly(print_module(code, machine))
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    target = llvm.Target.from_triple("x86_64-pc-windows-msvc-elf").create_target_machine(
+        cpu="haswell", opt=2, reloc="pic", codemodel="small"
+    )
+    module.triple, module.data_layout = "x86_64-pc-windows-msvc-elf", str(target.target_data)
+    assert undefined_symbols(target.emit_object(module)) == set()

@@ -33,7 +33,7 @@ from ..fusion import Group, unflatten
 from ..index import Index, Var, constant, variable
 from ..ir import Machine, Val
 from .product import Product
-from .tile import Tile, choose_tile, row_tiles
+from .tile import Tile, row_tiles, tile_for
 from .toom_cook import Filtering, filtering, transform
 
 MOST_SCRATCH = 1 << 20  # a block's tiles, transformed, take a quarter of this or of the second-level cache, or half if need be
@@ -91,7 +91,7 @@ def scheme(context: Context, node: Node) -> Scheme | None:
         return None
     axes, counts = best[1], _counts(best[1], out)
     tiles = result.shape[0] * math.prod(counts)
-    tile = choose_tile(machine, outputs, tiles)
+    tile = tile_for(context, node, tiles, outputs)
     each = 4 * math.prod(a.points for a in axes) * (channels + tile.columns)
     room = min(machine.l2_bytes, MOST_SCRATCH)
     fitting = max(room // 4 // each, min(room // 2 // each, LEAST_BLOCK))

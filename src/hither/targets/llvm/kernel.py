@@ -54,8 +54,8 @@ class KernelPrinter(ValuePrinter):
     def scratch(self) -> None:
         """Private memory, on the stack.
 
-        Windows hands out a stack's pages in order only, downwards. LLVM would call a library function for that; printer.py has it
-        not do so ("no-stack-arg-probe"), and each page is touched here, on all systems."""
+        Windows hands out a stack's pages in order only, downwards. LLVM would call a library function for that; printer.py
+        forbids it ("no-stack-arg-probe"), and each page is touched here, on all systems."""
         size, offsets = 0, []
         for buffer in self.kernel.scratch:
             if buffer.space != "private":
