@@ -196,6 +196,14 @@ class _Fusion:
 def _place(groups: list[Group], users: dict[Value, list[Node]], outputs: set[Value]) -> None:
     """Let whoever computes an operand of a concat or pad, and only that, store it where it will end up."""
     makers = {g.root.results[0]: g for g in groups}
+    inside: dict[Group, list[Group]] = {}  # a concat or pad → those who store into it
+
+    def move(maker: Group, target: Value, shift: tuple[int, ...]) -> None:
+        before = (0,) * len(shift) if maker.placement is None else maker.placement.shift
+        maker.placement = Placement(target, tuple(a + b for a, b in zip(before, shift, strict=True)))
+        for other in inside.get(maker, ()):
+            move(other, target, shift)
+
     for group in groups:
         node = group.root
         if node.primitive.name not in ("concat", "pad"):
@@ -212,7 +220,8 @@ def _place(groups: list[Group], users: dict[Value, list[Node]], outputs: set[Val
                 start += operand.shape[axis]
             alone = users[operand] == [node] and node.operands.count(operand) == 1 and operand not in outputs
             if maker is not None and alone and _can_be_placed(maker) and operand.abstract.size:
-                maker.placement = Placement(node.results[0], shift)
+                move(maker, node.results[0], shift)
+                inside.setdefault(group, []).append(maker)
                 placed.append(i)
         group.placed = frozenset(placed)
 
@@ -220,7 +229,7 @@ def _place(groups: list[Group], users: dict[Value, list[Node]], outputs: set[Val
 def _can_be_placed(group: Group) -> bool:
     """Whether the group stores its root element by element, so that it can store it anywhere."""
     name = group.root.primitive.name
-    if (name in ("concat", "pad") and group.placed) or (name == "reshape" and len(group.nodes) == 1):
+    if name == "reshape" and len(group.nodes) == 1:
         return False
     return group.anchor is None or isinstance(group.anchor.primitive.lowering, Reduction) or _takes_epilogue(group.anchor)
 
@@ -284,16 +293,22 @@ def _same_index(group: Group, node: Node) -> bool:
 
 
 def _finishes_template(node: Node, producers: dict[Value, Node], users: dict[Value, list[Node]], outputs: set[Value]) -> bool:
-    """Whether an elementwise node could be the epilogue of a template just above it, so that it should not join a consumer
-    that reads it in another order."""
+    """Whether an elementwise node could be the epilogue of a template above it, so that it should not join a consumer
+    that reads it in another order. Everything that reads the template's result, or what is made from it on the way, must
+    lead to this node."""
     if not isinstance(node.primitive.lowering, Elementwise):
         return False
-    for operand in node.operands:
-        above = producers.get(operand)
-        if above is None or operand in outputs or len(users.get(operand, ())) != 1:
-            continue
-        if _takes_epilogue(above) or _finishes_template(above, producers, users, outputs):
-            return True
+    cone, waiting = {node}, [node]  # what is computed for this node alone
+    while waiting:
+        for operand in waiting.pop().operands:
+            above = producers.get(operand)
+            if above is None or above in cone or operand in outputs or not all(u in cone for u in users.get(operand, ())):
+                continue  # a value with several readers is looked at again from the last of them
+            if _takes_epilogue(above):
+                return True
+            if isinstance(above.primitive.lowering, Elementwise):
+                cone.add(above)
+                waiting.append(above)
     return False
 
 

@@ -2,7 +2,7 @@
 
 Formats think channels first. A matrix product over pixels wants the channels of one pixel side by side. So every
 channels-first convolution or pool becomes a channels-last one, and its result stays in that order through elementwise
-operations, concatenations, padding, slices and reductions, until something needs the order it was written in. Padding of
+operations, concatenations, padding, slices, resizing and reductions, until something needs the order it was written in. Padding of
 convolutions becomes a pad of its own, so that no kernel tests borders.
 """
 
@@ -151,7 +151,26 @@ def _take(change: _Change, operands: tuple[Value, ...]) -> Sequence[Value] | Non
     return [change.twin(change.add("take", [change.last(operands[0]), operands[1]], {**change.node.params, "axis": axis}))]
 
 
+def _reshape(change: _Change, operands: tuple[Value, ...]) -> Sequence[Value] | None:
+    """Batch and channels stay what they are: only the spatial axes are split or merged, each channel for itself."""
+    shape = tuple(change.node.params["shape"])
+    if len(shape) < 3 or shape[:2] != operands[0].shape[:2]:
+        return None
+    return [change.twin(change.add("reshape", [change.last(operands[0])], {"shape": _permuted(shape, len(shape))}))]
+
+
+def _broadcast(change: _Change, operands: tuple[Value, ...]) -> Sequence[Value] | None:
+    """Spatial axes are repeated (resizing by whole factors)."""
+    shape, axes = tuple(change.node.params["shape"]), tuple(change.node.params["axes"])
+    if axes[:2] != (0, 1):
+        return None
+    rank = len(shape)
+    moved = tuple(to_last(rank).index(axes[a]) for a in to_last(len(axes)))  # still ascending
+    return [change.twin(change.add("broadcast", [change.last(operands[0])], {"shape": _permuted(shape, rank), "axes": moved}))]
+
+
 _FOLLOW = {
     "concat": _concat, "pad": _pad, "slice": _slice, "transpose": _transpose, "take": _take,
+    "reshape": _reshape, "broadcast": _broadcast,
     "reduce_sum": _reduce, "reduce_max": _reduce, "reduce_min": _reduce, "reduce_prod": _reduce,
 }  # fmt: skip
