@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from ..graph.core import Graph, Node, Value
 from ..graph.primitive import Control, Elementwise, Indexed, Reduction, Template
+from ..passes.layout import FEW_CHANNELS
 from .index import Index, Var, constant, variable
 from .ir import Machine
 
@@ -124,7 +125,8 @@ class _Fusion:
         """Add the node to its consumers' group, or groups, if that is allowed and costs nothing extra."""
         result, lowering = node.results[0], node.primitive.lowering
         consumers = list(dict.fromkeys(g for user in self.users.get(result, ()) for g in self.member[user]))
-        border = self.machine.gpu and node.primitive.name == "pad" and _pads_convolution(node, self.users)
+        border = self.machine.gpu and node.primitive.name == "pad" and _feeds_convolution(node, self.users, "transpose")
+        border = border or _turns_picture(node, self.users)
         if not consumers or len(node.results) > 1 or self._is_stored(node, border):
             return False
         times = self._times(result)
@@ -242,10 +244,23 @@ def _reads_inline(user: Node, value: Value) -> bool:
     return not (user.primitive.name in ("take", "take_along", "gather_nd", "dynamic_slice") and value is user.operands[0])
 
 
-def _pads_convolution(node: Node, users: dict[Value, list[Node]]) -> bool:
-    """Whether a pad is only there for one convolution."""
+def _feeds_convolution(node: Node, users: dict[Value, list[Node]], through: str = "") -> bool:
+    """Whether a result is only there to be the picture of one convolution, read through a `through` or directly."""
     readers = users.get(node.results[0], ())
-    return len(readers) == 1 and readers[0].primitive.name == "conv" and readers[0].operands[1] is not node.results[0]
+    if len(readers) != 1:
+        return False
+    if readers[0].primitive.name == through:
+        return _feeds_convolution(readers[0], users)
+    return readers[0].primitive.name == "conv" and readers[0].operands[1] is not node.results[0]
+
+
+def _turns_picture(node: Node, users: dict[Value, list[Node]]) -> bool:
+    """Whether a node only turns a channels-first picture of few channels around for one dense convolution, which can as
+    well read it where it lies."""
+    if node.primitive.name != "transpose" or not _feeds_convolution(node, users):
+        return False
+    (reader,) = users[node.results[0]]
+    return node.results[0].shape[-1] <= FEW_CHANNELS and reader.params["groups"] == 1
 
 
 def _turns_rows(node: Node) -> bool:

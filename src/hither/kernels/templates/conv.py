@@ -7,6 +7,7 @@ hands over channels-last, already padded inputs; weights are packed into panels 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def conv(context: Context, group: Group) -> list[Lowered]:
         return depthwise(context, group)
     channels = x.shape[-1] // groups
     outputs = result.shape[-1] // groups
-    window, spatial = w.shape[2:], x.shape[1:-1]
+    window = w.shape[2:]
     strides, dilation = tuple(node.params["strides"]), tuple(node.params["dilation"])
     out = result.shape[1:-1]
     m = result.shape[0] * math.prod(out)
@@ -52,23 +53,27 @@ def conv(context: Context, group: Group) -> list[Lowered]:
     panels = -(-outputs // tile.columns)
     e = Emitter(context, group)
     k = e.k
-    pixel_strides = _strides(spatial, x.shape[-1])
-    computed = x in e.producers  # padding that is tested where it is read (fusion, on GPUs)
-    taps, run = _taps(window, dilation, pixel_strides, channels, groups == 1 and not computed)
-    left = None if computed else e.buffer(x)
-    product = Product(e, left, x.dtype, e.buffer(packed), w.dtype, result.dtype, tile, taps, run, 1, tile.columns)
+    stored, (image, *pixel_strides, apart) = _picture(e, x)
+    computed = stored is None
+    taps, run = _taps(window, dilation, pixel_strides, channels, groups == 1 and apart == 1 and not computed)
+    if apart != 1:
+        taps.reverse()  # neighbours of a line outermost: only they are read by several rows
+    left = None if stored is None else e.buffer(stored)
+    product = Product(
+        e, left, x.dtype, e.buffer(packed), w.dtype, result.dtype, tile, taps, run, apart, tile.columns, panels=panels
+    )  # fmt: skip
     # A tile's rows lie in one line of output pixels, so that they are a constant apart and share one address. Where the whole
     # image is one line (pointwise), or lines are too short to fill a tile, rows may be any pixels.
-    contiguous = math.prod(window) == 1 and all(s == 1 for s in strides)
+    contiguous = math.prod(window) == 1 and all(s == 1 for s in strides) and apart == 1
     if group.placement is not None and out[-1] >= 2 * tile.rows:
         contiguous = False  # lines are apart where the result is stored
     by_line = contiguous or out[-1] >= min(6, tile.rows)
     length = m if contiguous or not by_line else out[-1]
-    apart = x.shape[-1] * strides[-1]
+    neighbour = pixel_strides[-1] * strides[-1]
 
     def address(pixel: Index, instance: Index) -> Val:
         at = unflatten(pixel, (result.shape[0], *out))
-        base = at[0] * (math.prod(spatial) * x.shape[-1]) + instance * channels
+        base = at[0] * image + instance * (channels * apart)
         for i, stride, pitch in zip(at[1:], strides, pixel_strides, strict=True):
             base = base + i * (stride * pitch)
         return k.index(base)
@@ -80,7 +85,7 @@ def conv(context: Context, group: Group) -> list[Lowered]:
             rows = [(k.as_index(0), 0)] * height
         elif by_line:
             start = address(pixel, instance)
-            rows = [(start, r * apart) for r in range(height)]
+            rows = [(start, r * neighbour) for r in range(height)]
         else:
             rows = [(address(pixel + r, instance), 0) for r in range(height)]
         right = k.index((instance * panels + panel) * (depth * tile.columns))
@@ -105,18 +110,29 @@ def conv(context: Context, group: Group) -> list[Lowered]:
     return [*lowered, e.finish(f"conv_{'x'.join(map(str, window))}_{m}x{outputs}x{depth}")]
 
 
-def _strides(spatial: tuple[int, ...], channels: int) -> tuple[int, ...]:
-    """Elements between neighbours along each spatial axis."""
-    found = []
-    pitch = channels
-    for extent in reversed(spatial):
-        found.append(pitch)
-        pitch *= extent
-    return tuple(reversed(found))
+def _picture(e: Emitter, x: Value) -> tuple[Value | None, list[int]]:
+    """What is stored of a convolution's input, and the elements between neighbours along x's axes there.
+
+    That is x itself, or a channels-first picture that x is a transpose of; None where x is computed as it is read (padding
+    that is tested there, on GPUs).
+    """
+    view = e.producers.get(x)
+    stored, order = x, tuple(range(x.abstract.rank))
+    if view is not None:
+        if view.primitive.name != "transpose" or view.operands[0] in e.producers:
+            return None, row_major(x.shape)
+        (stored,), order = view.operands, view.params["permutation"]
+    strides = row_major(stored.shape)
+    return stored, [strides[axis] for axis in order]
+
+
+def row_major(shape: tuple[int, ...]) -> list[int]:
+    """Elements between neighbours along each axis of an array."""
+    return [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
 
 
 def _taps(
-    window: tuple[int, ...], dilation: tuple[int, ...], pitches: tuple[int, ...], channels: int, merge: bool
+    window: tuple[int, ...], dilation: tuple[int, ...], pitches: Sequence[int], channels: int, merge: bool
 ) -> tuple[list[tuple[int, int, int]], int]:
     """The window as loops (extent, elements between taps, k steps between taps) around one contiguous run of k."""
     run = channels
