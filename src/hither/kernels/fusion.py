@@ -55,7 +55,8 @@ class Group:
     or a reduction that is no row's; `rows` says that it has reductions.
 
     `results` are the values it stores: the root alone, or every result of a template with several. `placed` are operands of
-    a concat or pad root that their own groups store in their place: what is left to do here is the rest.
+    a concat or pad root that their own groups store in their place: what is left to do here is the rest. `feeder` is a group
+    that is computed line by line where this one reads it (kernels/blocks.py).
     """
 
     root: Node
@@ -64,6 +65,7 @@ class Group:
     rows: Rows | None = None
     placement: Placement | None = None
     placed: frozenset[int] = frozenset()
+    feeder: Group | None = None
 
     @property
     def results(self) -> tuple[Value, ...]:

@@ -45,7 +45,7 @@ def matmul(context: Context, group: Group) -> list[Lowered]:
     k = e.k
     product = Product(
         e, e.buffer(a), a.dtype, e.buffer(packed or b), b.dtype, result.dtype, tile, (), depth,
-        m if transpose_a else 1, tile.columns if packed else n, packed is not None, panels=panels,
+        m if transpose_a else 1, tile.columns if packed else n, packed is not None,
     )  # fmt: skip
 
     def tile_at(instance: Index, line: Index, first: Index, height: int, panel: Index, columns: int) -> None:

@@ -18,7 +18,7 @@ from ..index import Index, constant
 from ..ir import Buffer, Val
 from .tile import Tile, accumulator, column_parts, part, row_tiles
 
-STRAIGHT = 32  # steps of k that are written out: the loop around them would cost as much as they do
+STRAIGHT = 16  # steps of k that are written out: the loop around them would cost as much as they do
 
 Row = tuple[Val, int]  # an element address, and a constant to add to it: rows that share the Val share a register
 Tap = tuple[int, int, int]  # extent, elements of the left operand from tap to tap, k steps from tap to tap
@@ -43,7 +43,7 @@ class Product:
     pitch: int
     packed: bool = True
     element: Callable[[int, tuple[Index, ...], Index], Val] | None = None  # row, taps, step: instead of a load
-    panels: int = 1
+    alternate: bool = False  # tiles that follow each other have different panels
 
     def compute(
         self,
@@ -165,17 +165,17 @@ class Product:
     def _straight(self, rows: Sequence[Row], level: int) -> bool:
         """Whether the taps from this level on, and the run, are so few steps that they are written out.
 
-        Not where every tile reads the same panel, nor where rows overlap: compilers would then load all of the panel ahead
-        of the loop over tiles, or each element of the rows once, and spill them.
+        Not where tiles that follow each other read the same panel, nor where rows overlap: compilers would then load all of
+        the panel ahead of the loop over tiles, or each element of the rows once, and spill them.
         """
-        steps = [0]
-        for extent, elements, _ in (*self.taps[level:], (self.run, self.run_stride, 1)):
-            if len(steps) * extent > STRAIGHT:
-                return False
-            steps = [at + i * elements for at in steps for i in range(extent)]
-        if self.e.machine.gpu or (self.panels == 1 and all(extent == 1 for extent, _, _ in self.taps[:level])):
+        nest = (*self.taps[level:], (self.run, self.run_stride, 1))
+        apart = self.alternate or any(extent > 1 for extent, _, _ in self.taps[:level])
+        if self.e.machine.gpu or not apart or math.prod(extent for extent, _, _ in nest) > STRAIGHT:
             return False
-        return len({(base, fixed + at) for base, fixed in rows for at in steps}) == len(rows) * len(steps)
+        reached = [0]
+        for extent, elements, _ in nest:
+            reached = [at + i * elements for at in reached for i in range(extent)]
+        return len({(base, fixed + at) for base, fixed in rows for at in reached}) == len(rows) * len(reached)
 
 
 TileAt = Callable[[Index, Index, Index, int, Index, int], None]
