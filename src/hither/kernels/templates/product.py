@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ... import dtypes as dt
 from ..emitter import GRAIN, Emitter, lane
 from ..fusion import unflatten
-from ..index import Index, constant
+from ..index import Index, Var, constant, variable
 from ..ir import Buffer, Val
 from .tile import Tile, accumulator, column_parts, part, row_tiles
 
@@ -166,11 +166,12 @@ class Product:
         """Whether the taps from this level on, and the run, are so few steps that they are written out.
 
         Not where tiles that follow each other read the same panel, nor where rows overlap: compilers would then load all of
-        the panel ahead of the loop over tiles, or each element of the rows once, and spill them.
+        the panel ahead of the loop over tiles, or each element of the rows once, and spill them. WebAssembly is downloaded:
+        there length costs more than it gains.
         """
         nest = (*self.taps[level:], (self.run, self.run_stride, 1))
         apart = self.alternate or any(extent > 1 for extent, _, _ in self.taps[:level])
-        if self.e.machine.gpu or not apart or math.prod(extent for extent, _, _ in nest) > STRAIGHT:
+        if self.e.machine.name != "llvm" or not apart or math.prod(extent for extent, _, _ in nest) > STRAIGHT:
             return False
         reached = [0]
         for extent, elements, _ in nest:
@@ -189,15 +190,23 @@ def tiles(e: Emitter, count: int, lines: int, length: int, n: int, tile: Tile, w
     """
     k = e.k
     full, rest = divmod(n, tile.columns)
-    for first, number, height in row_tiles(length, tile.rows):
-        for panel_from, panel_count, columns in ((0, full, tile.columns), (full, 1 if rest else 0, rest)):
-            total = count * lines * number * panel_count
-            if total == 0:
-                continue
-            with k.loop(0, total, kind="parallel", grain=max(1, GRAIN * 4 // work)) as loop:
-                flat = k.var(loop, "tile", 0, total - 1) if total > 1 else constant(0)
-                if lines * length >= n:
-                    instance, line, row, panel = unflatten(flat, (count, lines, number, panel_count))
-                else:
-                    instance, panel, line, row = unflatten(flat, (count, panel_count, lines, number))
-                tile_at(instance, line, row * height + first, height, panel + panel_from, columns)
+    cut = row_tiles(length, tile.rows)
+    number = sum(several for _, several, _ in cut)
+    for panel_from, panel_count, columns in ((0, full, tile.columns), (full, 1 if rest else 0, rest)):
+        total = count * lines * number * panel_count
+        if total == 0:
+            continue
+        with k.loop(0, total, kind="parallel", grain=max(1, GRAIN * 4 // work)) as loop:
+            flat = k.var(loop, "tile", 0, total - 1) if total > 1 else constant(0)
+            if lines * length >= n:
+                instance, line, row, panel = unflatten(flat, (count, lines, number, panel_count))
+            else:
+                instance, panel, line, row = unflatten(flat, (count, panel_count, lines, number))
+            before = 0
+            for first, several, height in cut:  # of two heights; in one loop, so that a panel is read while it is cached
+                with k.if_(k.inside(row, before, before + several)):
+                    at = row
+                    if several < number:
+                        at = variable(Var("row", before, before + several - 1, value=k.index(row)))
+                    tile_at(instance, line, (at + -before) * height + first, height, panel + panel_from, columns)
+                before += several
