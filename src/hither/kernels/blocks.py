@@ -18,8 +18,10 @@ RESIDENT = 4  # an array larger than this part of the second-level cache is not 
 
 def join_blocks(groups: Sequence[Group], graph: Graph, machine: Machine, constants: Mapping[Value, object]) -> list[Group]:
     """The groups, convolutions joined to the depthwise ones that they feed."""
-    if machine.gpu or machine.vector_registers < 32:
-        return list(groups)  # a wide tile leaves few registers elsewhere; on GPUs lines are not computed in order
+    if machine.name != "llvm":
+        return list(
+            groups
+        )  # on GPUs lines have no order; in WebAssembly the memory it saves is worth less than the longer code
     users, outputs = graph.users(), set(graph.outputs)
     makers = {g.root.results[0]: g for g in groups}
     gone: set[Group] = set()

@@ -105,7 +105,11 @@ def block(context: Context, group: Group) -> list[Lowered]:
                         channel = variable(Var("channel", begin, end - wide_, math.gcd(begin, wide_) or wide_, loop.index))
 
                         def load(
-                            where: tuple[Index, ...], pixel: int, column: Index = column, channel: Index = channel, n: int = wide_
+                            where: tuple[Index, ...],
+                            pixel: int,
+                            column: Index = column,
+                            channel: Index = channel,
+                            n: int = wide_,
                         ) -> Val:
                             at = (column * stride_x + pixel) * tile.columns + channel
                             return k.load(buffer, starts[where[0].const] + at, n)
