@@ -2,8 +2,8 @@
 
 Formats think channels first. A matrix product over pixels wants the channels of one pixel side by side. So every
 channels-first convolution or pool becomes a channels-last one, and its result stays in that order through elementwise
-operations, concatenations, padding, slices, resizing and reductions, until something needs the order it was written in. Padding of
-convolutions becomes a pad of its own, so that no kernel tests borders.
+operations, concatenations, padding, slices, resizing and reductions, until something needs the order it was written in.
+Padding of convolutions becomes a pad of its own, so that no kernel tests borders.
 """
 
 from __future__ import annotations

@@ -13,13 +13,13 @@ import math
 
 from ... import dtypes as dt
 from ...graph.core import Abstract, Value
-from ..emitter import Context, Emitter, Lowered, lane, pieces
+from ..emitter import Context, Emitter, Lowered, pieces
 from ..fusion import Group, unflatten
 from ..index import Index, Var, constant, variable
 from ..ir import Val
 from .conv import packed_weights, tiles_of
 from .depthwise import STRIP, packed_taps, strip_of
-from .tile import choose_tile, row_tiles
+from .tile import row_tiles, tile_for
 
 UNITS = 8  # units of work to aim at, so that threads can share them
 REPEATED = 12  # a segment has at least so many lines for one that is computed twice
@@ -47,11 +47,11 @@ def block(context: Context, group: Group) -> list[Lowered]:
     wide, result = feeder.root.results[0], node.results[0]
     batch, height, width, channels = wide.shape
     padded, w = node.operands
-    rows, columns = w.shape[2:]
+    rows = w.shape[2]
     above, beside = feeder.placement.shift[1:3]
     (stride, stride_x), machine = node.params["strides"], context.machine
     lines, pixels = result.shape[1:3]
-    tile = choose_tile(machine, channels, batch * height * width)
+    tile = tile_for(context, feeder.anchor, batch * height * width, channels)
     panels = -(-channels // tile.columns)
     # segments of lines, and the ring of one unit
     halo = max(rows - stride, 0)
@@ -69,7 +69,7 @@ def block(context: Context, group: Group) -> list[Lowered]:
     ring = Value(Abstract((units, slots, padded.shape[2], tile.columns), dt.float32), f"{wide.name}_lines")
     buffer = e.buffer(ring, "read_write")
     inner.ring, inner.pitch = ring, tile.columns
-    length, tile_at = tiles_of(inner, packed_weights(context, feeder.anchor.operands[1], 1, tile), tile, lines=True)
+    _, tile_at = tiles_of(inner, packed_weights(context, feeder.anchor.operands[1], 1, tile), tile, lines=True)
     taps = packed_taps(context, w)
     lanes = machine.lanes(32)
     # chunks run at the same time, units of one chunk one after the other: a ring per chunk
@@ -77,9 +77,9 @@ def block(context: Context, group: Group) -> list[Lowered]:
 
     def fill(start: Index, count: int) -> None:
         """Padding into the ring."""
-        for begin, end, wide_ in pieces(count, lanes, machine):
-            with k.loop(begin, end, wide_) as loop:
-                k.store(buffer, start + k.var(loop, "i", begin, end - wide_), k.const(0, dt.float32, wide_))
+        for begin, end, w_ in pieces(count, lanes, machine):
+            with k.loop(begin, end, w_) as loop:
+                k.store(buffer, start + k.var(loop, "i", begin, end - w_), k.const(0, dt.float32, w_))
 
     def line_of_conv(image: Index, line: Index, start: Index, panel: Index, count: int) -> None:
         inner.start = start + panel * -tile.columns + beside * tile.columns
@@ -100,22 +100,22 @@ def block(context: Context, group: Group) -> list[Lowered]:
                 continue
             with k.loop(0, number) as strips:
                 column = (k.var(strips, "strip", 0, number - 1) if number > 1 else constant(0)) * strip + first
-                for begin, end, wide_ in pieces(count, lanes, machine):
-                    with k.loop(begin, end, wide_) as loop:
-                        channel = variable(Var("channel", begin, end - wide_, math.gcd(begin, wide_) or wide_, loop.index))
+                for begin, end, w_ in pieces(count, lanes, machine):
+                    with k.loop(begin, end, w_) as loop:
+                        channel = variable(Var("channel", begin, end - w_, math.gcd(begin, w_) or w_, loop.index))
 
                         def load(
                             where: tuple[Index, ...],
                             pixel: int,
                             column: Index = column,
                             channel: Index = channel,
-                            n: int = wide_,
+                            n: int = w_,
                         ) -> Val:
                             at = (column * stride_x + pixel) * tile.columns + channel
                             return k.load(buffer, starts[where[0].const] + at, n)
 
                         there = panel * tile.columns + channel
-                        strip_of(e, taps, (image, line, column), size, there, wide_, load)
+                        strip_of(e, taps, (image, line, column), size, there, w_, load)
 
     def unit(panel: Index, image: Index, piece: Index, count: int) -> None:
         first = piece * segment

@@ -184,8 +184,9 @@ def _packed(w: np.ndarray, axes: tuple[Axis, ...], groups: int, columns: int) ->
     channels, outputs = w.shape[0] // groups, w.shape[1]
     beside = []
     for phase in itertools.product(*(range(a.phases) for a in axes)):
-        window = np.ix_(*([a.first + p + t * a.step for t in range(a.taps)] for a, p in zip(axes, phase, strict=True)))
-        taken = w.reshape(groups, channels, outputs, *w.shape[2:])[(slice(None), slice(None), slice(None), *window)]
+        taken = w.reshape(groups, channels, outputs, *w.shape[2:])
+        for axis, (a, p) in enumerate(zip(axes, phase, strict=True), 3):
+            taken = taken.take([a.first + p + t * a.step for t in range(a.taps)], axis)
         beside.append(np.moveaxis(taken, (1, 2), (-2, -1)).reshape(groups, -1, outputs))
     return pack_panels(np.concatenate(beside, axis=-1), columns)
 

@@ -70,8 +70,8 @@ class Product:
             if extent == 1:
                 return nest((*taps, constant(0)), offset, position, sums)
             if self._straight(rows, len(taps)):
-                for tap in range(extent):
-                    sums = nest((*taps, constant(tap)), offset + tap * elements, position + tap * steps, sums)
+                for t in range(extent):
+                    sums = nest((*taps, constant(t)), offset + t * elements, position + t * steps, sums)
                 return sums
             with k.loop(0, extent, init=sums) as loop:
                 further = offset + loop.index * elements
