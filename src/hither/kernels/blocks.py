@@ -13,6 +13,7 @@ from ..graph.core import Graph, Node, Value
 from .fusion import Group
 from .ir import Machine
 
+SHORT_LINE = 6  # pixels: a tile takes its rows from one line, and shorter ones would leave it half empty
 RESIDENT = 4  # an array larger than this part of the second-level cache is not left there for its reader
 
 
@@ -66,4 +67,6 @@ def _walks_lines(group: Group, constants: Mapping[Value, object]) -> bool:
         return False
     result = group.root.results[0]
     dense = node.params["groups"] == 1 and node.operands[1] in constants
+    if result.abstract.rank != 4 or result.shape[2] < SHORT_LINE:
+        return False
     return dense and result.shape == node.results[0].shape and result.dtype is node.results[0].dtype is dt.float32
