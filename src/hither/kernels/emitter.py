@@ -54,11 +54,10 @@ class Context:
 
 @dataclass
 class Lowered:
-    """A kernel and the values its buffers stand for, in order; `scratch` are those that nobody else looks at."""
+    """A kernel and the values its buffers stand for, in order."""
 
     kernel: Kernel
     args: tuple[Value, ...]
-    scratch: tuple[Value, ...] = ()
 
 
 class Emitter:

@@ -39,11 +39,9 @@ def works(group: Group, lowered: Sequence[Lowered], machine: Machine) -> list[Wo
     for position, one in enumerate(lowered, 1):
         read = written = 0
         for value, buffer in zip(one.args, one.kernel.buffers, strict=True):
-            if value in one.scratch:
-                continue
-            if buffer.access != "write":
+            if buffer.access in ("read", "read_write"):
                 read += _touched(value, group, machine)
-            if buffer.access != "read":
+            if buffer.access in ("write", "read_write"):
                 written += _stored(value, group, machine)
         made.append(Work(flops if position == len(lowered) else 0, read, written, sources))
     return made

@@ -67,7 +67,7 @@ def block(context: Context, group: Group) -> list[Lowered]:
     k = e.k
     inner = _Ring(e, feeder)
     ring = Value(Abstract((units, slots, padded.shape[2], tile.columns), dt.float32), f"{wide.name}_lines")
-    buffer = e.buffer(ring, "read_write")
+    buffer = e.buffer(ring, "scratch")
     inner.ring, inner.pitch = ring, tile.columns
     _, tile_at = tiles_of(inner, packed_weights(context, feeder.anchor.operands[1], 1, tile), tile, lines=True)
     taps = packed_taps(context, w)
@@ -152,6 +152,4 @@ def block(context: Context, group: Group) -> list[Lowered]:
             flat = k.var(loop, "unit", 0, total - 1) if total > 1 else constant(0)
             panel, image, piece = unflatten(flat, (number, batch, segments))
             unit(panel + panel_from, image, piece, count)
-    made = e.finish(f"block_{'x'.join(map(str, w.shape[2:]))}_{lines * pixels}x{channels}")
-    made.scratch = (ring,)
-    return [made]
+    return [e.finish(f"block_{'x'.join(map(str, w.shape[2:]))}_{lines * pixels}x{channels}")]
