@@ -21,7 +21,7 @@ def moved(step: Launch | Copy, plan: Plan) -> Iterator[tuple[bool, str, int, int
         return
     buffers = [b for b in plan.code.kernels[step.kernel].buffers if b.space == "global"]
     for ref, buffer in zip(step.args, buffers, strict=True):
-        yield buffer.access == "write", ref.space, ref.offset, ref.nbytes
+        yield buffer.access in ("write", "scratch"), ref.space, ref.offset, ref.nbytes
 
 
 def most_alive(plan: Plan) -> int:

@@ -131,7 +131,8 @@ def accesses(plan: Plan, entry: str = "predict") -> Iterator[tuple[int, Ref, boo
         assert isinstance(step, Launch)
         for access in ("read", "write"):
             for ref, buffer in zip(step.args, plan.code.kernels[step.kernel].buffers, strict=True):
-                if ref.space == "arena" and access in buffer.access:
+                used = "write" if buffer.access == "scratch" else buffer.access
+                if ref.space == "arena" and access in used:
                     yield number, ref, access == "write"
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from ..graph.core import Graph, Node, Value
 from ..graph.primitive import Control, Elementwise, Indexed, Reduction, Template
+from ..passes.layout import FEW_CHANNELS
 from .index import Index, Var, constant, variable
 from .ir import Machine
 
@@ -54,7 +55,8 @@ class Group:
     or a reduction that is no row's; `rows` says that it has reductions.
 
     `results` are the values it stores: the root alone, or every result of a template with several. `placed` are operands of
-    a concat or pad root that their own groups store in their place: what is left to do here is the rest.
+    a concat or pad root that their own groups store in their place: what is left to do here is the rest. `feeder` is a group
+    that is computed line by line where this one reads it (kernels/blocks.py).
     """
 
     root: Node
@@ -63,6 +65,7 @@ class Group:
     rows: Rows | None = None
     placement: Placement | None = None
     placed: frozenset[int] = frozenset()
+    feeder: Group | None = None
 
     @property
     def results(self) -> tuple[Value, ...]:
@@ -124,7 +127,8 @@ class _Fusion:
         """Add the node to its consumers' group, or groups, if that is allowed and costs nothing extra."""
         result, lowering = node.results[0], node.primitive.lowering
         consumers = list(dict.fromkeys(g for user in self.users.get(result, ()) for g in self.member[user]))
-        border = self.machine.gpu and node.primitive.name == "pad" and _pads_convolution(node, self.users)
+        border = self.machine.gpu and node.primitive.name == "pad" and _feeds_convolution(node, self.users, "transpose")
+        border = border or _turns_picture(node, self.users)
         if not consumers or len(node.results) > 1 or self._is_stored(node, border):
             return False
         times = self._times(result)
@@ -196,6 +200,14 @@ class _Fusion:
 def _place(groups: list[Group], users: dict[Value, list[Node]], outputs: set[Value]) -> None:
     """Let whoever computes an operand of a concat or pad, and only that, store it where it will end up."""
     makers = {g.root.results[0]: g for g in groups}
+    inside: dict[Group, list[Group]] = {}  # a concat or pad → those who store into it
+
+    def move(maker: Group, target: Value, shift: tuple[int, ...]) -> None:
+        before = (0,) * len(shift) if maker.placement is None else maker.placement.shift
+        maker.placement = Placement(target, tuple(a + b for a, b in zip(before, shift, strict=True)))
+        for other in inside.get(maker, ()):
+            move(other, target, shift)
+
     for group in groups:
         node = group.root
         if node.primitive.name not in ("concat", "pad"):
@@ -212,7 +224,8 @@ def _place(groups: list[Group], users: dict[Value, list[Node]], outputs: set[Val
                 start += operand.shape[axis]
             alone = users[operand] == [node] and node.operands.count(operand) == 1 and operand not in outputs
             if maker is not None and alone and _can_be_placed(maker) and operand.abstract.size:
-                maker.placement = Placement(node.results[0], shift)
+                move(maker, node.results[0], shift)
+                inside.setdefault(group, []).append(maker)
                 placed.append(i)
         group.placed = frozenset(placed)
 
@@ -220,7 +233,7 @@ def _place(groups: list[Group], users: dict[Value, list[Node]], outputs: set[Val
 def _can_be_placed(group: Group) -> bool:
     """Whether the group stores its root element by element, so that it can store it anywhere."""
     name = group.root.primitive.name
-    if (name in ("concat", "pad") and group.placed) or (name == "reshape" and len(group.nodes) == 1):
+    if name == "reshape" and len(group.nodes) == 1:
         return False
     return group.anchor is None or isinstance(group.anchor.primitive.lowering, Reduction) or _takes_epilogue(group.anchor)
 
@@ -233,10 +246,23 @@ def _reads_inline(user: Node, value: Value) -> bool:
     return not (user.primitive.name in ("take", "take_along", "gather_nd", "dynamic_slice") and value is user.operands[0])
 
 
-def _pads_convolution(node: Node, users: dict[Value, list[Node]]) -> bool:
-    """Whether a pad is only there for one convolution."""
+def _feeds_convolution(node: Node, users: dict[Value, list[Node]], through: str = "") -> bool:
+    """Whether a result is only there to be the picture of one convolution, read through a `through` or directly."""
     readers = users.get(node.results[0], ())
-    return len(readers) == 1 and readers[0].primitive.name == "conv" and readers[0].operands[1] is not node.results[0]
+    if len(readers) != 1:
+        return False
+    if readers[0].primitive.name == through:
+        return _feeds_convolution(readers[0], users)
+    return readers[0].primitive.name == "conv" and readers[0].operands[1] is not node.results[0]
+
+
+def _turns_picture(node: Node, users: dict[Value, list[Node]]) -> bool:
+    """Whether a node only turns a channels-first picture of few channels around for one dense convolution, which can as
+    well read it where it lies."""
+    if node.primitive.name != "transpose" or not _feeds_convolution(node, users):
+        return False
+    (reader,) = users[node.results[0]]
+    return node.results[0].shape[-1] <= FEW_CHANNELS and reader.params["groups"] == 1
 
 
 def _turns_rows(node: Node) -> bool:
@@ -284,16 +310,22 @@ def _same_index(group: Group, node: Node) -> bool:
 
 
 def _finishes_template(node: Node, producers: dict[Value, Node], users: dict[Value, list[Node]], outputs: set[Value]) -> bool:
-    """Whether an elementwise node could be the epilogue of a template just above it, so that it should not join a consumer
-    that reads it in another order."""
+    """Whether an elementwise node could be the epilogue of a template above it, so that it should not join a consumer
+    that reads it in another order. Everything that reads the template's result, or what is made from it on the way, must
+    lead to this node."""
     if not isinstance(node.primitive.lowering, Elementwise):
         return False
-    for operand in node.operands:
-        above = producers.get(operand)
-        if above is None or operand in outputs or len(users.get(operand, ())) != 1:
-            continue
-        if _takes_epilogue(above) or _finishes_template(above, producers, users, outputs):
-            return True
+    cone, waiting = {node}, [node]  # what is computed for this node alone
+    while waiting:
+        for operand in waiting.pop().operands:
+            above = producers.get(operand)
+            if above is None or above in cone or operand in outputs or not all(u in cone for u in users.get(operand, ())):
+                continue  # a value with several readers is looked at again from the last of them
+            if _takes_epilogue(above):
+                return True
+            if isinstance(above.primitive.lowering, Elementwise):
+                cone.add(above)
+                waiting.append(above)
     return False
 
 

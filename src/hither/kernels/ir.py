@@ -106,7 +106,7 @@ class Buffer:
     name: str
     dtype: DType
     size: int  # elements
-    access: str = "read"  # "read" | "write" | "read_write"
+    access: str = "read"  # "read" | "write" | "read_write" | "scratch": written and read by this kernel alone
     space: str = "global"  # "global" | "private" | "workgroup"
 
 

@@ -2,8 +2,8 @@
 
 Formats think channels first. A matrix product over pixels wants the channels of one pixel side by side. So every
 channels-first convolution or pool becomes a channels-last one, and its result stays in that order through elementwise
-operations, concatenations, padding, slices and reductions, until something needs the order it was written in. Padding of
-convolutions becomes a pad of its own, so that no kernel tests borders.
+operations, concatenations, padding, slices, resizing and reductions, until something needs the order it was written in.
+Padding of convolutions becomes a pad of its own, so that no kernel tests borders.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from ..graph.core import Graph, GraphBuilder, Node, Value, rewrite
 from ..graph.primitive import REGISTRY, Elementwise
 
 _WINDOWED = ("conv", "conv_transpose", "pool")
+FEW_CHANNELS = 4  # of a picture as formats store it
 
 
 def channels_last(graph: Graph) -> Graph:
@@ -85,21 +86,28 @@ class _Change:
         return face
 
     def windowed(self, operands: tuple[Value, ...]) -> Value:
-        x = self.last(operands[0])
-        params = {**self.node.params, "layout": "channels_last"}
-        return self.twin(self.pad_first((x, *operands[1:]), params))
+        x, params = operands[0], {**self.node.params, "layout": "channels_last"}
+        if self.node.primitive.name == "conv" and params["groups"] == 1 and x not in self._last and x.shape[1] <= FEW_CHANNELS:
+            # a picture: padding it as it is, and reading it through the transpose, beats turning it around in memory
+            x, params = self.padded(x, params, slice(2, None))
+            return self.twin(self.add("conv", [self.last(x), *operands[1:]], params))
+        return self.twin(self.pad_first((self.last(x), *operands[1:]), params))
 
     def pad_first(self, operands: tuple[Value, ...], params: Mapping[str, Any]) -> Value:
         """A convolution's padding as a pad of its input (channels last)."""
-        padding = params.get("padding", ())
-        if self.node.primitive.name == "conv" and any(p != (0, 0) for p in map(tuple, padding)):
-            rank = operands[0].abstract.rank
-            low = (0, *(p[0] for p in padding), 0)
-            high = (0, *(p[1] for p in padding), 0)
-            padded = self.add("pad", [operands[0]], {"low": low, "high": high, "value": 0})
-            params = {**params, "padding": ((0, 0),) * (rank - 2)}
+        if self.node.primitive.name == "conv":
+            padded, params = self.padded(operands[0], params, slice(1, -1))
             operands = (padded, *operands[1:])
         return self.add(self.node.primitive.name, operands, params)
+
+    def padded(self, x: Value, params: Mapping[str, Any], spatial: slice) -> tuple[Value, dict[str, Any]]:
+        """A convolution's input with its padding, and what is then left to say of the convolution."""
+        padding = [tuple(p) for p in params["padding"]]
+        if any(p != (0, 0) for p in padding):
+            low, high = [0] * x.abstract.rank, [0] * x.abstract.rank
+            low[spatial], high[spatial] = [p[0] for p in padding], [p[1] for p in padding]
+            x = self.add("pad", [x], {"low": tuple(low), "high": tuple(high), "value": 0})
+        return x, {**params, "padding": ((0, 0),) * len(padding)}
 
 
 def _permuted(values: Sequence[object], rank: int) -> tuple[object, ...]:
@@ -151,7 +159,26 @@ def _take(change: _Change, operands: tuple[Value, ...]) -> Sequence[Value] | Non
     return [change.twin(change.add("take", [change.last(operands[0]), operands[1]], {**change.node.params, "axis": axis}))]
 
 
+def _reshape(change: _Change, operands: tuple[Value, ...]) -> Sequence[Value] | None:
+    """Batch and channels stay what they are: only the spatial axes are split or merged, each channel for itself."""
+    shape = tuple(change.node.params["shape"])
+    if len(shape) < 3 or shape[:2] != operands[0].shape[:2]:
+        return None
+    return [change.twin(change.add("reshape", [change.last(operands[0])], {"shape": _permuted(shape, len(shape))}))]
+
+
+def _broadcast(change: _Change, operands: tuple[Value, ...]) -> Sequence[Value] | None:
+    """Spatial axes are repeated (resizing by whole factors)."""
+    shape, axes = tuple(change.node.params["shape"]), tuple(change.node.params["axes"])
+    if axes[:2] != (0, 1):
+        return None
+    rank = len(shape)
+    moved = tuple(to_last(rank).index(axes[a]) for a in to_last(len(axes)))  # still ascending
+    return [change.twin(change.add("broadcast", [change.last(operands[0])], {"shape": _permuted(shape, rank), "axes": moved}))]
+
+
 _FOLLOW = {
     "concat": _concat, "pad": _pad, "slice": _slice, "transpose": _transpose, "take": _take,
+    "reshape": _reshape, "broadcast": _broadcast,
     "reduce_sum": _reduce, "reduce_max": _reduce, "reduce_min": _reduce, "reduce_prod": _reduce,
 }  # fmt: skip

@@ -16,6 +16,7 @@ from .. import dtypes as dt
 from ..graph.core import Abstract, Graph, Value
 from ..graph.primitive import Control
 from ..kernels import templates  # noqa: F401  (says which templates take an epilogue, before anything is fused)
+from ..kernels.blocks import join_blocks
 from ..kernels.emitter import Context, describe
 from ..kernels.fusion import Group, fuse
 from ..kernels.ir import Kernel, Machine
@@ -165,7 +166,7 @@ class _Planner:
     def graph(self, graph: Graph, targets: Sequence[Storage] | None) -> list[_Pending]:
         """Steps that compute a Graph whose inputs have storage; outputs end up in `targets` (where given)."""
         self._constants.update(graph.constants)
-        groups = fuse(graph, self.machine)
+        groups = join_blocks(fuse(graph, self.machine), graph, self.machine, self._constants)
         alias: dict[Value, Value] = {}
         for group in groups:
             if _is_alias(group):

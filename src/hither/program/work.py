@@ -31,17 +31,17 @@ def node_flops(node: Node) -> int:
 
 def works(group: Group, lowered: Sequence[Lowered], machine: Machine) -> list[Work]:
     """The Work of each kernel of a group. What comes before the last one only arranges its operands."""
-    inside = set(group.nodes)
-    flops = sum(node_flops(node) for node in inside)
-    computing = [n for n in group.nodes if not (isinstance(n.primitive.lowering, Indexed) and n.primitive.lowering.view)]
-    sources = tuple(dict.fromkeys(node.source for node in computing or group.nodes if node.source))
+    nodes = group.nodes if group.feeder is None else [*group.feeder.nodes, *group.nodes]
+    flops = sum(node_flops(node) for node in set(nodes))
+    computing = [n for n in nodes if not (isinstance(n.primitive.lowering, Indexed) and n.primitive.lowering.view)]
+    sources = tuple(dict.fromkeys(node.source for node in computing or nodes if node.source))
     made = []
     for position, one in enumerate(lowered, 1):
         read = written = 0
         for value, buffer in zip(one.args, one.kernel.buffers, strict=True):
-            if buffer.access != "write":
+            if buffer.access in ("read", "read_write"):
                 read += _touched(value, group, machine)
-            if buffer.access != "read":
+            if buffer.access in ("write", "read_write"):
                 written += _stored(value, group, machine)
         made.append(Work(flops if position == len(lowered) else 0, read, written, sources))
     return made

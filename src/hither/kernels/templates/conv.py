@@ -7,6 +7,7 @@ hands over channels-last, already padded inputs; weights are packed into panels 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,8 +18,8 @@ from ..index import Index
 from ..ir import Val
 from ..nests import write_nest
 from . import template
-from .product import Product, tiles
-from .tile import pack_panels, tile_for
+from .product import Product, TileAt, tiles
+from .tile import Tile, pack_panels, tile_for
 from .winograd import convolve, scheme
 
 
@@ -33,46 +34,69 @@ def conv(context: Context, group: Group) -> list[Lowered]:
     if node.params["layout"] != "channels_last" or any(p != (0, 0) for p in node.params["padding"]):
         raise AssertionError("convolutions reach the template channels last and padded: the layout pass has not run")
     if groups > 1 and groups == x.shape[-1] == result.shape[-1] and w in context.constants:
+        from .block import block
         from .depthwise import depthwise
 
-        return depthwise(context, group)
-    channels = x.shape[-1] // groups
+        return depthwise(context, group) if group.feeder is None else block(context, group)
     outputs = result.shape[-1] // groups
-    window, spatial = w.shape[2:], x.shape[1:-1]
-    strides, dilation = tuple(node.params["strides"]), tuple(node.params["dilation"])
-    out = result.shape[1:-1]
-    m = result.shape[0] * math.prod(out)
-    cut = scheme(context, node)
-    tile = cut.tile if cut is not None else tile_for(context, node, m, outputs)
-    depth = channels * math.prod(window)
+    m = math.prod(result.shape[:-1])
+    fewer = None if x in group.producers() else scheme(context, node)  # a picture read in place has no vectors of channels
+    tile = tile_for(context, node, m, outputs) if fewer is None else fewer.tile
     lowered: list[Lowered] = []
     if w in context.constants:
-        packed = context.pack(w, f"conv panels {tile.columns} {groups}", lambda a: _pack(a, groups, tile.columns))
+        packed = packed_weights(context, w, groups, tile)
     else:
         packed, kernel = _pack_kernel(context, group, w, groups, tile.columns)
         lowered.append(kernel)
-    if cut is not None:
-        return convolve(context, group, cut, packed)
-    panels = -(-outputs // tile.columns)
+    if fewer is not None:
+        return convolve(context, group, fewer, packed)
     e = Emitter(context, group)
-    k = e.k
-    pixel_strides = _strides(spatial, x.shape[-1])
-    computed = x in e.producers  # padding that is tested where it is read (fusion, on GPUs)
-    taps, run = _taps(window, dilation, pixel_strides, channels, groups == 1 and not computed)
-    left = None if computed else e.buffer(x)
-    product = Product(e, left, x.dtype, e.buffer(packed), w.dtype, result.dtype, tile, taps, run, 1, tile.columns)
+    length, tile_at = tiles_of(e, packed, tile)
+    depth = math.prod(w.shape[1:])
+    tiles(e, groups, m // length, length, outputs, tile, max(1, depth * tile.rows * tile.columns), tile_at)
+    return [*lowered, e.finish(f"conv_{'x'.join(map(str, w.shape[2:]))}_{m}x{outputs}x{depth}")]
+
+
+def packed_weights(context: Context, w: Value, groups: int, tile: Tile) -> Value:
+    """The panels of constant weights."""
+    return context.pack(w, f"conv panels {tile.columns} {groups}", lambda a: _pack(a, groups, tile.columns))
+
+
+def tiles_of(e: Emitter, packed: Value, tile: Tile, lines: bool = False) -> tuple[int, TileAt]:
+    """How to compute any tile of the convolution that is the anchor of the emitter's group, and how many output pixels make a
+    line from which a tile may take its rows; `lines`: no more than a line of the picture."""
+    k, group, node = e.k, e.group, e.group.anchor
+    assert node is not None
+    x, w = node.operands
+    result = node.results[0]
+    groups = int(node.params["groups"])
+    channels, outputs = x.shape[-1] // groups, result.shape[-1] // groups
+    panels = -(-outputs // tile.columns)
+    window, out = w.shape[2:], result.shape[1:-1]
+    depth = channels * math.prod(window)
+    strides, dilation = tuple(node.params["strides"]), tuple(node.params["dilation"])
+    stored, (image, *pixel_strides, apart) = _picture(e, x)
+    computed = stored is None
+    taps, run = _taps(window, dilation, pixel_strides, channels, groups == 1 and apart == 1 and not computed)
+    if apart != 1:
+        taps.reverse()  # neighbours of a line outermost: only they are read by several rows
+    left = None if stored is None else e.buffer(stored)
+    product = Product(
+        e, left, x.dtype, e.buffer(packed), w.dtype, result.dtype, tile, taps, run, apart, tile.columns,
+        alternate=panels > 1 and not lines,
+    )  # fmt: skip
     # A tile's rows lie in one line of output pixels, so that they are a constant apart and share one address. Where the whole
     # image is one line (pointwise), or lines are too short to fill a tile, rows may be any pixels.
-    contiguous = math.prod(window) == 1 and all(s == 1 for s in strides)
+    contiguous = math.prod(window) == 1 and all(s == 1 for s in strides) and apart == 1
     if group.placement is not None and out[-1] >= 2 * tile.rows:
         contiguous = False  # lines are apart where the result is stored
-    by_line = contiguous or out[-1] >= min(6, tile.rows)
-    length = m if contiguous or not by_line else out[-1]
-    apart = x.shape[-1] * strides[-1]
+    by_line = contiguous or lines or out[-1] >= min(6, tile.rows)
+    length = out[-1] if lines or (by_line and not contiguous) else math.prod(result.shape[:-1])
+    neighbour = pixel_strides[-1] * strides[-1]
 
     def address(pixel: Index, instance: Index) -> Val:
         at = unflatten(pixel, (result.shape[0], *out))
-        base = at[0] * (math.prod(spatial) * x.shape[-1]) + instance * channels
+        base = at[0] * image + instance * (channels * apart)
         for i, stride, pitch in zip(at[1:], strides, pixel_strides, strict=True):
             base = base + i * (stride * pitch)
         return k.index(base)
@@ -84,7 +108,7 @@ def conv(context: Context, group: Group) -> list[Lowered]:
             rows = [(k.as_index(0), 0)] * height
         elif by_line:
             start = address(pixel, instance)
-            rows = [(start, r * apart) for r in range(height)]
+            rows = [(start, r * neighbour) for r in range(height)]
         else:
             rows = [(address(pixel + r, instance), 0) for r in range(height)]
         right = k.index((instance * panels + panel) * (depth * tile.columns))
@@ -105,22 +129,32 @@ def conv(context: Context, group: Group) -> list[Lowered]:
         bias = product.bias(outputs, result.abstract.rank, lambda column: first_column + column)
         product.compute(rows, right, columns, store, bias)
 
-    tiles(e, groups, m // length, length, outputs, tile, max(1, depth * tile.rows * tile.columns), tile_at)
-    return [*lowered, e.finish(f"conv_{'x'.join(map(str, window))}_{m}x{outputs}x{depth}")]
+    return length, tile_at
 
 
-def _strides(spatial: tuple[int, ...], channels: int) -> tuple[int, ...]:
-    """Elements between neighbours along each spatial axis."""
-    found = []
-    pitch = channels
-    for extent in reversed(spatial):
-        found.append(pitch)
-        pitch *= extent
-    return tuple(reversed(found))
+def _picture(e: Emitter, x: Value) -> tuple[Value | None, list[int]]:
+    """What is stored of a convolution's input, and the elements between neighbours along x's axes there.
+
+    That is x itself, or a channels-first picture that x is a transpose of; None where x is computed as it is read (padding
+    that is tested there, on GPUs).
+    """
+    view = e.producers.get(x)
+    stored, order = x, tuple(range(x.abstract.rank))
+    if view is not None:
+        if view.primitive.name != "transpose" or view.operands[0] in e.producers:
+            return None, row_major(x.shape)
+        (stored,), order = view.operands, view.params["permutation"]
+    strides = row_major(stored.shape)
+    return stored, [strides[axis] for axis in order]
+
+
+def row_major(shape: tuple[int, ...]) -> list[int]:
+    """Elements between neighbours along each axis of an array."""
+    return [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
 
 
 def _taps(
-    window: tuple[int, ...], dilation: tuple[int, ...], pitches: tuple[int, ...], channels: int, merge: bool
+    window: tuple[int, ...], dilation: tuple[int, ...], pitches: Sequence[int], channels: int, merge: bool
 ) -> tuple[list[tuple[int, int, int]], int]:
     """The window as loops (extent, elements between taps, k steps between taps) around one contiguous run of k."""
     run = channels

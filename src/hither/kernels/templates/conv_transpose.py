@@ -2,14 +2,17 @@
 
 Output pixels whose positions agree modulo the stride are fed by the same taps, so each phase is an ordinary convolution of
 the input with those taps: no zeros are inserted and nothing is accumulated in memory. Each phase is a kernel that writes
-its own pixels.
+its own pixels; phases of few channels that read the same pixels are one kernel, side by side in its columns.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from ...graph.core import Abstract, Value
 from ..emitter import Context, Emitter, Lowered, lane
@@ -19,13 +22,14 @@ from ..ir import Val
 from ..nests import write_nest
 from . import template
 from .product import Product, tiles
-from .tile import tile_for
+from .tile import pack_panels, tile_for
 
 
 @dataclass(frozen=True)
 class Axis:
     """One spatial axis of one phase: which outputs (start, start + stride, …), taps (first, step, count), and the input
-    position of output 0 at the first tap, which falls by `fall` from tap to tap."""
+    position of output 0 at the first tap, which falls by `fall` from tap to tap. `phases` that follow read the same pixels,
+    each with taps one further on."""
 
     start: int
     outputs: int
@@ -35,6 +39,19 @@ class Axis:
     taps: int
     position: int
     fall: int
+    phases: int = 1
+
+
+def merged(axes: Sequence[Axis]) -> list[Axis]:
+    """Neighbouring phases that read the same pixels as one."""
+    found: list[Axis] = []
+    for axis in axes:
+        last = found[-1] if found else None
+        if last is not None and axis == replace(last, start=axis.start, first=last.first + last.phases, phases=1):
+            found[-1] = replace(last, phases=last.phases + 1)
+        else:
+            found.append(axis)
+    return found
 
 
 def phases(extent: int, kernel: int, stride: int, dilation: int, low: int) -> list[Axis]:
@@ -72,6 +89,10 @@ def conv_transpose(context: Context, group: Group) -> list[Lowered]:
         ends = [(a.position - (a.taps - 1) * a.fall, a.position + a.outputs - 1) for a in axes if a.taps]
         low.append(max([0, *(-first for first, _ in ends)]))
         high.append(max([0, *(last - extent + 1 for _, last in ends)]))
+    together = [merged(axes) for axes in per_axis]
+    most = math.prod(max(a.phases for a in axes) for axes in together)
+    if most * w.shape[1] <= context.machine.lanes(max(32, result.dtype.bits)) and p["groups"] == 1:
+        per_axis = together
     lowered: list[Lowered] = []
     if any(low) or any(high):
         padded = Value(Abstract((x.shape[0], *(a + n + b for a, n, b in zip(low, spatial, high)), x.shape[-1]), x.dtype))
@@ -109,13 +130,17 @@ def _phase(context: Context, group: Group, x: Value, w: Value, axes: tuple[Axis,
     taps = tuple(a.taps for a in axes)
     if not math.prod(counts):
         return []
-    m = result.shape[0] * math.prod(counts)
-    tile = tile_for(context, node, m, outputs)
-    panels = -(-outputs // tile.columns)
+    side = tuple(a.phases for a in axes)
+    m, n = result.shape[0] * math.prod(counts), math.prod(side) * outputs
+    tile = tile_for(context, node, m, n)
+    panels = -(-n // tile.columns)
     depth = math.prod(taps) * channels
     lowered: list[Lowered] = []
-    packed = Value(Abstract((groups, panels, *taps, channels, tile.columns), w.dtype), f"{w.name}_phase")
-    if depth:
+    packed = x
+    if depth and w in context.constants:
+        packed = context.pack(w, f"phase {axes} {groups} {tile.columns}", lambda a: _packed(a, axes, groups, tile.columns))
+    elif depth:
+        packed = Value(Abstract((groups, panels, *taps, channels, tile.columns), w.dtype), f"{w.name}_phase")
         lowered.append(_pack(context, group, w, packed, axes, channels, outputs, tile.columns))
     e = Emitter(context, group)
     k = e.k
@@ -128,9 +153,8 @@ def _phase(context: Context, group: Group, x: Value, w: Value, axes: tuple[Axis,
         (a.taps, -a.fall * step, math.prod(taps[i + 1 :]) * channels)
         for i, (a, step) in enumerate(zip(axes, pitches, strict=True))
     ]
-    right = e.buffer(packed) if depth else e.buffer(x)
     product = Product(
-        e, e.buffer(x), x.dtype, right, w.dtype, result.dtype, tile, nest, channels if depth else 0, 1, tile.columns
+        e, e.buffer(x), x.dtype, e.buffer(packed), w.dtype, result.dtype, tile, nest, channels if depth else 0, 1, tile.columns
     )  # fmt: skip
     length = counts[-1]
 
@@ -145,29 +169,44 @@ def _phase(context: Context, group: Group, x: Value, w: Value, axes: tuple[Axis,
         def store(r: int, column: int, size: int, values: Val) -> None:
             here = unflatten(line * length + first + r, (result.shape[0], *counts))
             with e.point(size):
-                channel = instance * outputs + panel * tile.columns + column + lane(size)
-                pixel = [i * a.stride + a.start for i, a in zip(here[1:], axes, strict=True)]
-                e.finish_element((here[0], *pixel, channel), values)
+                *phase, output = unflatten(panel * tile.columns + column + lane(size), (*side, outputs))
+                pixel = [i * a.stride + a.start + p for i, a, p in zip(here[1:], axes, phase, strict=True)]
+                e.finish_element((here[0], *pixel, instance * outputs + output), values)
 
         product.compute(rows, k.index((instance * panels + panel) * (depth * tile.columns)), columns, store)
 
-    tiles(e, groups, m // length, length, outputs, tile, max(1, depth * tile.rows * tile.columns), tile_at)
-    return [*lowered, e.finish(f"conv_transpose_{m}x{outputs}x{depth}")]
+    tiles(e, groups, m // length, length, n, tile, max(1, depth * tile.rows * tile.columns), tile_at)
+    return [*lowered, e.finish(f"conv_transpose_{m}x{n}x{depth}")]
+
+
+def _packed(w: np.ndarray, axes: tuple[Axis, ...], groups: int, columns: int) -> np.ndarray:
+    """[C, O/groups, *K] → panels [group, panel, taps · channels, column]; columns are [*phases, output]."""
+    channels, outputs = w.shape[0] // groups, w.shape[1]
+    beside = []
+    for phase in itertools.product(*(range(a.phases) for a in axes)):
+        taken = w.reshape(groups, channels, outputs, *w.shape[2:])
+        for axis, (a, p) in enumerate(zip(axes, phase, strict=True), 3):
+            taken = taken.take([a.first + p + t * a.step for t in range(a.taps)], axis)
+        beside.append(np.moveaxis(taken, (1, 2), (-2, -1)).reshape(groups, -1, outputs))
+    return pack_panels(np.concatenate(beside, axis=-1), columns)
 
 
 def _pack(
     context: Context, group: Group, w: Value, packed: Value, axes: tuple[Axis, ...], channels: int, outputs: int, columns: int
 ) -> Lowered:
-    """This phase's taps of the weights as panels [group, panel, *taps, channel, column]."""
+    """The same panels of weights that are computed at run time. What lies beyond the last column is never used."""
     e = Emitter(context, Group(group.anchor or group.root, []))
+    groups = packed.shape[0]
+    side = tuple(a.phases for a in axes)
+    for number, phase in enumerate(itertools.product(*map(range, side))):
 
-    def store(e: Emitter, index: tuple[Index, ...]) -> None:
-        instance, panel, *taps, channel, column = index
-        there = panel * columns + column
-        window = [t * a.step + a.first for t, a in zip(taps, axes, strict=True)]
-        element = e.read(w, (instance * channels + channel, e.k.clamp(there, outputs), *window))
-        element = e.k.select(e.k.inside(there, 0, outputs), element, e.k.const(0, element.dtype))
-        e.store_flat(packed, flatten(index, packed.shape), element)
+        def store(e: Emitter, index: tuple[Index, ...], number: int = number, phase: tuple[int, ...] = phase) -> None:
+            instance, *taps, channel, output = index
+            window = [t * a.step + a.first + p for t, a, p in zip(taps, axes, phase, strict=True)]
+            element = e.read(w, (instance * channels + channel, output, *window))
+            column = output + number * outputs
+            there = (instance, column // columns, *taps, channel, column % columns)
+            e.store_flat(packed, flatten(there, packed.shape), element)
 
-    write_nest(e, packed.shape, store)
+        write_nest(e, (groups, *(a.taps for a in axes), channels, outputs), store)
     return e.finish("pack_conv_transpose")

@@ -7,9 +7,11 @@ all the output pixels of a strip that it touches.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
+from ...graph.core import Value
 from ..emitter import GRAIN, Context, Emitter, Lowered, lane, pieces
 from ..fusion import Group, unflatten
 from ..index import Index, Var, constant, variable
@@ -28,52 +30,23 @@ def depthwise(context: Context, group: Group) -> list[Lowered]:
     channels = x.shape[-1]
     window, out = w.shape[2:], result.shape[1:-1]
     strides, dilation = tuple(node.params["strides"]), tuple(node.params["dilation"])
-    packed = context.pack(w, "depthwise taps", lambda a: np.ascontiguousarray(a.reshape(channels, -1).T))
+    packed = packed_taps(context, w)
     e = Emitter(context, group)
     k, machine = e.k, e.machine
-    dtype = accumulator(result.dtype)
     width = 4 if machine.gpu and channels % 4 == 0 else machine.lanes(max(32, result.dtype.bits))
     strip = min(out[-1], STRIP if not machine.gpu else 1)
     if machine.name == "wasm":
         strip = min(strip, 4)
     lines = result.shape[0] * math.prod(out[:-1])
-    leading = window[:-1]
-    taps_before = math.prod(leading)
 
     def element(line: Index, column: Index, count: int, channel: Index, w_: int) -> None:
-        """`count` neighbouring output pixels of one line, at `w_` channels."""
         at = unflatten(line, (result.shape[0], *out[:-1]))
-        zero = k.broadcast(k.const(0, dtype), w_)
-        sums: tuple[Val, ...] = (zero,) * count
 
-        def taps(position: Index, sums: tuple[Val, ...]) -> tuple[Val, ...]:
-            """One line of the window: each input vector is loaded once and used by every pixel it belongs to."""
-            where = unflatten(position, leading) if leading else ()
+        def load(where: tuple[Index, ...], pixel: int) -> Val:
             line_of_input = [i * s + t * d for i, t, s, d in zip(at[1:], where, strides, dilation, strict=False)]
-            loaded: dict[int, Val] = {}
-            totals = list(sums)
-            for t in range(window[-1]):
-                with e.point(w_):
-                    weight = e.load_flat(packed, (position * window[-1] + t) * channels + channel + lane(w_))
-                for p in range(count):
-                    pixel = p * strides[-1] + t * dilation[-1]
-                    if pixel not in loaded:
-                        with e.point(w_):
-                            place = (at[0], *line_of_input, column * strides[-1] + pixel, channel + lane(w_))
-                            loaded[pixel] = k.broadcast(k.convert(e.read(x, place), dtype), w_)
-                    totals[p] = k.fma(loaded[pixel], k.convert(weight, dtype), totals[p])
-            return tuple(totals)
+            return e.read(x, (at[0], *line_of_input, column * strides[-1] + pixel, channel + lane(w_)))
 
-        if taps_before * window[-1] <= 25:
-            for t in range(taps_before):
-                sums = taps(constant(t), sums)
-        else:
-            with k.loop(0, taps_before, init=sums) as loop:
-                loop.yield_(*taps(k.var(loop, "tap", 0, taps_before - 1), loop.carried))
-            sums = loop.results
-        for p in range(count):
-            with e.point(w_):
-                e.finish_element((*at, column + p, channel + lane(w_)), sums[p])
+        strip_of(e, packed, (*at, column), count, channel, w_, load)
 
     def channel_loops(line: Index, column: Index, count: int) -> None:
         for start, stop, w_ in pieces(channels, width, machine):
@@ -91,3 +64,54 @@ def depthwise(context: Context, group: Group) -> list[Lowered]:
             line, block = unflatten(k.var(loop, "strip", 0, total - 1) if total > 1 else constant(0), (lines, number))
             channel_loops(line, block * strip + start, count)
     return [e.finish(f"depthwise_{'x'.join(map(str, window))}_{lines * out[-1]}x{channels}")]
+
+
+def packed_taps(context: Context, w: Value) -> Value:
+    """Constant weights as [taps][channels]."""
+    return context.pack(w, "depthwise taps", lambda a: np.ascontiguousarray(a.reshape(len(a), -1).T))
+
+
+def strip_of(
+    e: Emitter, packed: Value, at: tuple[Index, ...], count: int, channel: Index, width: int,
+    load: Callable[[tuple[Index, ...], int], Val],
+) -> None:  # fmt: skip
+    """`count` neighbouring output pixels from `at` (batch and spatial axes), at `width` channels.
+
+    `load(tap of the leading axes, pixel)` reads the input, pixels counted from the strip's first.
+    """
+    node, k = e.group.anchor, e.k
+    assert node is not None
+    w, result = node.operands[1], node.results[0]
+    window, channels = w.shape[2:], result.shape[-1]
+    stride, dilation = node.params["strides"][-1], node.params["dilation"][-1]
+    dtype = accumulator(result.dtype)
+    leading = window[:-1]
+    taps_before = math.prod(leading)
+    sums: tuple[Val, ...] = (k.broadcast(k.const(0, dtype), width),) * count
+
+    def taps(position: Index, sums: tuple[Val, ...]) -> tuple[Val, ...]:
+        """One line of the window: each input vector is loaded once and used by every pixel it belongs to."""
+        where = unflatten(position, leading) if leading else ()
+        loaded: dict[int, Val] = {}
+        totals = list(sums)
+        for t in range(window[-1]):
+            with e.point(width):
+                weight = e.load_flat(packed, (position * window[-1] + t) * channels + channel + lane(width))
+            for p in range(count):
+                pixel = p * stride + t * dilation
+                if pixel not in loaded:
+                    with e.point(width):
+                        loaded[pixel] = k.broadcast(k.convert(load(where, pixel), dtype), width)
+                totals[p] = k.fma(loaded[pixel], k.convert(weight, dtype), totals[p])
+        return tuple(totals)
+
+    if taps_before * window[-1] <= 25:
+        for t in range(taps_before):
+            sums = taps(constant(t), sums)
+    else:
+        with k.loop(0, taps_before, init=sums) as loop:
+            loop.yield_(*taps(k.var(loop, "tap", 0, taps_before - 1), loop.carried))
+        sums = loop.results
+    for p in range(count):
+        with e.point(width):
+            e.finish_element((*at[:-1], at[-1] + p, channel + lane(width)), sums[p])

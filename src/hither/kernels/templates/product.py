@@ -7,15 +7,18 @@ families add is where rows start, how the panel is laid out, and where a finishe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ... import dtypes as dt
 from ..emitter import GRAIN, Emitter, lane
 from ..fusion import unflatten
-from ..index import Index, constant
+from ..index import Index, Var, constant, variable
 from ..ir import Buffer, Val
 from .tile import Tile, accumulator, column_parts, part, row_tiles
+
+STRAIGHT = 16  # steps of k that are written out: the loop around them would cost as much as they do
 
 Row = tuple[Val, int]  # an element address, and a constant to add to it: rows that share the Val share a register
 Tap = tuple[int, int, int]  # extent, elements of the left operand from tap to tap, k steps from tap to tap
@@ -40,6 +43,7 @@ class Product:
     pitch: int
     packed: bool = True
     element: Callable[[int, tuple[Index, ...], Index], Val] | None = None  # row, taps, step: instead of a load
+    alternate: bool = False  # tiles that follow each other have different panels
 
     def compute(
         self,
@@ -65,6 +69,10 @@ class Product:
             extent, elements, steps = self.taps[len(taps)]
             if extent == 1:
                 return nest((*taps, constant(0)), offset, position, sums)
+            if self._straight(rows, len(taps)):
+                for t in range(extent):
+                    sums = nest((*taps, constant(t)), offset + t * elements, position + t * steps, sums)
+                return sums
             with k.loop(0, extent, init=sums) as loop:
                 further = offset + loop.index * elements
                 tap = k.var(loop, "tap", 0, extent - 1)
@@ -127,24 +135,48 @@ class Product:
         k = self.e.k
         dtype = accumulator(self.result)
         bases = {} if self.element else {base: base + offset for base, _ in rows}
-        with k.loop(0, self.run, init=sums) as loop, self.e.point():
-            step = loop.index if self.run_stride == 1 else loop.index * self.run_stride
-            here = panel + loop.index * self.pitch
+
+        def step(at: Index, sums: Sequence[Val]) -> list[Val]:
+            here = panel + k.index(at * self.pitch)
             loaded = [k.load(self.right, here + o, w, self.right_dtype) for o, w in zip(offsets, widths, strict=True)]
             across = [k.convert(v, dtype) for v in loaded]
             following: list[Val] = []
             for r, (base, fixed) in enumerate(rows):
                 if self.element:
-                    scalar = self.element(r, taps, k.var(loop, "step", 0, self.run - 1))
+                    scalar = self.element(r, taps, at)
                 else:
                     assert self.left is not None, "rows are either stored or computed by `element`"
-                    scalar = k.load(self.left, (bases[base] + step) + fixed, 1, self.left_dtype)
+                    scalar = k.load(self.left, (bases[base] + k.index(at * self.run_stride)) + fixed, 1, self.left_dtype)
                 scalar = k.convert(scalar, dtype)
                 for v, vector in enumerate(across):
-                    total = loop.carried[r * len(widths) + v]
+                    total = sums[r * len(widths) + v]
                     following.append(k.fma(scalar, vector, total) if dtype.is_float else total + scalar * vector)
-            loop.yield_(*following)
+            return following
+
+        if self._straight(rows, len(self.taps)):
+            for i in range(self.run):
+                with self.e.point():
+                    sums = tuple(step(constant(i), sums))
+            return sums
+        with k.loop(0, self.run, init=sums) as loop, self.e.point():
+            loop.yield_(*step(k.var(loop, "step", 0, self.run - 1), loop.carried))
         return loop.results
+
+    def _straight(self, rows: Sequence[Row], level: int) -> bool:
+        """Whether the taps from this level on, and the run, are so few steps that they are written out.
+
+        Not where tiles that follow each other read the same panel, nor where rows overlap: compilers would then load all of
+        the panel ahead of the loop over tiles, or each element of the rows once, and spill them. WebAssembly is downloaded:
+        there length costs more than it gains.
+        """
+        nest = (*self.taps[level:], (self.run, self.run_stride, 1))
+        apart = self.alternate or any(extent > 1 for extent, _, _ in self.taps[:level])
+        if self.e.machine.name != "llvm" or not apart or math.prod(extent for extent, _, _ in nest) > STRAIGHT:
+            return False
+        reached = [0]
+        for extent, elements, _ in nest:
+            reached = [at + i * elements for at in reached for i in range(extent)]
+        return len({(base, fixed + at) for base, fixed in rows for at in reached}) == len(rows) * len(reached)
 
 
 TileAt = Callable[[Index, Index, Index, int, Index, int], None]
@@ -158,15 +190,23 @@ def tiles(e: Emitter, count: int, lines: int, length: int, n: int, tile: Tile, w
     """
     k = e.k
     full, rest = divmod(n, tile.columns)
-    for first, number, height in row_tiles(length, tile.rows):
-        for panel_from, panel_count, columns in ((0, full, tile.columns), (full, 1 if rest else 0, rest)):
-            total = count * lines * number * panel_count
-            if total == 0:
-                continue
-            with k.loop(0, total, kind="parallel", grain=max(1, GRAIN * 4 // work)) as loop:
-                flat = k.var(loop, "tile", 0, total - 1) if total > 1 else constant(0)
-                if lines * length >= n:
-                    instance, line, row, panel = unflatten(flat, (count, lines, number, panel_count))
-                else:
-                    instance, panel, line, row = unflatten(flat, (count, panel_count, lines, number))
-                tile_at(instance, line, row * height + first, height, panel + panel_from, columns)
+    cut = row_tiles(length, tile.rows)
+    number = sum(several for _, several, _ in cut)
+    for panel_from, panel_count, columns in ((0, full, tile.columns), (full, 1 if rest else 0, rest)):
+        total = count * lines * number * panel_count
+        if total == 0:
+            continue
+        with k.loop(0, total, kind="parallel", grain=max(1, GRAIN * 4 // work)) as loop:
+            flat = k.var(loop, "tile", 0, total - 1) if total > 1 else constant(0)
+            if lines * length >= n:
+                instance, line, row, panel = unflatten(flat, (count, lines, number, panel_count))
+            else:
+                instance, panel, line, row = unflatten(flat, (count, panel_count, lines, number))
+            before = 0
+            for first, several, height in cut:  # of two heights; in one loop, so that a panel is read while it is cached
+                with k.if_(k.inside(row, before, before + several)):
+                    at = row
+                    if several < number:
+                        at = variable(Var("row", before, before + several - 1, value=k.index(row)))
+                    tile_at(instance, line, (at + -before) * height + first, height, panel + panel_from, columns)
+                before += several

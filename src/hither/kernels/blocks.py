@@ -1,0 +1,72 @@
+"""Blocks: a convolution joins the depthwise convolution that alone reads it, where the array between them is large.
+
+This comes after fusion has made groups: it looks for a convolution's group that stores into a pad, and a depthwise convolution
+of that pad. Together they are one kernel (templates/block.py), which needs some lines of the picture instead of all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from .. import dtypes as dt
+from ..graph.core import Graph, Node, Value
+from .fusion import Group
+from .ir import Machine
+
+SHORT_LINE = 6  # pixels: a tile takes its rows from one line, and shorter ones would leave it half empty
+RESIDENT = 4  # an array larger than this part of the second-level cache is not left there for its reader
+
+
+def join_blocks(groups: Sequence[Group], graph: Graph, machine: Machine, constants: Mapping[Value, object]) -> list[Group]:
+    """The groups, convolutions joined to the depthwise ones that they feed."""
+    if machine.name != "llvm":
+        return list(
+            groups
+        )  # on GPUs lines have no order; in WebAssembly the memory it saves is worth less than the longer code
+    users, outputs = graph.users(), set(graph.outputs)
+    makers = {g.root.results[0]: g for g in groups}
+    gone: set[Group] = set()
+    for group in groups:
+        node = group.anchor
+        if node is None or not _depthwise(node, constants):
+            continue
+        padded = node.operands[0]
+        border = makers.get(padded)
+        if border is None or not _only_pads(border) or users[padded] != [node] or padded in outputs:
+            continue
+        feeder = makers.get(border.root.operands[0])
+        if feeder is None or not _walks_lines(feeder, constants):
+            continue
+        if padded.abstract.size * padded.dtype.itemsize > machine.l2_bytes // RESIDENT:
+            group.feeder = feeder
+            gone |= {feeder, border}
+    return [g for g in groups if g not in gone]
+
+
+def _depthwise(node: Node, constants: Mapping[Value, object]) -> bool:
+    """Whether a node filters each channel of pictures by a window of two axes that does not jump over lines."""
+    if node.primitive.name != "conv" or node.results[0].abstract.rank != 4 or node.results[0].dtype is not dt.float32:
+        return False
+    (x, w), p = node.operands, node.params
+    each = p["groups"] == x.shape[-1] == node.results[0].shape[-1]
+    return each and w in constants and tuple(p["dilation"]) == (1, 1) and w.shape[2] >= p["strides"][0]
+
+
+def _only_pads(group: Group) -> bool:
+    """Whether a group is a pad of lines and columns with zeros whose inside is stored by others."""
+    p = group.root.params
+    if group.root.primitive.name != "pad" or not group.placed or group.placement is not None or p["value"] != 0:
+        return False
+    return all(p[side][axis] == 0 for side in ("low", "high") for axis in (0, 3)) and min(*p["low"], *p["high"]) >= 0
+
+
+def _walks_lines(group: Group, constants: Mapping[Value, object]) -> bool:
+    """Whether a group is a dense convolution, finished element by element, that can be computed a line at a time."""
+    node = group.anchor
+    if node is None or node.primitive.name != "conv" or group.feeder is not None:
+        return False
+    result = group.root.results[0]
+    dense = node.params["groups"] == 1 and node.operands[1] in constants
+    if result.abstract.rank != 4 or result.shape[2] < SHORT_LINE:
+        return False
+    return dense and result.shape == node.results[0].shape and result.dtype is node.results[0].dtype is dt.float32

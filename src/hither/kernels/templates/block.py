@@ -1,0 +1,155 @@
+"""A convolution and the depthwise convolution that alone reads it, line by line: what lies between them never is in memory.
+
+Networks for small machines widen a picture by a pointwise convolution, filter each channel, and narrow it again. The wide
+picture is the largest array of all and is needed a few lines at a time. Here a unit of work is a panel of channels of a
+segment of lines: it computes the convolution's next line into a ring of lines of its own, with the padding around it, and
+from the ring each line of the depthwise convolution that has become possible. Segments begin by computing again the few
+lines that they share with the one before.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ... import dtypes as dt
+from ...graph.core import Abstract, Value
+from ..emitter import Context, Emitter, Lowered, pieces
+from ..fusion import Group, unflatten
+from ..index import Index, Var, constant, variable
+from ..ir import Val
+from .conv import packed_weights, tiles_of
+from .depthwise import STRIP, packed_taps, strip_of
+from .tile import row_tiles, tile_for
+
+UNITS = 8  # units of work to aim at, so that threads can share them
+REPEATED = 12  # a segment has at least so many lines for one that is computed twice
+
+
+class _Ring(Emitter):
+    """Writes the feeding convolution into the kernel of another emitter; what it stores goes to a line of the ring."""
+
+    def __init__(self, outer: Emitter, feeder: Group) -> None:
+        super().__init__(outer.context, feeder)
+        self.k, self.buffers = outer.k, outer.buffers
+        self.ring: Value | None = None
+        self.start: Index = constant(0)  # of the line, so that the first channel of the picture is there
+        self.pitch = 0
+
+    def store_root(self, flat: Index, element: Val, count: int | None = None, index: tuple[Index, ...] | None = None) -> None:
+        assert self.ring is not None and index is not None, "a tile stores elements by their index, into a line it was given"
+        self.store_flat(self.ring, self.start + index[-2] * self.pitch + index[-1], element, count)
+
+
+def block(context: Context, group: Group) -> list[Lowered]:
+    """x → conv, with its epilogue → pad → depthwise conv, with its epilogue; `group.feeder` is the first of them."""
+    node, feeder = group.anchor, group.feeder
+    assert node is not None and feeder is not None and feeder.anchor is not None and feeder.placement is not None
+    wide, result = feeder.root.results[0], node.results[0]
+    batch, height, width, channels = wide.shape
+    padded, w = node.operands
+    rows = w.shape[2]
+    above, beside = feeder.placement.shift[1:3]
+    (stride, stride_x), machine = node.params["strides"], context.machine
+    lines, pixels = result.shape[1:3]
+    tile = tile_for(context, feeder.anchor, batch * height * width, channels)
+    panels = -(-channels // tile.columns)
+    # segments of lines, and the ring of one unit
+    halo = max(rows - stride, 0)
+    shortest = max(1, -(-halo * REPEATED // stride))
+    segments = max(1, min(lines // shortest, -(-UNITS // (panels * batch))))
+    segment = -(-lines // segments)
+    segments = -(-lines // segment)
+    slots = 1 << (rows - 1).bit_length()
+    pitch = padded.shape[2] * tile.columns
+    units = panels * batch * segments
+
+    e = Emitter(context, group)
+    k = e.k
+    inner = _Ring(e, feeder)
+    ring = Value(Abstract((units, slots, padded.shape[2], tile.columns), dt.float32), f"{wide.name}_lines")
+    buffer = e.buffer(ring, "scratch")
+    inner.ring, inner.pitch = ring, tile.columns
+    _, tile_at = tiles_of(inner, packed_weights(context, feeder.anchor.operands[1], 1, tile), tile, lines=True)
+    taps = packed_taps(context, w)
+    lanes = machine.lanes(32)
+    # chunks run at the same time, units of one chunk one after the other: a ring per chunk
+    mine = variable(Var("chunk", 0, units - 1, value=k.special("thread"))) * (slots * pitch)
+
+    def fill(start: Index, count: int) -> None:
+        """Padding into the ring."""
+        for begin, end, w_ in pieces(count, lanes, machine):
+            with k.loop(begin, end, w_) as loop:
+                k.store(buffer, start + k.var(loop, "i", begin, end - w_), k.const(0, dt.float32, w_))
+
+    def line_of_conv(image: Index, line: Index, start: Index, panel: Index, count: int) -> None:
+        inner.start = start + panel * -tile.columns + beside * tile.columns
+        for first, number, tall in row_tiles(width, tile.rows):
+            with k.loop(0, number) as loop:
+                at = k.var(loop, "tile", 0, number - 1) if number > 1 else constant(0)
+                tile_at(constant(0), image * height + line, at * tall + first, tall, panel, count)
+
+    def line_of_depthwise(image: Index, line: Index, top: Index, panel: Index, count: int) -> None:
+        """An output line from the ring, where its first input line has the number `top`."""
+        starts = [
+            variable(Var("line", 0, (units * slots - 1) * pitch, value=k.index(mine + (top + t) % slots * pitch)))
+            for t in range(rows)
+        ]
+        full, rest = divmod(pixels, strip := min(pixels, STRIP))
+        for first, number, size in ((0, full, strip), (full * strip, 1 if rest else 0, rest)):
+            if not number:
+                continue
+            with k.loop(0, number) as strips:
+                column = (k.var(strips, "strip", 0, number - 1) if number > 1 else constant(0)) * strip + first
+                for begin, end, w_ in pieces(count, lanes, machine):
+                    with k.loop(begin, end, w_) as loop:
+                        channel = variable(Var("channel", begin, end - w_, math.gcd(begin, w_) or w_, loop.index))
+
+                        def load(
+                            where: tuple[Index, ...],
+                            pixel: int,
+                            column: Index = column,
+                            channel: Index = channel,
+                            n: int = w_,
+                        ) -> Val:
+                            at = (column * stride_x + pixel) * tile.columns + channel
+                            return k.load(buffer, starts[where[0].const] + at, n)
+
+                        there = panel * tile.columns + channel
+                        strip_of(e, taps, (image, line, column), size, there, w_, load)
+
+    def unit(panel: Index, image: Index, piece: Index, count: int) -> None:
+        first = piece * segment
+        for slot in range(slots):
+            line = mine + slot * pitch
+            fill(line, beside * tile.columns)
+            fill(line + (beside + width) * tile.columns, (padded.shape[2] - beside - width) * tile.columns)
+        here = segment if lines % segment == 0 else k.min(k.as_index(segment), k.index(first * -1 + lines))
+        steps = here * stride + (rows - stride)
+        with k.loop(0, steps) as loop:
+            step = k.var(loop, "step", 0, segment * stride + rows - stride - 1)
+            start = variable(Var("start", 0, (units * slots - 1) * pitch, value=k.index(mine + step % slots * pitch)))
+            line = first * stride + step + -above
+            inside = k.inside(line, 0, height)
+            with k.if_(inside):
+                known = variable(Var("input_line", 0, height - 1, value=k.index(line)))
+                line_of_conv(image, known, start, panel, count)
+            with k.if_(~inside):
+                fill(start, pitch)
+            back = step + (1 - rows)
+            ready = k.inside(back, 0, segment * stride)
+            if stride > 1:
+                ready = ready & k.index((back + stride * rows) % stride).eq(0)
+            with k.if_(ready):
+                top = variable(Var("top", 0, (segment - 1) * stride, value=k.index(back)))
+                line_of_depthwise(image, first + top // stride, top, panel, count)
+
+    full, rest = divmod(channels, tile.columns)
+    for panel_from, number, count in ((0, full, tile.columns), (full, 1 if rest else 0, rest)):
+        total = number * batch * segments
+        if not total:
+            continue
+        with k.loop(0, total, kind="parallel") as loop:
+            flat = k.var(loop, "unit", 0, total - 1) if total > 1 else constant(0)
+            panel, image, piece = unflatten(flat, (number, batch, segments))
+            unit(panel + panel_from, image, piece, count)
+    return [e.finish(f"block_{'x'.join(map(str, w.shape[2:]))}_{lines * pixels}x{channels}")]
