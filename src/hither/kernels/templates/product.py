@@ -1,8 +1,9 @@
 """Sums of products, tile by tile: what matmul, convolution and transposed convolution have in common.
 
 A result of M rows and N columns is cut into tiles of rows × one panel of columns. The k dimension of a tile is a nest of loops
-(a window's taps) around one run of steps; each step multiplies one scalar of every row with the panel's vectors. What the
-families add is where rows start, how the panel is laid out, and where a finished element belongs.
+(a window's taps) around one run of steps; each step multiplies one scalar of every row with the panel's vectors. A tile of one
+column has its vectors along the run instead. What the families add is where rows start, how the panel is laid out, and where a
+finished element belongs.
 """
 
 from __future__ import annotations
@@ -58,10 +59,16 @@ class Product:
         offsets = [sum(widths[:i]) for i in range(len(widths))]
         dtype = accumulator(self.result)
         zeros = [k.broadcast(k.const(0, dtype) if start is None else start(o, w), w) for o, w in zip(offsets, widths)]
+        lanes = self._lanes_along_run()
+
+        def run(taps: tuple[Index, ...], offset: Val, panel: Val, sums: tuple[Val, ...]) -> tuple[Val, ...]:
+            if lanes:
+                return self._run_along(rows, offset, panel, lanes, sums)
+            return self._run(rows, taps, offset, panel, widths, offsets, sums)
 
         def nest(taps: tuple[Index, ...], offset: Val, position: Val, sums: tuple[Val, ...]) -> tuple[Val, ...]:
             if len(taps) == len(self.taps):
-                return self._run(rows, taps, offset, panel + position * self.pitch, widths, offsets, sums)
+                return run(taps, offset, panel + position * self.pitch, sums)
             extent, elements, steps = self.taps[len(taps)]
             if extent == 1:
                 return nest((*taps, constant(0)), offset, position, sums)
@@ -72,7 +79,10 @@ class Product:
             return loop.results
 
         sums = tuple(zeros) * len(rows)
-        if self.run:
+        if lanes:
+            partial = nest((), k.as_index(0), k.as_index(0), (k.const(0, dtype, lanes),) * len(rows) + sums)
+            sums = tuple(k.reduce("add", v) + rest for v, rest in zip(partial, partial[len(rows) :]))
+        elif self.run:
             sums = nest((), k.as_index(0), k.as_index(0), sums)
         for r in range(len(rows)):
             for v, w in enumerate(widths):
@@ -145,6 +155,35 @@ class Product:
                     following.append(k.fma(scalar, vector, total) if dtype.is_float else total + scalar * vector)
             loop.yield_(*following)
         return loop.results
+
+
+    def _lanes_along_run(self) -> int:
+        """Lanes of the vectors that a tile of one column has along its runs; 0 where it has none."""
+        dense = self.run_stride == 1 == self.pitch == self.tile.columns and self.element is None
+        plain = self.left_dtype is self.right_dtype is self.result is dt.float32
+        lanes = self.e.machine.lanes(32)
+        return lanes if dense and plain and 1 < lanes <= self.run else 0
+
+    def _run_along(
+        self, rows: Sequence[Row], offset: Val, panel: Val, lanes: int, sums: tuple[Val, ...]
+    ) -> tuple[Val, ...]:
+        """A run of a tile of one column: sums of every row by lane, then those of the steps that fill no vector."""
+        k = self.e.k
+        assert self.left is not None
+        bases = {base: base + offset for base, _ in rows}
+        by_lane, rest = sums[: len(rows)], sums[len(rows) :]
+        whole = self.run // lanes * lanes
+
+        def step(at: Val, width: int, totals: Sequence[Val]) -> list[Val]:
+            weight = k.load(self.right, panel + at, width)
+            loaded = (k.load(self.left, (bases[base] + at) + fixed, width) for base, fixed in rows)
+            return [k.fma(x, weight, total) for x, total in zip(loaded, totals, strict=True)]
+
+        with k.loop(0, whole, lanes, init=by_lane) as loop, self.e.point():
+            loop.yield_(*step(loop.index, lanes, loop.carried))
+        for at in range(whole, self.run):
+            rest = tuple(step(k.as_index(at), 1, rest))
+        return (*loop.results, *rest)
 
 
 TileAt = Callable[[Index, Index, Index, int, Index, int], None]
