@@ -18,6 +18,8 @@ from ..index import Index, constant
 from ..ir import Buffer, Val
 from .tile import Tile, accumulator, column_parts, part, row_tiles
 
+UNDER_WAY = 12  # sums that hide the latency of multiply-adds (8 would do) and leave registers for operands in WebAssembly
+
 Row = tuple[Val, int]  # an element address, and a constant to add to it: rows that share the Val share a register
 Tap = tuple[int, int, int]  # extent, elements of the left operand from tap to tap, k steps from tap to tap
 
@@ -137,25 +139,35 @@ class Product:
         k = self.e.k
         dtype = accumulator(self.result)
         bases = {} if self.element else {base: base + offset for base, _ in rows}
-        with k.loop(0, self.run, init=sums) as loop, self.e.point():
-            step = loop.index if self.run_stride == 1 else loop.index * self.run_stride
-            here = panel + loop.index * self.pitch
-            loaded = [k.load(self.right, here + o, w, self.right_dtype) for o, w in zip(offsets, widths, strict=True)]
-            across = [k.convert(v, dtype) for v in loaded]
+        chains = self._chains(len(sums))
+        zeros = tuple(k.const(0, dtype, v.width) for v in sums) * (chains - 1)
+        with k.loop(0, self.run, chains, init=(*sums, *zeros)) as loop, self.e.point():
             following: list[Val] = []
-            for r, (base, fixed) in enumerate(rows):
-                if self.element:
-                    scalar = self.element(r, taps, k.var(loop, "step", 0, self.run - 1))
-                else:
-                    assert self.left is not None, "rows are either stored or computed by `element`"
-                    scalar = k.load(self.left, (bases[base] + step) + fixed, 1, self.left_dtype)
-                scalar = k.convert(scalar, dtype)
-                for v, vector in enumerate(across):
-                    total = loop.carried[r * len(widths) + v]
-                    following.append(k.fma(scalar, vector, total) if dtype.is_float else total + scalar * vector)
+            for chain in range(chains):
+                step = (loop.index if self.run_stride == 1 else loop.index * self.run_stride) + chain * self.run_stride
+                here = panel + loop.index * self.pitch + chain * self.pitch
+                loaded = [k.load(self.right, here + o, w, self.right_dtype) for o, w in zip(offsets, widths, strict=True)]
+                across = [k.convert(v, dtype) for v in loaded]
+                for r, (base, fixed) in enumerate(rows):
+                    if self.element:
+                        scalar = self.element(r, taps, k.var(loop, "step", 0, self.run - 1))
+                    else:
+                        assert self.left is not None, "rows are either stored or computed by `element`"
+                        scalar = k.load(self.left, (bases[base] + step) + fixed, 1, self.left_dtype)
+                    scalar = k.convert(scalar, dtype)
+                    for v, vector in enumerate(across):
+                        total = loop.carried[chain * len(sums) + r * len(widths) + v]
+                        following.append(k.fma(scalar, vector, total) if dtype.is_float else total + scalar * vector)
             loop.yield_(*following)
-        return loop.results
+        found = loop.results
+        return tuple(sum(found[i + len(sums) :: len(sums)], start=found[i]) for i in range(len(sums)))
 
+    def _chains(self, sums: int) -> int:
+        """Into how many sums each of few sums is split, step by step in turn: one multiply-add waits for the last one of its
+        sum, and a core has several under way."""
+        if self.e.machine.name != "wasm" or self.element or not accumulator(self.result).is_float:
+            return 1
+        return next((n for n in (4, 2) if sums * n <= UNDER_WAY and self.run % n == 0), 1)
 
     def _lanes_along_run(self) -> int:
         """Lanes of the vectors that a tile of one column has along its runs; 0 where it has none."""
