@@ -93,7 +93,7 @@ def conv(context: Context, group: Group) -> list[Lowered]:
         if computed:
             product.element = element
 
-        def store(r: int, column: int, size: int, values: Val) -> None:
+        def store(r: Index | int, column: int, size: int, values: Val) -> None:
             with e.point(size):
                 channel = first_column + column + lane(size)
                 e.finish_element((*unflatten(pixel + r, (result.shape[0], *out)), channel), values)

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 from ... import dtypes as dt
 from ..emitter import GRAIN, Emitter, lane
-from ..fusion import unflatten
+from ..fusion import EXPENSIVE, unflatten
 from ..index import Index, constant
 from ..ir import Buffer, Val
 from .tile import Tile, accumulator, column_parts, part, row_tiles
 
+PANEL_BLOCK = 3 << 17  # bytes of panels that stay in the second-level cache beside what else is read (1 MB here, 512 KB often)
 UNDER_WAY = 12  # sums that hide the latency of multiply-adds (8 would do) and leave registers for operands in WebAssembly
 
 Row = tuple[Val, int]  # an element address, and a constant to add to it: rows that share the Val share a register
@@ -43,13 +44,14 @@ class Product:
     pitch: int
     packed: bool = True
     element: Callable[[int, tuple[Index, ...], Index], Val] | None = None  # row, taps, step: instead of a load
+    _kept: Buffer | None = None  # where a tile's sums wait for being finished
 
     def compute(
         self,
         rows: Sequence[Row],
         panel: Val,
         columns: int,
-        store: Callable[[int, int, int, Val], None],
+        store: Callable[[Index | int, int, int, Val], None],
         start: Callable[[int, int], Val] | None = None,
     ) -> None:
         """Compute `columns` columns of the panel at `panel` for these rows; `store(row, column, count, values)` ends each.
@@ -86,10 +88,30 @@ class Product:
             sums = tuple(k.reduce("add", v) + rest for v, rest in zip(partial, partial[len(rows) :]))
         elif self.run:
             sums = nest((), k.as_index(0), k.as_index(0), sums)
-        for r in range(len(rows)):
-            for v, w in enumerate(widths):
-                for at, count in column_parts(min(columns - offsets[v], w), w, self.e.machine):
-                    store(r, offsets[v] + at, count, part(k, sums[r * len(widths) + v], at, count))
+
+        def finish(row: Index | int, values: Sequence[Val]) -> None:
+            for o, w, value in zip(offsets, widths, values, strict=True):
+                for at, count in column_parts(min(columns - o, w), w, self.e.machine):
+                    store(row, o + at, count, part(k, value, at, count))
+
+        if len(rows) == 1 or not self._finishes_in_a_loop():
+            for r in range(len(rows)):
+                finish(r, sums[r * len(widths) : (r + 1) * len(widths)])
+            return
+        pitch = sum(widths)
+        if self._kept is None:
+            self._kept = k.local(dtype, self.tile.rows * self.tile.columns)
+        for i, total in enumerate(sums):
+            k.store(self._kept, i // len(widths) * pitch + offsets[i % len(widths)], total)
+        with k.loop(0, len(rows)) as loop, self.e.point():
+            kept = [k.load(self._kept, loop.index * pitch + o, w, dtype) for o, w in zip(offsets, widths, strict=True)]
+            finish(k.var(loop, "row", 0, len(rows) - 1), kept)
+
+    def _finishes_in_a_loop(self) -> bool:
+        """Whether rows are finished in a loop of their own: as fast, and an epilogue with an exponential in it, written out for
+        every vector of every tile, is most of a module's code."""
+        group = self.e.group
+        return self.e.machine.name == "wasm" and any(n.primitive.name in EXPENSIVE for n in group.nodes if n is not group.anchor)
 
     def exact(self, n: int) -> bool:
         """Whether the vectors cover N columns without reaching past them."""
@@ -205,10 +227,16 @@ def tiles(e: Emitter, count: int, lines: int, length: int, n: int, tile: Tile, w
     """Parallel loops over all tiles of `count` products of (lines · length) × N; a tile's rows lie in one line.
 
     Calls `tile_at(instance, line, first row, height, panel, columns)`. Rows are the outer order where there are more of them
-    than columns, so that threads share rows; else panels are.
+    than columns, so that threads share rows; else panels are. In WebAssembly rows are, within blocks of panels that stay in the
+    second-level cache: a row of tiles is read from the first-level cache then, and panels come as one stream.
     """
     k = e.k
     full, rest = divmod(n, tile.columns)
+    by_rows = lines * length >= n
+    blocks = 1
+    if e.machine.name == "wasm":
+        by_rows, needed = True, max(1, -(-full * 4 * work // (tile.rows * PANEL_BLOCK)))
+        blocks = next(n for n in range(min(needed, full or 1), full + 2) if full % n == 0)
     for first, number, height in row_tiles(length, tile.rows):
         for panel_from, panel_count, columns in ((0, full, tile.columns), (full, 1 if rest else 0, rest)):
             total = count * lines * number * panel_count
@@ -216,8 +244,11 @@ def tiles(e: Emitter, count: int, lines: int, length: int, n: int, tile: Tile, w
                 continue
             with k.loop(0, total, kind="parallel", grain=max(1, GRAIN * 4 // work)) as loop:
                 flat = k.var(loop, "tile", 0, total - 1) if total > 1 else constant(0)
-                if lines * length >= n:
-                    instance, line, row, panel = unflatten(flat, (count, lines, number, panel_count))
+                if by_rows:
+                    block_count = blocks if panel_from == 0 else 1
+                    inside = panel_count // block_count
+                    instance, block, line, row, panel = unflatten(flat, (count, block_count, lines, number, inside))
+                    panel = block * inside + panel
                 else:
                     instance, panel, line, row = unflatten(flat, (count, panel_count, lines, number))
                 tile_at(instance, line, row * height + first, height, panel + panel_from, columns)
