@@ -143,7 +143,9 @@ def show(case: Case, times: dict[str, list[float]], peak_gflops: float) -> None:
     print(f"{'ms':>8} {'share':>6} {'GFLOP/s':>8} {'of peak':>7} {'GB/s':>6}  calls  kernel")
     for kernel, (ms, flops, nbytes, calls) in sorted(rows.items(), key=lambda r: -r[1][0]):
         rate = flops / ms / 1e6
-        print(f"{ms:8.3f} {ms / total:6.1%} {rate:8.1f} {rate / peak_gflops:7.0%} {nbytes / ms / 1e6:6.1f} {calls:6.0f}  {kernel}")
+        print(
+            f"{ms:8.3f} {ms / total:6.1%} {rate:8.1f} {rate / peak_gflops:7.0%} {nbytes / ms / 1e6:6.1f} {calls:6.0f}  {kernel}"
+        )
     flops = sum(row[1] for row in rows.values())
     print(f"{total:8.3f} all launches, {flops / total / 1e6:.1f} GFLOP/s, {flops / total / 1e6 / peak_gflops:.0%} of peak")
 

@@ -111,7 +111,9 @@ class Product:
         """Whether rows are finished in a loop of their own: as fast, and an epilogue with an exponential in it, written out for
         every vector of every tile, is most of a module's code."""
         group = self.e.group
-        return self.e.machine.name == "wasm" and any(n.primitive.name in EXPENSIVE for n in group.nodes if n is not group.anchor)
+        return self.e.machine.name == "wasm" and any(
+            n.primitive.name in EXPENSIVE for n in group.nodes if n is not group.anchor
+        )
 
     def exact(self, n: int) -> bool:
         """Whether the vectors cover N columns without reaching past them."""
@@ -198,19 +200,17 @@ class Product:
         lanes = self.e.machine.lanes(32)
         return lanes if dense and plain and 1 < lanes <= self.run else 0
 
-    def _run_along(
-        self, rows: Sequence[Row], offset: Val, panel: Val, lanes: int, sums: tuple[Val, ...]
-    ) -> tuple[Val, ...]:
+    def _run_along(self, rows: Sequence[Row], offset: Val, panel: Val, lanes: int, sums: tuple[Val, ...]) -> tuple[Val, ...]:
         """A run of a tile of one column: sums of every row by lane, then those of the steps that fill no vector."""
         k = self.e.k
-        assert self.left is not None
-        bases = {base: base + offset for base, _ in rows}
+        left, bases = self.left, {base: base + offset for base, _ in rows}
+        assert left is not None, "rows computed by `element` have no vectors along the run"
         by_lane, rest = sums[: len(rows)], sums[len(rows) :]
         whole = self.run // lanes * lanes
 
         def step(at: Val, width: int, totals: Sequence[Val]) -> list[Val]:
             weight = k.load(self.right, panel + at, width)
-            loaded = (k.load(self.left, (bases[base] + at) + fixed, width) for base, fixed in rows)
+            loaded = (k.load(left, (bases[base] + at) + fixed, width) for base, fixed in rows)
             return [k.fma(x, weight, total) for x, total in zip(loaded, totals, strict=True)]
 
         with k.loop(0, whole, lanes, init=by_lane) as loop, self.e.point():
