@@ -29,6 +29,9 @@ def product(name: str, function: Callable[..., Any], reference: Callable[..., An
 
 
 product("matmul", ht.matmul, np.matmul, A((5, 7)), A((7, 3)))
+product("matmul_column", ht.matmul, np.matmul, A((9, 14)), A((14, 1)))  # vectors along k, and two steps that fill none
+product("matmul_row", ht.matmul, np.matmul, A((1, 8)), A((8, 9)))  # sums split in four
+product("matmul_two_rows", ht.matmul, np.matmul, A((2, 6)), A((6, 9)))  # and in two
 product("matmul_batch", ht.matmul, np.matmul, A((2, 1, 5, 4)), A((3, 4, 6)))
 product("matmul_tall", ht.matmul, np.matmul, A((2, 3, 5, 4)), A((4, 6)))
 product("matmul_vectors", ht.matmul, np.matmul, A((9,)), A((9,)))
@@ -75,6 +78,7 @@ for _label, _x, _w, _options in [
     ("grouped", (1, 6, 5, 5), (4, 3, 3, 3), {"groups": 2, "padding": 1}),
     ("depthwise", (1, 8, 6, 6), (8, 1, 3, 3), {"groups": 8, "padding": 1}),
     ("depthwise_multiplied", (1, 4, 7, 6), (8, 1, 3, 3), {"groups": 4, "strides": 2}),
+    ("to_one", (1, 3, 6, 7), (1, 3, 3, 3), {"padding": 1}),
     ("1d", (2, 3, 16), (4, 3, 5), {"strides": 2, "padding": 2}),
     ("3d", (1, 2, 4, 5, 6), (3, 2, 2, 2, 3), {"padding": 1}),
 ]:  # fmt: skip
@@ -119,6 +123,7 @@ for _label, _x, _options in [
     ("overlapping", (1, 2, 7, 7), {"window": 3, "strides": 2, "padding": 1}),
     ("uneven", (1, 2, 9, 5), {"window": (3, 2), "strides": (2, 1), "padding": ((1, 0), (0, 1)), "dilation": (2, 1)}),
     ("1d", (2, 3, 11), {"window": 4, "strides": 3}),
+    ("axis_by_axis", (1, 2, 9, 8), {"window": (6, 5), "strides": (1, 2), "padding": ((3, 2), (2, 2))}),
 ]:  # fmt: skip
     op(
         f"max_pool_{_label}", lambda x, o=_options: ht.max_pool(x, o["window"], **without_window(o)),

@@ -116,9 +116,18 @@ def test_rows_are_turned_around_in_memory_before_they_are_walked_again_and_again
     assert [name.split("_")[0] for name in launches(plan)] == ["pad", "conv", "transpose", "reduce"]
 
 
+def test_big_windows_of_maxima_are_walked_axis_by_axis() -> None:
+    """13² taps took a text detector's network 25 times as long as 13 + 13 do. Sums are not regrouped: that rounds otherwise."""
+    most = planned(lambda x: ht.max_pool(x, 13, strides=1, padding=6), x=(1, 4, 20, 20))
+    assert sum("pool" in name for name in launches(most)) == 2
+    mean = planned(lambda x: ht.avg_pool(x, 5, strides=1, count_include_pad=True), x=(1, 4, 20, 20))
+    assert sum("pool" in name for name in launches(mean)) == 1
+
+
 def test_a_constant_square_is_a_product() -> None:
-    (name,) = launches(planned(lambda x: ht.sum(ht.pow(x, 2.0), axis=-1), x=(5, 7)))
-    assert "pow" not in name and "mul" in name
+    for two in (2.0, np.full((5, 7), 2, np.float32)):
+        (name,) = launches(planned(lambda x, two=two: ht.sum(ht.pow(x, two), axis=-1), x=(5, 7)))
+        assert "pow" not in name and "mul" in name
     program = ht.compile(lambda x: {"cube": x**3.0, "same": x**1.0}, {"x": ht.Spec((3,), "float32")}, device="cpu")
     got = program(np.array([-2, 0, 3], np.float32))
     assert got["cube"].tolist() == [-8, 0, 27]

@@ -185,3 +185,13 @@ def test_multiples_let_vectors_through() -> None:
 def test_division_by_what_is_not_positive_is_refused(divisor: int) -> None:
     with pytest.raises(ValueError, match="positive constants"):
         variable(Var("i", 0, 3)) // divisor
+
+
+def test_nearest_neighbour_resizing_reads_vectors_of_channels() -> None:
+    """Channels last, twice as high and wide: index arithmetic that left the channel in a quotient made every read a gather."""
+    lane, channel = variable(Var("lane", 0, 3, lane=True)), variable(Var("channel", 0, 92, 4))
+    y, x = variable(Var("y", 0, 79)), variable(Var("x", 0, 79))
+    line = ((channel + lane) * 80 + y) // 2  # of a channels-first picture of 40 lines
+    assert line == (channel + lane) * 40 + y // 2
+    flat = (line * 40 + x // 2) % 1600 * 96 + (line * 40 + x // 2) // 1600
+    assert flat.lane_stride() == 1

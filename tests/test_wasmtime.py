@@ -17,6 +17,7 @@ import hither as ht
 from hither.cli import application
 from hither.errors import DTypeMismatch, NameMismatch, ShapeMismatch, UnsupportedFeature
 from hither.kernels.steps import Code, Copy, Ref
+from hither.kernels.templates import product
 from hither.program.program import DEVICES, Device
 from hither.program.wasm import WasmSession
 from hither.runtime import wasm
@@ -67,6 +68,16 @@ def test_programs_give_what_numpy_gives() -> None:
         x=RNG.normal(size=(5, 17)).astype(np.float32),
         n=np.array([2**40, -5, 7], np.int64),
     )
+
+
+@pytest.mark.parametrize("columns", [80, 84, 8])
+def test_products_in_blocks_of_panels_with_long_epilogues(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order of tiles within and across blocks, a last panel that is cut, rows finished in a loop of their own."""
+    monkeypatch.setattr(product, "PANEL_BLOCK", 2048)  # four of ten panels of 16 steps: five blocks of two
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, 13, 16), (16, columns)))
+    program = ht.compile(lambda x: {"y": ht.sigmoid(x @ w)}, {"x": ht.Spec(x.shape, "float32")}, device="wasm")
+    np.testing.assert_allclose(program(x=x)["y"].numpy(), 1 / (1 + np.exp(-(x @ w))), rtol=2e-5)
 
 
 def test_branches_and_loops_run_in_the_module() -> None:

@@ -255,6 +255,11 @@ def _divide(index: Index, divisor: int) -> tuple[Index, Index]:
             return a, b
         quotient, remainder = _divide(a, divisor // g)  # fewer terms, a smaller divisor: more may drop out
         return quotient, remainder * g + b
+    whole = {atom: c // divisor for atom, c in index.terms.items() if c % divisor == 0}
+    if whole:  # what varies in steps of the divisor is no part of the remainder, and stays what it is in the quotient
+        base, offset = divmod(index.const, divisor)
+        quotient, remainder = _divide(Index({a: c for a, c in index.terms.items() if a not in whole}, offset), divisor)
+        return quotient + Index(whole, base), remainder
     return _quotient(index, divisor), _remainder(index, divisor)
 
 

@@ -121,7 +121,7 @@ def tiles_of(e: Emitter, packed: Value, tile: Tile, lines: bool = False) -> tupl
         if computed:
             product.element = element
 
-        def store(r: int, column: int, size: int, values: Val) -> None:
+        def store(r: Index | int, column: int, size: int, values: Val) -> None:
             with e.point(size):
                 channel = first_column + column + lane(size)
                 e.finish_element((*unflatten(pixel + r, (result.shape[0], *out)), channel), values)

@@ -166,7 +166,7 @@ def _phase(context: Context, group: Group, x: Value, w: Value, axes: tuple[Axis,
         start = k.index(base)
         rows = [(start, r * pitches[-1]) for r in range(height)]
 
-        def store(r: int, column: int, size: int, values: Val) -> None:
+        def store(r: Index | int, column: int, size: int, values: Val) -> None:
             here = unflatten(line * length + first + r, (result.shape[0], *counts))
             with e.point(size):
                 *phase, output = unflatten(panel * tile.columns + column + lane(size), (*side, outputs))

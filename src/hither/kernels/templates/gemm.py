@@ -56,7 +56,7 @@ def matmul(context: Context, group: Group) -> list[Lowered]:
         else:
             right = k.index(instance * (depth * n) + panel * tile.columns)
 
-        def store(r: int, column: int, size: int, values: Val) -> None:
+        def store(r: Index | int, column: int, size: int, values: Val) -> None:
             with e.point(size):
                 where = panel * tile.columns + column + lane(size)
                 e.finish_element((*unflatten(instance, batch), first + r, where), values)

@@ -1,8 +1,9 @@
 """Sums of products, tile by tile: what matmul, convolution and transposed convolution have in common.
 
 A result of M rows and N columns is cut into tiles of rows × one panel of columns. The k dimension of a tile is a nest of loops
-(a window's taps) around one run of steps; each step multiplies one scalar of every row with the panel's vectors. What the
-families add is where rows start, how the panel is laid out, and where a finished element belongs.
+(a window's taps) around one run of steps; each step multiplies one scalar of every row with the panel's vectors. A tile of one
+column has its vectors along the run instead. What the families add is where rows start, how the panel is laid out, and where a
+finished element belongs.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from dataclasses import dataclass
 
 from ... import dtypes as dt
 from ..emitter import GRAIN, Emitter, lane
-from ..fusion import unflatten
+from ..fusion import EXPENSIVE, unflatten
 from ..index import Index, Var, constant, variable
 from ..ir import Buffer, Val
 from .tile import Tile, accumulator, column_parts, part, row_tiles
 
 STRAIGHT = 16  # steps of k that are written out: the loop around them would cost as much as they do
+PANEL_BLOCK = 3 << 17  # bytes of panels that stay in the second-level cache beside what else is read (1 MB here, 512 KB often)
+UNDER_WAY = 12  # sums that hide the latency of multiply-adds (8 would do) and leave registers for operands in WebAssembly
 
 Row = tuple[Val, int]  # an element address, and a constant to add to it: rows that share the Val share a register
 Tap = tuple[int, int, int]  # extent, elements of the left operand from tap to tap, k steps from tap to tap
@@ -44,13 +47,15 @@ class Product:
     packed: bool = True
     element: Callable[[int, tuple[Index, ...], Index], Val] | None = None  # row, taps, step: instead of a load
     alternate: bool = False  # tiles that follow each other have different panels
+    bare: bool = False  # `store` takes the sums as they are: the group's epilogue comes later
+    _kept: Buffer | None = None  # where a tile's sums wait for being finished
 
     def compute(
         self,
         rows: Sequence[Row],
         panel: Val,
         columns: int,
-        store: Callable[[int, int, int, Val], None],
+        store: Callable[[Index | int, int, int, Val], None],
         start: Callable[[int, int], Val] | None = None,
     ) -> None:
         """Compute `columns` columns of the panel at `panel` for these rows; `store(row, column, count, values)` ends each.
@@ -62,10 +67,16 @@ class Product:
         offsets = [sum(widths[:i]) for i in range(len(widths))]
         dtype = accumulator(self.result)
         zeros = [k.broadcast(k.const(0, dtype) if start is None else start(o, w), w) for o, w in zip(offsets, widths)]
+        lanes = self._lanes_along_run()
+
+        def run(taps: tuple[Index, ...], offset: Val, panel: Val, sums: tuple[Val, ...]) -> tuple[Val, ...]:
+            if lanes:
+                return self._run_along(rows, offset, panel, lanes, sums)
+            return self._run(rows, taps, offset, panel, widths, offsets, sums)
 
         def nest(taps: tuple[Index, ...], offset: Val, position: Val, sums: tuple[Val, ...]) -> tuple[Val, ...]:
             if len(taps) == len(self.taps):
-                return self._run(rows, taps, offset, panel + position * self.pitch, widths, offsets, sums)
+                return run(taps, offset, panel + position * self.pitch, sums)
             extent, elements, steps = self.taps[len(taps)]
             if extent == 1:
                 return nest((*taps, constant(0)), offset, position, sums)
@@ -80,12 +91,36 @@ class Product:
             return loop.results
 
         sums = tuple(zeros) * len(rows)
-        if self.run:
+        if lanes:
+            partial = nest((), k.as_index(0), k.as_index(0), (k.const(0, dtype, lanes),) * len(rows) + sums)
+            sums = tuple(k.reduce("add", v) + rest for v, rest in zip(partial, partial[len(rows) :]))
+        elif self.run:
             sums = nest((), k.as_index(0), k.as_index(0), sums)
-        for r in range(len(rows)):
-            for v, w in enumerate(widths):
-                for at, count in column_parts(min(columns - offsets[v], w), w, self.e.machine):
-                    store(r, offsets[v] + at, count, part(k, sums[r * len(widths) + v], at, count))
+
+        def finish(row: Index | int, values: Sequence[Val]) -> None:
+            for o, w, value in zip(offsets, widths, values, strict=True):
+                for at, count in column_parts(min(columns - o, w), w, self.e.machine):
+                    store(row, o + at, count, part(k, value, at, count))
+
+        if len(rows) == 1 or not self._finishes_in_a_loop():
+            for r in range(len(rows)):
+                finish(r, sums[r * len(widths) : (r + 1) * len(widths)])
+            return
+        pitch = sum(widths)
+        if self._kept is None:
+            self._kept = k.local(dtype, self.tile.rows * self.tile.columns)
+        for i, total in enumerate(sums):
+            k.store(self._kept, i // len(widths) * pitch + offsets[i % len(widths)], total)
+        with k.loop(0, len(rows)) as loop, self.e.point():
+            kept = [k.load(self._kept, loop.index * pitch + o, w, dtype) for o, w in zip(offsets, widths, strict=True)]
+            finish(k.var(loop, "row", 0, len(rows) - 1), kept)
+
+    def _finishes_in_a_loop(self) -> bool:
+        """Whether rows are finished in a loop of their own: as fast, and an epilogue with an exponential in it, written out for
+        every vector of every tile, is most of a module's code."""
+        group = self.e.group
+        costly = any(n.primitive.name in EXPENSIVE for n in group.nodes if n is not group.anchor)
+        return self.e.machine.name == "wasm" and costly and not self.bare
 
     def exact(self, n: int) -> bool:
         """Whether the vectors cover N columns without reaching past them."""
@@ -158,9 +193,47 @@ class Product:
                 with self.e.point():
                     sums = tuple(step(constant(i), sums))
             return sums
-        with k.loop(0, self.run, init=sums) as loop, self.e.point():
-            loop.yield_(*step(k.var(loop, "step", 0, self.run - 1), loop.carried))
-        return loop.results
+        chains, count = self._chains(len(sums)), len(sums)
+        zeros = tuple(k.const(0, dtype, v.width) for v in sums) * (chains - 1)
+        with k.loop(0, self.run, chains, init=(*sums, *zeros)) as loop, self.e.point():
+            at = k.var(loop, "step", 0, self.run - chains)
+            parts = [step(at + chain, loop.carried[chain * count : (chain + 1) * count]) for chain in range(chains)]
+            loop.yield_(*(value for found in parts for value in found))
+        found = loop.results
+        return tuple(sum(found[i + count :: count], start=found[i]) for i in range(count))
+
+    def _chains(self, sums: int) -> int:
+        """Into how many sums each of few sums is split, step by step in turn: one multiply-add waits for the last one of its
+        sum, and a core has several under way."""
+        if self.e.machine.name != "wasm" or self.element or not accumulator(self.result).is_float:
+            return 1
+        return next((n for n in (4, 2) if sums * n <= UNDER_WAY and self.run % n == 0), 1)
+
+    def _lanes_along_run(self) -> int:
+        """Lanes of the vectors that a tile of one column has along its runs; 0 where it has none."""
+        dense = self.run_stride == 1 == self.pitch == self.tile.columns and self.element is None
+        plain = self.left_dtype is self.right_dtype is self.result is dt.float32
+        lanes = self.e.machine.lanes(32)
+        return lanes if dense and plain and 1 < lanes <= self.run else 0
+
+    def _run_along(self, rows: Sequence[Row], offset: Val, panel: Val, lanes: int, sums: tuple[Val, ...]) -> tuple[Val, ...]:
+        """A run of a tile of one column: sums of every row by lane, then those of the steps that fill no vector."""
+        k = self.e.k
+        left, bases = self.left, {base: base + offset for base, _ in rows}
+        assert left is not None, "rows computed by `element` have no vectors along the run"
+        by_lane, rest = sums[: len(rows)], sums[len(rows) :]
+        whole = self.run // lanes * lanes
+
+        def step(at: Val, width: int, totals: Sequence[Val]) -> list[Val]:
+            weight = k.load(self.right, panel + at, width)
+            loaded = (k.load(left, (bases[base] + at) + fixed, width) for base, fixed in rows)
+            return [k.fma(x, weight, total) for x, total in zip(loaded, totals, strict=True)]
+
+        with k.loop(0, whole, lanes, init=by_lane) as loop, self.e.point():
+            loop.yield_(*step(loop.index, lanes, loop.carried))
+        for at in range(whole, self.run):
+            rest = tuple(step(k.as_index(at), 1, rest))
+        return (*loop.results, *rest)
 
     def _straight(self, rows: Sequence[Row], level: int) -> bool:
         """Whether the taps from this level on, and the run, are so few steps that they are written out.
@@ -186,10 +259,15 @@ def tiles(e: Emitter, count: int, lines: int, length: int, n: int, tile: Tile, w
     """Parallel loops over all tiles of `count` products of (lines · length) × N; a tile's rows lie in one line.
 
     Calls `tile_at(instance, line, first row, height, panel, columns)`. Rows are the outer order where there are more of them
-    than columns, so that threads share rows; else panels are.
+    than columns, so that threads share rows; else panels are. In WebAssembly rows are, within blocks of panels that stay in the
+    second-level cache: a row of tiles is read from the first-level cache then, and panels come as one stream.
     """
     k = e.k
     full, rest = divmod(n, tile.columns)
+    by_rows, blocks = lines * length >= n, 1
+    if e.machine.name == "wasm":
+        by_rows, needed = True, max(1, -(-full * 4 * work // (tile.rows * PANEL_BLOCK)))
+        blocks = next(n for n in range(min(needed, full or 1), full + 2) if full % n == 0)
     cut = row_tiles(length, tile.rows)
     number = sum(several for _, several, _ in cut)
     for panel_from, panel_count, columns in ((0, full, tile.columns), (full, 1 if rest else 0, rest)):
@@ -198,8 +276,11 @@ def tiles(e: Emitter, count: int, lines: int, length: int, n: int, tile: Tile, w
             continue
         with k.loop(0, total, kind="parallel", grain=max(1, GRAIN * 4 // work)) as loop:
             flat = k.var(loop, "tile", 0, total - 1) if total > 1 else constant(0)
-            if lines * length >= n:
-                instance, line, row, panel = unflatten(flat, (count, lines, number, panel_count))
+            if by_rows:
+                block_count = blocks if panel_from == 0 else 1
+                inside = panel_count // block_count
+                instance, block, line, row, panel = unflatten(flat, (count, block_count, lines, number, inside))
+                panel = block * inside + panel
             else:
                 instance, panel, line, row = unflatten(flat, (count, panel_count, lines, number))
             before = 0

@@ -63,6 +63,8 @@ def choose_tile(machine: Machine, n: int, m: int, bits: int = 32) -> Tile:
         return Tile(min(4, max(m, 1)), 2, 4)
     width = machine.lanes(bits)
     if machine.name == "wasm":
+        if n == 1 and width > 1:
+            return Tile(8, 1, 1)  # dot products, vectors along k: a panel of one column would leave most lanes idle
         rows = 6 if machine.fma else 5
         return Tile(rows, 8 // width if width > 1 else 4, width)
     needed = -(-n // width)

@@ -173,7 +173,8 @@ class _Tiles:
         self.data = self.k.local(x.dtype, scheme.block * self.pitch)  # [tile][position][channel]
         self.sums = self.k.local(x.dtype, scheme.block * self.sum_pitch)  # [tile][position][column], then [tile][pixel][column]
         self.product = Product(
-            e, self.data, x.dtype, e.buffer(filters), x.dtype, x.dtype, scheme.tile, (), self.channels, 1, self.columns
+            e, self.data, x.dtype, e.buffer(filters), x.dtype, x.dtype, scheme.tile, (), self.channels, 1, self.columns,
+            bare=True,
         )  # fmt: skip
 
     def write(self) -> None:
@@ -246,7 +247,8 @@ class _Tiles:
                     left = k.index(row * self.pitch + position * self.channels)
                     there = k.index(row * self.sum_pitch + position * self.columns)
 
-                    def store(r: int, column: int, size: int, values: Val, there: Val = there) -> None:
+                    def store(r: Index | int, column: int, size: int, values: Val, there: Val = there) -> None:
+                        assert isinstance(r, int), "bare sums are stored row by row"
                         k.store(self.sums, there + (r * self.sum_pitch + column), values)
 
                     self.product.compute([(left, r * self.pitch) for r in range(rows)], right, columns, store)

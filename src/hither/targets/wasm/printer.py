@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from ...kernels.ir import Kernel, Machine
 from ...kernels.sharing import WORTH_WAKING, most_chunks, shared_work
-from ...kernels.steps import SPACES, Code, Cond, Copy, Launch, Ref, Step, While, walk
+from ...kernels.steps import ALIGN, SPACES, Code, Cond, Copy, Launch, Ref, Step, While, walk
 from .encoder import EMPTY_BLOCK, I32, OPCODES, Function, ModuleWriter, constant, memarg, unsigned, vector
 from .helpers import helper
 from .lower import KernelLowering
@@ -31,7 +31,7 @@ class WasmModule:
 
     bytes: bytes
     shared_flag_offset: int  # the byte there is 0x01; a loader that shares the memory between threads writes 0x03
-    scratch_bytes: int  # memory that each thread needs for itself, aligned to 16
+    scratch_bytes: int  # memory that each thread needs for itself, a multiple of ALIGN
     relaxed: bool
     entries: tuple[str, ...]
     sync_bytes: int = SYNC_BYTES
@@ -72,7 +72,7 @@ def print_module(
             lowered = KernelLowering(kernel, relaxed, helper_index)
             index = module.add(print_function(kernel.name, lowered.params, lowered.n.root))
             printed[key] = _Printed(kernel, index, most_chunks(kernel))
-            scratch_bytes = max(scratch_bytes, lowered.scratch_bytes)
+            scratch_bytes = max(scratch_bytes, -(-lowered.scratch_bytes // ALIGN) * ALIGN)
         by_number[number] = printed[key]
 
     shares = {name: shared_work(code, steps) >= worth_sharing for name, steps in code.entries.items()}

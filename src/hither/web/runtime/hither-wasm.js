@@ -30,7 +30,7 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
   const threads = shareable ? Math.max(1, wanted ?? Math.min(8, cores > 4 ? cores >> 1 : cores)) : 1;
   const why = shareable || wanted === 1 ? "" : "one thread: threads need COOP and COEP headers";
 
-  const { sync, arena, io, scratch } = build, each = Math.ceil(scratch / 256) * 256;
+  const { sync, arena, io, scratch: each } = build;
   const sizes = { sync, weights, state, arena, io, kept: snapshot ? state : 0, scratch: each * threads };
   /** @type {Record<string, number>} */
   const at = { each };
@@ -65,7 +65,6 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
       const module = await WebAssembly.compile(/** @type {BufferSource} */ (kernels)), team = { module, memory, at, thread: 0 };
       exports = link(team);
       await Promise.all(pool.map((p, i) => p.call("join", [{ ...team, thread: i + 1 }]))); // a Worker starts only while its maker does not wait
-      for (const p of pool) p.post("park");
       emit({ pipelines: [1, 1] });
     },
     async ready() {},

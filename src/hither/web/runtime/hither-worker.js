@@ -34,7 +34,7 @@ export function spawn(target, emit) {
     const call = waiting.get(id);
     waiting.delete(id);
     idle();
-    if (error) call?.reject(new HitherError(error.code, error.message));
+    if (error) call?.reject(new HitherError(.../** @type {[string, string]} */ (error)));
     else call?.resolve(value);
   });
   idle();
@@ -43,11 +43,9 @@ export function spawn(target, emit) {
     call: (method, args) => new Promise((resolve, reject) => {
       waiting.set(next, { resolve, reject });
       worker.ref?.();
-      // weights go over without a copy
-      worker.postMessage({ id: next++, method, args }, method === "place" ? [...new Set(args[0].map((/** @type {any} */ p) => p[2].buffer))] : []);
+      const sent = method === "run" ? args[2] : method === "place" ? args[0] : []; // these bytes go over without a copy
+      worker.postMessage({ id: next++, method, args }, [...new Set(sent.map((/** @type {any} */ p) => (p.bytes ?? p[2]).buffer))]);
     }),
-    /** Like call, for what never ends. @param {string} method */
-    post: (method) => worker.postMessage({ method, args: [] }),
     close() {
       worker.terminate();
       stop("the program is closed");
@@ -83,7 +81,7 @@ if (/^hither-/.test(mine)) {
       return backend.info;
     },
     async join(team) {
-      methods.park = (await code).join(team);
+      setTimeout((await code).join(team)); // after the answer, for it never ends
     },
   };
   let queue = Promise.resolve();
@@ -94,7 +92,7 @@ if (/^hither-/.test(mine)) {
         port.postMessage({ id, value }, value?.outputs?.map((/** @type {Uint8Array} */ x) => x.buffer) ?? []);
       } catch (e) {
         const { code = "internal", message } = /** @type {any} */ (e);
-        port.postMessage({ id, error: { code, message } });
+        port.postMessage({ id, error: [code, message] });
       }
     });
   });

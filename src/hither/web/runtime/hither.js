@@ -96,6 +96,7 @@ const text = ({ name, dtype, shape }) => `${name}: ${dtype}[${shape}]`;
 class Program {
   #queue = /** @type {Promise<unknown>} */ (Promise.resolve());
   #gone = "";
+  #ready = /** @type {Promise<void>[]} */ ([]);
   #manifest; #build; #backend; #store;
 
   /** @param {Manifest} manifest @param {Build} build @param {Backend} backend @param {Store} store @param {Promise<any>} lost @param {string | number} first */
@@ -144,7 +145,7 @@ class Program {
     const { outputs, updates_state: keep } = this.#manifest.variants[variant].entries[entry], plan = this.#build.variants[variant][entry];
     const ranges = plan.outputs.map((p, i) => ({ offset: p.offset, bytes: sizeOf(outputs[i].shape, p.dtype) }));
     return this.#enqueue(async () => {
-      await this.#backend.ready(variant);
+      await (this.#ready[variant] ??= this.#backend.ready(variant)); // asked once: it may be a message there and back
       const { outputs: found, ...counts } = await this.#backend.run(variant, entry, inputs, ranges, keep);
       if (keep && (dry || signal?.aborted)) await this.#backend.rollback();
       Object.assign(this.info, counts);
