@@ -116,7 +116,7 @@ def cold(browser: Any, served: site.Served, net: Net, target: str, threads: int,
             query = f"engine={engine}&net=/nets/{net.name}/&target={target}&threads={threads}"
             served.requests.clear()
             with _page(browser) as page:
-                page.goto(f"{served.origin}/web/cold.html?{query}")
+                page.goto(f"{served.origin}/nets/{net.name}/cold-{engine}.html?{query}")
                 page.wait_for_function("globalThis.result")
                 found = page.evaluate("globalThis.result")
             if "error" in found:

@@ -26,7 +26,8 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
   const folder = String(source).replace(/manifest\.json$/, "").replace(/[^/]$/, "$&/");
   const root = node && !/^\w\w+:/.test(folder) ? (await import("node:url")).pathToFileURL(folder) : new URL(folder, globalThis.location?.href);
   const get = own ?? (root.protocol === "file:" ? /** @type {typeof fetch} */ (read) : fetch);
-  const cache = await globalThis.caches?.open("hither").catch(() => null); // null: a private window, an opaque origin
+  const opening = globalThis.caches?.open("hither").catch(() => null); // null: a private window, an opaque origin
+  let cache = /** @type {Cache | null | undefined} */ (null), held = /** @type {Promise<Set<string>> | null} */ (null);
   /** @type {[key: string, response: Response][]} */
   const waiting = [];
 
@@ -82,6 +83,7 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
     if (integrity && integrity !== digest) fail("integrity", `the bundle's digest is ${digest}, but load was told to accept only ${integrity}`);
     const unknown = required.filter((x) => !EXTENSIONS.includes(x));
     if (unknown.length) fail("format", `the bundle requires extensions that this loader does not know: ${unknown.join(", ")}`);
+    cache = await opening;
     // what an earlier version of this bundle cached and this one does not use is dropped
     const index = `${KEY}?${root}`, used = [...weights.segments, ...builds].map((x) => x.sha256);
     for (const sha of await (await cache?.match(index))?.json() ?? []) if (!used.includes(sha)) await cache?.delete(KEY + sha);
@@ -98,7 +100,9 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
   async function fromFile(name, all, use) {
     const missing = new Set(all.filter((s) => s.file === name));
     await keeping; // an earlier load may still be writing what this one wants
+    const keys = await (held ??= (cache?.keys() ?? Promise.resolve([])).then((all) => new Set(all.map((request) => request.url))));
     for (const s of missing) {
+      if (!keys.has(KEY + s.sha256)) continue;
       const found = await cache?.match(KEY + s.sha256), bytes = new Uint8Array(await found?.arrayBuffer() ?? []);
       if (!found || await hash(bytes) !== s.sha256) continue;
       store.cached += s.bytes;
@@ -106,14 +110,20 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
       missing.delete(s);
     }
     /** @type {RequestCache} */
-    let mode = "default";
+    let mode = cache ? "no-store" : "default"; // once on this device is enough, and quicker
+    let refused = false;
     const accept = async (/** @type {S} */ s, /** @type {Uint8Array} */ bytes) => {
       if (await hash(bytes) !== s.sha256) {
         mode = "reload"; // a stale HTTP cache must not look like damage
         fail("integrity", `${name} is damaged: bytes ${s.offset} to ${s.offset + s.bytes} do not have their SHA-256`);
       }
       await later(KEY + s.sha256, bytes); // before `use`, which may give them away
-      await use(s, bytes);
+      try {
+        await use(s, bytes);
+      } catch (e) {
+        refused = true; // to fetch it again would not help
+        throw e;
+      }
       missing.delete(s);
     };
     for (let attempt = 1; missing.size; attempt++) {
@@ -131,13 +141,13 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
           }
           accepted.push(accept(s, bytes));
           accepted.at(-1)?.catch(() => {}); // it is awaited, but later
-          await accepted.at(-8); // they take memory
+          await accepted.at(-16); // they take memory
         }
         await Promise.all(accepted);
       } catch (e) {
         await Promise.allSettled(accepted); // so that `missing` is what is missing
         signal?.throwIfAborted();
-        if (attempt === 3) throw e;
+        if (attempt === 3 || refused) throw e;
         await new Promise((resolve) => setTimeout(resolve, 100 * 4 ** attempt));
       } finally {
         chunks.return();

@@ -1,6 +1,7 @@
 // The WebGPU backend: all pipelines start compiling at once, bind groups are made once, a run is one submit, and nothing is
 // allocated on the device per run.
 import { fail } from "./hither-tensors.js";
+import { host } from "./hither-worker.js";
 /** @typedef {import("./types.d.ts").Step} Step */
 /** @typedef {[buffer: GPUBuffer, offset: number, bytes: number]} Piece */
 
@@ -204,3 +205,5 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
     },
   };
 }
+
+host({ create });
