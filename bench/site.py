@@ -24,7 +24,7 @@ from .nets import OUT, ROOT, Net
 
 SITE = OUT / "site"
 PEERS = ROOT / "bench" / "js" / "node_modules"
-# The modules that a page with this engine is bound to need: a cold start begins with all of them, as each bundle's own index.html
+# The modules that a page with this engine is bound to need: a cold start begins with all of them, as a bundle's own index.html
 # does, not with one after the other; for every engine alike. "bundle/" is the net's.
 MODULES = {
     "hither": [f"bundle/hither{part}.js" for part in ("", "-tensors", "-store", "-worker", "-wasm")],

@@ -44,11 +44,12 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
     return waiting.length > 64 && keep(); // they take memory
   }
 
-  /** A file's bytes as they come. @param {string} name @param {number} start @param {RequestCache} mode */
-  async function* download(name, start, mode) {
+  /** A file's bytes as they come. @param {string} name @param {number} start @param {RequestCache} mode @param {unknown} [gate] */
+  async function* download(name, start, mode, gate) {
     const url = new URL(name, root), headers = start ? { Range: `bytes=${start}-` } : [];
     const response = await get(url, { signal, headers, cache: mode }).catch((/** @type {Error} */ e) => fail("network", `${url}: ${e.message}`));
     if (!response.ok) fail("network", `${url}: the server answered ${response.status}`);
+    await gate;
     let at = response.status === 206 ? start : 0; // a server without ranges starts over
     const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
     try {
@@ -91,13 +92,14 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
     return found;
   }
 
-  /** Every segment, verified, in any order. @template {Segment} S @param {S[]} all @param {(s: S, bytes: Uint8Array) => unknown} use */
-  async function segments(all, use) {
-    await Promise.all([...new Set(all.map((s) => s.file))].map((name) => fromFile(name, all, use)));
+  /** Every segment, verified, in any order. @template {Segment} S @param {S[]} all @param {(s: S, bytes: Uint8Array) => Promise<Uint8Array>} use gives the bytes back
+   * @param {unknown} [gate] a promise: what is asked for at once is read only then */
+  async function segments(all, use, gate) {
+    await Promise.all([...new Set(all.map((s) => s.file))].map((name) => fromFile(name, all, use, gate)));
   }
 
-  /** @template {Segment} S @param {string} name @param {S[]} all @param {(s: S, bytes: Uint8Array) => unknown} use */
-  async function fromFile(name, all, use) {
+  /** @template {Segment} S @param {string} name @param {S[]} all @param {(s: S, bytes: Uint8Array) => Promise<Uint8Array>} use @param {unknown} [gate] */
+  async function fromFile(name, all, use, gate) {
     const missing = new Set(all.filter((s) => s.file === name));
     await keeping; // an earlier load may still be writing what this one wants
     const keys = await (held ??= (cache?.keys() ?? Promise.resolve([])).then((all) => new Set(all.map((request) => request.url))));
@@ -117,9 +119,8 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
         mode = "reload"; // a stale HTTP cache must not look like damage
         fail("integrity", `${name} is damaged: bytes ${s.offset} to ${s.offset + s.bytes} do not have their SHA-256`);
       }
-      await later(KEY + s.sha256, bytes); // before `use`, which may give them away
       try {
-        await use(s, bytes);
+        await later(KEY + s.sha256, await use(s, bytes));
       } catch (e) {
         refused = true; // to fetch it again would not help
         throw e;
@@ -129,7 +130,7 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
     for (let attempt = 1; missing.size; attempt++) {
       /** @type {Promise<void>[]} */
       const accepted = [];
-      const [{ offset }] = missing, chunks = download(name, offset, mode);
+      const [{ offset }] = missing, chunks = download(name, offset, mode, gate);
       try {
         let at = 0, chunk = /** @type {Uint8Array} */ (new Uint8Array());
         for (const s of missing) {
@@ -142,6 +143,7 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
           accepted.push(accept(s, bytes));
           accepted.at(-1)?.catch(() => {}); // it is awaited, but later
           await accepted.at(-16); // they take memory
+          await new Promise((resolve) => setTimeout(resolve)); // bytes may come without a pause, and the page has more to do
         }
         await Promise.all(accepted);
       } catch (e) {

@@ -68,8 +68,9 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
       emit({ pipelines: [1, 1] });
     },
     async ready() {},
-    async place(pieces) {
+    async place(pieces, lent) {
       for (const [space, offset, data] of pieces) bytes.set(data, at[space] + offset);
+      return lent;
     },
     async run(variant, entry, inputs, outputs, keep) {
       if (broken) fail("lost", broken);

@@ -170,7 +170,7 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
       ready(variant).catch(() => {}); // whoever awaits it next gets the error
     },
     ready,
-    async place(pieces) {
+    async place(pieces, lent) {
       for (const [space, offset, data] of pieces) {
         write(space, offset, data);
         placed += data.length;
@@ -179,6 +179,7 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
         placed = 0;
         await device.queue.onSubmittedWorkDone();
       }
+      return lent;
     },
     async run(variant, entry, inputs, outputs, keep) {
       for (const x of inputs) write("io", x.offset, x.bytes);

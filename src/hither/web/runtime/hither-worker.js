@@ -43,12 +43,11 @@ export function spawn(target) {
   const port = {
     /** Takes what the hosted backend emits. @type {import("./types.d.ts").Emit} */
     emit: (_) => {},
-    /** @param {string} method @param {any[]} args @returns {Promise<any>} */
-    call: (method, args) => new Promise((resolve, reject) => {
+    /** @param {string} method @param {any[]} args @param {any[]} [lent] goes over without a copy @returns {Promise<any>} */
+    call: (method, args, lent = []) => new Promise((resolve, reject) => {
       waiting.set(next, { resolve, reject });
       worker.ref?.();
-      // weights go over without a copy
-      worker.postMessage({ id: next++, method, args }, method === "place" ? [...new Set(args[0].map((/** @type {any} */ p) => p[2].buffer))] : []);
+      worker.postMessage({ id: next++, method, args }, lent);
     }),
     /** Like call, for what never ends. @param {string} method */
     post: (method) => worker.postMessage({ method, args: [] }),
@@ -60,22 +59,24 @@ export function spawn(target) {
   return port;
 }
 
-/** A backend that lives in a Worker. @param {Port} port @param {object} options @param {import("./types.d.ts").Emit} emit @returns {Promise<Backend>} */
-export async function remote(port, options, emit) {
+/** A backend that lives in a Worker: calls queue up there while it is made. `created` says when it is.
+ * @param {Port} port @param {object} options @param {import("./types.d.ts").Emit} emit @returns {{ backend: Backend, created: Promise<Backend> }} */
+export function remote(port, options, emit) {
   port.emit = emit;
-  /** @type {any} */
-  const backend = { close: port.close };
-  for (const method of ["prepare", "place", "run", "rollback", "read"]) backend[method] = (/** @type {any[]} */ ...args) => port.call(method, args);
   /** @type {Promise<void>[]} */
   const ready = [];
-  backend.ready = (/** @type {number} */ variant) => ready[variant] ??= port.call("ready", [variant]);
-  try {
-    backend.info = await port.call("create", [options]);
-    return backend;
-  } catch (e) {
+  /** @type {any} */
+  const backend = {
+    close: port.close,
+    place: (/** @type {any} */ pieces, /** @type {any} */ lent) => port.call("place", [pieces, lent], lent),
+    ready: (/** @type {number} */ variant) => ready[variant] ??= port.call("ready", [variant]),
+  };
+  for (const method of ["prepare", "run", "rollback", "read"]) backend[method] = (/** @type {any[]} */ ...args) => port.call(method, args);
+  const created = port.call("create", [options]).then((info) => Object.assign(backend, { info }), (e) => {
     port.close();
     throw e;
-  }
+  });
+  return { backend, created };
 }
 
 /** In a Worker that `spawn` made, serve its maker; elsewhere nothing. @param {any} code what the backend's file exports */
@@ -99,7 +100,7 @@ export function host(code) {
     queue = queue.then(async () => {
       try {
         const value = await (methods[method] ?? backend[method])(...args);
-        port.postMessage({ id, value }, value?.outputs?.map((/** @type {Uint8Array} */ x) => x.buffer) ?? []);
+        port.postMessage({ id, value }, method === "place" ? value : value?.outputs?.map((/** @type {Uint8Array} */ x) => x.buffer) ?? []);
       } catch (e) {
         const { code = "internal", message } = /** @type {any} */ (e);
         port.postMessage({ id, error: { code, message } });

@@ -58,26 +58,33 @@ async function attempt(target, auto, manifest, store, options, report, port) {
   /** @type {import("./types.d.ts").Emit} */
   const emit = ({ pipelines: p, lost: reason }) => (reason ? lose(reason) : p && report({ pipelinesReady: p[0], pipelinesTotal: p[1] }));
   const create = { builds, layouts, snapshot, threads, gpu, auto };
-  /** @type {Promise<Backend>} */
-  const creating = worker ? import("./hither-worker.js").then(async (m) => m.remote(target === "wasm" && await port || m.spawn(target), create, emit)) : import(`./hither-${target}.js`).then((m) => m.create(create, emit));
+  /** @type {Promise<{ backend: Backend, created: Promise<Backend> | Backend }>} */
+  const taking = worker ? import("./hither-worker.js").then(async (m) => m.remote(target === "wasm" && await port || m.spawn(target), create, emit))
+    : import(`./hither-${target}.js`).then((m) => m.create(create, emit)).then((backend) => ({ backend, created: backend }));
+  const creating = taking.then((t) => t.created);
   creating.catch(() => {}); // it is awaited, but later
   if (auto) await creating; // else nothing but this device will do: everything comes while it is made
   const build = builds[target === "wasm" ? fitting(builds) : builds.length > 1 ? -1 : 0] ?? builds[(await creating).info.build];
   let bytesLoaded = 0, failed = /** @type {unknown} */ (null);
   /** Give segments to the backend as they come. @param {import("./types.d.ts").Segment[]} segments
-   * @param {(backend: Backend, s: import("./types.d.ts").Segment, bytes: Uint8Array) => Promise<void>} use */
-  const bring = (segments, use) => {
+   * @param {(backend: Backend, s: import("./types.d.ts").Segment, bytes: Uint8Array) => Promise<Uint8Array>} use gives the bytes back
+   * @param {unknown} [gate] */
+  const bring = (segments, use, gate) => {
     const brought = store.segments(segments, async (s, bytes) => {
-      const backend = await creating;
+      const { backend } = await taking;
       if (failed) throw failed; // stops the download; load throws why
-      await use(backend, s, bytes);
+      const back = await use(backend, s, bytes);
       report({ bytesLoaded: bytesLoaded += s.bytes });
-    });
+      return back;
+    }, gate);
     brought.catch(() => {}); // it is awaited, but later
     return brought;
   };
   const first = find(variants, variant), rehearse = warmup && build.variants[first][entry].rehearsable ? entry : "";
-  const preparing = bring([{ ...build, offset: 0, start: 0 }], (backend, _, bytes) => backend.prepare(bytes, first, rehearse));
+  const preparing = bring([{ ...build, offset: 0, start: 0 }], async (backend, _, bytes) => {
+    await backend.prepare(bytes.slice(), first, rehearse); // a copy: the backend edits it
+    return bytes;
+  });
   const placing = bring(weights.segments, async (backend, { start, bytes: length }, bytes) => {
     const pieces = /** @type {import("./types.d.ts").Piece[]} */ ([]);
     for (const [index, space, offset, dtype] of layouts[build.layout].placements) {
@@ -86,8 +93,9 @@ async function attempt(target, auto, manifest, store, options, report, port) {
       const piece = convert(bytes.subarray(from - start, to - start), t.dtype, dtype, `weight "${t.name}"`);
       pieces.push([space, offset + (from - t.offset) / sizeOf([], t.dtype) * sizeOf([], dtype), piece]);
     }
-    await backend.place(pieces);
-  });
+    const lent = new Set([bytes.buffer, ...pieces.map((p) => p[2].buffer)]);
+    return new Uint8Array((await backend.place(pieces, [...lent]))[0]);
+  }, worker && target === "wasm" && creating); // a Worker starts only while its maker has time, which bytes that come quickly take
   const backend = await creating;
   try {
     const program = new Program(manifest, build, backend, store, lost, first);
@@ -233,7 +241,7 @@ class Program {
       const s = saved.find((x) => text(x) === text(t)) ?? fail("state", `the state "${name}" has no ${text(t)}; it has ${saved.map(text).join(", ")}`);
       return /** @type {import("./types.d.ts").Piece} */ (["state", offset, convert(s.bytes, t.dtype, dtype, t.name)]);
     });
-    await this.#enqueue(() => this.#backend.place(pieces));
+    await this.#enqueue(() => this.#backend.place(pieces, []));
   }
 
   #state() {

@@ -46,8 +46,8 @@ export interface Backend {
   prepare(kernels: Uint8Array, variant: number, rehearse: string): Promise<void>;
   /** Resolves when those of a variant are compiled. */
   ready(variant: number): Promise<void>;
-  /** Store pieces; their memory may be given away. Before, while or after kernels are prepared. */
-  place(pieces: Piece[]): Promise<void>;
+  /** Store pieces, before, while or after kernels are prepared; a Worker takes the memory lent rather than copies, and gives it back. */
+  place(pieces: Piece[], lent: ArrayBufferLike[]): Promise<ArrayBufferLike[]>;
   /** Variant -1 is the build's `init`. */
   run(variant: number, entry: string, inputs: { offset: number; bytes: Uint8Array }[], outputs: Range[], snapshot: boolean): Promise<Ran>;
   /** Put the state back as it was before the last run with `snapshot`. */
