@@ -143,7 +143,6 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
           accepted.push(accept(s, bytes));
           accepted.at(-1)?.catch(() => {}); // it is awaited, but later
           await accepted.at(-16); // they take memory
-          await new Promise((resolve) => setTimeout(resolve)); // bytes may come without a pause, and the page has more to do
         }
         await Promise.all(accepted);
       } catch (e) {

@@ -37,7 +37,10 @@ export async function load(source, options = {}) {
       report({ phase: "ready" });
       return program;
     } catch (e) {
-      if (last || !(e instanceof HitherError) || e.code !== "device") throw e;
+      if (last || !(e instanceof HitherError) || e.code !== "device") {
+        closePort();
+        throw e;
+      }
       why.push(`not ${target}: ${e.message}`);
     }
   }
@@ -52,7 +55,7 @@ async function attempt(target, auto, manifest, store, options, report, port) {
   const { gpu, threads, signal, variant = 0, warmup = true } = options, worker = options.worker || (page && target === "wasm"); // so that a page never blocks
   if (worker && gpu) fail("option", "gpu cannot be sent to a worker: leave out worker: true");
   const builds = manifest.builds.filter((b) => b.target === target), { layouts, variants, weights, default_entry: entry } = manifest;
-  const snapshot = variants.some((v) => Object.values(v.entries).some((e) => e.updates_state));
+  const first = find(variants, variant), snapshot = variants.some((v) => Object.values(v.entries).some((e) => e.updates_state));
   let lose = (/** @type {string} */ _) => {};
   const lost = new Promise((resolve) => (lose = resolve));
   /** @type {import("./types.d.ts").Emit} */
@@ -80,7 +83,7 @@ async function attempt(target, auto, manifest, store, options, report, port) {
     brought.catch(() => {}); // it is awaited, but later
     return brought;
   };
-  const first = find(variants, variant), rehearse = warmup && build.variants[first][entry].rehearsable ? entry : "";
+  const rehearse = warmup && build.variants[first][entry].rehearsable ? entry : "";
   const preparing = bring([{ ...build, offset: 0, start: 0 }], async (backend, _, bytes) => {
     await backend.prepare(bytes.slice(), first, rehearse); // a copy: the backend edits it
     return bytes;
