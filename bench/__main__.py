@@ -104,7 +104,7 @@ class Bench:
                     self.case(f"webgpu/{net.name}", browser.steady, chromium, served, net, "webgpu", 1, rounds)
                 if "cold" in only and net.name in GPU_NETS:
                     self.before(f"cold    {net.name}")
-                    repeats = 1 if self.options.quick else 5
+                    repeats = 1 if self.options.quick else 7
                     self.case(f"cold/{net.name}", browser.cold, chromium, served, net, "wasm", 1, repeats)
 
     def case(self, key: str, measure_it: Callable[..., dict[str, Any]], *arguments: Any) -> bool:

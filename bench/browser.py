@@ -30,6 +30,7 @@ ENGINES = (
 SHARE_MS = 300.0
 SLOW_MS = 5000.0  # a contestant that takes this long once is reported by its first runs and leaves the alternation
 TIMEOUT_S = 600
+SETTLE_MS = 1200  # a new window loads pages of the browser's own, some 300 ms of CPU, which are not what is measured
 
 
 def versions(browser: Any) -> dict[str, str]:
@@ -116,8 +117,9 @@ def cold(browser: Any, served: site.Served, net: Net, target: str, threads: int,
             query = f"engine={engine}&net=/nets/{net.name}/&target={target}&threads={threads}"
             served.requests.clear()
             with _page(browser) as page:
-                page.goto(f"{served.origin}/web/cold.html?{query}")
-                page.wait_for_function("globalThis.result")
+                page.wait_for_timeout(SETTLE_MS)
+                with page.expect_console_message(lambda m: m.text == "measured", timeout=TIMEOUT_S * 1000):
+                    page.goto(f"{served.origin}/nets/{net.name}/cold-{engine}.html?{query}")
                 found = page.evaluate("globalThis.result")
             if "error" in found:
                 if name == "hither":

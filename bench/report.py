@@ -175,7 +175,10 @@ def cold(results: Results) -> Iterator[str]:
     """Navigate → load → first result, in a fresh profile, from a server on the same machine."""
     for net in results.nets("cold"):
         yield f"## Cold start in the page, {net}, WASM, 1 thread\n"
-        yield "From the start of the navigation to the first result: empty cache, local server (no network time).\n"
+        yield (
+            "From the start of the navigation to the first result: empty cache, local server (no network time). Every page "
+            "names its engine's modules in its head, so that they are fetched at once.\n"
+        )
         contestants = results.get("cold", net)["contestants"]
         ours = contestants["hither"]["result_ms"]
         yield from table(

@@ -24,6 +24,14 @@ from .nets import OUT, ROOT, Net
 
 SITE = OUT / "site"
 PEERS = ROOT / "bench" / "js" / "node_modules"
+# The modules that a page with this engine is bound to need: a cold start begins with all of them, as a bundle's own index.html
+# does, not with one after the other; for every engine alike. "bundle/" is the net's.
+MODULES = {
+    "hither": [f"bundle/hither{part}.js" for part in ("", "-tensors", "-store", "-worker", "-wasm")],
+    "onnxruntime": [f"/npm/onnxruntime-web/dist/ort{part}.mjs" for part in (".wasm.bundle.min", "-wasm-simd-threaded")],
+    "tfjs": [],
+    "litert": ["/npm/@litertjs/core/dist/index.js", "/npm/@litertjs/wasm-utils/dist/index.js"],
+}
 
 
 def prepare(net: Net) -> dict[str, Any]:
@@ -42,6 +50,8 @@ def prepare(net: Net) -> dict[str, Any]:
 
         _pack_layers(folder)
         (folder / "model.tflite").write_bytes(tflite_file.mobilenet_v2())
+    for engine, modules in MODULES.items():
+        (folder / f"cold-{engine}.html").write_text(_cold_page(engine, modules))
     shutil.rmtree(folder / "bundle", ignore_errors=True)
     start = time.perf_counter()
     manifest = ht.bundle(ht.load(str(net.path())), folder / "bundle", net.specs())
@@ -78,6 +88,15 @@ def weigh(bundle: Path, manifest: dict[str, Any]) -> dict[str, int]:
 def packed(data: bytes) -> int:
     """Bytes after gzip -6, what static hosts send."""
     return len(gzip.compress(data, 6))
+
+
+def _cold_page(engine: str, modules: Sequence[str]) -> str:
+    """The page of a cold start: what every engine's has, and the modules of one."""
+    needed = ["/web/cold.js", "/web/net.js", f"/web/engines/{engine}.js", *modules]
+    page = (ROOT / "bench" / "web" / "cold.html").read_text()
+    links = [f'<link rel="modulepreload" href="{path}">' for path in needed]
+    links += [f'<link rel="preload" as="fetch" crossorigin href="arrays.{kind}">' for kind in ("json", "bin")]  # the input
+    return page.replace("<!-- modules -->", "\n".join(links))
 
 
 def _pack(folder: Path, inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> None:

@@ -5,10 +5,11 @@ import { openNet } from "./net.js";
 const { engine, net, ...options } = Object.fromEntries(new URLSearchParams(location.search));
 try {
   const [{ create }, opened] = await Promise.all([import(`./engines/${engine}.js`), openNet(net)]);
-  const { run, about } = await create({ ...opened, target: options.target, threads: Number(options.threads), cold: true });
+  const { run, about } = await create({ ...opened, target: options.target, threads: Number(options.threads) });
   const ready = performance.now();
   const found = await run();
   globalThis.result = { ready_ms: ready, result_ms: performance.now(), outputs: Object.keys(found).length, phases: about.phases ?? {} };
 } catch (error) {
   globalThis.result = { error: String(error) };
 }
+console.info("measured"); // who drives the page must not look into it before

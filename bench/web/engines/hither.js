@@ -1,10 +1,10 @@
 // hither: a bundle of its own for each net.
-export async function create({ base, feeds, target, threads, cold = false }) {
+export async function create({ base, feeds, target, threads }) {
   const { load } = await import(new URL("bundle/hither.js", new URL(base, location.href)).href);
   /** @type {Record<string, number>} when each phase of loading began */
   const phases = {};
   const onProgress = ({ phase }) => { phases[phase] ??= Math.round(performance.now()); };
-  const program = await load(`${base}bundle/`, { device: target, threads, warmup: !cold, onProgress });
+  const program = await load(`${base}bundle/`, { device: target, threads, onProgress });
   const { variants, entry } = program.info;
   const wanted = variants[0].entries[entry].inputs.map((input) => [input.name, feeds[input.name].data]);
   const inputs = Object.fromEntries(wanted);

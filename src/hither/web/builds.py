@@ -15,6 +15,7 @@ import numpy as np
 from .. import dtypes as dt
 from ..graph.core import Graph
 from ..kernels.ir import Machine
+from ..kernels.steps import While, walk
 from ..passes import optimize
 from ..program.compile import as_target, check_dtypes, graphs_of
 from ..program.plan import Plan, plan
@@ -162,7 +163,10 @@ def _wasm(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPo
     plans = tuple(
         {
             name: EntryPlan(
-                tuple(_places(e.inputs, planned.machine)), tuple(_places(e.outputs, planned.machine)), call=_export(i, name)
+                tuple(_places(e.inputs, planned.machine)),
+                tuple(_places(e.outputs, planned.machine)),
+                call=_export(i, name),
+                rehearsable=not any(isinstance(step, While) for step in walk(planned.code.entries[_export(i, name)])),
             )
             for name, e in entries.items()
         }

@@ -144,16 +144,20 @@ class Place:
 class EntryPlan:
     """How one entry of one variant runs: the places of its arrays in signature order, and what to do.
 
-    WASM calls the export `call`; WebGPU carries out `steps`, as `bundle.encode_steps` gives them.
+    WASM calls the export `call`; WebGPU carries out `steps`, as `bundle.encode_steps` gives them. `rehearsable`: no step is
+    repeated while data says so, so that the entry ends on weights that are still zero: a loader may run it before they arrive.
     """
 
     inputs: tuple[Place, ...]
     outputs: tuple[Place, ...]
     call: str | None = None
     steps: list[dict[str, Any]] | None = None
+    rehearsable: bool = False
 
     def to_json(self) -> dict[str, Any]:
         out: dict[str, Any] = {"inputs": [p.to_json() for p in self.inputs], "outputs": [p.to_json() for p in self.outputs]}
+        if self.rehearsable:
+            out["rehearsable"] = True
         return out | ({"steps": self.steps} if self.steps is not None else {"call": self.call})
 
 

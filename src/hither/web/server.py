@@ -8,6 +8,7 @@ only on https or localhost: `--https` makes a certificate of its own for other d
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 import tempfile
 from collections.abc import Callable
@@ -41,6 +42,8 @@ ISOLATION = {
     "cross-origin-resource-policy": "cross-origin",
 }
 
+AT_ONCE = 1 << 20  # bytes read in one go: each read of starlette's is a trip to another thread, longer than the reading
+
 
 class ServeError(HitherError, RuntimeError):
     """A folder cannot be served; the message says what to do."""
@@ -60,7 +63,7 @@ def application(folder: str | Path, isolated: bool = True) -> ASGIApp:
         raise ServeError(f"{folder} is not a folder; make a bundle first: hither bundle MODEL -o {folder}")
     try:
         from starlette.applications import Starlette
-        from starlette.responses import FileResponse
+        from starlette.responses import FileResponse, Response
         from starlette.routing import Mount
         from starlette.staticfiles import StaticFiles
     except ImportError as error:
@@ -69,10 +72,8 @@ def application(folder: str | Path, isolated: bool = True) -> ASGIApp:
     class Files(StaticFiles):
         """Static files with our headers, and MIME types that do not depend on the system's tables."""
 
-        def file_response(self, full_path: Any, *args: Any, **kwargs: Any) -> Any:
-            response = super().file_response(full_path, *args, **kwargs)
-            if isinstance(response, FileResponse):
-                response.chunk_size = 1 << 20  # each chunk is a trip to another thread: 64 KiB are slow for weights
+        def file_response(self, full_path: Any, stat_result: os.stat_result, scope: Any, status_code: int = 200) -> Any:
+            response = super().file_response(full_path, stat_result, scope, status_code)
             kind = MEDIA_TYPES.get(Path(full_path).suffix)
             if kind is not None:
                 text = kind.startswith("text/") or kind == "application/json"
@@ -80,6 +81,14 @@ def application(folder: str | Path, isolated: bool = True) -> ASGIApp:
             response.headers["cache-control"] = "no-cache"
             response.headers["x-content-type-options"] = "nosniff"
             response.headers.update(ISOLATION if isolated else {})
+            if isinstance(response, FileResponse):
+                response.chunk_size = AT_ONCE
+                ranged = any(name == b"range" for name, _ in scope["headers"])
+                if scope["method"] == "GET" and not ranged and stat_result.st_size <= AT_ONCE:
+                    whole = Response(Path(full_path).read_bytes(), status_code)
+                    response.headers["content-length"] = whole.headers["content-length"]
+                    whole.raw_headers = response.raw_headers
+                    return whole
             return response
 
     return Starlette(routes=[Mount("/", Files(directory=folder, html=True))])

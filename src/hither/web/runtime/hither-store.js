@@ -26,7 +26,8 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
   const folder = String(source).replace(/manifest\.json$/, "").replace(/[^/]$/, "$&/");
   const root = node && !/^\w\w+:/.test(folder) ? (await import("node:url")).pathToFileURL(folder) : new URL(folder, globalThis.location?.href);
   const get = own ?? (root.protocol === "file:" ? /** @type {typeof fetch} */ (read) : fetch);
-  const cache = await globalThis.caches?.open("hither").catch(() => null); // null: a private window, an opaque origin
+  const opening = globalThis.caches?.open("hither").catch(() => null); // null: a private window, an opaque origin
+  let cache = /** @type {Cache | null | undefined} */ (null), held = /** @type {Promise<Set<string>> | null} */ (null);
   /** @type {[key: string, response: Response][]} */
   const waiting = [];
 
@@ -43,11 +44,12 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
     return waiting.length > 64 && keep(); // they take memory
   }
 
-  /** A file's bytes as they come. @param {string} name @param {number} start @param {RequestCache} mode */
-  async function* download(name, start, mode) {
+  /** A file's bytes as they come. @param {string} name @param {number} start @param {RequestCache} mode @param {unknown} [gate] */
+  async function* download(name, start, mode, gate) {
     const url = new URL(name, root), headers = start ? { Range: `bytes=${start}-` } : [];
     const response = await get(url, { signal, headers, cache: mode }).catch((/** @type {Error} */ e) => fail("network", `${url}: ${e.message}`));
     if (!response.ok) fail("network", `${url}: the server answered ${response.status}`);
+    await gate;
     let at = response.status === 206 ? start : 0; // a server without ranges starts over
     const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
     try {
@@ -82,6 +84,7 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
     if (integrity && integrity !== digest) fail("integrity", `the bundle's digest is ${digest}, but load was told to accept only ${integrity}`);
     const unknown = required.filter((x) => !EXTENSIONS.includes(x));
     if (unknown.length) fail("format", `the bundle requires extensions that this loader does not know: ${unknown.join(", ")}`);
+    cache = await opening;
     // what an earlier version of this bundle cached and this one does not use is dropped
     const index = `${KEY}?${root}`, used = [...weights.segments, ...builds].map((x) => x.sha256);
     for (const sha of await (await cache?.match(index))?.json() ?? []) if (!used.includes(sha)) await cache?.delete(KEY + sha);
@@ -89,16 +92,19 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
     return found;
   }
 
-  /** Every segment, verified, in any order. @template {Segment} S @param {S[]} all @param {(s: S, bytes: Uint8Array) => unknown} use */
-  async function segments(all, use) {
-    await Promise.all([...new Set(all.map((s) => s.file))].map((name) => fromFile(name, all, use)));
+  /** Every segment, verified, in any order. @template {Segment} S @param {S[]} all @param {(s: S, bytes: Uint8Array) => Promise<Uint8Array>} use gives the bytes back
+   * @param {unknown} [gate] a promise: what is asked for at once is read only then */
+  async function segments(all, use, gate) {
+    await Promise.all([...new Set(all.map((s) => s.file))].map((name) => fromFile(name, all, use, gate)));
   }
 
-  /** @template {Segment} S @param {string} name @param {S[]} all @param {(s: S, bytes: Uint8Array) => unknown} use */
-  async function fromFile(name, all, use) {
+  /** @template {Segment} S @param {string} name @param {S[]} all @param {(s: S, bytes: Uint8Array) => Promise<Uint8Array>} use @param {unknown} [gate] */
+  async function fromFile(name, all, use, gate) {
     const missing = new Set(all.filter((s) => s.file === name));
     await keeping; // an earlier load may still be writing what this one wants
+    const keys = await (held ??= (cache?.keys() ?? Promise.resolve([])).then((all) => new Set(all.map((request) => request.url))));
     for (const s of missing) {
+      if (!keys.has(KEY + s.sha256)) continue;
       const found = await cache?.match(KEY + s.sha256), bytes = new Uint8Array(await found?.arrayBuffer() ?? []);
       if (!found || await hash(bytes) !== s.sha256) continue;
       store.cached += s.bytes;
@@ -106,20 +112,25 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
       missing.delete(s);
     }
     /** @type {RequestCache} */
-    let mode = "default";
+    let mode = cache ? "no-store" : "default"; // once on this device is enough, and quicker
+    let refused = false;
     const accept = async (/** @type {S} */ s, /** @type {Uint8Array} */ bytes) => {
       if (await hash(bytes) !== s.sha256) {
         mode = "reload"; // a stale HTTP cache must not look like damage
         fail("integrity", `${name} is damaged: bytes ${s.offset} to ${s.offset + s.bytes} do not have their SHA-256`);
       }
-      await later(KEY + s.sha256, bytes); // before `use`, which may give them away
-      await use(s, bytes);
+      try {
+        await later(KEY + s.sha256, await use(s, bytes));
+      } catch (e) {
+        refused = true; // to fetch it again would not help
+        throw e;
+      }
       missing.delete(s);
     };
     for (let attempt = 1; missing.size; attempt++) {
       /** @type {Promise<void>[]} */
       const accepted = [];
-      const [{ offset }] = missing, chunks = download(name, offset, mode);
+      const [{ offset }] = missing, chunks = download(name, offset, mode, gate);
       try {
         let at = 0, chunk = /** @type {Uint8Array} */ (new Uint8Array());
         for (const s of missing) {
@@ -131,13 +142,13 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
           }
           accepted.push(accept(s, bytes));
           accepted.at(-1)?.catch(() => {}); // it is awaited, but later
-          await accepted.at(-8); // they take memory
+          await accepted.at(-16); // they take memory
         }
         await Promise.all(accepted);
       } catch (e) {
         await Promise.allSettled(accepted); // so that `missing` is what is missing
         signal?.throwIfAborted();
-        if (attempt === 3) throw e;
+        if (attempt === 3 || refused) throw e;
         await new Promise((resolve) => setTimeout(resolve, 100 * 4 ** attempt));
       } finally {
         chunks.return();

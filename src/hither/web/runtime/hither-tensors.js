@@ -19,6 +19,15 @@ export const fail = (code, message) => {
 
 export const node = typeof process === "object" && !!process.versions?.node;
 
+// (v128 x) -> v128 { f32x4.relaxed_madd(x, x, x) }: valid exactly where relaxed SIMD is
+const RELAXED = [0, 97, 115, 109, 1, 0, 0, 0, 1, 6, 1, 96, 1, 123, 1, 123, 3, 2, 1, 0, 10, 13, 1, 11, 0, 32, 0, 32, 0, 32, 0, 253, 133, 2, 11];
+
+/** The first WASM build that this engine can run; -1 if there is none. @param {import("./types.d.ts").Build[]} builds */
+export function fitting(builds) {
+  const relaxed = WebAssembly.validate(new Uint8Array(RELAXED));
+  return builds.findIndex((b) => b.requires.every((x) => x === "relaxed-simd" && relaxed));
+}
+
 /** @type {any} */
 const Half = /** @type {any} */ (globalThis).Float16Array;
 

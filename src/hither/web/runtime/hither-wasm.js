@@ -1,11 +1,9 @@
 // The WebAssembly backend: one memory, one instance per thread. Runs where waiting is allowed: a Worker, or Node.
-import { fail, node } from "./hither-tensors.js";
-import { spawn } from "./hither-worker.js";
+import { fail, fitting, node } from "./hither-tensors.js";
+import { host, spawn } from "./hither-worker.js";
 /** @typedef {{ module: WebAssembly.Module, memory: WebAssembly.Memory, at: Record<string, number>, thread: number }} Team */
 
 const PAGE = 65536;
-// (v128 x) -> v128 { f32x4.relaxed_madd(x, x, x) }: valid exactly where relaxed SIMD is
-const RELAXED = [0, 97, 115, 109, 1, 0, 0, 0, 1, 6, 1, 96, 1, 123, 1, 123, 3, 2, 1, 0, 10, 13, 1, 11, 0, 32, 0, 32, 0, 32, 0, 253, 133, 2, 11];
 
 /** What the module exports, over the team's memory. @param {Team} team @returns {any} */
 function link({ module, memory }) {
@@ -21,8 +19,7 @@ export function join(team) {
 
 /** @param {import("./types.d.ts").CreateOptions} options @param {import("./types.d.ts").Emit} emit @returns {Promise<import("./types.d.ts").Backend>} */
 export async function create({ builds, layouts, snapshot, threads: wanted }, emit) {
-  const relaxed = WebAssembly.validate(new Uint8Array(RELAXED));
-  const index = builds.findIndex((b) => b.requires.every((x) => x === "relaxed-simd" && relaxed)), build = builds[index];
+  const index = fitting(builds), build = builds[index];
   if (!build) fail("device", `this engine lacks ${builds.map((b) => b.requires)}`);
   const { weights, state } = layouts[build.layout];
   const cores = globalThis.navigator?.hardwareConcurrency ?? (await import("node:os")).availableParallelism();
@@ -52,6 +49,7 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
   let exports;
   let broken = "";
 
+  const enter = (/** @type {string} */ call) => exports[call](at.weights, at.state, at.arena, at.io, threads, at.sync, at.scratch);
   const rollback = async () => {
     bytes.copyWithin(at.state, at.kept, at.kept + state);
   };
@@ -60,16 +58,18 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
       build: index, device: "wasm", threads, why, adapter: build.requires.join() || "simd128",
       bytes: { weights, state: state + sizes.kept, arena: arena + sizes.scratch, io, total: pages * PAGE },
     },
-    async prepare(kernels) {
+    async prepare(kernels, variant, rehearse) {
       kernels[build.shared_flag_offset] = threads > 1 ? 3 : 1; // memory limits: a maximum, and whether shared
       const module = await WebAssembly.compile(/** @type {BufferSource} */ (kernels)), team = { module, memory, at, thread: 0 };
       exports = link(team);
       await Promise.all(pool.map((p, i) => p.call("join", [{ ...team, thread: i + 1 }]))); // a Worker starts only while its maker does not wait
+      if (rehearse) enter(build.variants[variant][rehearse].call);
       emit({ pipelines: [1, 1] });
     },
     async ready() {},
-    async place(pieces) {
+    async place(pieces, lent) {
       for (const [space, offset, data] of pieces) bytes.set(data, at[space] + offset);
+      return lent;
     },
     async run(variant, entry, inputs, outputs, keep) {
       if (broken) fail("lost", broken);
@@ -77,7 +77,7 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
       if (keep) bytes.copyWithin(at.kept, at.state, at.state + state);
       const { call } = variant < 0 ? /** @type {any} */ (build.init) : build.variants[variant][entry];
       try {
-        exports[call](at.weights, at.state, at.arena, at.io, threads, at.sync, at.scratch);
+        enter(call);
       } catch (e) {
         if (keep) await rollback();
         if (pool.length) broken = `a kernel failed (${e}); load the program again`;
@@ -95,3 +95,5 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
     },
   };
 }
+
+host({ create, join });

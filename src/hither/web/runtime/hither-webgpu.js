@@ -1,6 +1,7 @@
 // The WebGPU backend: all pipelines start compiling at once, bind groups are made once, a run is one submit, and nothing is
 // allocated on the device per run.
 import { fail } from "./hither-tensors.js";
+import { host } from "./hither-worker.js";
 /** @typedef {import("./types.d.ts").Step} Step */
 /** @typedef {[buffer: GPUBuffer, offset: number, bytes: number]} Piece */
 
@@ -169,7 +170,7 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
       ready(variant).catch(() => {}); // whoever awaits it next gets the error
     },
     ready,
-    async place(pieces) {
+    async place(pieces, lent) {
       for (const [space, offset, data] of pieces) {
         write(space, offset, data);
         placed += data.length;
@@ -178,6 +179,7 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
         placed = 0;
         await device.queue.onSubmittedWorkDone();
       }
+      return lent;
     },
     async run(variant, entry, inputs, outputs, keep) {
       for (const x of inputs) write("io", x.offset, x.bytes);
@@ -204,3 +206,5 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
     },
   };
 }
+
+host({ create });

@@ -1,4 +1,4 @@
-// Both ends of a Worker: `spawn` makes one, and this same file, run as the Worker, hosts a backend or one thread of the WASM pool.
+// Both ends of a Worker: `spawn` makes one out of a backend's file, which calls `host`: a backend, or one thread of the WASM pool.
 import { HitherError, node } from "./hither-tensors.js";
 /** @typedef {import("./types.d.ts").Backend} Backend */
 
@@ -10,9 +10,11 @@ function listen(port, handle) {
   else port.onmessage = (/** @type {MessageEvent} */ e) => handle(e.data);
 }
 
-/** Start a Worker. @param {string} target whose code it needs @param {(event: any) => void} [emit] takes what the hosted backend emits */
-export function spawn(target, emit) {
-  const url = new URL("./hither-worker.js", import.meta.url);
+/** @typedef {ReturnType<typeof spawn>} Port */
+
+/** Start a Worker. @param {string} target whose code it runs */
+export function spawn(target) {
+  const url = new URL(`./hither-${target}.js`, import.meta.url);
   // a Worker's script must come from the page's own origin, what it imports need not
   const script = node || url.origin === globalThis.location?.origin ? url : URL.createObjectURL(new Blob([`import "${url}"`], { type: "text/javascript" }));
   const name = "hither-" + target; // tells a Worker made here from one of the caller's that imports this file
@@ -30,7 +32,7 @@ export function spawn(target, emit) {
   if (node) worker.on("error", died);
   else worker.onerror = died;
   listen(worker, ({ id, value, error, event }) => {
-    if (event) return emit?.(event);
+    if (event) return port.emit(event);
     const call = waiting.get(id);
     waiting.delete(id);
     idle();
@@ -38,50 +40,58 @@ export function spawn(target, emit) {
     else call?.resolve(value);
   });
   idle();
-  return {
-    /** @param {string} method @param {any[]} args @returns {Promise<any>} */
-    call: (method, args) => new Promise((resolve, reject) => {
+  const port = {
+    /** Takes what the hosted backend emits. @type {import("./types.d.ts").Emit} */
+    emit: (_) => {},
+    /** @param {string} method @param {any[]} args @param {any[]} [lent] goes over without a copy @returns {Promise<any>} */
+    call: (method, args, lent = []) => new Promise((resolve, reject) => {
       waiting.set(next, { resolve, reject });
       worker.ref?.();
-      const sent = method === "run" ? args[2] : method === "place" ? args[0] : []; // these bytes go over without a copy
-      worker.postMessage({ id: next++, method, args }, [...new Set(sent.map((/** @type {any} */ p) => (p.bytes ?? p[2]).buffer))]);
+      worker.postMessage({ id: next++, method, args }, lent);
     }),
     close() {
       worker.terminate();
       stop("the program is closed");
     },
   };
+  return port;
 }
 
-/** A backend that lives in a Worker. @param {string} target @param {object} options @param {import("./types.d.ts").Emit} emit @returns {Promise<Backend>} */
-export async function remote(target, options, emit) {
-  const port = spawn(target, emit);
+/** A backend that lives in a Worker: calls queue up there while it is made. `created` says when it is.
+ * @param {Port} port @param {object} options @param {import("./types.d.ts").Emit} emit @returns {{ backend: Backend, created: Promise<Backend> }} */
+export function remote(port, options, emit) {
+  port.emit = emit;
+  /** @type {Promise<void>[]} */
+  const ready = [];
   /** @type {any} */
-  const backend = { close: port.close };
-  for (const method of ["prepare", "ready", "place", "run", "rollback", "read"]) backend[method] = (/** @type {any[]} */ ...args) => port.call(method, args);
-  try {
-    backend.info = await port.call("create", [options]);
-    return backend;
-  } catch (e) {
+  const backend = {
+    close: port.close,
+    place: (/** @type {any} */ pieces, /** @type {any} */ lent) => port.call("place", [pieces, lent], lent),
+    ready: (/** @type {number} */ variant) => ready[variant] ??= port.call("ready", [variant]),
+    run: (/** @type {any[]} */ ...args) => port.call("run", args, [...new Set(args[2].map((/** @type {any} */ p) => p.bytes.buffer))]),
+  };
+  for (const method of ["prepare", "rollback", "read"]) backend[method] = (/** @type {any[]} */ ...args) => port.call(method, args);
+  const created = port.call("create", [options]).then((info) => Object.assign(backend, { info }), (e) => {
     port.close();
     throw e;
-  }
+  });
+  return { backend, created };
 }
 
-const mine = nodeWorkers ? nodeWorkers.workerData : typeof document === "undefined" && /** @type {any} */ (globalThis).name;
-if (/^hither-/.test(mine)) {
+/** In a Worker that `spawn` made, serve its maker; elsewhere nothing. @param {any} code what the backend's file exports */
+export function host(code) {
+  if (!/^hither-/.test(nodeWorkers ? nodeWorkers.workerData : typeof document === "undefined" && /** @type {any} */ (globalThis).name)) return;
   const port = /** @type {any} */ (nodeWorkers?.parentPort ?? globalThis);
-  const code = import(`./${mine}.js`); // at once: the first call comes later
   /** @type {any} */
   let backend;
   /** @type {Record<string, (...args: any[]) => any>} */
   const methods = {
     async create(options) {
-      backend = await (await code).create(options, (/** @type {any} */ event) => port.postMessage({ event }));
+      backend = await code.create(options, (/** @type {any} */ event) => port.postMessage({ event }));
       return backend.info;
     },
     async join(team) {
-      setTimeout((await code).join(team)); // after the answer, for it never ends
+      setTimeout(code.join(team)); // after the answer, for it never ends
     },
   };
   let queue = Promise.resolve();
@@ -89,7 +99,7 @@ if (/^hither-/.test(mine)) {
     queue = queue.then(async () => {
       try {
         const value = await (methods[method] ?? backend[method])(...args);
-        port.postMessage({ id, value }, value?.outputs?.map((/** @type {Uint8Array} */ x) => x.buffer) ?? []);
+        port.postMessage({ id, value }, method === "place" ? value : value?.outputs?.map((/** @type {Uint8Array} */ x) => x.buffer) ?? []);
       } catch (e) {
         const { code = "internal", message } = /** @type {any} */ (e);
         port.postMessage({ id, error: [code, message] });

@@ -1,6 +1,6 @@
 // hither: loads a bundle and runs it. The other hither-*.js files are fetched when they are needed.
 import { openStore } from "./hither-store.js";
-import { convert, count, decode, encode, fail, given, HitherError, node, sizeOf } from "./hither-tensors.js";
+import { convert, count, decode, encode, fail, fitting, given, HitherError, sizeOf } from "./hither-tensors.js";
 /** @typedef {import("./types.d.ts").Manifest} Manifest */
 /** @typedef {import("./types.d.ts").Build} Build */
 /** @typedef {import("./types.d.ts").Backend} Backend */
@@ -15,71 +15,105 @@ const dropped = new FinalizationRegistry((close) => close());
 
 /** Load a bundle; see hither.d.ts. @param {string | URL} source @param {LoadOptions} [options] @returns {Promise<Program>} */
 export async function load(source, options = {}) {
-  const { device = "auto", signal, onProgress, warmup = true } = options;
+  const { device = "auto", gpu, onProgress, warmup = true } = options;
   const progress = { phase: "manifest", bytesLoaded: 0, bytesTotal: 0, pipelinesReady: 0, pipelinesTotal: 0 };
   const report = (/** @type {object} */ change) => onProgress?.({ .../** @type {any} */ (Object.assign(progress, change)) });
   report({});
-  const store = await openStore(source, options), manifest = await store.manifest();
+  // a Worker is long in starting: where one is bound to be needed, it starts while the manifest comes
+  const port = page && (device === "wasm" || !(gpu || globalThis.navigator.gpu)) ? import("./hither-worker.js").then((m) => m.spawn("wasm")) : undefined;
+  const closePort = () => port?.then((p) => p.close());
+  const store = await openStore(source, options), manifest = await store.manifest().catch((/** @type {unknown} */ e) => {
+    closePort();
+    throw e;
+  });
   const built = ["webgpu", "wasm"].filter((t) => manifest.builds.some((b) => b.target === t));
   const targets = built.filter((t) => device === "auto" || device === t), why = [];
   for (const target of targets) {
     const last = target === targets.at(-1);
     try {
-      const program = await attempt(target, !last, manifest, store, options, report);
+      const program = await attempt(target, !last, manifest, store, options, report, port);
       program.info.why = [...why, program.info.why].filter(Boolean).join("; ") || (device === "auto" ? "it works" : "asked for");
-      if (warmup) {
-        await program.warmup({ onProgress: report, signal });
-        store.keep(); // nobody waits for it
-      }
+      if (warmup) store.keep(); // nobody waits for it
       report({ phase: "ready" });
       return program;
     } catch (e) {
-      if (last || !(e instanceof HitherError) || e.code !== "device") throw e;
+      if (last || !(e instanceof HitherError) || e.code !== "device") {
+        closePort();
+        throw e;
+      }
       why.push(`not ${target}: ${e.message}`);
     }
   }
+  closePort();
   return fail("device", `device is "${device}", the bundle has ${built.join(" and ")}`);
 }
 
 /** Load for one target. @param {string} target @param {boolean} auto another target is left @param {Manifest} manifest @param {Store} store
- * @param {LoadOptions} options @param {(change: object) => void} report */
-async function attempt(target, auto, manifest, store, options, report) {
-  const { gpu, threads, signal, variant = 0 } = options, worker = options.worker || (page && target === "wasm"); // so that a page never blocks
+ * @param {LoadOptions} options @param {(change: object) => void} report
+ * @param {Promise<import("./hither-worker.js").Port>} [port] a Worker for WASM that is starting */
+async function attempt(target, auto, manifest, store, options, report, port) {
+  const { gpu, threads, signal, variant = 0, warmup = true } = options, worker = options.worker || (page && target === "wasm"); // so that a page never blocks
   if (worker && gpu) fail("option", "gpu cannot be sent to a worker: leave out worker: true");
-  const builds = manifest.builds.filter((b) => b.target === target), { layouts, variants, weights } = manifest;
-  const snapshot = variants.some((v) => Object.values(v.entries).some((e) => e.updates_state));
+  const builds = manifest.builds.filter((b) => b.target === target), { layouts, variants, weights, default_entry: entry } = manifest;
+  const first = find(variants, variant), snapshot = variants.some((v) => Object.values(v.entries).some((e) => e.updates_state));
   let lose = (/** @type {string} */ _) => {};
   const lost = new Promise((resolve) => (lose = resolve));
   /** @type {import("./types.d.ts").Emit} */
   const emit = ({ pipelines: p, lost: reason }) => (reason ? lose(reason) : p && report({ pipelinesReady: p[0], pipelinesTotal: p[1] }));
   const create = { builds, layouts, snapshot, threads, gpu, auto };
-  /** @type {Promise<Backend>} */
-  const creating = worker ? import("./hither-worker.js").then((m) => m.remote(target, create, emit)) : import(`./hither-${target}.js`).then((m) => m.create(create, emit));
-  if (auto) await creating; // else nothing but this device will do: weights come while it is made
+  /** @type {Promise<{ backend: Backend, created: Promise<Backend> | Backend }>} */
+  const taking = worker ? import("./hither-worker.js").then(async (m) => m.remote(target === "wasm" && await port || m.spawn(target), create, emit))
+    : import(`./hither-${target}.js`).then((m) => m.create(create, emit)).then((backend) => ({ backend, created: backend }));
+  const creating = taking.then((t) => t.created);
+  creating.catch(() => {}); // it is awaited, but later
+  if (auto) await creating; // else nothing but this device will do: everything comes while it is made
+  const build = builds[target === "wasm" ? fitting(builds) : builds.length > 1 ? -1 : 0] ?? builds[(await creating).info.build];
   let bytesLoaded = 0, failed = /** @type {unknown} */ (null);
-  const placing = store.segments(weights.segments, async ({ start, bytes: length }, bytes) => {
-    const backend = await creating, pieces = /** @type {import("./types.d.ts").Piece[]} */ ([]);
-    if (failed) throw failed; // stops the download; load throws why
-    for (const [index, space, offset, dtype] of layouts[builds[backend.info.build].layout].placements) {
+  /** Give segments to the backend as they come. @param {import("./types.d.ts").Segment[]} segments
+   * @param {(backend: Backend, s: import("./types.d.ts").Segment, bytes: Uint8Array) => Promise<Uint8Array>} use gives the bytes back
+   * @param {unknown} [gate] */
+  const bring = (segments, use, gate) => {
+    const brought = store.segments(segments, async (s, bytes) => {
+      const { backend } = await taking;
+      if (failed) throw failed; // stops the download; load throws why
+      const back = await use(backend, s, bytes);
+      report({ bytesLoaded: bytesLoaded += s.bytes });
+      return back;
+    }, gate);
+    brought.catch(() => {}); // it is awaited, but later
+    return brought;
+  };
+  const rehearse = warmup && build.variants[first][entry].rehearsable ? entry : "";
+  const preparing = bring([{ ...build, offset: 0, start: 0 }], async (backend, _, bytes) => {
+    await backend.prepare(bytes.slice(), first, rehearse); // a copy: the backend edits it
+    return bytes;
+  });
+  const placing = bring(weights.segments, async (backend, { start, bytes: length }, bytes) => {
+    const pieces = /** @type {import("./types.d.ts").Piece[]} */ ([]);
+    for (const [index, space, offset, dtype] of layouts[build.layout].placements) {
       const t = weights.tensors[index], from = Math.max(t.offset, start), to = Math.min(t.offset + sizeOf(t.shape, t.dtype), start + length);
       if (from >= to) continue;
       const piece = convert(bytes.subarray(from - start, to - start), t.dtype, dtype, `weight "${t.name}"`);
       pieces.push([space, offset + (from - t.offset) / sizeOf([], t.dtype) * sizeOf([], dtype), piece]);
     }
-    await backend.place(pieces);
-    report({ bytesLoaded: bytesLoaded += length });
-  });
-  placing.catch(() => {}); // it is awaited, but later
+    const lent = new Set([bytes.buffer, ...pieces.map((p) => p[2].buffer)]);
+    return new Uint8Array((await backend.place(pieces, [...lent]))[0]);
+  }, worker && target === "wasm" && creating); // a Worker starts only while its maker has time, which bytes that come quickly take
   const backend = await creating;
   try {
-    const build = builds[backend.info.build], program = new Program(manifest, build, backend, store, lost, variant);
+    const program = new Program(manifest, build, backend, store, lost, first);
     report({ phase: "kernels", bytesTotal: weights.segments.reduce((n, s) => n + s.bytes, build.bytes) });
-    await store.segments([{ ...build, offset: 0, start: 0 }], (_, bytes) => backend.prepare(bytes, program.first));
-    report({ phase: "weights", bytesLoaded: bytesLoaded += build.bytes });
+    await preparing;
+    report({ phase: "weights" });
     await placing;
     report({ phase: "pipelines" });
-    await backend.ready(program.first);
+    await backend.ready(first);
     if (build.init) await backend.run(-1, "", [], [], false);
+    if (warmup) {
+      report({ phase: "warmup" });
+      if (variants[first].entries[entry].inputs.some((s) => s.media)) await import("./hither-media.js"); // so that no run fetches anything
+      if (!rehearse) await program.warmup({ signal });
+    }
     signal?.throwIfAborted();
     return program;
   } catch (e) {
@@ -89,6 +123,12 @@ async function attempt(target, auto, manifest, store, options, report) {
   }
 }
 
+/** The number of the variant called so. @param {import("./types.d.ts").Variant[]} variants @param {string | number} wanted */
+function find(variants, wanted) {
+  const i = variants.findIndex((v, n) => v.name === wanted || n === wanted);
+  return i >= 0 ? i : fail("input", `the bundle has no variant ${wanted}; it has ${variants.map((v) => v.name).join(", ")}`);
+}
+
 /** @param {{ name: string, dtype: string, shape: number[] }} tensor */
 const text = ({ name, dtype, shape }) => `${name}: ${dtype}[${shape}]`;
 
@@ -96,10 +136,9 @@ const text = ({ name, dtype, shape }) => `${name}: ${dtype}[${shape}]`;
 class Program {
   #queue = /** @type {Promise<unknown>} */ (Promise.resolve());
   #gone = "";
-  #ready = /** @type {Promise<void>[]} */ ([]);
   #manifest; #build; #backend; #store;
 
-  /** @param {Manifest} manifest @param {Build} build @param {Backend} backend @param {Store} store @param {Promise<any>} lost @param {string | number} first */
+  /** @param {Manifest} manifest @param {Build} build @param {Backend} backend @param {Store} store @param {Promise<any>} lost @param {number} first */
   constructor(manifest, build, backend, store, lost, first) {
     this.#manifest = manifest;
     this.#build = build;
@@ -108,14 +147,8 @@ class Program {
     const { device, why, threads, adapter, subgroups, bytes } = backend.info, { name, precision, digest, variants, default_entry: entry } = manifest;
     this.info = { name, device, why, precision, threads, adapter, subgroups, bytes: bytes.total, dispatches: 0, roundTrips: 0, digest, entry, variants, get transfer() { return { network: store.network, cached: store.cached }; } };
     this.lost = lost.then((reason) => (this.#gone = reason));
-    this.first = this.#variant(first);
+    this.first = first;
     dropped.register(this, backend.close);
-  }
-
-  /** @param {string | number} wanted */
-  #variant(wanted) {
-    const { variants } = this.#manifest, i = variants.findIndex((v, n) => v.name === wanted || n === wanted);
-    return i >= 0 ? i : fail("input", `the bundle has no variant ${wanted}; it has ${variants.map((v) => v.name).join(", ")}`);
   }
 
   /** Run the default entry, or a named one. @param {any} first @param {any} [second] @param {RunOptions} [third] */
@@ -145,7 +178,7 @@ class Program {
     const { outputs, updates_state: keep } = this.#manifest.variants[variant].entries[entry], plan = this.#build.variants[variant][entry];
     const ranges = plan.outputs.map((p, i) => ({ offset: p.offset, bytes: sizeOf(outputs[i].shape, p.dtype) }));
     return this.#enqueue(async () => {
-      await (this.#ready[variant] ??= this.#backend.ready(variant)); // asked once: it may be a message there and back
+      await this.#backend.ready(variant);
       const { outputs: found, ...counts } = await this.#backend.run(variant, entry, inputs, ranges, keep);
       if (keep && (dry || signal?.aborted)) await this.#backend.rollback();
       Object.assign(this.info, counts);
@@ -176,7 +209,7 @@ class Program {
     for (const n of [...names, ...Object.keys(values)]) {
       if (!names.includes(n) || values[n] === undefined) fail("input", `input "${n}" ${values[n] === undefined ? "is missing" : "does not exist"}; ${takes}`);
     }
-    const tried = wanted === undefined ? [this.first, ...variants.keys()] : [this.#variant(wanted)];
+    const tried = wanted === undefined ? [this.first, ...variants.keys()] : [find(variants, wanted)];
     const variant = tried.find((v) => signatures[v].inputs.every(({ shape, media }, i) => {
       const t = tensors[i];
       return t ? t.data.length === count(shape) && String(t.shape ?? shape) === String(shape) : media;
@@ -188,8 +221,7 @@ class Program {
   /** Build a variant and run it once, on zeros. @param {{ variant?: string | number, onProgress?: (change: any) => void, signal?: AbortSignal }} [options] */
   async warmup({ variant = this.first, onProgress, signal } = {}) {
     onProgress?.({ phase: "warmup" });
-    const v = this.#variant(variant), { entry } = this.info, { inputs } = this.#manifest.variants[v].entries[entry];
-    if (inputs.some((s) => s.media)) await import("./hither-media.js"); // so that no run fetches anything
+    const v = find(this.#manifest.variants, variant), { entry } = this.info, { inputs } = this.#manifest.variants[v].entries[entry];
     await this.#call(v, entry, this.#build.variants[v][entry].inputs.map((p, i) => ({ offset: p.offset, bytes: new Uint8Array(sizeOf(inputs[i].shape, p.dtype)) })), signal, true);
   }
 
@@ -212,7 +244,7 @@ class Program {
       const s = saved.find((x) => text(x) === text(t)) ?? fail("state", `the state "${name}" has no ${text(t)}; it has ${saved.map(text).join(", ")}`);
       return /** @type {import("./types.d.ts").Piece} */ (["state", offset, convert(s.bytes, t.dtype, dtype, t.name)]);
     });
-    await this.#enqueue(() => this.#backend.place(pieces));
+    await this.#enqueue(() => this.#backend.place(pieces, []));
   }
 
   #state() {

@@ -12,7 +12,7 @@ export interface TensorRecord { name: string; dtype: string; shape: number[]; of
 export type Placement = [tensor: number, space: string, offset: number, dtype: string];
 export interface Layout { weights: number; state: number; placements: Placement[] }
 export interface Place { offset: number; dtype: string; lengths?: { axis: number; output: number }[] }
-export interface Plan { inputs: Place[]; outputs: Place[]; call: string; steps: Step[] }
+export interface Plan { inputs: Place[]; outputs: Place[]; call: string; rehearsable?: boolean; steps: Step[] }
 export type Binding = [buffer: number, offset: number, bytes: number];
 export interface Step {
   run?: number; groups: [number, number, number]; bind: Binding[];
@@ -41,12 +41,13 @@ export interface CreateOptions { builds: Build[]; layouts: Layout[]; snapshot: b
 /** What runs kernels: hither-wasm.js and hither-webgpu.js, or either of them behind hither-worker.js. */
 export interface Backend {
   info: BackendInfo;
-  /** Take the kernels and start compiling those of one variant. */
-  prepare(kernels: Uint8Array, variant: number): Promise<void>;
+  /** Take the kernels and start compiling those of one variant. An entry to rehearse is then run on zeros: an engine optimises
+   * what has run, and while the weights come there is time for it. */
+  prepare(kernels: Uint8Array, variant: number, rehearse: string): Promise<void>;
   /** Resolves when those of a variant are compiled. */
   ready(variant: number): Promise<void>;
-  /** Store pieces; their memory may be given away. Before, while or after kernels are prepared. */
-  place(pieces: Piece[]): Promise<void>;
+  /** Store pieces, before, while or after kernels are prepared; a Worker takes the memory lent rather than copies, and gives it back. */
+  place(pieces: Piece[], lent: ArrayBufferLike[]): Promise<ArrayBufferLike[]>;
   /** Variant -1 is the build's `init`. */
   run(variant: number, entry: string, inputs: { offset: number; bytes: Uint8Array }[], outputs: Range[], snapshot: boolean): Promise<Ran>;
   /** Put the state back as it was before the last run with `snapshot`. */
