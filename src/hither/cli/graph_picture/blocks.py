@@ -7,14 +7,14 @@ occurs again and again, equal blocks in a row.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from ...graph.core import Value
 from .parts import COMPUTING, Level, Part, block, distinct, leaf_titles, readers_of, sources_of, title_of
 
-FLAT = 12  # operators that are shown without blocks
-READABLE = 20  # boxes on one level that need no further folding
+FLAT = 24  # operators that are shown without blocks
+READABLE = 24  # boxes on one level that need no further folding
 CROWDED = 40  # boxes on one level from which on it is cut by size alone
 SMALL = 3  # boxes that a block must exceed to stay one where there is room
 LONGEST_REGION = 64
@@ -29,6 +29,9 @@ def fold(level: Level) -> Level:
         if part.inside is not None:
             part.inside = fold(part.inside)
     parts = ordered(level)
+    named = [p for p in parts if p.kind not in EDGES]
+    for part in named:
+        part.skipped = max(part.skipped, _common(named, 0))
     if sum(p.leaves for p in parts if p.kind not in EDGES) > FLAT:
         parts = _Folding(Level(parts, level.inputs, level.results)).run()
     return Level(parts, level.inputs, level.results)
@@ -71,8 +74,9 @@ def _beside(level: Level, reads: list[list[int]], depth: list[int]) -> list[int]
     while reads[start]:
         start = max(reads[start], key=lambda s: depth[s])
     depends = [False] * len(reads)
+    entering = set(level.parts[start].inputs)
     for i, sources in enumerate(reads):
-        depends[i] = i == start or any(depends[s] for s in sources)
+        depends[i] = i == start or any(depends[s] for s in sources) or not entering.isdisjoint(level.parts[i].inputs)
     counts: dict[int, int] = defaultdict(int)
     for sources in reads:
         for s in sources:
@@ -138,7 +142,9 @@ class _Folding:
         return {v for p in self.parts[i:j] for v in p.inputs if self.made[v] < i and v not in self.long}
 
     def _exits(self, i: int, j: int) -> set[Value]:
-        return {v for p in self.parts[i:j] for v in p.outputs if self.last.get(v, -1) >= j and v not in self.long}
+        """The Values that leave an interval; a long-lived one counts only where it is what the interval makes in the end."""
+        made = ((k, v) for k in range(i, j) for v in self.parts[k].outputs)
+        return {v for k, v in made if self.last.get(v, -1) >= j and (v not in self.long or k == j - 1)}
 
     def _replace(self, intervals: list[tuple[int, int]]) -> None:
         """Make a block of each interval; they do not overlap."""
@@ -156,10 +162,7 @@ class _Folding:
 
     def _scopes(self) -> None:
         named = [p for p in self.parts if p.kind not in EDGES]
-        depth = 0
-        while named and all(len(p.scope) > depth for p in named) and len({p.scope[depth] for p in named}) == 1:
-            depth += 1
-        self._scopes_at(named, depth)
+        self._scopes_at(named, _common(named, 0))
 
     def _scopes_at(self, among: list[Part], depth: int) -> None:
         groups: dict[str, list[Part]] = {}
@@ -167,15 +170,15 @@ class _Folding:
             if len(part.scope) > depth:
                 groups.setdefault(part.scope[depth], []).append(part)
         for chosen in groups.values():
-            inner = depth + 1
-            while all(len(p.scope) > inner for p in chosen) and len({p.scope[inner] for p in chosen}) == 1:
-                inner += 1
+            inner = _common(chosen, depth + 1)
             if len(chosen) < 2 or len(chosen) == len([p for p in self.parts if p.kind not in EDGES]):
                 continue
             if not self._convex(chosen):
                 self._scopes_at(chosen, inner)
                 continue
             scope = chosen[0].scope[depth:inner]
+            for part in chosen:
+                part.skipped = inner
             made = self._contract(chosen, title="/".join(scope), name="/".join(chosen[0].scope[:inner]))
             made.scope = chosen[0].scope[:depth] + ("/".join(scope),)
             made.attributes["operators"] = title_of([Part(t, "", (), ()) for p in chosen for t in leaf_titles(p)])
@@ -210,24 +213,23 @@ class _Folding:
         found: list[tuple[int, int]] = []
         n = len(self.parts)
         for i in range(n):
-            if self.parts[i].kind in EDGES:
-                continue
-            for j in range(i + 2, min(n, i + LONGEST_REGION) + 1):
-                if self.parts[j - 1].kind in EDGES or len(self._entries(i, j)) > 2:
+            entries: set[Value] = set()
+            alive: set[Value] = set()
+            readers: Counter[Value] = Counter()
+            for j in range(i + 1, min(n, i + LONGEST_REGION) + 1):
+                part = self.parts[j - 1]
+                short = [v for v in part.inputs if v not in self.long]
+                entries.update(v for v in short if self.made[v] < i)
+                if part.kind in EDGES or len(entries) > 1:
                     break
-                if len(self._exits(i, j)) == 1 and len(self._entries(i, j)) == 1 and self._branches(i, j):
+                readers.update(short)
+                alive.update(part.outputs)
+                alive = {v for v in alive if self.last.get(v, -1) >= j}
+                exits = sum(v not in self.long or self.made[v] == j - 1 for v in alive)
+                if exits == 1 and entries and readers.most_common(1)[0][1] > 1:
                     found.append((i, j))
                     break
         return self._fold_apart(found, n)
-
-    def _branches(self, i: int, j: int) -> bool:
-        """Whether a Value has two readers inside, and something merges."""
-        counts: dict[Value, int] = defaultdict(int)
-        for part in self.parts[i:j]:
-            for value in part.inputs:
-                if value not in self.long:
-                    counts[value] += 1
-        return any(n > 1 for n in counts.values())
 
     def _fold_apart(self, found: list[tuple[int, int]], n: int) -> bool:
         taken: list[tuple[int, int]] = []
@@ -325,13 +327,14 @@ class _Folding:
 
     def _dissolve(self) -> None:
         """Blocks of very few operators give way where there is room for what is in them."""
-        while True:
-            boxes = sum(p.kind not in EDGES for p in self.parts)
-            small = [p for p in self.parts if p.inside is not None and not p.scope and p.kind != "control" and p.times == 1]
-            small = [p for p in small if len(p.inside.parts) <= SMALL and p.inside.leaves <= SMALL] if small else []  # type: ignore[union-attr]
-            if not small or boxes + sum(len(p.inside.parts) - 1 for p in small) > READABLE:  # type: ignore[union-attr]
-                return
-            self.parts = [q for p in self.parts for q in (p.inside.parts if p in small and p.inside is not None else [p])]
+        small = [p for p in self.parts if p.inside is not None and p.signature[:1] == ("block",) and not p.scope]
+        boxes = sum(p.kind not in EDGES for p in self.parts)
+        for part in sorted(small, key=lambda p: p.leaves):
+            inside = part.inside.parts if part.inside is not None else []
+            if part.leaves <= SMALL and boxes + part.leaves - 1 <= READABLE:
+                at = self.parts.index(part)
+                self.parts[at : at + 1] = _flattened(inside)
+                boxes += part.leaves - 1
 
     def _inside(self, part: Part) -> None:
         """Fold what is inside a block of this level; equal blocks in a row stay as they are."""
@@ -372,6 +375,13 @@ def _topological(parts: list[Part]) -> list[Part]:
             else:
                 stack.extend(waiting)
     return list(done)
+
+
+def _common(parts: list[Part], depth: int) -> int:
+    """How many scopes, `depth` or more, the names of all Parts begin with."""
+    while parts and all(len(p.scope) > depth for p in parts) and len({p.scope[depth] for p in parts}) == 1:
+        depth += 1
+    return depth
 
 
 def _first(part: Part) -> Part:

@@ -17,6 +17,7 @@ from .parts import Level, Part, sources_of
 
 SWEEPS = 8
 FIXED = 1e6  # weight of what lies on the longest path: it stays straight
+RAIL = 50.0  # weight of waypoints
 STRAIGHT = 8.0  # weight of a waypoint's link to the next one, against 1 of a link between boxes
 WAYPOINT_WIDTH, PORT_WIDTH, APART = 16.0, 24.0, 22.0
 
@@ -164,12 +165,41 @@ def _place(made: Layers, widths: Mapping[Part, float]) -> None:
     above, below = _neighbours(made)
     size = {item: width_of(item, widths) for row in made.rows for item in row}
     for row in made.rows:
-        spread(row, [0.0] * len(row), [size[i] for i in row])
+        for item, x in zip(row, spread(row, [0.0] * len(row), [size[i] for i in row])):
+            item.x = x
     for sweep in range(SWEEPS):
         down = sweep % 2 == 0
         for row in made.rows if down else reversed(made.rows):
             wanted = [0.0 if item.weight == FIXED else _pull(item, above, below, down, sweep < SWEEPS - 2) for item in row]
-            spread(row, wanted, [size[i] for i in row])
+            for item, x in zip(row, spread(row, wanted, [size[i] for i in row])):
+                item.x = x
+    for row in made.rows:
+        for item in row:
+            item.weight = RAIL if _waypoint(item) else item.weight
+    for item, x in straight(made.rows, size).items():
+        item.x = x
+
+
+def straight(rows: Sequence[Sequence[Item]], size: Mapping[Item, float]) -> dict[Item, float]:
+    """The x of all Items for boxes of these widths: as near as can be to their own, waypoints of a Value below each other.
+
+    The longest path stands at 0; an edge beside it keeps as far away as it must at the widest place that it passes.
+    """
+    places: dict[Item, float] = {}
+    for row in rows:
+        places.update(zip(row, spread(row, [i.x for i in row], [size[i] for i in row])))
+    rails: dict[Value, list[Item]] = defaultdict(list)
+    for row in rows:
+        for item in row:
+            if _waypoint(item) and item.value is not None:
+                rails[item.value].append(item)
+    for rail in rails.values():
+        xs = [places[item] for item in rail]
+        target = max(xs) if min(xs) > 0 else min(xs) if max(xs) < 0 else sum(xs) / len(xs)
+        places.update(dict.fromkeys(rail, target))
+    for row in rows:
+        places.update(zip(row, spread(row, [places[i] for i in row], [size[i] for i in row])))
+    return places
 
 
 def _pull(item: Item, above: Mapping[Item, list[Item]], below: Mapping[Item, list[Item]], down: bool, one_sided: bool) -> float:
@@ -192,8 +222,8 @@ def width_of(item: Item, widths: Mapping[Part, float]) -> float:
     return PORT_WIDTH if item.port else WAYPOINT_WIDTH
 
 
-def spread(row: Sequence[Item], wanted: Sequence[float], widths: Sequence[float]) -> None:
-    """Set the x of a row's Items nearest to what is wanted (weighted least squares) without overlaps, in order.
+def spread(row: Sequence[Item], wanted: Sequence[float], widths: Sequence[float]) -> list[float]:
+    """The x of a row's Items nearest to what is wanted (weighted least squares) without overlaps, in order.
 
     The minimum is found by pooling adjacent violators (Ayer et al. 1955), after taking the least distances out.
     """
@@ -208,5 +238,4 @@ def spread(row: Sequence[Item], wanted: Sequence[float], widths: Sequence[float]
             last = pools.pop()
             pools[-1] = [a + b for a, b in zip(pools[-1], last)]
     places = [total / weight for total, weight, count in pools for _ in range(int(count))]
-    for item, place, away in zip(row, places, offsets, strict=True):
-        item.x = place + away
+    return [place + away for place, away in zip(places, offsets, strict=True)]

@@ -1,6 +1,6 @@
 """Where everything stands: boxes with their sizes, folded or unfolded, rows below each other, edges from box to box.
 
-profile pages do the same in their script when a block is unfolded (page.html: place); the two must agree, and a test holds
+The page does the same in its script when a block is unfolded (page.html: place); the two must agree, and a test holds
 them together.
 """
 
@@ -11,12 +11,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from ...graph.core import Value
-from .layers import Item, Layers, arrange, spread, width_of
+from .layers import Item, Layers, arrange, straight, width_of
 from .parts import Level, Part
 from .text import label_lines, size_of
 
 GAP = 26.0  # between rows
-LABEL = 13.0  # more for each line of a label under a box
+LABEL, LABEL_GAP = 13.0, 4.0  # more for each line of a label under a box; below the label
 SLANT = 0.05  # more for each unit that an edge goes sideways, up to
 MOST_SLANT = 60.0
 HEADER, MARGIN = 30.0, 16.0  # of an unfolded block
@@ -81,11 +81,11 @@ class Layout:
             width = max(drawing.width + 2 * MARGIN, self.sizes[part][0])
             sizes[part] = (width, drawing.height + HEADER + MARGIN)
         widths = {part: sizes[part][0] for part in level.parts}
-        places = self._across(layers, widths)
-        left = min((places[i] - width_of(i, widths) / 2 for row in layers.rows for i in row), default=0.0)
+        across = {item: width_of(item, widths) for row in layers.rows for item in row}
+        places = straight(layers.rows, across)
+        left = min((x - across[item] / 2 for item, x in places.items()), default=0.0)
         places = {item: x - left for item, x in places.items()}
-        right = max((places[i] + width_of(i, widths) / 2 for row in layers.rows for i in row), default=0.0)
-        drawing = Drawing(right, 0.0)
+        drawing = Drawing(max((x + across[item] / 2 for item, x in places.items()), default=0.0), 0.0)
         tops, bottoms = self._down(layers, level, places, sizes)
         drawing.height = bottoms[-1] if bottoms else 0.0
         boxes = {}
@@ -99,15 +99,6 @@ class Layout:
         drawing.boxes = list(boxes.values())
         self._edges(layers, drawing, boxes, places, tops, bottoms)
         return drawing
-
-    @staticmethod
-    def _across(layers: Layers, widths: Mapping[Part, float]) -> dict[Item, float]:
-        places = {}
-        for row in layers.rows:
-            moved = [Item(i.part, i.value, i.port, i.x, i.weight) for i in row]
-            spread(moved, [i.x for i in row], [width_of(i, widths) for i in row])
-            places.update({item: new.x for item, new in zip(row, moved)})
-        return places
 
     @staticmethod
     def _down(
@@ -147,16 +138,17 @@ class Layout:
             lines = label_lines(box.part)
             if lines and outgoing[item]:
                 at = leaves[item, outgoing[item][0]] if len(outgoing[item]) == 1 else places[item]
-                drawing.labels.append((at, box.y + box.height + LABEL, lines))
+                drawing.labels.append((at, box.y + box.height + LABEL - 1, lines))
         for item, pairs in incoming.items():
             top, box = tops[row_of[item]], boxes.get(item)
             pairs.sort(key=lambda pair: leaves[pair])
             for k, (a, value) in enumerate(pairs):
                 x = _port(places[item], box, k, len(pairs), value, "entries")
-                upper = boxes[a].y + boxes[a].height if a in boxes else bottoms[row_of[a]]
-                start = (leaves[a, value], upper)
-                if a in boxes:  # straight down past the label and the boxes of the row
-                    trunk = bottoms[row_of[a]] + LABEL * len(label_lines(boxes[a].part)) + 5
+                start = (leaves[a, value], bottoms[row_of[a]])
+                if a in boxes:  # from under the label straight down past the boxes of the row
+                    under = LABEL * len(label_lines(boxes[a].part))
+                    start = (start[0], boxes[a].y + boxes[a].height + under + (LABEL_GAP if under else 0))
+                    trunk = bottoms[row_of[a]] + under + LABEL_GAP + 3
                     drawing.edges.append(Edge(start, (start[0], trunk), value, False, True))
                     start = (start[0], trunk)
                 drawing.edges.append(Edge(start, (x, top), value, box is not None))

@@ -141,9 +141,10 @@ def _operator(nodes: list[Node], known: _Reading, needed: set[Value]) -> Part:
     attributes = {key: _text(value) for key, value in main.params.items() if value is not None and not isinstance(value, Graph)}
     if numbers:
         attributes["numbers"] = _text(", ".join(f"{n:.6g}" if isinstance(n, float) else str(n) for n in numbers))
+    pointwise = kind == "convolution" and all(n == 1 for n in main.operands[1].shape[2:])
     part = Part(
         title, kind, inputs, tuple(v for node in nodes for v in node.results if v in needed), name, weights,
-        sum(node_flops(n) for n in nodes), attributes, (source,) if source else (), scope_of(name), signature=(title, kind),
+        sum(node_flops(n) for n in nodes), attributes, (source,) if source else (), scope_of(name), signature=(title, kind, pointwise),
     )  # fmt: skip
     if _nested(main):
         _open_control(part, main, known)

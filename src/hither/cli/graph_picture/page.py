@@ -13,13 +13,13 @@ from ..report import count, size
 from .layers import Item, width_of
 from .layout import Layout, unfold_some
 from .parts import Level, Part
-from .svg import KINDS, box_svg, style, summary
+from .svg import BOXES, KINDS, box_svg, style, summary
 from .text import label_lines, lines_of, shape
 
 SHOWN_WEIGHTS = 24  # of one box, in the list beside the picture
 
 
-def html_page(level: Level, title: str, most: int = 60) -> str:
+def html_page(level: Level, title: str, most: int = BOXES) -> str:
     """The page as text; `most` is how many boxes are seen at first, as in svg_file."""
     data = json.dumps(_Writing(level, title, most).data(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     template = files(__package__).joinpath("page.html").read_text(encoding="utf-8")

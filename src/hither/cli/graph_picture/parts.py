@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ...graph.core import Value
 
 COMPUTING = ("convolution", "depthwise", "matmul")  # kinds that blocks begin with and are named after
-TITLE_TYPES = 4  # operators that a block's title names
+TITLE_LENGTH = 30  # characters of a block's title
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Part:
     attributes: dict[str, str] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
     scope: tuple[str, ...] = ()
+    skipped: int = 0  # scopes that the block around says already
     inside: Level | None = None
     times: int = 1
     signature: tuple[object, ...] = ()
@@ -113,8 +114,12 @@ def block(parts: Sequence[Part], leaving: set[Value], *, title: str = "", name: 
 
 def title_of(parts: Sequence[Part]) -> str:
     """The types of the operators in a block, in order, each once."""
-    types = list(dict.fromkeys(title for part in parts for title in leaf_titles(part)))
-    return " · ".join(types[:TITLE_TYPES]) + (" …" if len(types) > TITLE_TYPES else "")
+    every = list(dict.fromkeys(title for part in parts for title in leaf_titles(part)))
+    types = [t for t in every if "→" not in t] or every
+    kept = 1
+    while kept < len(types) and len(" · ".join(types[: kept + 1])) <= TITLE_LENGTH:
+        kept += 1
+    return " · ".join(types[:kept]) + (" …" if kept < len(types) else "")
 
 
 def leaf_titles(part: Part) -> Iterator[str]:

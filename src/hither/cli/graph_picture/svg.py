@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from html import escape
 
 from ..report import count
-from .layout import HEADER, Box, Drawing, Edge, Layout, unfold_some
+from .layout import HEADER, MARGIN, Box, Drawing, Edge, Layout, unfold_some
 from .parts import Level, Part
-from .text import LINE_HEIGHT, MAX_WIDTH, PADDING, TITLE_HEIGHT, fitting, lines_of, shape
+from .text import LINE_HEIGHT, MAX_WIDTH, PADDING, STACK, TITLE, TITLE_HEIGHT, fitting, lines_of, shape
 
 FRAME = 28.0  # around the picture
 HEADING = 46.0
+BOXES = 48  # that are seen at first, about
 LIGHT = {
     "bg": "#f6f7f9", "card": "#ffffff", "ink": "#16202c", "soft": "#5b6878", "faint": "#98a3b1", "line": "#cfd6df",
     "convolution": "#3b7dd8", "depthwise": "#17a398", "matmul": "#8457d6", "reduction": "#d9902f", "elementwise": "#d1557a",
@@ -36,8 +37,9 @@ def style() -> str:
 text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
 .t { font-size: 13px; font-weight: 620; }
 .s { font-size: 11px; }
-.shape { font-size: 10.5px; text-anchor: middle; paint-order: stroke; stroke-width: 4px; stroke-linejoin: round; }
+.shape { font-size: 10.5px; text-anchor: middle; }
 .edge { fill: none; stroke-width: 1.4; }
+.port { stroke-dasharray: 1.5 3; }
 .tint { fill-opacity: .11; }
 .inner .tint { fill-opacity: .045; }
 .frame { stroke-width: 1; }
@@ -51,7 +53,7 @@ text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neu
 def _colours(c: Mapping[str, str]) -> str:
     rules = [
         f".bg {{ fill: {c['bg']}; }}", f".frame {{ fill: {c['card']}; stroke: {c['line']}; }}", f".t, .head {{ fill: {c['ink']}; }}",
-        f".s {{ fill: {c['soft']}; }}", f".shape {{ fill: {c['soft']}; stroke: {c['bg']}; }}", f".edge {{ stroke: {c['faint']}; }}",
+        f".s {{ fill: {c['soft']}; }}", f".shape {{ fill: {c['soft']}; }}", f".edge {{ stroke: {c['faint']}; }}",
         f".tip {{ fill: {c['faint']}; }}", f".sign {{ stroke: {c['soft']}; }}", f".pad {{ fill: {c['card']}; stroke: {c['line']}; }}",
         f".ends .frame {{ fill: {c['ink']}; }}", f".ends .t {{ fill: {c['bg']}; }}", f".ends .s {{ fill: {c['line'] if c is LIGHT else c['card']}; }}",
         *(f".{kind} {{ fill: {c[kind]}; }}" for kind in KINDS),
@@ -59,7 +61,7 @@ def _colours(c: Mapping[str, str]) -> str:
     return "\n".join(rules) + "\n"
 
 
-def svg_file(level: Level, title: str, most: int = 60) -> str:
+def svg_file(level: Level, title: str, most: int = BOXES) -> str:
     """A static SVG of a picture with about `most` boxes at most: blocks beyond that stay folded."""
     drawing = Layout(level).draw(unfold_some(level, most))
     width, height = max(drawing.width, 420.0) + 2 * FRAME, drawing.height + 2 * FRAME + HEADING
@@ -85,7 +87,9 @@ def summary(level: Level) -> str:
 
 
 def _drawing(drawing: Drawing) -> str:
-    out = [edge_svg(edge) for edge in drawing.edges]
+    out = [f'<path class="edge port" d="M{x:.1f} {-HEADER:.0f}V0"/>' for x in drawing.entries.values()]
+    out += [f'<path class="edge" d="M{x:.1f} {drawing.height:.1f}v{MARGIN:.0f}"/>' for x in drawing.exits.values()]
+    out += [edge_svg(edge) for edge in drawing.edges]
     out += [_box(box) for box in drawing.boxes]
     for x, y, lines in drawing.labels:
         out += [f'<text class="shape" x="{x:.1f}" y="{y + 13 * i:.1f}">{_text(line)}</text>' for i, line in enumerate(lines)]
@@ -103,19 +107,19 @@ def _box(box: Box) -> str:
 def box_svg(part: Part, width: float, height: float, unfolded: bool = False) -> str:
     """One box at the origin, without what is inside it."""
     ends = part.kind in ("input", "output")
+    stacked = part.times > 1 and not unfolded
+    width, height = (width - 2 * STACK, height - 2 * STACK) if stacked else (width, height)
     size = f'width="{width:.0f}" height="{height:.0f}" rx="{height / 2 if ends else 7:.0f}"'
-    stack = "" if part.times == 1 or unfolded else "".join(
-        f'<rect class="frame" x="{d}" y="{d}" {size}/>' for d in (6, 3)
-    )  # fmt: skip
+    stack = "".join(f'<rect class="frame" x="{d}" y="{d}" {size}/>' for d in (2 * STACK, STACK)) if stacked else ""
     room = MAX_WIDTH - 2 * PADDING if not unfolded else 4 * MAX_WIDTH
     lines = lines_of(part)
     if unfolded:
-        lines = [f"{lines[0]}   {part.name}" if part.name and part.name != lines[0] else lines[0]]
+        lines = lines[:1]
     mark = 20 if part.inside is not None else 0
     words = [
         f'<text class="{"s" if i else "t"}" x="{PADDING if not ends else width / 2:.0f}" '
         f'y="{18 + (TITLE_HEIGHT + LINE_HEIGHT * (i - 1) if i else 0):.1f}"{" text-anchor=" + chr(34) + "middle" + chr(34) if ends else ""}>'
-        f"{_text(fitting(line, 11 if i else 13.6, room - (0 if i else mark)))}</text>"
+        f"{_text(fitting(line, 11 if i else TITLE, room - (0 if i else mark)))}</text>"
         for i, line in enumerate(lines)
     ]
     sign = ""

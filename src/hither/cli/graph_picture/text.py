@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from ..report import count
+import re
+
 from ...graph.core import Abstract
+from ..report import count
 from .parts import Part
 
-WIDTH, MAX_WIDTH = 132.0, 270.0
-PADDING = 12.0
+TITLE = 14.0  # the width of bold text of 13 px is that of plain text of this size
+WIDTH, MAX_WIDTH = 132.0, 310.0
+PADDING, STACK = 12.0, 3  # inside a box; between the frames of several
 TITLE_HEIGHT, LINE_HEIGHT = 17.0, 14.5
 # Widths of characters against the font's size, on average over the fonts that system-ui may be
 _NARROW, _WIDE = set("iljtfrI.,:;'|!()[]·/ "), set("mwMWGOQ@%→…×")
 
 
 def text_width(text: str, size: float) -> float:
-    return size * sum(0.33 if c in _NARROW else 0.92 if c in _WIDE else 0.66 if c.isupper() else 0.565 for c in text)
+    return size * sum(0.36 if c in _NARROW else 0.95 if c in _WIDE else 0.69 if c.isupper() else 0.61 for c in text)
 
 
 def fitting(text: str, size: float, width: float) -> str:
@@ -32,6 +35,12 @@ def shape(abstract: Abstract) -> str:
     return f"[{','.join(map(str, abstract.shape))}] {abstract.dtype}"
 
 
+def short_name(part: Part) -> str:
+    """The user's name without the scopes that the blocks around it are called after."""
+    steps = re.split(r"(?<=[/.])", part.name)
+    return "".join(steps[part.skipped :]) or part.name
+
+
 def lines_of(part: Part) -> list[str]:
     """What a folded box says: its title, then smaller lines."""
     if part.kind in ("input", "output"):
@@ -41,7 +50,7 @@ def lines_of(part: Part) -> list[str]:
     if part.inside is not None:
         facts = [f"{part.leaves} operators"]
         if part.parameters:
-            facts.append(f"{count(part.parameters)} parameters")
+            facts.append(f"{count(part.parameters)} params")
         if part.flops:
             facts.append(f"{count(part.flops)}FLOP" if part.flops >= 1000 else f"{part.flops} FLOP")
         kinds = part.attributes.get("operators", "")
@@ -52,7 +61,8 @@ def lines_of(part: Part) -> list[str]:
     more = f" +{len(part.weights) - 3}" if len(part.weights) > 3 else ""
     numbers = part.attributes.get("numbers", "")
     detail = weights + more or (numbers if part.kind == "elementwise" and len(numbers) < 24 else "")
-    return [title, *([part.name] if part.name else []), *([detail] if detail else [])]
+    name = short_name(part)
+    return [title, *([name] if name else []), *([detail] if detail else [])]
 
 
 def label_lines(part: Part) -> list[str]:
@@ -69,8 +79,9 @@ def label_lines(part: Part) -> list[str]:
 def size_of(part: Part) -> tuple[float, float]:
     """(width, height) of a folded box, room for the labels under it included."""
     title, *rest = lines_of(part)
-    wide = max([text_width(title, 13) * 1.06, *(text_width(line, 11) for line in rest)])
+    wide = max([text_width(title, TITLE), *(text_width(line, 11) for line in rest)])
     mark = 20 if part.inside is not None else 0
     label = max((text_width(line, 10.5) for line in label_lines(part)), default=0.0)
     width = min(MAX_WIDTH, max(WIDTH, wide + 2 * PADDING + mark, label))
-    return round(width), TITLE_HEIGHT + LINE_HEIGHT * len(rest) + 13
+    behind = 2 * STACK if part.times > 1 else 0
+    return round(width) + behind, TITLE_HEIGHT + LINE_HEIGHT * len(rest) + 13 + behind
