@@ -180,7 +180,7 @@ class _Folding:
             for part in chosen:
                 part.skipped = inner
             made = self._contract(chosen, title="/".join(scope), name="/".join(chosen[0].scope[:inner]))
-            made.scope = chosen[0].scope[:depth] + ("/".join(scope),)
+            made.scope = (*chosen[0].scope[:depth], "/".join(scope))
             made.attributes["operators"] = title_of([Part(t, "", (), ()) for p in chosen for t in leaf_titles(p)])
             inside = set(chosen)
             place = next(i for i, p in enumerate(self.parts) if p in inside)
@@ -277,10 +277,15 @@ class _Folding:
             j = i + 1
             while j < len(self.parts) and self.parts[j].signature == self.parts[i].signature:
                 j += 1
-            row = j - i
-            if row > 1 and self.parts[i].inside is not None and self.parts[i].times == 1 and row < len(self.parts):
-                if all(self._follows(k) for k in range(i + 1, j)) and self._chained(i, j):
-                    found.append((i, j))
+            one = self.parts[i]
+            if (
+                1 < j - i < len(self.parts)
+                and one.inside is not None
+                and one.times == 1
+                and all(self._follows(k) for k in range(i + 1, j))
+                and self._chained(i, j)
+            ):
+                found.append((i, j))
             i = j
         for i, j in reversed(found):
             one = self.parts[i]
@@ -301,7 +306,7 @@ class _Folding:
     def _cut(self) -> bool:
         """Cut a long level into blocks of similar size where the fewest Values cross."""
         self._measure()
-        inner = [i for i, p in enumerate(self.parts) if p.kind not in EDGES and p.inside is None or p.leaves < 8]
+        inner = [i for i, p in enumerate(self.parts) if (p.kind not in EDGES and p.inside is None) or p.leaves < 8]
         size = max(4, -(-len(self.parts) // READABLE))
         found, i, n = [], 0, len(self.parts)
         allowed = set(inner)
@@ -338,7 +343,7 @@ class _Folding:
 
     def _inside(self, part: Part) -> None:
         """Fold what is inside a block of this level; equal blocks in a row stay as they are."""
-        if part.inside is None or part.kind == "control" and not part.signature[:1] == ("block",):
+        if part.inside is None or (part.kind == "control" and part.signature[:1] != ("block",)):
             return
         if part.times > 1:
             for one in part.inside.parts:

@@ -1,4 +1,4 @@
-"""Layers of a Level, as Sugiyama, Tagawa and Toda (1981) draw graphs: which box stands in which row, in which order, near which x.
+"""Layers of a Level, as Sugiyama, Tagawa and Toda (1981) draw graphs: the row of each box, its place in the row, its x.
 
 Longest paths give rows, barycentres the order in them. An edge over several rows passes a waypoint in each, and all edges of
 one Value share theirs: a mask that every block reads is one line with branches. Nothing here depends on how large boxes are
@@ -11,6 +11,7 @@ from bisect import bisect_right, insort
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from ...graph.core import Value
 from .parts import Level, Part, sources_of
@@ -149,7 +150,7 @@ def _order(made: Layers) -> None:
 
 def _crossings(rows: Sequence[Sequence[Item]], below: Mapping[Item, list[Item]]) -> int:
     count = 0
-    for upper, lower in zip(rows, rows[1:]):
+    for upper, lower in pairwise(rows):
         place = {item: i for i, item in enumerate(lower)}
         seen: list[int] = []
         for item in upper:

@@ -140,10 +140,10 @@ class Layout:
                 at = leaves[item, outgoing[item][0]] if len(outgoing[item]) == 1 else places[item]
                 drawing.labels.append((at, box.y + box.height + LABEL - 1, lines))
         for item, pairs in incoming.items():
-            top, box = tops[row_of[item]], boxes.get(item)
+            top, target = tops[row_of[item]], boxes.get(item)
             pairs.sort(key=lambda pair: leaves[pair])
             for k, (a, value) in enumerate(pairs):
-                x = _port(places[item], box, k, len(pairs), value, "entries")
+                x = _port(places[item], target, k, len(pairs), value, "entries")
                 start = (leaves[a, value], bottoms[row_of[a]])
                 if a in boxes:  # from under the label straight down past the boxes of the row
                     under = LABEL * len(label_lines(boxes[a].part))
@@ -151,8 +151,8 @@ class Layout:
                     trunk = bottoms[row_of[a]] + under + LABEL_GAP + 3
                     drawing.edges.append(Edge(start, (start[0], trunk), value, False, True))
                     start = (start[0], trunk)
-                drawing.edges.append(Edge(start, (x, top), value, box is not None))
-            if box is None and not item.port and item.value is not None and bottoms[row_of[item]] > top:
+                drawing.edges.append(Edge(start, (x, top), value, target is not None))
+            if target is None and not item.port and item.value is not None and bottoms[row_of[item]] > top:
                 drawing.edges.append(Edge((places[item], top), (places[item], bottoms[row_of[item]]), item.value, False, True))
 
 

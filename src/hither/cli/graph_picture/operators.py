@@ -36,8 +36,10 @@ class _Reading:
 def read(graph: Graph) -> Level:
     """The operators of a Graph in topological order, between Parts for its inputs and outputs."""
     level = _level(graph, _Reading())
+    _own_work(level)
     inputs = [
-        Part("input", "input", (), (value,), name, signature=("input",)) for value, name in _named(graph.inputs, graph.input_names)
+        Part("input", "input", (), (value,), name, signature=("input",))
+        for value, name in _named(graph.inputs, graph.input_names)
     ]
     outputs = [
         Part("output", "output", (value,), (), name, signature=("output",))
@@ -143,9 +145,19 @@ def _operator(nodes: list[Node], known: _Reading, needed: set[Value]) -> Part:
         attributes["numbers"] = _text(", ".join(f"{n:.6g}" if isinstance(n, float) else str(n) for n in numbers))
     pointwise = kind == "convolution" and all(n == 1 for n in main.operands[1].shape[2:])
     part = Part(
-        title, kind, inputs, tuple(v for node in nodes for v in node.results if v in needed), name, weights,
-        sum(node_flops(n) for n in nodes), attributes, (source,) if source else (), scope_of(name), signature=(title, kind, pointwise),
-    )  # fmt: skip
+        title,
+        kind,
+        inputs,
+        tuple(v for node in nodes for v in node.results if v in needed),
+        name,
+        weights,
+        sum(node_flops(n) for n in nodes),
+        attributes,
+        sources=(source,) if source else (),
+        scope=scope_of(name),
+        primitive=main.primitive.name,
+        signature=(title, kind, pointwise),
+    )
     if _nested(main):
         _open_control(part, main, known)
     return part
@@ -161,6 +173,17 @@ def scope_of(name: str) -> tuple[str, ...]:
     name = name.split(";", 1)[0]  # TensorFlow's converters join the names of fused operators
     steps = [s for s in re.split(r"[/.]", name) if s]
     return tuple(steps[:-1]) if len(steps) > 1 and not steps[-1].isdecimal() else ()
+
+
+def _own_work(level: Level) -> None:
+    """What a layer computes itself, between the layers that it holds, belongs to its scope and not beside it."""
+    parts = list(level.walk())
+    scopes = {part.scope[:n] for part in parts for n in range(1, len(part.scope) + 1)}
+    for part in parts:
+        own = scope_of(f"{part.name}/{part.primitive}")
+        if own in scopes and part.name:
+            part.scope, part.title, part.name = own, part.primitive, f"{part.name}/{part.primitive}"
+            part.signature = (part.primitive, part.kind)
 
 
 def _open_control(part: Part, node: Node, known: _Reading) -> None:
@@ -182,9 +205,15 @@ def _open_control(part: Part, node: Node, known: _Reading) -> None:
         inside = Level(level.parts, inputs, tuple((v, (v,)) for v in leaving))
         branches.append(
             Part(
-                key, "control", inputs, leaving, inside=inside, flops=sum(p.flops for p in level.parts),
-                weights=tuple(w for p in level.parts for w in p.weights), signature=(key, *(p.signature for p in level.parts)),
-            )  # fmt: skip
+                key,
+                "control",
+                inputs,
+                leaving,
+                inside=inside,
+                flops=sum(p.flops for p in level.parts),
+                weights=tuple(w for p in level.parts for w in p.weights),
+                signature=(key, *(p.signature for p in level.parts)),
+            )
         )
         if len(graph.outputs) == len(node.results):
             returned.append(level)
@@ -211,8 +240,8 @@ def _chains(parts: list[Part], readers: Mapping[Value, int], results: set[Value]
                 titles = list(dict.fromkeys([*first.title.split(" → "), part.title]))
                 merged[before] = part = Part(
                     " → ".join(titles), "movement", first.inputs, part.outputs, first.name, first.weights + part.weights,
-                    0, {**first.attributes, **part.attributes}, first.sources + part.sources, first.scope,
-                    signature=(" → ".join(titles), "movement"),
+                    0, {**first.attributes, **part.attributes}, first.sources + part.sources,
+                    scope=first.scope, signature=(" → ".join(titles), "movement"),
                 )  # fmt: skip
                 maker.update(dict.fromkeys(part.outputs, before))
                 continue

@@ -23,8 +23,8 @@ def html_page(level: Level, title: str, most: int = BOXES) -> str:
     """The page as text; `most` is how many boxes are seen at first, as in svg_file."""
     data = json.dumps(_Writing(level, title, most).data(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     template = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
-    before, after = template.replace("$TITLE", html.escape(title)).replace("$STYLE", style()).split("$DATA")
-    return before + data.replace("<", "\\u003c") + after  # no </script> in names
+    before, after = template.replace("$STYLE", style()).split("$DATA")
+    return before.replace("$TITLE", html.escape(title)) + data.replace("<", "\\u003c") + after  # no </script> in names
 
 
 class _Writing:
@@ -73,7 +73,9 @@ class _Writing:
         facts = [("name", part.name)] if part.name else []
         if part.inside is not None:
             facts.append(("operators", str(part.leaves)))
-        facts += [("reads", shape(v.abstract)) for v in part.inputs[:12]] + [("gives", shape(v.abstract)) for v in part.outputs[:12]]
+        facts += [("reads", shape(v.abstract)) for v in part.inputs[:12]] + [
+            ("gives", shape(v.abstract)) for v in part.outputs[:12]
+        ]
         if part.flops:
             share = f" ({100 * part.flops / work:.1f} %)" if work else ""
             facts.append(("FLOP", count(part.flops) + share))
@@ -90,7 +92,7 @@ class _Writing:
         layers = self.layout.layers[level]
         items: list[list[Any]] = []
         numbers: dict[Item, int] = {}
-        rows = []
+        rows: list[list[int]] = []
         widths: Mapping[Part, float] = {p: s[0] for p, s in self.layout.sizes.items()}
         for row in layers.rows:
             rows.append([])

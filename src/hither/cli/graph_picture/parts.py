@@ -40,6 +40,7 @@ class Part:
     flops: int = 0
     attributes: dict[str, str] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
+    primitive: str = ""
     scope: tuple[str, ...] = ()
     skipped: int = 0  # scopes that the block around says already
     inside: Level | None = None

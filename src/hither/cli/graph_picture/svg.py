@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from ..report import count
 from .layout import HEADER, MARGIN, Box, Drawing, Edge, Layout, unfold_some
 from .parts import Level, Part
-from .text import LINE_HEIGHT, MAX_WIDTH, PADDING, STACK, TITLE, TITLE_HEIGHT, fitting, lines_of, shape
+from .text import LINE_HEIGHT, MAX_WIDTH, PADDING, STACK, TITLE, TITLE_HEIGHT, fitting, lines_of
 
 FRAME = 28.0  # around the picture
 HEADING = 46.0
@@ -39,7 +39,7 @@ text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neu
 .s { font-size: 11px; }
 .shape { font-size: 10.5px; text-anchor: middle; }
 .edge { fill: none; stroke-width: 1.4; }
-.port { stroke-dasharray: 1.5 3; }
+.port { stroke-dasharray: 1.5 3; stroke-opacity: .7; }
 .tint { fill-opacity: .11; }
 .inner .tint { fill-opacity: .045; }
 .frame { stroke-width: 1; }
@@ -51,14 +51,15 @@ text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neu
 
 
 def _colours(c: Mapping[str, str]) -> str:
-    rules = [
-        f".bg {{ fill: {c['bg']}; }}", f".frame {{ fill: {c['card']}; stroke: {c['line']}; }}", f".t, .head {{ fill: {c['ink']}; }}",
-        f".s {{ fill: {c['soft']}; }}", f".shape {{ fill: {c['soft']}; }}", f".edge {{ stroke: {c['faint']}; }}",
-        f".tip {{ fill: {c['faint']}; }}", f".sign {{ stroke: {c['soft']}; }}", f".pad {{ fill: {c['card']}; stroke: {c['line']}; }}",
-        f".ends .frame {{ fill: {c['ink']}; }}", f".ends .t {{ fill: {c['bg']}; }}", f".ends .s {{ fill: {c['line'] if c is LIGHT else c['card']}; }}",
-        *(f".{kind} {{ fill: {c[kind]}; }}" for kind in KINDS),
-    ]  # fmt: skip
-    return "\n".join(rules) + "\n"
+    on_ends = c["line"] if c is LIGHT else c["card"]
+    fills = {
+        "bg": "bg", "frame": "card", "pad": "card", "t, .head": "ink", "s, .shape": "soft", "tip": "faint",
+        "ends .frame": "ink", "ends .t": "bg", **{kind: kind for kind in KINDS},
+    }  # fmt: skip
+    strokes = {"frame, .pad": "line", "edge": "faint", "sign": "soft"}
+    rules = [f".{name} {{ fill: {c[colour]}; }}" for name, colour in fills.items()]
+    rules += [f".{name} {{ stroke: {c[colour]}; }}" for name, colour in strokes.items()]
+    return "\n".join([*rules, f".ends .s {{ fill: {on_ends}; }}"]) + "\n"
 
 
 def svg_file(level: Level, title: str, most: int = BOXES) -> str:
@@ -101,41 +102,49 @@ def _box(box: Box) -> str:
     if box.inside is not None:
         left = (box.width - box.inside.width) / 2
         inside = f'<g class="inside" transform="translate({left:.1f} {HEADER:.1f})">{_drawing(box.inside)}</g>'
-    return f'<g transform="translate({box.x:.1f} {box.y:.1f})">{box_svg(box.part, box.width, box.height, bool(inside))}{inside}</g>'
+    own = box_svg(box.part, box.width, box.height, unfolded=box.inside is not None)
+    return f'<g transform="translate({box.x:.1f} {box.y:.1f})">{own}{inside}</g>'
 
 
 def box_svg(part: Part, width: float, height: float, unfolded: bool = False) -> str:
     """One box at the origin, without what is inside it."""
-    ends = part.kind in ("input", "output")
+    if part.kind in ("input", "output"):
+        frame = f'<rect class="frame" width="{width:.0f}" height="{height:.0f}" rx="{height / 2:.0f}"/>'
+        middle = f'x="{width / 2:.0f}" text-anchor="middle"'
+        return f'<g class="ends">{frame}{_words(lines_of(part), middle, MAX_WIDTH - PADDING)}</g>'
     stacked = part.times > 1 and not unfolded
     width, height = (width - 2 * STACK, height - 2 * STACK) if stacked else (width, height)
-    size = f'width="{width:.0f}" height="{height:.0f}" rx="{height / 2 if ends else 7:.0f}"'
-    stack = "".join(f'<rect class="frame" x="{d}" y="{d}" {size}/>' for d in (2 * STACK, STACK)) if stacked else ""
-    room = MAX_WIDTH - 2 * PADDING if not unfolded else 4 * MAX_WIDTH
-    lines = lines_of(part)
-    if unfolded:
-        lines = lines[:1]
-    mark = 20 if part.inside is not None else 0
-    words = [
-        f'<text class="{"s" if i else "t"}" x="{PADDING if not ends else width / 2:.0f}" '
-        f'y="{18 + (TITLE_HEIGHT + LINE_HEIGHT * (i - 1) if i else 0):.1f}"{" text-anchor=" + chr(34) + "middle" + chr(34) if ends else ""}>'
-        f"{_text(fitting(line, 11 if i else TITLE, room - (0 if i else mark)))}</text>"
-        for i, line in enumerate(lines)
+    size = f'width="{width:.0f}" height="{height:.0f}" rx="7"'
+    frames = [f'<rect class="frame" x="{d}" y="{d}" {size}/>' for d in ((2 * STACK, STACK) if stacked else ())]
+    frames += [
+        f'<rect class="frame" {size}/>',
+        f'<rect class="{part.kind} tint" {size}/>',
+        f'<rect class="{part.kind}" width="4" height="{height:.0f}" rx="2"/>',
     ]
+    room = (width if unfolded else MAX_WIDTH) - 2 * PADDING - (20 if part.inside is not None else 0)
+    words = _words(lines_of(part)[: 1 if unfolded else None], f'x="{PADDING:.0f}"', room)
     sign = ""
     if part.inside is not None:
-        plus = "" if unfolded else "M0 -4V4"
         sign = (
             f'<g class="toggle" transform="translate({width - 15:.0f} 14)"><circle class="pad" r="7.5"/>'
-            f'<path class="sign" d="M-4 0H4{plus}"/></g>'
+            f'<path class="sign" d="M-4 0H4{"" if unfolded else "M0 -4V4"}"/></g>'
         )
-    colour = "" if ends else f'<rect class="{part.kind} tint" {size}/><rect class="{part.kind}" width="4" height="{height:.0f}" rx="2"/>'
-    classes = "ends" if ends else "inner" if unfolded else "leaf"
-    return f'<g class="{classes}">{stack}<rect class="frame" {size}/>{colour}{"".join(words)}{sign}</g>'
+    return f'<g class="{"inner" if unfolded else "leaf"}">{"".join(frames)}{words}{sign}</g>'
+
+
+def _words(lines: Sequence[str], place: str, room: float) -> str:
+    """The lines of a box: the title, then smaller ones."""
+    out = []
+    for i, line in enumerate(lines):
+        y = 18 if i == 0 else 18 + TITLE_HEIGHT + LINE_HEIGHT * (i - 1)
+        out.append(
+            f'<text class="{"s" if i else "t"}" {place} y="{y:.1f}">{_text(fitting(line, 11 if i else TITLE, room))}</text>'
+        )
+    return "".join(out)
 
 
 def edge_svg(edge: Edge) -> str:
-    """A piece of an edge, with the shape of the array it carries as its tooltip."""
+    """A piece of an edge."""
     (x1, y1), (x2, y2) = edge.start, edge.end
     tip = f'<path class="tip" d="M{x2:.1f} {y2:.1f}l-3.5 -6h7z"/>' if edge.arrow else ""
     return f'<path class="edge" d="{curve(x1, y1, x2, y2)}"/>{tip}'
@@ -152,6 +161,3 @@ def curve(x1: float, y1: float, x2: float, y2: float) -> str:
 def _text(text: str) -> str:
     """Text for XML, control characters (which XML forbids) shown as a replacement."""
     return escape("".join(c if c.isprintable() else "�" for c in text), quote=False)
-
-
-__all__ = ["box_svg", "shape", "style", "summary", "svg_file"]
