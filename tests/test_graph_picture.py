@@ -126,6 +126,17 @@ def test_a_box_is_an_operator_of_the_users_with_its_weights() -> None:
     assert parts[1].kind == "movement" and len(parts[1].sources) == 2
 
 
+def test_an_operator_is_of_the_kind_of_its_main_primitive() -> None:
+    """A gather moves data, whatever it computes on its indices; a convolution is one though it adds a bias."""
+
+    def network(x: Any) -> Any:
+        indices = op("ArgMax", "i", lambda a: ht.argmax(a, axis=1), x)
+        y = op("Gather", "g", lambda a, i: ht.take(a, ht.where(i < 0, i + 4, i), axis=0), x, indices)
+        return op("Gemm", "m", lambda a: a @ weight(np.ones((3, 3), np.float32), "w") + a, y)
+
+    assert [p.kind for p in inner(read(graph_of(network, (4, 3))))] == ["reduction", "movement", "matmul"]
+
+
 def test_a_python_functions_primitives_are_its_operators() -> None:
     parts = inner(read(graph_of(lambda x: ht.tanh(x * 2.5) + x, (4, 3))))
     assert titles(parts) == [("mul", 1), ("tanh", 1), ("add", 1)]
@@ -206,6 +217,15 @@ def test_sequences_without_branches_are_found_by_repetition() -> None:
 
     parts = inner(picture(graph_of(network, (4, 3))))
     assert titles(parts) == [("MatMul · Tanh · Abs", 6), ("Sqrt", 1), ("MatMul · Tanh · Abs", 6)]
+
+
+def test_a_long_repetition_is_folded_by_its_period() -> None:
+    def network(x: Any) -> Any:
+        for i in range(60):
+            x = op(("Exp", "Tanh", "Tanh")[i % 3], f"n{i}", ht.tanh, x)
+        return x
+
+    assert titles(inner(picture(graph_of(network, (4, 3))))) == [("Exp · Tanh", 20)]
 
 
 def test_scopes_in_names_come_first() -> None:

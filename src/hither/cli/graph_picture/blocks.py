@@ -396,9 +396,8 @@ def _first(part: Part) -> Part:
 
 
 def _periodic(word: tuple[int, ...]) -> bool:
-    """Whether a sequence is a shorter one several times."""
-    n = len(word)
-    return any(n % p == 0 and word == word[:p] * (n // p) for p in range(1, n))
+    """Whether a sequence is a shorter one at least twice, the last time perhaps in part."""
+    return any(word[p:] == word[:-p] for p in range(1, len(word) // 2 + 1))
 
 
 def _apart(starts: list[int], length: int) -> list[int]:

@@ -130,6 +130,12 @@ def _kind(node: Node) -> str:
     return "elementwise" if isinstance(lowering, Elementwise) else "reduction"
 
 
+def _importance(node: Node, gives: str) -> int:
+    """How much a node says about its operator; arithmetic on indices says nothing of one that gives numbers of a kind."""
+    kind = _kind(node)
+    return -1 if kind == "elementwise" and node.results[0].dtype.kind != gives else _RANK.index(kind)
+
+
 def _operator(nodes: list[Node], known: _Reading, needed: set[Value]) -> Part:
     made = {r for node in nodes for r in node.results}
     operands = distinct([known.outer.get(o, o) for node in nodes for o in node.operands])
@@ -137,7 +143,8 @@ def _operator(nodes: list[Node], known: _Reading, needed: set[Value]) -> Part:
     roots = distinct([root for v in operands for root in known.roots.get(v, ())])
     weights = tuple(Weight(v, v.name) for v in roots if v.abstract.size > 1)
     numbers = [known.arrays[v].item() for v in roots if v.abstract.size == 1]
-    main = max(nodes, key=lambda n: (_RANK.index(_kind(n)), node_flops(n)))
+    gives = nodes[-1].results[0].dtype.kind
+    main = max(nodes, key=lambda n: (_importance(n, gives), node_flops(n)))
     kind, source = _kind(main), main.source
     title, name = split_source(source, main.primitive.name)
     attributes = {key: _text(value) for key, value in main.params.items() if value is not None and not isinstance(value, Graph)}

@@ -13,7 +13,7 @@ from ..report import count, size
 from .layers import Item, width_of
 from .layout import Layout, unfold_some
 from .parts import Level, Part
-from .svg import BOXES, KINDS, box_svg, style, summary
+from .svg import BOXES, KINDS, box_svg, style, summary, title_end
 from .text import label_lines, lines_of, shape
 
 SHOWN_WEIGHTS = 24  # of one box, in the list beside the picture
@@ -64,6 +64,7 @@ class _Writing:
             made |= {
                 "level": self.level_ids[part.inside],
                 "open": part in self.unfolded,
+                "clear": title_end(part),
                 "header": box_svg(part, width, height, unfolded=True),
             }
         return made

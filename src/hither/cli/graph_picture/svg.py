@@ -8,10 +8,11 @@ from html import escape
 from ..report import count
 from .layout import HEADER, MARGIN, Box, Drawing, Edge, Layout, unfold_some
 from .parts import Level, Part
-from .text import LINE_HEIGHT, MAX_WIDTH, PADDING, STACK, TITLE, TITLE_HEIGHT, fitting, lines_of
+from .text import LINE_HEIGHT, MAX_WIDTH, PADDING, STACK, TITLE, TITLE_HEIGHT, fitting, lines_of, text_width
 
 FRAME = 28.0  # around the picture
 HEADING = 46.0
+TITLE_END = 23.0  # the lower end of a title
 BOXES = 48  # that are seen at first, about
 LIGHT = {
     "bg": "#f6f7f9", "card": "#ffffff", "ink": "#16202c", "soft": "#5b6878", "faint": "#98a3b1", "line": "#cfd6df",
@@ -88,8 +89,7 @@ def summary(level: Level) -> str:
 
 
 def _drawing(drawing: Drawing) -> str:
-    out = [f'<path class="edge port" d="M{x:.1f} {-HEADER:.0f}V0"/>' for x in drawing.entries.values()]
-    out += [f'<path class="edge" d="M{x:.1f} {drawing.height:.1f}v{MARGIN:.0f}"/>' for x in drawing.exits.values()]
+    out = [f'<path class="edge" d="M{x:.1f} {drawing.height:.1f}v{MARGIN:.0f}"/>' for x in drawing.exits.values()]
     out += [edge_svg(edge) for edge in drawing.edges]
     out += [_box(box) for box in drawing.boxes]
     for x, y, lines in drawing.labels:
@@ -101,7 +101,10 @@ def _box(box: Box) -> str:
     inside = ""
     if box.inside is not None:
         left = (box.width - box.inside.width) / 2
-        inside = f'<g class="inside" transform="translate({left:.1f} {HEADER:.1f})">{_drawing(box.inside)}</g>'
+        clear = title_end(box.part)
+        for x in box.inside.entries.values():  # through the header, below the title where it is in the way
+            inside += f'<path class="edge port" d="M{left + x:.1f} {TITLE_END if left + x < clear else 0:.0f}V{HEADER:.0f}"/>'
+        inside += f'<g class="inside" transform="translate({left:.1f} {HEADER:.1f})">{_drawing(box.inside)}</g>'
     own = box_svg(box.part, box.width, box.height, unfolded=box.inside is not None)
     return f'<g transform="translate({box.x:.1f} {box.y:.1f})">{own}{inside}</g>'
 
@@ -130,6 +133,11 @@ def box_svg(part: Part, width: float, height: float, unfolded: bool = False) -> 
             f'<path class="sign" d="M-4 0H4{"" if unfolded else "M0 -4V4"}"/></g>'
         )
     return f'<g class="{"inner" if unfolded else "leaf"}">{"".join(frames)}{words}{sign}</g>'
+
+
+def title_end(part: Part) -> float:
+    """How far the title of an unfolded block reaches."""
+    return PADDING + text_width(lines_of(part)[0], TITLE) + 4
 
 
 def _words(lines: Sequence[str], place: str, room: float) -> str:
