@@ -186,6 +186,27 @@ def test_layers_name_their_operators() -> None:
     assert [(p.title, p.name) for p in inner(read(graph))] == [("Dense", "net/first"), ("Dense", "net/head/last")]
 
 
+def test_what_a_layer_computes_itself_is_in_its_block() -> None:
+    class Block(nn.Layer):
+        def __init__(self, name: str) -> None:
+            super().__init__(name=name)
+            self.inner = nn.Dense(4, name="inner")
+
+        def call(self, x: Any) -> Any:
+            return self.inner(ht.tanh(x)) + x
+
+    def network(x: Any) -> Any:
+        for i in range(9):
+            x = Block(f"block_{i}")(x)
+        return x
+
+    (row,) = inner(picture(graph_of(network, (2, 4))))
+    assert (row.title, row.times) == ("block_0 … block_8", 9) and row.inside is not None
+    first = row.inside.parts[0]
+    assert first.title == "block_0" and first.inside is not None
+    assert [p.title for p in first.inside.parts] == ["tanh", "Dense", "add"]
+
+
 # -- blocks --------------------------------------------------------------------------------------------------------------------
 
 

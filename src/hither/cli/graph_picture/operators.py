@@ -188,7 +188,8 @@ def _own_work(level: Level) -> None:
     scopes = {part.scope[:n] for part in parts for n in range(1, len(part.scope) + 1)}
     for part in parts:
         own = scope_of(f"{part.name}/{part.primitive}")
-        if own in scopes and part.name:
+        layer = part.primitive and part.sources and not _TYPE_FIRST.match(part.sources[0])
+        if layer and part.name and own in scopes:
             part.scope, part.title, part.name = own, part.primitive, f"{part.name}/{part.primitive}"
             part.signature = (part.primitive, part.kind)
 
