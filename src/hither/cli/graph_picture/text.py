@@ -55,7 +55,7 @@ def lines_of(part: Part) -> list[str]:
             facts.append(f"{count(part.flops)}FLOP" if part.flops >= 1000 else f"{part.flops} FLOP")
         kinds = part.attributes.get("operators", "")
         return [title, *([kinds] if kinds else []), " · ".join(facts)]
-    if part.kind == "depthwise":
+    if part.kind == "depthwise" and "depth" not in title.lower():
         title += ", depthwise"
     weights = " ".join(f"[{','.join(map(str, w.value.shape))}]" for w in part.weights[:3])
     more = f" +{len(part.weights) - 3}" if len(part.weights) > 3 else ""
