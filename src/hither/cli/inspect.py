@@ -23,14 +23,16 @@ def inspect_command(
     device: Annotated[str, typer.Option(help="What to plan for, separated by commas: cpu, wasm, webgpu.")] = ",".join(DEVICES),
     graph: Annotated[bool, typer.Option("--graph", help="Print the Graph.")] = False,
     kernels: Annotated[bool, typer.Option("--kernels", help="Print the kernels for the first device.")] = False,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the graph as a page whose blocks unfold.")] = None,
+    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the graph as a static picture.")] = None,
 ) -> None:
-    """Show inputs, outputs, operators, parameters, FLOPs, kernels and dispatches."""
+    """Show inputs, outputs, operators, parameters, FLOPs, kernels and dispatches; draw the graph."""
     from . import arguments, report
 
     if (Path(model) / "manifest.json").is_file():
-        if shape or value or graph or kernels:
+        if shape or value or graph or kernels or html or svg:
             raise arguments.ArgumentError(
-                "--shape, --value, --graph and --kernels are for models; a bundle is compiled already"
+                "--shape, --value, --graph, --kernels, --html and --svg are for models; a bundle is compiled already"
             )
         _bundle(Path(model))
         return
@@ -43,12 +45,13 @@ def inspect_command(
     try:
         specs = arguments.specs_for(loaded, arguments.shapes(" ".join(shape)), arguments.pairs("--value", value))
     except arguments.ArgumentError as error:
-        if shape or value or graph or kernels:
+        if shape or value or graph or kernels or html or svg:
             raise
         report.out.print(f"\nFor operators, FLOPs, kernels and memory: {error}", style="yellow", markup=False)
         return
     traced = loaded.graph(specs)
     _operators(traced)
+    _draw(traced, html, svg)
     plans = _costs(loaded, specs, chosen)
     if graph:
         report.out.print(str(traced), markup=False, soft_wrap=True)
@@ -110,6 +113,20 @@ def _operators(graph: Graph) -> None:
         share = f"{100 * work[name] / total:.1f} %" if total and work[name] else ""
         shown.add_row(name, str(number), report.count(work[name]) if work[name] else "", share)
     report.out.print(shown)
+
+
+def _draw(graph: Graph, html: Path | None, svg: Path | None) -> None:
+    """Write the picture of the Graph into the files that are asked for."""
+    if not (html or svg):
+        return
+    from . import report
+    from .graph_picture import html_page, picture, svg_file
+
+    level = picture(graph)
+    for path, write in ((html, html_page), (svg, svg_file)):
+        if path is not None:
+            path.write_text(write(level, graph.name), encoding="utf-8")
+            report.out.print(f"\n{path}: {report.size(path.stat().st_size)}", markup=False)
 
 
 def _costs(model: Any, specs: Mapping[str, Any], devices: list[str]) -> dict[str, Any]:

@@ -19,13 +19,14 @@ import numpy as np
 from .. import dtypes as dt
 from ..array import Array
 from ..errors import ShapeMismatch, UnsupportedFeature
-from ..graph.trace import Tracer
+from ..graph.trace import Tracer, source
 from ..graph.tree import flatten
 from ..ops import asarray
 from . import initializers
 from .module import Module, fitting
 
 _training: ContextVar[bool | None] = ContextVar("training", default=None)
+_path: ContextVar[str] = ContextVar("path", default="")  # names of the layers being called, from the outermost
 _names: Counter[str] = Counter()
 
 
@@ -173,10 +174,12 @@ class Layer(Module):
         resolved = training if training is not None else bool(_training.get())
         accepted = _accepted(type(self).call)
         given = {k: v for k, v in (("training", resolved), ("mask", mask)) if k in accepted}
-        token = _training.set(resolved)
+        token, path = _training.set(resolved), _path.set(f"{_path.get()}{self.name}/")
         try:
-            return self.call(*args, **kwargs, **given)
+            with source(f"{_path.get()[:-1]} ({type(self).__name__})"):
+                return self.call(*args, **kwargs, **given)
         finally:
+            _path.reset(path)
             _training.reset(token)
 
     def ensure_built(self, *inputs: Any) -> None:
