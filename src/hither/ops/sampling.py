@@ -1,10 +1,11 @@
-"""Sampling images at computed places: grid_sample, affine_grid, roi_align, roi_max_pool, deformable convolution.
+"""Sampling images at computed places: grids, regions, boxes, projective maps, deformable convolution.
 
 Images become tables of pixels, one row of channels each, so that one lookup fetches a whole pixel and images that several
 regions share are not copied.
 
-Conventions: the ONNX operator definitions of GridSample, AffineGrid, RoiAlign, MaxRoiPool and DeformConv. Cubic weights: Keys,
-Cubic convolution interpolation for digital image processing, 1981. Regions: He et al.: Mask R-CNN, 2017. Deformable
+Conventions: the ONNX operator definitions of GridSample, AffineGrid, RoiAlign, MaxRoiPool and DeformConv, TensorFlow's of
+CropAndResize and ImageProjectiveTransformV3. Cubic weights: Keys, Cubic convolution interpolation for digital image
+processing, 1981. Regions: He et al.: Mask R-CNN, 2017. Deformable
 convolution: Dai et al.: Deformable Convolutional Networks, 2017, and with a mask Zhu et al., 2018.
 """
 
@@ -291,6 +292,128 @@ def _bin_samples(start: Any, step: Any, bins: int, samples: int) -> tuple[Any, n
     return el.add(reshape(start, shape), el.multiply(reshape(step, shape), offsets.astype(start.dtype.numpy))), used
 
 
+def crop_and_resize(
+    x: Like, boxes: Like, images: Like, size: tuple[int, int], /, *, mode: str = "linear", extrapolation: float = 0.0,
+    layout: str = "channels_first",
+) -> Any:  # fmt: skip
+    """Boxes cut out of images, each resampled to one size whose corners are the box's corners (TensorFlow's CropAndResize).
+
+    Args:
+        x: [N, C, H, W], or [N, H, W, C] for layout="channels_last".
+        boxes: [R, 4]: (y1, x1, y2, x2), 0 … 1 from the centre of the first pixel to the centre of the last. A box may be
+            mirrored (y1 > y2) and reach outside.
+        images: int [R]: the image each box is of.
+        size: rows and columns of the result; one row or column is the box's middle.
+        mode: "linear" or "nearest".
+        extrapolation: what lies outside the image.
+
+    Returns:
+        [R, C, *size], or channels last.
+    """
+    if mode not in ("linear", "nearest"):
+        raise ValueError(f"crop_and_resize: mode is linear or nearest, got {mode!r}")
+    x, back = wide_float(x)
+    boxes = converted(asarray(boxes), x.dtype)
+    if x.ndim != 4 or boxes.ndim != 2 or boxes.shape[1] != 4 or min(size) < 1:
+        raise ValueError(f"crop_and_resize takes x of 4 axes, boxes [R, 4] and a size, got {x.shape}, {boxes.shape}, {size}")
+    x = _channels_second(x) if layout == "channels_last" else x
+    count = boxes.shape[0]
+    places, inside = [], []
+    for axis, (n, extent) in enumerate(zip(size, x.shape[2:])):
+        start, stop = el.multiply(boxes[:, axis], float(extent - 1)), el.multiply(boxes[:, axis + 2], float(extent - 1))
+        if n > 1:
+            step = el.divide(el.subtract(stop, start), float(n - 1))
+            number = np.arange(n, dtype=x.dtype.numpy)
+            at = el.add(expand_dims(start, axis=1), el.multiply(expand_dims(step, axis=1), number))
+        else:
+            at = expand_dims(el.multiply(el.add(start, stop), 0.5), axis=1)
+        at = reshape(at, (count, n, 1) if axis == 0 else (count, 1, n))
+        places.append(at)
+        inside.append(el.logical_and(el.greater_equal(at, 0.0), el.less_equal(at, float(extent - 1))))
+    places = [spread(at, (count, *size)) for at in places]
+    pixels = _Pixels.of(x, images, 3)
+    if mode == "nearest":
+        made = pixels.look([el.floor(el.add(at, 0.5)) for at in places])
+    else:
+        made = _total(pixels.linear([el.clip(at, 0.0, float(n - 1)) for at, n in zip(places, pixels.extents)]))
+    made = el.where(expand_dims(el.logical_and(*inside), axis=-1), made, extrapolation)
+    return converted(made if layout == "channels_last" else _channels_second(made), back)
+
+
+def projective_transform(
+    x: Like, matrices: Like, size: tuple[int, int], /, *, mode: str = "nearest", padding: str = "zeros", fill: Like = 0.0,
+    layout: str = "channels_first",
+) -> Any:  # fmt: skip
+    """Images seen through projective maps of the result's pixels (TensorFlow's ImageProjectiveTransformV3).
+
+    Args:
+        x: [N, C, H, W], or [N, H, W, C] for layout="channels_last".
+        matrices: [N or 1, 8]: (a0, a1, a2, b0, b1, b2, c0, c1); the result at (x, y) is the image at
+            ((a0 x + a1 y + a2) / k, (b0 x + b1 y + b2) / k), k = c0 x + c1 y + 1.
+        size: rows and columns of the result.
+        mode: "nearest" or "linear".
+        padding: what lies outside: "zeros" (that is `fill`), "border", "reflection" (with the border) or "wrap".
+
+    Returns:
+        [N, C, *size], or channels last.
+    """
+    if mode not in ("linear", "nearest") or padding not in ("zeros", "border", "reflection", "wrap"):
+        raise ValueError(f"projective_transform: mode {mode!r} or padding {padding!r} is unknown")
+    x, back = wide_float(x)
+    maps = converted(asarray(matrices), x.dtype)
+    if x.ndim != 4 or maps.ndim != 2 or maps.shape[1] != 8 or maps.shape[0] not in (1, x.shape[0]):
+        raise ValueError(f"projective_transform takes x of 4 axes and matrices [N or 1, 8], got {x.shape} and {maps.shape}")
+    x = _channels_second(x) if layout == "channels_last" else x
+    count, kind = x.shape[0], x.dtype.numpy
+    down, across = np.arange(size[0], dtype=kind).reshape(1, -1, 1), np.arange(size[1], dtype=kind).reshape(1, 1, -1)
+    c = [reshape(maps[:, i], (-1, 1, 1)) for i in range(8)]
+    k = el.add(el.add(el.multiply(c[6], across), el.multiply(c[7], down)), 1.0)
+    beyond = el.equal(k, 0.0)
+    k = el.where(beyond, 1.0, k)
+    full = (count, *size)
+    places = []
+    for (a, b, shift), extent in zip((c[3:6], c[:3]), x.shape[2:]):
+        at = el.divide(el.add(el.add(el.multiply(a, across), el.multiply(b, down)), shift), k)
+        places.append(spread(_mapped(at, extent, padding), full))
+    pixels = _Pixels.of(x, np.arange(count, dtype=np.int32), 3)
+
+    def look(at: Sequence[Any]) -> Any:
+        found = pixels.look(at)
+        return el.where(expand_dims(pixels.inside(at), axis=-1), found, fill)
+
+    if mode == "nearest":
+        made = look([el.floor(el.add(at, 0.5)) for at in places])
+    else:
+        around = _neighbours([_weighted(at, "linear") for at in places])
+        made = _total([el.multiply(look(at), expand_dims(weight, axis=-1)) for at, weight in around])
+    made = el.where(expand_dims(spread(beyond, full), axis=-1), fill, made)
+    return converted(made if layout == "channels_last" else _channels_second(made), back)
+
+
+def _mapped(at: Any, extent: int, padding: str) -> Any:
+    """Places brought inside as `projective_transform` does it; as they are for "zeros"."""
+    if padding == "zeros":
+        return at
+    if padding == "reflection" and extent > 1:
+        rest = el.subtract(at, el.multiply(el.floor(el.divide(at, float(2 * extent))), float(2 * extent)))
+        mirrored = el.where(el.greater_equal(rest, float(extent)), el.subtract(float(2 * extent - 1), rest), rest)
+        inner = el.logical_and(el.greater_equal(at, 0.0), el.less_equal(at, float(extent - 1)))
+        at = el.where(inner, at, el.where(el.less(at, 0.0), _reflected_below(at, extent), mirrored))
+    elif padding == "wrap" and extent > 1:
+        turns = float(extent - 1)
+        up = el.add(at, el.multiply(el.add(el.trunc(el.divide(el.negative(at), turns)), 1.0), float(extent)))
+        down = el.subtract(at, el.multiply(el.trunc(el.divide(at, turns)), float(extent)))
+        at = el.where(el.less(at, 0.0), up, el.where(el.greater(at, turns), down, at))
+    return el.clip(at, 0.0, float(extent - 1))
+
+
+def _reflected_below(at: Any, extent: int) -> Any:
+    """Negative places mirrored about the image's first edge."""
+    period = float(2 * extent)
+    near = el.add(at, el.multiply(el.trunc(el.divide(el.negative(at), period)), period))
+    return el.where(el.less(near, float(-extent)), el.add(near, period), el.subtract(el.negative(near), 1.0))
+
+
 def roi_max_pool(x: Like, rois: Like, images: Like, size: tuple[int, int], /, *, scale: float = 1.0) -> Any:
     """The maximum over the pixels that each bin of a region covers, 0 where it covers none; arguments as for `roi_align`.
 
@@ -358,5 +481,5 @@ def deform_conv(
 
 
 __all__ = [
-    "affine_grid", "deform_conv", "grid_sample", "roi_align", "roi_max_pool",
+    "affine_grid", "crop_and_resize", "deform_conv", "grid_sample", "projective_transform", "roi_align", "roi_max_pool",
 ]  # fmt: skip

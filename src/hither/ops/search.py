@@ -15,8 +15,9 @@ from ..array import Array
 from ..graph.trace import static_value
 from . import elementwise as el
 from . import reduce as rd
+from .control import fori_loop
 from .operands import Like, apply, asarray, converted, floating, is_traced, one_axis, promoted
-from .shape import expand_dims, reshape, slice_axis
+from .shape import concat, expand_dims, moveaxis, reshape, slice_axis
 
 
 def _sorted(x: Like, axis: int, descending: bool) -> tuple[Any, Any]:
@@ -166,6 +167,119 @@ def nms(
     return Array(rows.numpy()[: int(count)])
 
 
+def soft_nms_bounded(
+    boxes: Like, scores: Like, max_output: Like, iou_threshold: Like = 1.0, score_threshold: Like = 0.0, sigma: Like = 0.5, /,
+    *, bound: int | None = None,
+) -> tuple[Any, Any, Any]:  # fmt: skip
+    """Non-maximum suppression that lowers the scores of boxes that overlap a chosen one instead of dropping them.
+
+    The best box is chosen again and again; the scores of all others are multiplied by exp(-iou² / (2 · sigma)), or by 0 where
+    they overlap it by more than iou_threshold. Bodla et al.: Soft-NMS, 2017, as TensorFlow has it.
+
+    Args:
+        boxes: [N, 4]: corners y1, x1, y2, x2 in any order of the two.
+        scores: [N].
+        max_output: at most so many boxes.
+        score_threshold: boxes must score higher than this when they are chosen.
+        bound: rows of the result; by default N, or max_output where that is known and smaller.
+
+    Returns:
+        int32 [bound] boxes in the order they are chosen, their lowered scores [bound], and int32: how many count; what
+        follows is 0.
+    """
+    boxes, scores = (floating(v) for v in promoted(boxes, scores))
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1]:
+        raise ValueError(f"soft_nms takes boxes [N, 4] and scores [N], got shapes {boxes.shape} and {scores.shape}")
+    n, most = boxes.shape[0], reshape(converted(asarray(max_output), dt.int32), ())
+    if bound is None:
+        known = static_value(most)
+        bound = n if known is None else min(n, max(int(known), 0))
+    if bound == 0 or n == 0:
+        return asarray(np.zeros(bound, np.int32)), converted(asarray(np.zeros(bound)), scores.dtype), asarray(0)
+    overlap, least, spread_of = (
+        reshape(converted(asarray(t), scores.dtype), ()) for t in (iou_threshold, score_threshold, sigma)
+    )
+    (y1, y2), (x1, x2) = ((el.minimum(boxes[:, a], boxes[:, a + 2]), el.maximum(boxes[:, a], boxes[:, a + 2])) for a in (0, 1))
+    area = el.multiply(el.subtract(y2, y1), el.subtract(x2, x1))
+    place = np.arange(n, dtype=np.int32)
+    slot = np.arange(bound, dtype=np.int32)
+
+    def turn(i: Any, state: tuple[Any, ...]) -> tuple[Any, ...]:
+        left, chosen, gained, count = state
+        best = rd.argmax(left, axis=0, dtype=dt.int32)
+        score = apply("take", left, best, axis=0)
+        going = el.logical_and(el.logical_and(el.equal(count, i), el.greater(score, least)), el.less(i, most))
+        here = el.logical_and(el.equal(slot, i), going)
+        corner = [apply("take", edge, best, axis=0) for edge in (y1, x1, y2, x2, area)]
+        height = el.maximum(el.subtract(el.minimum(y2, corner[2]), el.maximum(y1, corner[0])), 0.0)
+        width = el.maximum(el.subtract(el.minimum(x2, corner[3]), el.maximum(x1, corner[1])), 0.0)
+        common = el.multiply(height, width)
+        both = el.subtract(el.add(area, corner[4]), common)
+        degenerate = el.logical_or(el.less_equal(area, 0), el.less_equal(corner[4], 0))
+        iou = el.where(degenerate, 0.0, el.divide(common, el.where(degenerate, 1.0, both)))
+        lowered = el.exp(el.divide(el.negative(el.square(iou)), el.multiply(spread_of, 2.0)))
+        lowered = el.multiply(left, el.where(el.less_equal(iou, overlap), lowered, 0.0))
+        left = el.where(going, el.where(el.equal(place, best), -np.inf, lowered), left)
+        return (
+            left, el.where(here, best, chosen), el.where(here, score, gained), el.add(count, converted(going, dt.int32))
+        )  # fmt: skip
+
+    empty = asarray(np.zeros(bound, scores.dtype.numpy))
+    return fori_loop(0, bound, turn, (scores, asarray(np.zeros(bound, np.int32)), empty, asarray(0)))[1:]
+
+
+# -- sets --------------------------------------------------------------------------------------------------------------------
+
+
+def unique_bounded(x: Like, /, *, axis: int | None = None, in_order: bool = False) -> tuple[Any, Any, Any, Any, Any]:
+    """Distinct slices of x along an axis (elements of the flattened x for None), in buffers of the largest size.
+
+    Slices sort into runs of equals; a running count of runs is each slice's place among the distinct ones. Stable sorts by one
+    column after another, the least important first, sort slices lexicographically.
+
+    Args:
+        in_order: in the order of first occurrence instead of ascending.
+
+    Returns:
+        The distinct slices, int64 [n]: where each occurs first, int64 [n]: the place of each slice of x among them, int64 [n]:
+        how often each occurs, and the int64 count of distinct slices.
+    """
+    x = asarray(x)
+    slices = reshape(x, (x.size,)) if axis is None else moveaxis(x, one_axis(axis, x.ndim), 0)
+    n = slices.shape[0]
+    if n == 0:
+        empty = asarray(np.zeros(0, np.int64))
+        return x if axis is not None else slices, empty, empty, empty, asarray(np.int64(0))
+    order, starts = _runs(reshape(slices, (n, slices.size // n)))
+    run = el.subtract(apply("cumulative", starts, axis=0, combine="add", exclusive=False, reverse=False), 1)
+    count = el.add(run[-1], 1)
+    numbers, column = asarray(np.arange(n, dtype=np.int64)), reshape(run, (n, 1))
+    nothing, far = asarray(np.zeros(n, np.int64)), asarray(np.full(n, n, np.int64))
+    # A stable sort keeps equals in order, so each run's smallest position is its first occurrence.
+    first = apply("scatter_nd", far, column, order, combine="min")
+    total = apply("scatter_nd", nothing, column, asarray(np.ones(n, np.int64)), combine="add")
+    inverse = apply("scatter_nd", nothing, reshape(order, (n, 1)), run, combine="set")
+    if in_order:
+        ranked, by_first = apply("sort", first, axis=0, descending=False)
+        place = apply("scatter_nd", nothing, reshape(by_first, (n, 1)), numbers, combine="set")
+        first, total = ranked, apply("take", total, by_first, axis=0)
+        inverse = apply("take", place, inverse, axis=0)
+    distinct = apply("take", slices, el.minimum(first, n - 1), axis=0)
+    return distinct if axis is None else moveaxis(distinct, 0, one_axis(axis, x.ndim)), first, inverse, total, count
+
+
+def _runs(rows: Any) -> tuple[Any, Any]:
+    """The order that sorts rows [n, m] lexicographically, and int64 [n]: 1 where a run of equal rows starts in it."""
+    n, m = rows.shape
+    order: Any = asarray(np.arange(n, dtype=np.int64))
+    for column in reversed(range(m)):
+        _, turn = apply("sort", apply("take", rows[:, column], order, axis=0), axis=0, descending=False)
+        order = apply("take", order, turn, axis=0)
+    ordered = apply("take", rows, order, axis=0)
+    differs = rd.any(el.not_equal(ordered[1:], ordered[:-1]), axis=1)
+    return order, concat([asarray(np.ones(1, np.int64)), converted(differs, dt.int64)], axis=0)
+
+
 def bincount(x: Like, /, *, length: int) -> Any:
     """How often each of 0 … length-1 occurs, int32; other numbers are counted nowhere."""
     x = reshape(asarray(x), (-1,))
@@ -174,6 +288,7 @@ def bincount(x: Like, /, *, length: int) -> Any:
 
 
 __all__ = [
-    "UniqueAll", "argsort", "bincount", "nms", "nms_bounded", "nonzero", "nonzero_bounded", "searchsorted", "sort",
-    "top_k", "unique_all", "unique_counts", "unique_inverse", "unique_values",
+    "UniqueAll", "argsort", "bincount", "nms", "nms_bounded", "nonzero", "nonzero_bounded", "searchsorted",
+    "soft_nms_bounded", "sort", "top_k", "unique_all", "unique_bounded", "unique_counts",
+    "unique_inverse", "unique_values",
 ]  # fmt: skip

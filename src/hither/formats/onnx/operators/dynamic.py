@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from .... import dtypes as dt
 from .... import ops
 from ....array import Array
 from ....graph.primitives import apply
 from ....graph.trace import static_value
 from ..registry import Bounded, Node, operator
-from .common import cast
 
 MAX_SORTED_COLUMNS = 64
 
@@ -73,54 +71,18 @@ def non_max_suppression(node: Node, boxes: Any, scores: Any, most: Any = None, o
 
 @operator("Unique")
 def unique(node: Node, x: Any) -> Any:
-    """Entries sort into runs of equals; a running count of runs is each entry's place among the unique ones."""
     axis = node.get("axis")
     known = static_value(x)
     if known is not None:
         return _known_unique(known, axis, bool(node["sorted"]))
-    if axis is not None:
-        axis = node.axis(axis, len(x.shape))
-    slices = ops.reshape(x, (math.prod(x.shape),)) if axis is None else ops.moveaxis(x, axis, 0)
-    n = slices.shape[0]
-    if n == 0:
-        empty = Array(np.zeros(0, np.int64))
-        return x, empty, empty, empty
-    order, starts = _runs(node, ops.reshape(slices, (n, math.prod(slices.shape[1:]))))
-    run = apply("cumulative", cast(starts, dt.int64), axis=0, combine="add", exclusive=False, reverse=False) - 1
-    count = run[-1] + 1
-    zeros = ops.zeros((n,), dtype=dt.int64)
-    # A stable sort keeps equals in order, so each run's smallest position is its first occurrence.
-    far = ops.full((n,), n, dtype=dt.int64)
-    first = apply("scatter_nd", far, ops.reshape(run, (n, 1)), order, combine="min")
-    total = apply("scatter_nd", zeros, ops.reshape(run, (n, 1)), ops.full((n,), 1, dtype=dt.int64), combine="add")
-    inverse = apply("scatter_nd", zeros, ops.reshape(order, (n, 1)), run, combine="set")
-    if not node["sorted"]:
-        ranked, by_first = apply("sort", first, axis=0, descending=False)
-        place = apply("scatter_nd", zeros, ops.reshape(by_first, (n, 1)), ops.arange(n, dtype=dt.int64), combine="set")
-        first, total = ranked, apply("take", total, by_first, axis=0)
-        inverse = apply("take", place, inverse, axis=0)
-    distinct = apply("take", slices, ops.minimum(first, n - 1), axis=0)
-    distinct = distinct if axis is None else ops.moveaxis(distinct, 0, axis)
-    return Bounded(distinct, count, axis or 0), Bounded(first, count, 0), inverse, Bounded(total, count, 0)
-
-
-def _runs(node: Node, rows: Any) -> tuple[Any, Any]:
-    """The order that sorts rows [n, m] lexicographically, and where in it each run of equal rows starts.
-
-    Stable sorts by one column after another, the least important first.
-    """
-    n, m = rows.shape
-    if m > MAX_SORTED_COLUMNS:
+    columns = 1 if axis is None else math.prod(x.shape) // max(x.shape[node.axis(axis, len(x.shape))], 1)
+    if columns > MAX_SORTED_COLUMNS:
         raise node.unsupported(
-            f"unique slices of {m} elements (at most {MAX_SORTED_COLUMNS}) that are not known while compiling"
+            f"unique slices of {columns} elements (at most {MAX_SORTED_COLUMNS}) that are not known while compiling"
         )
-    order: Any = ops.arange(n, dtype=dt.int64)
-    for column in reversed(range(m)):
-        _, turn = apply("sort", apply("take", rows[:, column], order, axis=0), axis=0, descending=False)
-        order = apply("take", order, turn, axis=0)
-    ordered = apply("take", rows, order, axis=0)
-    differs = cast(ordered[1:] != ordered[:-1], dt.int32)
-    return order, ops.concat([Array(np.ones(1, bool)), ops.sum(differs, axis=1) > 0], axis=0)
+    distinct, first, inverse, total, count = ops.unique_bounded(x, axis=axis, in_order=not node["sorted"])
+    where = 0 if axis is None else node.axis(axis, len(x.shape))
+    return Bounded(distinct, count, where), Bounded(first, count, 0), inverse, Bounded(total, count, 0)
 
 
 def _known_unique(x: np.ndarray, axis: int | None, in_order: bool) -> tuple[Array, ...]:
