@@ -55,9 +55,23 @@ def _is_safetensors(path: Path, head: bytes) -> bool:
     return path.suffix.lower() == ".safetensors" or head[8:10] == b'{"'  # a length of eight bytes, then JSON
 
 
+def _is_tfjs_graph(path: Path, head: bytes) -> bool:
+    file = path / "model.json" if path.is_dir() else path
+    if not file.is_file() or (head and not head.lstrip().startswith(b"{")) or file.suffix.lower() != ".json":
+        return False
+    from .tfjs.source import Folder, kind, parse
+
+    return kind(parse(Folder(file).document(), file.name)) == "graph-model"
+
+
 register("ONNX", "hither.formats.onnx", _is_onnx, (".onnx",))
 register("safetensors", "hither.formats.safetensors", _is_safetensors, (".safetensors",))
 register("hither", "hither.web.load", _is_bundle)  # by name: a bundle is read where it is written, in a room below this one
+register("TF.js", "hither.formats.tfjs", _is_tfjs_graph)
+
+
+def _is_url(path: str | os.PathLike[str]) -> bool:
+    return isinstance(path, str) and path.lower().startswith(("http://", "https://"))
 
 
 def load(
@@ -71,7 +85,8 @@ def load(
     """Read a model file or folder.
 
     Args:
-        path: the file or folder; the folder of a bundle gives a Model that runs the bundle's WebAssembly.
+        path: the file or folder; the folder of a bundle gives a Model that runs the bundle's WebAssembly. For TF.js models
+            also the http(s) address of a model.json: it and its weights are then fetched from there.
         device: what the model runs on when it is called ("cpu", "webgpu", "wasm", "numpy"); None is the default device.
         precision: what it computes in; None is float32.
         format: the format's name, where the file does not tell.
@@ -85,6 +100,10 @@ def load(
     Example:
         >>> model = hither.load("model.onnx", device="cpu")     # doctest: +SKIP
     """
+    if _is_url(path):
+        from . import tfjs
+
+        return tfjs.load(path, device=device, precision=precision, **options)
     where = Path(path)
     if not where.exists():
         raise FileNotFoundError(f"no model at {str(where)!r}")

@@ -7,9 +7,11 @@ names and attributes look (its Importer and Node) and one function per operator.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,15 @@ MALFORMED = (
 def stays_visible(array: np.ndarray) -> bool:
     """Whether a file's array is a weight (stored by name) and not a small constant that shapes are made of."""
     return array.size > 1 if array.dtype.kind == "f" else array.size > 256
+
+
+@cache
+def arity(function: Any) -> tuple[int, int]:
+    """The fewest and most inputs that an operator's function takes."""
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return sum(p.kind is not p.VAR_POSITIONAL for p in parameters), 1 << 16
+    return sum(p.default is p.empty for p in parameters), len(parameters)
 
 
 class Interpreter:

@@ -14,10 +14,10 @@ import numpy as np
 from ...array import Array
 from ...errors import InvalidModel, LimitExceeded, UnsupportedFeature
 from ...graph.trace import weight
-from ..interpreter import Interpreter, stays_visible
+from ..interpreter import Interpreter, arity, stays_visible
 from .proto import MAX_DEPTH, FunctionDef, GraphDef, NodeDef
 from .registry import OPERATORS, Bounded, Node
-from .schemas import arity, checked_attributes, operator_body, required_inputs
+from .schemas import checked_attributes, operator_body, required_inputs
 
 
 class Scope:

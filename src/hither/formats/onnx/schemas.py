@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -13,15 +12,6 @@ from ...errors import InvalidModel
 from .external import ExternalData
 from .proto import DTYPES, Decoder, FunctionDef, GraphDef, NodeDef
 from .registry import OPERATORS
-
-
-@cache
-def arity(function: Any) -> tuple[int, int]:
-    """The fewest and most inputs that an operator's function takes."""
-    parameters = list(inspect.signature(function).parameters.values())[1:]
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return sum(p.kind is not p.VAR_POSITIONAL for p in parameters), 1 << 16
-    return sum(p.default is p.empty for p in parameters), len(parameters)
 
 
 @cache

@@ -113,7 +113,9 @@ def _read_group(paths: list[str], entries: list[Entry], fetch: Fetch) -> Iterabl
         if len(data) > need and not text:
             raise InvalidModel(f"shard {path!r} is too long: its group's weights need {need} bytes")
     if len(data) < need:
-        raise InvalidModel(f"the shards {', '.join(map(repr, paths)) or '(none)'} have {len(data)} bytes, need {need}: cut short?")
+        raise InvalidModel(
+            f"the shards {', '.join(map(repr, paths)) or '(none)'} have {len(data)} bytes, need {need}: cut short?"
+        )
     view, offset = memoryview(bytes(data)), 0
     del data
     for entry in entries:

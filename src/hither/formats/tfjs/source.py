@@ -6,10 +6,10 @@ links are followed; on the web, below the address of the JSON file, on the same 
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
@@ -91,13 +91,11 @@ class Web:
         request = urllib.request.Request(url, headers={"User-Agent": "hither", "Accept-Encoding": "identity"})
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310 (the scheme is checked)
-                if not is_url(response.geturl()):
-                    raise InvalidModel(f"{url} leads to {response.geturl()!r}, which is no http(s) address")
                 data = bytearray()
                 while len(data) <= most and (chunk := response.read(min(_CHUNK, most + 1 - len(data)))):
                     data += chunk
                 promised = response.headers.get("Content-Length")
-        except (urllib.error.URLError, OSError, ValueError) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:  # URLError is an OSError
             raise InvalidModel(f"could not fetch {url}: {error}") from error
         if promised is not None and promised.isdigit() and len(data) < min(int(promised), most + 1):
             raise InvalidModel(f"{url} ended after {len(data)} of {promised} bytes")
