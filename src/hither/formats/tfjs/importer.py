@@ -56,11 +56,19 @@ class Importer(Interpreter):
         self.depth = 0
         self._flows: dict[GraphDef, Flow] = {}
 
-    def run(self, inputs: Mapping[str, Any], results: Sequence[Ref], handles: Mapping[str, Sequence[Any]]) -> list[Any]:
-        """The results for inputs by the names of their placeholders. Must be called inside a trace."""
+    def run(self, inputs: Mapping[str, Any], places: Mapping[str, str], results: Sequence[Ref], handles: Mapping[str, Ref]) -> list[Any]:
+        """The results for the model's inputs. Must be called inside a trace.
+
+        Args:
+            places: the placeholder that each input is the value of.
+            handles: placeholders that results of the initializer graph are the values of.
+        """
         with self.running(inputs):
-            scope = Scope(self.graph, {**{n: (x,) for n, x in inputs.items()}, **handles})
-            return self.values(results, scope)
+            given: dict[str, Sequence[Any]] = {places[key]: (x,) for key, x in inputs.items()}
+            if self.initializer is not None and handles:
+                made = self.values(list(handles.values()), Scope(self.initializer))
+                given |= {place: (x,) for place, x in zip(handles, made)}
+            return self.values(results, Scope(self.graph, given))
 
     def flow(self, graph: GraphDef) -> Flow:
         """The control flow of a graph."""

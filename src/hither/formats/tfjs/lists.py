@@ -167,7 +167,7 @@ class TensorList:
         known = static_value(places)
         if known is not None and np.array_equal(known, np.arange(self.size)):
             return self.stack()
-        if known is not None and known.size and not (0 <= known.min() and known.max() < self.size):
+        if known is not None and known.size and not (known.min() >= 0 and known.max() < self.size):
             raise InvalidModel(f"places {known.tolist()!r:.100} are outside a list of {self.size}")
         if known is not None and known.size == 0:
             return self._zeros((0, *(self._item_shape() or ())))

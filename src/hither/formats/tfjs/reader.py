@@ -51,9 +51,7 @@ def load_document(document: Mapping[str, Any], source: Source, *, device: str | 
 
     def build(arrays: Mapping[str, Any]) -> dict[str, Any]:
         importer = Importer(graph, functions, weights, name, initializer)
-        made = importer.run(
-            {node: arrays[key] for key, node in places.items()}, list(results.values()), _given(importer, handles)
-        )  # fmt: skip
+        made = importer.run({key: arrays[key] for key in places}, places, list(results.values()), handles)
         return {key: _result(name, key, x) for key, x in zip(results, made)}
 
     return Model(
@@ -172,15 +170,6 @@ def _handles(document: Mapping[str, Any], initializer: GraphDef | None, resource
     if missing or initializer is None:
         raise InvalidModel(f"nothing initialises {', '.join(map(repr, missing or resources))}")
     return {place: made[resource] for place, resource in resources.items()}
-
-
-def _given(importer: Importer, handles: Mapping[str, Ref]) -> dict[str, tuple[Any, ...]]:
-    from .importer import Scope
-
-    if importer.initializer is None or not handles:
-        return {}
-    scope = Scope(importer.initializer)
-    return {place: (importer.values([reference], scope)[0],) for place, reference in handles.items()}
 
 
 # -- operators -----------------------------------------------------------------------------------------------------------------

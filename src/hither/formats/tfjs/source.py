@@ -90,7 +90,7 @@ class Web:
         """At most `most` + 1 bytes."""
         request = urllib.request.Request(url, headers={"User-Agent": "hither", "Accept-Encoding": "identity"})
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310 (the scheme is checked)
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
                 data = bytearray()
                 while len(data) <= most and (chunk := response.read(min(_CHUNK, most + 1 - len(data)))):
                     data += chunk

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .... import ops
+from ....array import Array
 from ... import tensorflow as tf
 from ..registry import Node, operator
 from ..sizes import Bounded, Sizes, chosen, compare
@@ -41,6 +42,11 @@ operator(*BOOLS, bounded=True)(_bools)
 operator(*BITS, bounded=True)(_bits)
 
 
+def _is_small(x: Any) -> bool:
+    """Whether a known array may be sizes."""
+    return isinstance(x, Array) and x.dtype.is_integer and x.size <= 32
+
+
 @operator("LogicalNot", bounded=True)
 def logical_not(node: Node, x: Any) -> Any:
     return elementwise(node, ops.logical_not, x)
@@ -54,8 +60,8 @@ def select(node: Node, condition: Any, x: Any, y: Any) -> Any:
     def run() -> Any:
         return choose(condition, plain(x), plain(y))
 
-    if isinstance(x, Sizes) or isinstance(y, Sizes):
-        made = None if isinstance(condition, Bounded) else chosen(condition, x, y, run)
+    if all(isinstance(v, Sizes) or _is_small(v) for v in (x, y)):
+        made = None if isinstance(condition, Bounded) or isinstance(condition, Array) else chosen(condition, x, y, run)
         if made is not None:
             return made
     if any(isinstance(v, Bounded) for v in (condition, x, y)):

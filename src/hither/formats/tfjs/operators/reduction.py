@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from .... import ops
+from ....graph.trace import static_value
 from ..registry import Node, operator
-from ..sizes import Bounded, Dim, Sizes
+from ..sizes import Bounded, Dim, Sizes, sizes
 from .common import cast, plain
+from .creation import checked
 
 REDUCTIONS = {
     "Sum": ops.sum, "Mean": ops.mean, "Max": ops.max, "Min": ops.min, "Prod": ops.prod, "All": ops.all, "Any": ops.any,
@@ -49,21 +51,30 @@ def _reduction(node: Node, x: Any, axis: Any) -> Any:
         count = math.prod(x.shape[a] for a in axes)
         return ops.floor_divide(ops.sum(x, axis=axes, keepdims=keep, dtype=x.dtype), max(count, 1))
     if not isinstance(x, Bounded):
-        return function(x, axis=axes, keepdims=keep, **options)
+        return _counted(node, x, axes, function(x, axis=axes, keepdims=keep, **options))
     if x.axis not in axes:
         made = function(x.data, axis=axes, keepdims=keep, **options)
         return x.map(made, x.axis if keep else x.axis - sum(a < x.axis for a in axes))
     data = x.filled(_nothing(op, x))
     if op != "Mean":
-        return function(data, axis=axes, keepdims=keep, **options)
+        return _counted(node, x, axes, function(data, axis=axes, keepdims=keep, **options))
     others = math.prod(x.shape[a] for a in axes if a != x.axis)
     count = ops.astype(x.length.traced, "float32") * float(others)
     return ops.divide(ops.sum(data, axis=axes, keepdims=keep), count)
 
 
-def _product(x: Sizes) -> Any:
-    from ..sizes import sizes
+def _counted(node: Node, x: Any, axes: tuple[int, ...], made: Any) -> Any:
+    """How many of some bools are true is a size: models go on to slice by it."""
+    if node.op_type != "Sum" or made.shape or str(made.dtype) != "int32" or static_value(made) is not None:
+        return made
+    graph = node.scope.graph
+    source = graph.nodes.get(node.importer.flow(graph).origin(node.definition.inputs[0]).node)
+    if source is None or source.op != "Cast" or source.attributes.get("SrcT") != "bool":
+        return made
+    return sizes([Dim.of(made, 0, math.prod(x.shape[a] for a in axes))], ())
 
+
+def _product(x: Sizes) -> Any:
     total = Dim(1)
     for d in x.dims:
         if d.known is not None:
@@ -103,8 +114,6 @@ def cumulative(node: Node, x: Any, axis: Any) -> Any:
 
 @operator("Bincount", "DenseBincount")
 def bincount(node: Node, x: Any, size: Any, weights: Any) -> Any:
-    from .creation import checked
-
     n = int(node.scalar(size, "the size"))
     checked(node, (n,))
     rows = ops.reshape(x, (1, -1)) if len(x.shape) != 2 else x

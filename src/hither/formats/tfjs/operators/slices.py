@@ -64,9 +64,14 @@ def slice_(node: Node, x: Any, begin: Any, size: Any) -> Any:
         if length.known == -1:
             node.check(isinstance(start, Dim), "the rest of an axis from a begin that is known only at run time")
             length = own - start
+        elif length.low < 0:  # it may mean the rest
+            node.check(isinstance(start, Dim), "a size and a begin that are known only at run time")
+            rest = own - start
+            size_of = ops.where(length.traced < 0, rest.traced, length.traced)
+            length = Dim.of(size_of, 0, max(rest.high, length.high, 0))
         if isinstance(start, Dim) and start.known is not None and length.known is not None and own.known is not None:
             node.check(
-                0 <= start.known and 0 <= length.known and start.known + length.known <= own.known,
+                start.known >= 0 and length.known >= 0 and start.known + length.known <= own.known,
                 f"slice {start.known} + {length.known} leaves axis {axis} of {own.known}",
             )
         if isinstance(start, Dim) and start.known == 0 and length.same(own):

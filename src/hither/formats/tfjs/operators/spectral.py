@@ -55,7 +55,7 @@ def imag(node: Node, x: Any) -> Any:
 
 def _matrices(node: Node, n: int, length: int, used: int, sign: int) -> tuple[np.ndarray, np.ndarray]:
     """cos and sin of sign · 2π · n · k / length, [n, used]."""
-    node.check(0 < length, f"the length must be positive, got {length}")
+    node.check(length > 0, f"the length must be positive, got {length}")
     if length > MAX_LENGTH:
         raise node.unsupported(f"a Fourier transform of length {length} (at most {MAX_LENGTH})")
     turns = np.multiply.outer(np.arange(n), np.arange(used)) % length  # as integers: large products would lose digits
