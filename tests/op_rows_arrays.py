@@ -288,3 +288,38 @@ op(
     "nms_bounded", lambda b, s: ht.nms_bounded(b, s, 3, 0.5, 0.1, bound=6), lambda b, s: ref.nms(b, s, 3, 0.5, 0.1, 6),
     A((1, 12, 4), 0, 1), A((1, 2, 12), 0, 1), dtypes=FLOAT,
 )  # fmt: skip
+op(
+    "soft_nms_bounded", lambda b, s: ht.soft_nms_bounded(b, s, 5, 1.0, 0.0, 0.3), lambda b, s: ref.soft_nms(b, s, 5, 0.3),
+    A((6, 4), values=[[0, 0, 2, 2], [0, 1, 2, 3], [1, 1, 3, 3], [5, 5, 6, 7], [0, 0, 1, 2], [5, 5, 7, 7]]), A((6,), 0.1, 1),
+    dtypes=FLOAT, tolerance="transcendental",
+)  # fmt: skip
+
+
+def distinct(x: Any) -> tuple[Any, ...]:
+    """unique_bounded, with zeros where nothing is meant."""
+    values, first, inverse, counts, count = ht.unique_bounded(x, in_order=True)
+    meant = ht.arange(x.shape[0]) < count
+    return ht.where(meant, values, 0), ht.where(meant, first, 0), inverse, ht.where(meant, counts, 0), count
+
+
+def distinct_reference(x: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The same with a dict."""
+    found: dict[Any, list[int]] = {}
+    for i, v in enumerate(x.tolist()):
+        found.setdefault(v, []).append(i)
+    made = [np.zeros(len(x), x.dtype), *(np.zeros(len(x), np.int64) for _ in range(3))]
+    for place, (v, at) in enumerate(found.items()):
+        made[0][place], made[1][place], made[3][place] = v, at[0], len(at)
+        made[2][at] = place
+    return (*made, np.array(len(found)))
+
+
+op("unique_bounded", distinct, distinct_reference, A((9,), 0, 4), dtypes=("int32", "int64"), tolerance="exact")
+op(
+    "unique_bounded_floats",
+    distinct,
+    distinct_reference,
+    A((6,), values=[2, -1, 2, 0.5, -1, 7]),
+    dtypes=FLOAT,
+    tolerance="exact",
+)

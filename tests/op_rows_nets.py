@@ -284,6 +284,23 @@ op(
     "roi_max_pool", lambda x, r, n: ht.roi_max_pool(x, r, n, (2, 2)), lambda x, r, n: sampling.roi_max_pool(x, r, n, (2, 2)),
     A((2, 3, 4, 5)), ROIS, OF_IMAGES, dtypes=FLOAT, tolerance="exact",
 )  # fmt: skip
+CROPS = A((3, 4), values=[[0.1, 0.2, 0.9, 0.8], [0.52, 0.93, 0.2, 0.1], [-0.5, 0.05, 0.55, 1.2]])
+for _mode in ("linear", "nearest"):
+    op(
+        f"crop_and_resize_{_mode}",
+        lambda x, n, m=_mode: ht.crop_and_resize(
+            x, CROPS.draw("float32", 0), n, (3, 2), mode=m, extrapolation=0.5, layout="channels_last"
+        ),
+        lambda x, n, m=_mode: sampling.crop_and_resize(x, np.asarray(CROPS.values), n, (3, 2), m == "nearest", 0.5),
+        A((2, 4, 5, 3)), OF_IMAGES, **SAMPLED,
+    )  # fmt: skip
+MAPS = A((2, 8), values=[[0.9, 0.2, -0.3, -0.1, 1.1, 0.4, 0.01, 0.02], [1.2, 0, 0.5, 0, 0.7, 1.1, 0, 0]])
+op(
+    "projective_transform",
+    lambda x: ht.projective_transform(x, MAPS.draw("float32", 0), (3, 6), mode="linear", fill=0.5),
+    lambda x: sampling.projective(x, np.asarray(MAPS.values), (3, 6), 0.5),
+    A((2, 3, 4, 5)), **SAMPLED,
+)  # fmt: skip
 op(
     "deform_conv", lambda x, w, o, m: ht.deform_conv(x, w, o, None, m), sampling.deform_conv,
     A((2, 3, 4, 5)), A((4, 3, 2, 2)), A((2, 8, 3, 4)), A((2, 4, 3, 4)), **SAMPLED,

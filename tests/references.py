@@ -99,6 +99,21 @@ def nms(
     return made, np.array(len(rows))
 
 
+def soft_nms(boxes: np.ndarray, scores: np.ndarray, most: int, sigma: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pick the best box, lower the scores of all others by how much they overlap it, repeat."""
+    left = dict(enumerate(scores.tolist()))
+    chosen, gained = np.zeros(most, np.int32), np.zeros(most, scores.dtype)
+    for turn in range(most):
+        best = max(left, key=lambda i: (left[i], -i))
+        chosen[turn], gained[turn] = best, left.pop(best)
+        for i in left:
+            low, high = np.maximum(boxes[i, :2], boxes[best, :2]), np.minimum(boxes[i, 2:], boxes[best, 2:])
+            shared = np.prod(np.maximum(high - low, 0))
+            whole = np.prod(boxes[i, 2:] - boxes[i, :2]) + np.prod(boxes[best, 2:] - boxes[best, :2]) - shared
+            left[i] *= float(np.exp(-((shared / whole) ** 2) / (2 * sigma)))
+    return chosen, gained, np.array(most)
+
+
 # -- windows -----------------------------------------------------------------------------------------------------------------
 
 

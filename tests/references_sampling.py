@@ -94,3 +94,32 @@ def reverse_sequences(x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     for b, n in enumerate(lengths):
         made[:n, b] = x[:n, b][::-1]
     return made
+
+
+def crop_and_resize(
+    x: np.ndarray, boxes: np.ndarray, images: np.ndarray, size: tuple[int, int], nearest: bool, beyond: float
+) -> np.ndarray:
+    """TensorFlow's CropAndResize of [N, H, W, C], pixel by pixel."""
+    made = np.full((len(boxes), *size, x.shape[-1]), beyond, np.float64)
+    height, width = x.shape[1:3]
+    for r, i, j in np.ndindex(len(boxes), *size):
+        y1, x1, y2, x2 = boxes[r].astype(np.float64)
+        row = y1 * (height - 1) + i * (y2 - y1) * (height - 1) / (size[0] - 1) if size[0] > 1 else (y1 + y2) / 2 * (height - 1)
+        column = x1 * (width - 1) + j * (x2 - x1) * (width - 1) / (size[1] - 1) if size[1] > 1 else (x1 + x2) / 2 * (width - 1)
+        if 0 <= row <= height - 1 and 0 <= column <= width - 1:
+            image = np.moveaxis(x[images[r]], -1, 0)
+            made[r, i, j] = image[:, int(row + 0.5), int(column + 0.5)] if nearest else at_point(image, row, column)
+    return made
+
+
+def projective(x: np.ndarray, matrices: np.ndarray, size: tuple[int, int], fill: float) -> np.ndarray:
+    """TensorFlow's ImageProjectiveTransformV3 of [N, C, H, W], bilinear, with a constant outside."""
+    made = np.zeros((*x.shape[:2], *size))
+    padded = np.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1)], constant_values=fill)
+    for n, i, j in np.ndindex(x.shape[0], *size):
+        a0, a1, a2, b0, b1, b2, c0, c1 = matrices[n % len(matrices)].astype(np.float64)
+        k = c0 * j + c1 * i + 1
+        row, column = (b0 * j + b1 * i + b2) / k, (a0 * j + a1 * i + a2) / k
+        inside = -1 < row < x.shape[2] and -1 < column < x.shape[3]
+        made[n, :, i, j] = at_point(padded[n], row + 1, column + 1) if inside else fill
+    return made

@@ -151,7 +151,11 @@ def _nodes(items: Any, graph: str, arguments: set[str]) -> dict[str, NodeDef]:
     listed = _list(items, f"nodes of {graph}")
     if len(listed) > MAX_NODES:
         raise LimitExceeded(f"{graph} has {len(listed)} nodes, at most {MAX_NODES}")
-    operators = {i["name"]: i.get("op") for i in listed if isinstance(i, Mapping) and isinstance(i.get("name"), str)}
+    operators = {
+        i["name"]: i["op"]
+        for i in listed
+        if isinstance(i, Mapping) and isinstance(i.get("name"), str) and isinstance(i.get("op"), str)
+    }
     found: dict[str, NodeDef] = {}
     for item in listed:
         item = _object(item, f"a node of {graph}")
@@ -217,7 +221,7 @@ def dtype_of(value: Any, what: str) -> str:
     """A DataType, by name or number, as what TF.js computes with."""
     name = NUMBERS.get(value) if isinstance(value, int) and not isinstance(value, bool) else value
     name = name.removesuffix("_REF") if isinstance(name, str) else name
-    if name not in DTYPES:
+    if not isinstance(name, str) or name not in DTYPES:
         raise InvalidModel(f"{what}: unknown dtype {value!r:.100}")
     return DTYPES[name]
 

@@ -56,7 +56,9 @@ class Importer(Interpreter):
         self.depth = 0
         self._flows: dict[GraphDef, Flow] = {}
 
-    def run(self, inputs: Mapping[str, Any], places: Mapping[str, str], results: Sequence[Ref], handles: Mapping[str, Ref]) -> list[Any]:
+    def run(
+        self, inputs: Mapping[str, Any], places: Mapping[str, str], results: Sequence[Ref], handles: Mapping[str, Ref]
+    ) -> list[Any]:
         """The results for the model's inputs. Must be called inside a trace.
 
         Args:

@@ -15,8 +15,9 @@ import numpy as np
 
 from ... import ops
 from ...array import Array
+from ...dtypes import dtype
 from ...errors import HitherError, LimitExceeded, NeedsValue, UnsupportedFeature
-from ...graph.core import Abstract
+from ...graph.core import Abstract, evaluate
 from ...graph.trace import Tracer, static_value, trace_function, weight
 from .flow import Flow
 from .graphdef import GraphDef, Ref
@@ -27,7 +28,7 @@ from .sizes import Bounded, Sizes
 
 UNROLLED_TURNS = 16  # a loop of up to this many turns is written out
 MOST_UNROLLED_TURNS = 1024  # …and one of up to this many, if what it carries changes shape
-SIMULATED_TURNS = 4096  # the most that are tried to find a loop's count
+MOST_COUNTED_TURNS = 1 << 14  # a loop that only known numbers end is refused beyond this: a damaged one would run for ever
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def run_loop(node: Node, loop: WhileLoop) -> list[Any]:
     """The variables' values after a loop."""
     importer = node.importer
     invariant = [loop.step_flow.origin(r).node == n for n, r in zip(loop.names, loop.next)]
-    turns = _count(importer, loop, invariant)
+    turns = _count(node, loop, invariant)
     if turns is not None and turns <= UNROLLED_TURNS:
         return _unrolled(importer, loop, turns)
     try:
@@ -71,45 +72,58 @@ def _step(importer: Importer, loop: WhileLoop, values: Sequence[Any]) -> list[An
     return importer.values(loop.next, loop.scopes(values)[1])
 
 
-def _count(importer: Importer, loop: WhileLoop, invariant: Sequence[bool]) -> int | None:
-    """How often a loop turns, where only known values decide; None otherwise."""
-    names = set(loop.names)
+def _count(node: Node, loop: WhileLoop, invariant: Sequence[bool]) -> int | None:
+    """How often a loop turns, where only known values decide; None otherwise.
+
+    The variables that the test depends on, through the step too, are traced by themselves and run.
+
+    Raises:
+        LimitExceeded: if it turns more than MOST_COUNTED_TURNS times, or never ends.
+    """
+    importer, names = node.importer, set(loop.names)
     needed = loop.test_flow.reached([loop.test], names)
     while True:
         more = loop.step_flow.reached([r for n, r in zip(loop.names, loop.next) if n in needed], names) | needed
         if more == needed:
             break
         needed = more
-    values: list[Any] = [x if n in needed else Unknown for n, x in zip(loop.names, loop.start)]
-    if any(x is not Unknown and static_value(x) is None for x in values if not isinstance(x, (TensorList, Bounded, Sizes))):
-        return None
-    if any(isinstance(x, (TensorList, Bounded, Sizes)) for x in values):
-        return None
     moving = [i for i, n in enumerate(loop.names) if n in needed and not invariant[i]]
-    found: list[int | None] = [None]
-    count = importer.count
+    start = [static_value(loop.start[i]) if isinstance(loop.start[i], (Array, Tracer)) else None for i in moving]
+    if any(x is None for x in start):
+        return None
+    counted = importer.count
 
-    def simulate() -> Sequence[Any]:
-        now = [x if x is Unknown else Array(static_value(x)) for x in values]
-        for turn in range(SIMULATED_TURNS + 1):
-            going = known_flag(_test(importer, loop, now))
-            if going is None or not going:
-                found[0] = None if going is None else turn
-                break
-            after = importer.values([loop.next[i] for i in moving], loop.scopes(now)[1])
-            if any(not isinstance(x, Array) for x in after):
-                break
-            for i, x in zip(moving, after):
-                now[i] = x
-        return (Array(np.zeros((), np.int32)),)
+    def given(tracers: Sequence[Any]) -> list[Any]:
+        values = [x if n in needed else Unknown for n, x in zip(loop.names, loop.start)]
+        for i, x in zip(moving, tracers):
+            values[i] = x
+        return values
 
+    def test(*tracers: Any) -> Sequence[Any]:
+        return (ops.reshape(_test(importer, loop, given(tracers)), ()),)
+
+    def step(*tracers: Any) -> Sequence[Any]:
+        return importer.values([loop.next[i] for i in moving], loop.scopes(given(tracers))[1])
+
+    abstracts = [Abstract(x.shape, dtype(x.dtype)) for x in start if x is not None]
     try:
-        trace_function(simulate, [])  # what it records is thrown away
-    except Unknown:
+        (check, outer), (body, more_outer) = trace_function(test, abstracts), trace_function(step, abstracts)
+    except (Unknown, HitherError, TypeError, ValueError):  # running the loop as a whole says what is wrong with it
         return None
     finally:
-        importer.count = count
-    return found[0]
+        importer.count = counted
+    if outer or more_outer or [o.abstract for o in body.outputs] != abstracts:
+        return None
+    values, turns = [x for x in start if x is not None], 0
+    while evaluate(check, *values)[0]:
+        turns += 1
+        if turns > MOST_COUNTED_TURNS:
+            raise LimitExceeded(f"{node.label}: a loop of more than {MOST_COUNTED_TURNS} turns")
+        after = list(evaluate(body, *values))
+        if all(np.array_equal(x, y) for x, y in zip(values, after)):
+            raise LimitExceeded(f"{node.label}: a loop that never ends")
+        values = after
+    return turns
 
 
 def _unrolled(importer: Importer, loop: WhileLoop, turns: int) -> list[Any]:

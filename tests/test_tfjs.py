@@ -1,0 +1,625 @@
+"""TF.js graph models: files, weights, signatures, control flow, and files that are damaged.
+
+If one fails, a model.json is read wrong, or a damaged or hostile one ends in something else than a clear error.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hither as ht
+from hither.errors import HitherError, InvalidModel, LimitExceeded, UnsupportedFeature, UnsupportedOperators
+
+from .tfjs_build import GraphModel, function, node
+
+RNG = np.random.default_rng(3)
+
+
+def double(folder: Path, shards: int = 1) -> Path:
+    """A model of two inputs' sum, times a weight."""
+    model = GraphModel()
+    total = model.op("AddV2", model.input("a", (None, 3)), model.input("b", (3,)))
+    model.output("product", model.op("MatMul", total, np.arange(12, dtype=np.float32).reshape(3, 4), name="product"))
+    return model.save(folder, shards)
+
+
+# -- files and signatures ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_file_and_its_folder_load_alike(shards: int, tmp_path: Path) -> None:
+    path = double(tmp_path, shards)
+    a, b = RNG.standard_normal((2, 3)).astype(np.float32), RNG.standard_normal(3).astype(np.float32)
+    for where in (path, tmp_path, str(path)):
+        model = ht.load(where, device="cpu")
+        assert {k: (s.shape, s.dtype.name) for k, s in model.inputs.items()} == {
+            "a": ((None, 3), "float32"), "b": ((3,), "float32"),
+        }  # fmt: skip
+        assert list(model.outputs) == ["product"] and model.outputs["product"].shape is None
+        assert [w.shape for w in model.weights.values()] == [(3, 4)]
+        want = (a + b) @ np.arange(12, dtype=np.float32).reshape(3, 4)
+        np.testing.assert_allclose(model(a=a, b=b)["product"].numpy(), want, rtol=1e-5, atol=1e-5)
+
+
+def test_a_signature_in_the_metadata_and_none_at_all(tmp_path: Path) -> None:
+    document = json.loads(double(tmp_path).read_text())
+    signature = document.pop("signature")
+    (tmp_path / "model.json").write_text(json.dumps({**document, "userDefinedMetadata": {"signature": signature}}))
+    assert list(ht.load(tmp_path).outputs) == ["product"]
+    (tmp_path / "model.json").write_text(json.dumps(document))
+    model = ht.load(tmp_path)
+    assert list(model.inputs) == ["a", "b"] and list(model.outputs) == ["product"]
+    assert model.inputs["a"].shape == (None, 3)  # from the placeholder itself
+
+
+def test_what_only_the_topology_shows_is_a_graph_model_and_a_layers_model_is_not(tmp_path: Path) -> None:
+    document = json.loads(double(tmp_path).read_text())
+    del document["format"]
+    (tmp_path / "model.json").write_text(json.dumps(document))
+    assert list(ht.load(tmp_path).outputs) == ["product"]
+    from hither.formats import tfjs
+
+    layers = {"format": "layers-model", "modelTopology": {"model_config": {}}, "weightsManifest": []}
+    (tmp_path / "model.json").write_text(json.dumps(layers))
+    if "layers-model" not in tfjs.READERS:
+        with pytest.raises(InvalidModel, match="layers-model"):
+            tfjs.load(tmp_path / "model.json")
+
+
+def test_all_operators_that_are_missing_are_named_at_once(tmp_path: Path) -> None:
+    model = GraphModel()
+    x = model.op("StringSplit", model.op("RaggedRange", model.input("x", (2,))))
+    model.op("NobodyReadsThis", x)
+    model.output("y", model.op("PartitionedCall", x, f=("func", "inner")))
+    model.functions.append(function("inner", ["x"], [node("deep", "SimpleMLInferenceOpWithHandle", ["x"])], {"y": "deep:y:0"}))
+    with pytest.raises(UnsupportedOperators) as error:
+        ht.load(model.save(tmp_path))
+    assert {name for _, name, _ in error.value.operators} == {"RaggedRange", "StringSplit", "SimpleMLInferenceOpWithHandle"}
+
+
+# -- weights -------------------------------------------------------------------------------------------------------------------
+
+
+def test_quantised_weights_get_their_dtype_and_values_back(tmp_path: Path) -> None:
+    model = GraphModel()
+    half = np.array([0.5, -1.25, 3], np.float16)
+    model.output(
+        "half",
+        model.stored({"name": "h", "shape": [3], "dtype": "float32", "quantization": {"dtype": "float16"}}, half.tobytes()),
+    )
+    eight = {"dtype": "uint8", "scale": 0.25, "min": -2.0}
+    model.output("eight", model.stored({"name": "e", "shape": [2], "dtype": "float32", "quantization": eight}, bytes([0, 255])))
+    sixteen = {"dtype": "uint16", "scale": 2.0, "min": -4}
+    stored = np.array([1, 65535], "<u2").tobytes()
+    model.output(
+        "sixteen", model.stored({"name": "s", "shape": [2], "dtype": "int32", "quantization": sixteen}, stored), "int32"
+    )
+    model.output("flag", model.const("f", np.array([True, False])), "bool")
+    model.input("unused", ())
+    got = {k: v.numpy() for k, v in ht.load(model.save(tmp_path), device="cpu")(np.float32(0)).items()}
+    np.testing.assert_array_equal(got["half"], half.astype(np.float32))
+    np.testing.assert_allclose(got["eight"], [-2, 61.75])
+    np.testing.assert_array_equal(got["sixteen"], np.array([-2, 131066], np.int32))
+    np.testing.assert_array_equal(got["flag"], [True, False])
+    assert [a.dtype.name for a in got.values()] == ["float32", "float32", "int32", "bool"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("missing", "missing"), ("short", "cut short"), ("long", "too long"), ("../outside.bin", "inside"),
+        ("/etc/passwd", "inside"), ("C:\\x.bin", "inside"), ("http://localhost/x.bin", "inside"), ("link", "leads out"),
+    ],
+)  # fmt: skip
+def test_shards_that_are_not_what_the_manifest_says(change: str, message: str, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    path = double(folder)
+    shard = folder / "group1-shard1of1.bin"
+    data = shard.read_bytes()
+    (tmp_path / "outside.bin").write_bytes(data)
+    if change == "missing":
+        shard.unlink()
+    elif change in ("short", "long"):
+        shard.write_bytes(data[:-1] if change == "short" else data + b"\0")
+    elif change == "link":
+        shard.unlink()
+        shard.symlink_to(tmp_path / "outside.bin")
+    else:
+        document = json.loads(path.read_text())
+        document["weightsManifest"][0]["paths"] = [change]
+        path.write_text(json.dumps(document))
+    with pytest.raises(InvalidModel, match=message):
+        ht.load(path)
+
+
+def test_sizes_are_checked_before_anything_is_made(tmp_path: Path) -> None:
+    path = double(tmp_path)
+    document = json.loads(path.read_text())
+    document["weightsManifest"][0]["weights"][0]["shape"] = [1 << 20, 1 << 20]
+    path.write_text(json.dumps(document))
+    with pytest.raises(LimitExceeded, match="too large"):
+        ht.load(path)
+    model = GraphModel()
+    model.output("y", model.op("Add", model.input("x", ()), model.op("Fill", np.array([1 << 20, 1 << 20]), np.float32(0))))
+    with pytest.raises(LimitExceeded):
+        ht.load(model.save(tmp_path / "fill"), device="cpu")(np.float32(1))
+    (tmp_path / "deep.json").write_text('{"modelTopology":' + "[" * 200_000 + "]" * 200_000 + "}")
+    with pytest.raises(InvalidModel):
+        ht.load(tmp_path / "deep.json", format="TF.js")
+
+
+# -- addresses -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[tuple[str, Path, list[str]]]:
+    """A server of a folder that notes what it is asked for; /endless/… never stops sending."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            file = tmp_path / self.path.partition("?")[0].lstrip("/")
+            if not file.is_file():
+                self.send_error(404)
+                return
+            data = file.read_bytes()
+            self.send_response(200)
+            if "cut" in self.path and file.suffix == ".bin":
+                self.send_header("Content-Length", str(len(data)))
+                data = data[:5]
+            elif "endless" in self.path and file.suffix == ".bin":
+                data *= 10_000
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", tmp_path, asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_address_is_fetched(site: tuple[str, Path, list[str]]) -> None:
+    origin, folder, asked = site
+    double(folder / "net", 2)
+    model = ht.load(f"{origin}/net/model.json?token=1", device="cpu")
+    ones = np.ones((1, 3), np.float32)
+    np.testing.assert_allclose(model(a=ones, b=ones[0])["product"].numpy(), [[24, 30, 36, 42]])
+    assert asked == [f"/net/{f}?token=1" for f in ("model.json", "group1-shard1of2.bin", "group1-shard2of2.bin")]
+    assert list(ht.load(f"{origin}/net/").outputs) == ["product"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("gone", "404"), ("cut", "could not fetch|ended after"), ("endless", "too long")]
+)
+def test_what_goes_wrong_on_the_way_is_said(name: str, message: str, site: tuple[str, Path, list[str]]) -> None:
+    origin, folder, _ = site
+    double(folder / name)
+    if name == "gone":
+        (folder / name / "group1-shard1of1.bin").unlink()
+    with pytest.raises(InvalidModel, match=message):
+        ht.load(f"{origin}/{name}/model.json")
+
+
+# -- control flow of TensorFlow 1 ----------------------------------------------------------------------------------------------
+
+
+def frame_loop(model: GraphModel, start: dict[str, str], constants: dict[str, str], test: Any, step: Any) -> dict[str, str]:
+    """A while loop as TensorFlow 1 writes it; `test` and `step` make nodes from the names of the values."""
+    enters = {k: model.op("Enter", v, name=f"enter_{k}", frame_name="f", is_constant=False) for k, v in start.items()}
+    kept = {k: model.op("Enter", v, name=f"keep_{k}", frame_name="f", is_constant=True) for k, v in constants.items()}
+    merges = {k: model.op("Merge", e, f"next_{k}", name=f"merge_{k}") for k, e in enters.items()}
+    condition = model.op("LoopCond", test({**merges, **kept}), name="loop_cond")
+    switches = {k: model.op("Switch", m, condition, name=f"switch_{k}") for k, m in merges.items()}
+    inside = {k: model.op("Identity", f"{s}:1") for k, s in switches.items()}
+    for k, made in step({**inside, **kept}).items():
+        model.op("NextIteration", made, name=f"next_{k}")
+    return {k: model.op("Exit", s, name=f"exit_{k}") for k, s in switches.items()}
+
+
+@pytest.mark.parametrize("turns", [3, 40])
+def test_a_frame_that_counts(turns: int, tmp_path: Path) -> None:
+    """Short loops are written out, long ones become loops; both add x to a total that many times."""
+    model = GraphModel()
+    x = model.input("x", (4,))
+    limit = model.const("limit", np.array(turns))
+    out = frame_loop(
+        model, {"i": model.const("zero", np.array(0)), "total": model.const("nothing", np.zeros(4, np.float32))},
+        {"limit": limit, "x": x},
+        lambda v: model.op("Less", v["i"], v["limit"]),
+        lambda v: {"i": model.op("Add", v["i"], np.array(1)), "total": model.op("AddV2", v["total"], v["x"])},
+    )  # fmt: skip
+    model.output("total", out["total"])
+    model.output("i", out["i"], "int32")
+    loaded = ht.load(model.save(tmp_path), device="cpu")
+    value = RNG.standard_normal(4).astype(np.float32)
+    got = loaded(value)
+    np.testing.assert_allclose(got["total"].numpy(), value * turns, rtol=1e-4)
+    assert int(got["i"].numpy()) == turns
+    kinds = {n.primitive.name for n in loaded.graph({"x": ht.Spec((4,))}).nodes}
+    assert ("while_loop" in kinds) == (turns > 16)
+
+
+def test_a_frame_that_data_decides(tmp_path: Path) -> None:
+    model = GraphModel()
+    x = model.input("x", ())
+    out = frame_loop(
+        model, {"x": x, "n": model.const("zero", np.array(0))}, {},
+        lambda v: model.op("Less", v["x"], np.float32(100)),
+        lambda v: {"x": model.op("Mul", v["x"], np.float32(2)), "n": model.op("Add", v["n"], np.array(1))},
+    )  # fmt: skip
+    model.output("x", out["x"])
+    model.output("n", out["n"], "int32")
+    loaded = ht.load(model.save(tmp_path), device="cpu")
+    for start, want, turns in ((3.0, 192.0, 6), (100.0, 100.0, 0)):
+        got = loaded(np.float32(start))
+        assert (float(got["x"].numpy()), int(got["n"].numpy())) == (want, turns)
+
+
+@pytest.mark.parametrize("rows", [3, 30])
+def test_a_map_over_arrays_of_a_frame(rows: int, tmp_path: Path) -> None:
+    """tf.map_fn: a TensorArray is read, another is written whose arrays' shape the loop shows only."""
+    model = GraphModel()
+    x = model.input("x", (rows, 2))
+    count = model.op("StridedSlice", model.op("Shape", x), np.array([0]), np.array([1]), np.array([1]), shrink_axis_mask=1)
+    source = model.op("TensorArrayV3", count, dtype=("type", "float32"), element_shape=("shape", None), name="source")
+    made = model.op("TensorArrayV3", count, dtype=("type", "float32"), element_shape=("shape", None), name="made")
+    places = model.op("Range", np.array(0), count, np.array(1))
+    filled = model.op("TensorArrayScatterV3", source, places, x, f"{source}:1")
+    out = frame_loop(
+        model, {"i": model.const("zero", np.array(0)), "flow": f"{made}:1"},
+        {"count": count, "source": source, "filled": filled, "made": made},
+        lambda v: model.op("Less", v["i"], v["count"]),
+        lambda v: {
+            "i": model.op("Add", v["i"], np.array(1)),
+            "flow": model.op(
+                "TensorArrayWriteV3", v["made"], v["i"],
+                model.op("Square", model.op("TensorArrayReadV3", v["source"], v["i"], v["filled"])), v["flow"],
+            ),
+        },
+    )  # fmt: skip
+    size = model.op("TensorArraySizeV3", made, out["flow"])
+    every = model.op("Range", np.array(0), size, np.array(1))
+    model.output("y", model.op("TensorArrayGatherV3", made, every, out["flow"]))
+    value = RNG.standard_normal((rows, 2)).astype(np.float32)
+    np.testing.assert_allclose(ht.load(model.save(tmp_path), device="cpu")(value)["y"].numpy(), value**2, rtol=1e-5)
+
+
+def test_a_loop_in_a_loop(tmp_path: Path) -> None:
+    """Σ over i < 20 of Σ over j < i of x: the inner loop's limit changes with the outer."""
+    model = GraphModel()
+    x = model.input("x", ())
+
+    def named(prefix: str, start: dict[str, str], constants: dict[str, str], test: Any, step: Any) -> dict[str, str]:
+        inner = GraphModel()
+        inner.nodes, inner.weights = [], model.weights
+        renamed = frame_loop(
+            inner, {k: f"@{v}" for k, v in start.items()}, {k: f"@{v}" for k, v in constants.items()}, test(inner), step(inner)
+        )
+        for item in inner.nodes:
+            item["name"] = f"{prefix}{item['name']}"
+            item["input"] = [i[1:] if i.startswith("@") else f"{prefix}{i}" for i in item["input"]]
+        for entry, _ in inner.weights:
+            if any(n["name"] == f"{prefix}{entry['name']}" for n in inner.nodes):
+                entry["name"] = f"{prefix}{entry['name']}"
+        model.nodes += inner.nodes
+        return {k: f"{prefix}{v}" for k, v in renamed.items()}
+
+    def step(v: dict[str, str]) -> dict[str, str]:
+        out = named(
+            "inner/", {"j": model.const("zero_j", np.array(0)), "total": v["total"]}, {"limit": v["i"], "x": v["x"]},
+            lambda m: lambda w: m.op("Less", w["j"], w["limit"]),
+            lambda m: lambda w: {"j": m.op("Add", w["j"], np.array(1)), "total": m.op("Add", w["total"], w["x"])},
+        )  # fmt: skip
+        return {"i": model.op("Add", v["i"], np.array(1)), "total": out["total"]}
+
+    out = frame_loop(
+        model, {"i": model.const("zero", np.array(0)), "total": model.const("nothing", np.float32(0))}, {"x": x},
+        lambda v: model.op("Less", v["i"], np.array(20)), step,
+    )  # fmt: skip
+    model.output("y", out["total"])
+    assert float(ht.load(model.save(tmp_path), device="cpu")(np.float32(0.5))["y"].numpy()) == 0.5 * 190
+
+
+def conditional(model: GraphModel, predicate: str, x: str, prefix: str = "") -> str:
+    """relu-like: x² if the predicate holds, else -1 (a constant tied to its branch by a control input)."""
+    switch = model.op("Switch", x, predicate, name=f"{prefix}switch")
+    pivot = model.op("Identity", model.op("Switch", predicate, predicate, name=f"{prefix}pivot"), name=f"{prefix}switch_f")
+    model.const(f"{prefix}minus_one", np.float32(-1))
+    model.nodes[-1]["input"] = [f"^{pivot}"]
+    squared = model.op("Square", f"{switch}:1")
+    return model.op("Merge", f"{prefix}minus_one", squared, name=f"{prefix}merge")
+
+
+def test_a_conditional_of_switches_and_merges(tmp_path: Path) -> None:
+    model = GraphModel()
+    x = model.input("x", ())
+    outer = conditional(model, model.op("Greater", x, np.float32(0)), x)
+    model.output("y", model.op("Add", outer, np.float32(1)))
+    model.output("index", f"{outer}:1", "int32")
+    again = conditional(model, model.op("Greater", outer, np.float32(4)), outer, "second/")
+    model.output("z", again)
+    loaded = ht.load(model.save(tmp_path), device="cpu")
+    for value, y, index, z in ((3.0, 10.0, 1, 81.0), (1.0, 2.0, 1, -1.0), (-2.0, 0.0, 0, -1.0)):
+        got = {k: v.numpy().item() for k, v in loaded(np.float32(value)).items()}
+        assert got == {"y": y, "index": index, "z": z}
+    known = GraphModel()
+    known.output("y", conditional(known, known.const("no", np.array(False)), known.input("x", ())))
+    assert float(ht.load(known.save(tmp_path / "known"), device="cpu")(np.float32(3))["y"].numpy()) == -1
+
+
+# -- control flow of TensorFlow 2 ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("op", ["While", "StatelessWhile"])
+@pytest.mark.parametrize("turns", [4, 50])
+def test_while_with_a_list(op: str, turns: int, tmp_path: Path) -> None:
+    """A loop whose limit and factor pass through it unchanged, and which fills a list of arrays of unknown shape."""
+    model = GraphModel()
+    x = model.input("x", (2,))
+    model.functions += [
+        function("test", ["n", "limit", "acc", "factor", "list"], [node("less", "Less", ["n", "limit"])], {"go": "less:z:0"}),
+        function(
+            "body", ["i", "most", "value", "by", "items"],
+            [
+                node("one", "Const", dtype=("type", "int32")), node("add", "AddV2", ["i", "one:output:0"]),
+                node("mul", "Mul", ["value", "by"]), node("set", "TensorListSetItem", ["items", "i", "mul:z:0"]),
+                node("same", "Identity", ["most"]),
+            ],
+            {"i": "add:z:0", "most": "same:output:0", "value": "mul:z:0", "by": "by", "items": "set:output_handle:0"},
+        ),
+    ]  # fmt: skip
+    model.weights.append(({"name": "one", "shape": [], "dtype": "int32"}, np.int32(1).tobytes()))
+    made = model.op("TensorListReserve", np.array(-1), np.array(turns), element_dtype=("type", "float32"))
+    loop = model.op(
+        op, np.array(0), np.array(turns), x, np.float32(1.01), made, name="loop", cond=("func", "test"), body=("func", "body")
+    )
+    model.output("last", f"{loop}:2")
+    model.output("all", model.op("TensorListStack", f"{loop}:4", np.array([2]), element_dtype=("type", "float32")))
+    value = RNG.standard_normal(2).astype(np.float32)
+    got = ht.load(model.save(tmp_path), device="cpu")(value)
+    want = value * np.float32(1.01) ** np.arange(1, turns + 1)[:, None]
+    np.testing.assert_allclose(got["all"].numpy(), want, rtol=1e-4)
+    np.testing.assert_allclose(got["last"].numpy(), want[-1], rtol=1e-4)
+
+
+@pytest.mark.parametrize("op", ["If", "StatelessIf"])
+def test_if_and_case_and_calls(op: str, tmp_path: Path) -> None:
+    model = GraphModel()
+    x = model.input("x", (3,))
+    for name, what in (("a", "Square"), ("b", "Neg"), ("c", "Abs")):
+        model.functions.append(function(name, ["v"], [node("y", what, ["v"])], {"out": "y:y:0"}))
+    model.functions.append(
+        function("nested", ["v"], [node("call", "PartitionedCall", ["v"], f=("func", "a"))], {"out": "call:output:0"})
+    )
+    mean = model.op("Mean", x, np.array([0]))
+    positive = model.op("Greater", mean, np.float32(0))
+    model.output("if", model.op(op, positive, x, then_branch=("func", "nested"), else_branch=("func", "b")))
+    index = model.op("Cast", mean, DstT=("type", "int32"))
+    model.output("case", model.op("Case", index, x, branches=[("func", n) for n in "abc"]))
+    model.output("call", model.op("StatefulPartitionedCall", x, f=("func", "nested")))
+    loaded = ht.load(model.save(tmp_path), device="cpu")
+    for value in (np.float32([1, 2, -2.5]), np.float32([-1, -1, -2]), np.float32([1, 2, 2]), np.float32([5, 9, 9])):
+        got = {k: v.numpy() for k, v in loaded(value).items()}
+        np.testing.assert_allclose(got["if"], value**2 if value.mean() > 0 else -value, rtol=1e-6)
+        at = int(value.mean())
+        np.testing.assert_allclose(got["case"], [value**2, -value, np.abs(value)][at if at in (0, 1) else 2], rtol=1e-6)
+        np.testing.assert_allclose(got["call"], value**2, rtol=1e-6)
+
+
+def test_lists_of_arrays(tmp_path: Path) -> None:
+    """Pushing, popping, splitting, joining and gathering, in straight code."""
+    model = GraphModel()
+    x = model.input("x", (3, 2))
+    kind = {"element_dtype": ("type", "float32")}
+    empty = model.op("EmptyTensorList", np.array([2]), np.array(-1), **kind)
+    pushed = model.op(
+        "TensorListPushBack",
+        model.op("TensorListPushBack", empty, model.op("GatherV2", x, np.array(0), np.array(0))),
+        model.op("GatherV2", x, np.array(2), np.array(0)),
+    )
+    popped = model.op("TensorListPopBack", pushed, np.array([2]), **kind)
+    model.output("popped", f"{popped}:1")
+    model.output("left", model.op("TensorListStack", popped, np.array([2]), **kind))
+    whole = model.op("TensorListFromTensor", x, np.array([2]), **kind)
+    model.output("item", model.op("TensorListGetItem", whole, np.array(1), np.array([2]), **kind))
+    model.output("gathered", model.op("TensorListGather", whole, np.array([2, 0]), np.array([2]), **kind))
+    model.output("length", model.op("TensorListLength", model.op("TensorListResize", whole, np.array(5))), "int32")
+    parts = model.op("TensorListSplit", x, np.array([-1, 2]), np.array([1, 2]), **kind)
+    model.output("joined", model.op("TensorListConcatV2", parts, np.array([-1, 2]), np.array([0]), **kind))
+    model.output(
+        "scattered",
+        model.op(
+            "TensorListStack",
+            model.op("TensorListScatterV2", x, np.array([2, 0, 1]), np.array([2]), np.array(3), **kind),
+            np.array([2]),
+            **kind,
+        ),
+    )
+    value = RNG.standard_normal((3, 2)).astype(np.float32)
+    got = {k: v.numpy() for k, v in ht.load(model.save(tmp_path), device="cpu")(value).items()}
+    want = {
+        "popped": value[2], "left": value[:1], "item": value[1], "gathered": value[[2, 0]], "length": np.array(5),
+        "joined": value, "scattered": value[[1, 2, 0]],
+    }  # fmt: skip
+    for name, expected in want.items():
+        np.testing.assert_array_equal(got[name], expected, err_msg=name)
+
+
+# -- tables --------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_table_that_an_initializer_fills(tmp_path: Path) -> None:
+    model = GraphModel()
+    table = model.op("HashTableV2", name="table", shared_name="t")
+    x = model.input("x", (4,), "int32")
+    model.output("y", model.op("LookupTableFindV2", table, x, np.array(-1)), "int32")
+    model.output("size", model.op("LookupTableSizeV2", table), "int32")
+    path = model.save(tmp_path)
+    filling = GraphModel()
+    handle = filling.op("HashTableV2", name="other", shared_name="t")
+    keys, values = filling.const("keys", np.array([10, 20, 30])), filling.const("values", np.array([1, 2, 3]))
+    filling.op("LookupTableImportV2", handle, keys, values)
+    document = json.loads(path.read_text())
+    document["modelInitializer"] = {"node": filling.nodes}
+    document["weightsManifest"].append({"paths": ["init.bin"], "weights": [w for w, _ in filling.weights]})
+    (tmp_path / "init.bin").write_bytes(filling.data())
+    path.write_text(json.dumps(document))
+    got = ht.load(path, device="cpu")(np.array([20, 7, 30, 10], np.int32))
+    np.testing.assert_array_equal(got["y"].numpy(), [2, -1, 3, 1])
+    assert int(got["size"].numpy()) == 3
+
+
+def test_a_table_handed_over_by_resource(tmp_path: Path) -> None:
+    model = GraphModel()
+    model.nodes.append(node("handle", "Placeholder", dtype=("type", "DT_RESOURCE"), shape=("shape", ())))
+    model.inputs["unknown"] = {"name": "handle:0", "dtype": "DT_RESOURCE", "tensorShape": {}, "resourceId": 7}
+    x = model.input("x", (2,), "int32")
+    model.output("y", model.op("LookupTableFindV2", "handle", x, np.float32(0.5)))
+    path = model.save(tmp_path)
+    filling = GraphModel()
+    handle = filling.op("HashTableV2", name="table")
+    filling.op("InitializeTableV2", handle, filling.const("keys", np.array([3])), filling.const("values", np.float32([1.5])))
+    document = json.loads(path.read_text())
+    document["modelInitializer"] = {"node": filling.nodes}
+    document["initializerSignature"] = {"outputs": {"t": {"name": "table:0", "dtype": "DT_RESOURCE", "resourceId": 7}}}
+    document["weightsManifest"].append({"paths": ["init.bin"], "weights": [w for w, _ in filling.weights]})
+    (tmp_path / "init.bin").write_bytes(filling.data())
+    path.write_text(json.dumps(document))
+    loaded = ht.load(path, device="cpu")
+    assert list(loaded.inputs) == ["x"]
+    np.testing.assert_array_equal(loaded(np.array([3, 4], np.int32))["y"].numpy(), [1.5, 0.5])
+
+
+# -- damage --------------------------------------------------------------------------------------------------------------------
+
+
+def small_models(folder: Path) -> list[Path]:
+    """Models that between them have every kind of thing a file can get wrong."""
+    model = GraphModel()
+    x = model.input("x", (1, 6, 6, 2))
+    y = model.op(
+        "_FusedConv2D",
+        x,
+        RNG.standard_normal((3, 3, 2, 4)).astype(np.float32),
+        np.zeros(4, np.float32),
+        fused_ops=["BiasAdd", "Relu"],
+        strides=[1, 1, 1, 1],
+        padding="SAME",
+        data_format="NHWC",
+        dilations=[1, 1, 1, 1],
+    )
+    y = model.op("MaxPool", y, ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="VALID")
+    flat = model.op("Reshape", y, np.array([-1, 4]))
+    kept = model.op(
+        "GatherV2",
+        flat,
+        model.op(
+            "Squeeze",
+            model.op("Where", model.op("Greater", model.op("Max", flat, np.array([1])), np.float32(0))),
+            squeeze_dims=[1],
+        ),
+        np.array(0),
+    )
+    out = frame_loop(
+        model, {"i": model.const("zero", np.array(0)), "v": model.op("Sum", kept, np.array([0]))}, {},
+        lambda v: model.op("Less", v["i"], np.array(20)),
+        lambda v: {"i": model.op("Add", v["i"], np.array(1)), "v": model.op("Tanh", v["v"])},
+    )  # fmt: skip
+    model.output("y", model.op("StridedSlice", out["v"], np.array([0]), np.array([3]), np.array([1])))
+    model.functions.append(function("f", ["a"], [node("n", "Relu", ["a"])], {"r": "n:activations:0"}))
+    model.output("z", model.op("PartitionedCall", flat, f=("func", "f")))
+    return [model.save(folder / "whole", 2), double(folder / "double")]
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    """JSON with one value replaced, removed or moved; or bytes with some changed, cut or repeated."""
+    if rng.random() < 0.5:
+        document = json.loads(data)
+        places: list[tuple[Any, Any]] = []
+        stack = [document]
+        while stack:
+            item = stack.pop()
+            for key in item if isinstance(item, dict) else range(len(item)):
+                places.append((item, key))
+                if isinstance(item[key], dict | list):
+                    stack.append(item[key])
+        holder, key = rng.choice(places)
+        other, source = rng.choice(places)
+        match rng.randrange(4):
+            case 0:
+                del holder[key]
+            case 1:
+                holder[key] = rng.choice([None, -1, 0, 1e300, 1 << 70, "", "x", [], {}, True, "NaN", [[]], -(1 << 31)])
+            case 2:
+                holder[key] = json.loads(json.dumps(other[source]))
+            case _:
+                if isinstance(holder[key], int) and not isinstance(holder[key], bool):
+                    holder[key] += rng.choice([-1, 1, 1 << 16])
+                elif isinstance(holder[key], str):
+                    holder[key] = holder[key][: rng.randrange(len(holder[key]) + 1)] + rng.choice(["", "0", "x", ":1"])
+        return json.dumps(document).encode()
+    changed = bytearray(data)
+    for _ in range(rng.randrange(1, 4)):
+        changed[rng.randrange(len(changed))] = rng.randrange(256)
+    return bytes(changed[: rng.randrange(len(changed))] if rng.random() < 0.2 else changed)
+
+
+def test_damaged_files_end_in_an_error_of_ours_or_run(tmp_path: Path) -> None:
+    rng, errors = random.Random(11), 0
+    for path in small_models(tmp_path):
+        shards = sorted(path.parent.glob("*.bin"))
+        whole = {f: f.read_bytes() for f in (path, *shards)}
+        for turn in range(200):
+            target = path if rng.random() < 0.85 else rng.choice(shards)
+            changed = mutated(whole[target], rng) if target == path else mutated_bytes(whole[target], rng)
+            target.write_bytes(changed)
+            try:
+                model = ht.load(path, device="numpy", format="TF.js")
+                feeds = {
+                    k: np.zeros([1 if n is None else n for n in s.shape or ()], s.dtype.numpy) for k, s in model.inputs.items()
+                }
+                if all(a.size < 1 << 16 for a in feeds.values()):
+                    model(feeds)
+            except HitherError:
+                errors += 1
+            except Exception as error:
+                (tmp_path / "offending.json").write_bytes(changed)
+                raise AssertionError(f"mutation {turn} of {target.name} gave {type(error).__name__}: {error}") from error
+            target.write_bytes(whole[target])
+    assert errors > 100
+
+
+def endless(model: ht.Model, feeds: dict[str, np.ndarray]) -> bool:
+    """Whether data alone ends a loop of the model, or never does."""
+    graph = model.graph({k: ht.Spec(a.shape, a.dtype) for k, a in feeds.items()})
+    return any(n.primitive.name == "while_loop" and n.params["bound"] is None for n in graph.nodes)
+
+
+def mutated_bytes(data: bytes, rng: random.Random) -> bytes:
+    """A shard with bytes changed, cut off or added."""
+    changed = bytearray(data)
+    for _ in range(3):
+        changed[rng.randrange(len(changed))] = rng.randrange(256)
+    return bytes(changed + b"0" * rng.choice([0, 0, 1]))[: len(changed) + 1 - rng.choice([0, 0, 2])]
+
+
+def test_text_and_unknown_placeholders_are_refused_by_name(tmp_path: Path) -> None:
+    model = GraphModel()
+    model.output("y", model.op("Identity", model.input("x", (2,), "string")), "string")
+    with pytest.raises(UnsupportedFeature, match="string"):
+        ht.load(model.save(tmp_path))
