@@ -41,6 +41,31 @@ class Asset:
 
 
 @dataclass(frozen=True)
+class Sampled:
+    """What is expected of an output: its values at some (or all) places of the flattened array, and its largest magnitude."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    values: np.ndarray
+    places: np.ndarray | None = None
+    scale: float | None = None
+
+    @staticmethod
+    def of(array: np.ndarray) -> Sampled:
+        """All of an array."""
+        return Sampled(array.shape, array.dtype, array.reshape(-1))
+
+    def error(self, got: np.ndarray) -> float:
+        """The largest difference over the largest expected magnitude; NaN (which no tolerance admits) where only one is NaN."""
+        if self.values.size == 0:
+            return 0.0
+        flat = got.reshape(-1) if self.places is None else got.reshape(-1)[self.places]
+        want = self.values.astype(np.float64)
+        scale = float(np.abs(want).max()) if self.scale is None else self.scale
+        return float(np.abs(flat.astype(np.float64) - want).max()) / (scale if scale > 0 else 1.0)
+
+
+@dataclass(frozen=True)
 class RealModel(Asset):
     """An ONNX file with input shapes to try it on; `refill` marks nets whose weights are constants to be replaced.
 

@@ -1,6 +1,7 @@
-"""Real networks on every target against ONNX Runtime: `make models`, or `make models ARGS='-k ppocr'` for some of them.
+"""Real networks on every target against the runtime they were made for: `make models`, or `make models ARGS='-k ppocr'`.
 
-Each network is run once by ONNX Runtime and then compiled for each target. Bundles are loaded by the real loader in headless
+ONNX networks are run once by ONNX Runtime; of TF.js networks, samples of what TF.js gives are kept (tests/models_tfjs.py). Each
+is then compiled for each target. Bundles are loaded by the real loader in headless
 Chromium: inputs go in as typed arrays, results come back as bytes and are compared here. What was measured is kept under
 build/models; `python -m tests.test_models` makes docs/models.md of it, once every network has been on every target.
 """
@@ -26,8 +27,9 @@ import pytest
 import hither as ht
 from hither.program import Program
 
+from . import models, models_tfjs
 from .browser import serving
-from .models import MODELS, RealModel
+from .models import RealModel, Sampled
 
 pytestmark = pytest.mark.slow
 
@@ -36,6 +38,7 @@ MEASURED = ROOT / "build" / "models"
 REPORT = ROOT / "docs" / "models.md"
 PAGE = "<!doctype html><title>models</title><link rel=icon href=data:,>"
 
+MODELS: dict[str, RealModel] = {**models.MODELS, **models_tfjs.MODELS}
 # The largest error of an output, relative to its largest element. Emulated GPUs and drivers round more freely than CPUs.
 TOLERANCE = {"cpu": 1e-3, "webgpu": 2e-3, "chromium wasm": 1e-3, "chromium webgpu": 2e-3}
 DEVICES = tuple(TOLERANCE)
@@ -50,14 +53,14 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Case:
-    """A network, what goes in, and what ONNX Runtime makes of it. `moved`: see `sensitivity`."""
+    """A network, what goes in, and what its own runtime makes of it. `moved`: see `sensitivity`."""
 
     name: str
     model: RealModel
     path: Path
     feeds: Arrays
-    expected: Arrays
-    milliseconds: float  # ONNX Runtime's, with its own choice of threads
+    expected: dict[str, Sampled]
+    milliseconds: float  # ONNX Runtime's, with its own choice of threads; 0 where results are kept ones
     moved: float
 
 
@@ -88,8 +91,12 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     model = MODELS[name]
     path, feeds = model.prepared(folder), model.feeds()
     gc.collect()
-    expected, milliseconds = run_onnx_runtime(path, feeds)
-    moved = sensitivity(path, feeds, expected) if model.unstable else 0.0
+    if isinstance(model, models_tfjs.GraphModel):
+        yield Case(name, model, path, feeds, model.expected(), 0.0, 0.0)
+        return
+    results, milliseconds = run_onnx_runtime(path, feeds)
+    moved = sensitivity(path, feeds, results) if model.unstable else 0.0
+    expected = {k: Sampled.of(a) for k, a in results.items()}
     yield Case(name, model, path, feeds, expected, milliseconds, moved)
     shutil.rmtree(folder)
     gc.collect()
@@ -117,7 +124,7 @@ def sensitivity(path: Path, feeds: Arrays, expected: Arrays) -> float:
     for factor in (1 + 2.0**-23, 1 - 2.0**-24, 1 + 2.0**-22):
         nearby = {k: (a * np.float32(factor) if a.dtype.kind == "f" else a) for k, a in feeds.items()}
         moved, _ = run_onnx_runtime(path, nearby)
-        worst = max(worst, *(relative_error(moved[k], want) for k, want in expected.items()))
+        worst = max(worst, *(Sampled.of(want).error(moved[k]) for k, want in expected.items()))
     return worst
 
 
@@ -205,7 +212,7 @@ def run_in_page(case: Case, page: Any, folder: Path, target: str) -> tuple[Array
     ],
     indirect=["case"],
 )  # fmt: skip
-def test_agrees_with_onnx_runtime(case: Case, device: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_agrees_with_its_own_runtime(case: Case, device: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     if device.startswith("chromium"):
         page = request.getfixturevalue("page")
         outputs, milliseconds, size = run_in_page(case, page, tmp_path, device.split()[1])
@@ -217,7 +224,7 @@ def test_agrees_with_onnx_runtime(case: Case, device: str, request: pytest.Fixtu
     for name, want in case.expected.items():
         got = outputs[name]
         assert (got.shape, got.dtype) == (want.shape, want.dtype), name
-        worst = max(worst, relative_error(got, want))
+        worst = max(worst, want.error(got))
     record(Measurement(case.name, device, worst, milliseconds, size, case.milliseconds))
     assert worst <= max(TOLERANCE[device], 3 * case.moved)  # three samples underestimate it
 
@@ -234,7 +241,7 @@ def test_quantised_operators_are_exact(device: str, tmp_path: Path) -> None:
     own = {o: node.op_type for node in separate.graph.node for o in node.output}
     for name, want in expected.items():
         if own[name] == "DynamicQuantizeLSTM":  # it quantises its state twenty times over
-            assert relative_error(outputs[name], want) <= 5e-3
+            assert Sampled.of(want).error(outputs[name]) <= 5e-3
         elif own[name] == "Sigmoid":
             np.testing.assert_allclose(outputs[name], want, rtol=0, atol=3e-7)
         else:
@@ -281,15 +288,6 @@ def _described(name: str, array: np.ndarray) -> onnx.ValueInfoProto:
     return onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
 
 
-def relative_error(got: np.ndarray, want: np.ndarray) -> float:
-    """The largest difference over the largest expected magnitude; NaN (which no tolerance admits) where only one is NaN."""
-    if want.size == 0:
-        return 0.0
-    difference = np.abs(got.astype(np.float64) - want)
-    scale = float(np.abs(want).max())
-    return float(difference.max()) / (scale if scale > 0 else 1.0)
-
-
 # -- the report --------------------------------------------------------------------------------------------------------------
 
 
@@ -306,12 +304,13 @@ def _file(model: str, device: str) -> Path:
 PREAMBLE = """\
 # Models
 
-Generated by `make models` (tests/test_models.py): real networks, compiled for each target, against ONNX Runtime on the same
-input. *Error* is the largest difference in an output relative to the largest magnitude in it, worst output; at most 1e-3 on
-`cpu` and WASM, 2e-3 on WebGPU. *ms* is the median of a few runs on the machine that wrote this, for orientation only: WebGPU
-ran on software adapters (Mesa's lavapipe natively, SwiftShader in Chromium). *MB* is what is resident on a native device
-(weights, arena, inputs and outputs), and for the browser the whole bundle, uncompressed. The weights of the `light` networks
-are constants, refilled from a seeded generator (tests/refill.py).
+Generated by `make models` (tests/test_models.py): real networks, compiled for each target, against the runtime they were made
+for (ONNX Runtime; for the TF.js models at the end, outputs of TF.js 4.22) on the same input. *Error* is the largest difference
+in an output relative to the largest magnitude in it, worst output; at most 1e-3 on `cpu` and WASM, 2e-3 on WebGPU. *ms* is the
+median of a few runs on the machine that wrote this, for orientation only: WebGPU ran on software adapters (Mesa's lavapipe
+natively, SwiftShader in Chromium). *MB* is what is resident on a native device (weights, arena, inputs and outputs), and for
+the browser the whole bundle, uncompressed. The weights of the `light` networks are constants, refilled from a seeded
+generator (tests/refill.py).
 
 `ddddocr-old` quantises every layer's input anew, and one rounding decides which of 255 steps a number takes: ONNX Runtime's
 own output moves by about 1e-2 when its input moves by one unit in the last place, so that is its tolerance. Each of its
@@ -328,7 +327,8 @@ def report(measured: list[Measurement]) -> str:
     ]
     by_case = {(m.model, m.device): m for m in measured}
     for name in MODELS:
-        cells = [name, _number(by_case[name, "cpu"].peer)]
+        peer = by_case[name, "cpu"].peer
+        cells = [name, _number(peer) if peer else ""]
         for device in DEVICES:
             m = by_case.get((name, device))
             cells += [f"{m.error:.1e}", _number(m.milliseconds), _number(m.bytes / 1e6)] if m else ["", "", ""]

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+import hither as ht
+
 TYPES = {"float32": "DT_FLOAT", "int32": "DT_INT32", "bool": "DT_BOOL", "string": "DT_STRING"}
 
 
@@ -127,3 +129,52 @@ class GraphModel:
         path = folder / "model.json"
         path.write_text(json.dumps(self.document(names)))
         return path
+
+
+def frame_loop(model: GraphModel, start: dict[str, str], constants: dict[str, str], test: Any, step: Any) -> dict[str, str]:
+    """A while loop as TensorFlow 1 writes it; `test` and `step` make nodes from the names of the values."""
+    enters = {k: model.op("Enter", v, name=f"enter_{k}", frame_name="f", is_constant=False) for k, v in start.items()}
+    kept = {k: model.op("Enter", v, name=f"keep_{k}", frame_name="f", is_constant=True) for k, v in constants.items()}
+    merges = {k: model.op("Merge", e, f"next_{k}", name=f"merge_{k}") for k, e in enters.items()}
+    condition = model.op("LoopCond", test({**merges, **kept}), name="loop_cond")
+    switches = {k: model.op("Switch", m, condition, name=f"switch_{k}") for k, m in merges.items()}
+    inside = {k: model.op("Identity", f"{s}:1") for k, s in switches.items()}
+    for k, made in step({**inside, **kept}).items():
+        model.op("NextIteration", made, name=f"next_{k}")
+    return {k: model.op("Exit", s, name=f"exit_{k}") for k, s in switches.items()}
+
+
+# -- one operator ------------------------------------------------------------------------------------------------------------
+
+
+def run(folder: Path, op: str, *operands: Any, outputs: int = 1, dtype: str = "float32", **attributes: Any) -> list[np.ndarray]:
+    """One operator on operands, of which arrays are inputs and others (in a list) constants."""
+    model, feeds, names = GraphModel(), {}, []
+    for i, x in enumerate(operands):
+        if isinstance(x, np.ndarray):
+            names.append(model.input(f"x{i}", x.shape, x.dtype.name))
+            feeds[f"x{i}"] = x
+        else:
+            names.append(model.const(f"c{i}", np.asarray(x[0]) if isinstance(x, list) else x))
+    made = model.op(op, *names, **attributes)
+    if not feeds:
+        feeds["zero"] = np.zeros((), np.float32)
+        model.input("zero", ())
+    for i in range(outputs):
+        model.output(f"y{i}", f"{made}:{i}", dtype)
+    loaded = ht.load(model.save(folder), device="cpu")
+    return [y.numpy() for y in loaded(feeds).values()]
+
+
+def agree(got: np.ndarray, want: Any, tolerance: float = 2e-5) -> None:
+    want = np.asarray(want)
+    assert got.shape == want.shape
+    if got.dtype.kind == "f":
+        np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
+    else:
+        np.testing.assert_array_equal(got, want)
+
+
+def C(values: Any) -> list[Any]:
+    """A constant operand."""
+    return [values]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -303,16 +303,6 @@ def _attribute(value: Any, what: str) -> Any:
     return None
 
 
-_ELEMENTS = {
-    "s": bytes_of,
-    "i": integer_of,
-    "f": float_of,
-    "type": dtype_of,
-    "shape": shape_of,
-    "tensor": lambda v, w: _tensor(v, w),
-}
-
-
 def _list_attribute(value: Mapping[str, Any], what: str) -> tuple[Any, ...]:
     for key, entries in value.items():
         listed = _list(entries, what)
@@ -364,3 +354,8 @@ def _tensor(value: Any, what: str) -> Tensor:
         except OverflowError as error:
             raise InvalidModel(f"{what}: {error}") from error
     return Tensor(dtype, shape, made.astype(dtype).reshape([n or 0 for n in shape]))
+
+
+_ELEMENTS: dict[str, Callable[[Any, str], Any]] = {
+    "s": bytes_of, "i": integer_of, "f": float_of, "type": dtype_of, "shape": shape_of, "tensor": _tensor,
+}  # fmt: skip

@@ -143,8 +143,8 @@ class TensorList:
         if tuple(made.buffer.shape[1:]) != tuple(value.shape):
             raise InvalidModel(f"an array of shape {tuple(value.shape)} is written into a list of {made.buffer.shape[1:]}")
         row = ops.expand_dims(value, axis=0)
-        at = [ops.reshape(ops.astype(place, "int32"), ()), *([0] * len(value.shape))]
-        return replace(made, buffer=ops.dynamic_update_slice(made.buffer, row, at))
+        starts = [ops.reshape(ops.astype(place, "int32"), ()), *([0] * len(value.shape))]
+        return replace(made, buffer=ops.dynamic_update_slice(made.buffer, row, starts))
 
     def resized(self, size: int) -> TensorList:
         """The first `size` places."""

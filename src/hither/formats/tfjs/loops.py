@@ -24,7 +24,7 @@ from .graphdef import GraphDef, Ref
 from .importer import Importer, Scope, Unknown, known_flag
 from .lists import TensorList
 from .registry import Node
-from .sizes import Bounded, Sizes
+from .sizes import Sizes
 
 UNROLLED_TURNS = 16  # a loop of up to this many turns is written out
 MOST_UNROLLED_TURNS = 1024  # …and one of up to this many, if what it carries changes shape

@@ -208,18 +208,19 @@ def arithmetic(op_type: str, xs: tuple[Any, ...], plain: Any) -> Any:
         return None
     shape = np.broadcast_shapes(*[o.shape for o in operands])  # type: ignore[union-attr]
     rows = list(zip(*(np.broadcast_to(o, shape).reshape(-1) for o in operands)))  # type: ignore[arg-type]
-    made = [_one(op_type, *row) for row in rows]
-    if any(m is None for m in made):
-        return None
     flat: list[Dim] = []
     traced: Any = None
-    for i, m in enumerate(made):
+    for i, (a, b) in enumerate(rows):
+        m = _one(op_type, a, b)
+        if m is None:
+            return None
         if isinstance(m, Dim):
             flat.append(m)
             continue
         if traced is None:
             traced = ops.reshape(plain(), (-1,))
-        flat.append(Dim.of(traced[i], *m))
+        low, high = m
+        flat.append(Dim.of(traced[i], low, high))
     return sizes(flat, shape)
 
 

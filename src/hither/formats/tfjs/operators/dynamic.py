@@ -72,14 +72,15 @@ def unique_v2(node: Node, x: Any, axis: Any) -> Any:
 # -- boxes ---------------------------------------------------------------------------------------------------------------------
 
 
-def _suppression(node: Node, boxes: Any, scores: Any, most: Any, *thresholds: Any, bound: int | None = None) -> Any:
+def _suppression(node: Node, boxes: Any, scores: Any, most: Any, *thresholds: Any) -> Any:
     """tf.non_max_suppression of boxes of a length known at run time or not; `most` may be Sizes."""
     if isinstance(scores, Bounded):
         scores = scores.filled(-np.inf)
     boxes = boxes.data if isinstance(boxes, Bounded) else boxes
     n = min(boxes.shape[0], scores.shape[0])
     boxes, scores = boxes[:n], scores[:n]
-    iou, least, sigma = (*thresholds, *(0.5, -np.inf, 0.0)[len(thresholds) :])
+    defaults: tuple[Any, ...] = (0.5, -np.inf, 0.0)
+    iou, least, sigma = thresholds + defaults[len(thresholds) :]
     limit = n
     if isinstance(most, Sizes):
         limit, most = min(n, max(most.dims.reshape(-1)[0].high, 0)), ops.reshape(most.plain(), ())
@@ -87,7 +88,7 @@ def _suppression(node: Node, boxes: Any, scores: Any, most: Any, *thresholds: An
         known = static_value(most)
         limit = n if known is None else int(min(max(int(known.reshape(())), 0), n))
     return tf.non_max_suppression(
-        boxes, scores, most, iou_threshold=iou, score_threshold=least, sigma=sigma, bound=limit if bound is None else bound
+        boxes, scores, most, iou_threshold=iou, score_threshold=least, sigma=sigma, bound=limit
     )  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def select(node: Node, condition: Any, x: Any, y: Any) -> Any:
         return choose(condition, plain(x), plain(y))
 
     if all(isinstance(v, Sizes) or _is_small(v) for v in (x, y)):
-        made = None if isinstance(condition, Bounded) or isinstance(condition, Array) else chosen(condition, x, y, run)
+        made = None if isinstance(condition, (Bounded, Array)) else chosen(condition, x, y, run)
         if made is not None:
             return made
     if any(isinstance(v, Bounded) for v in (condition, x, y)):

@@ -34,9 +34,9 @@ def reshape(node: Node, x: Any, shape: Any) -> Any:
         else:
             return Sizes(x.dims.reshape(node.ints(shape, "the shape")))
     if not isinstance(x, Bounded) and not isinstance(shape, Sizes):
-        wanted = node.ints(shape, "the shape")
-        node.check(len(wanted) <= 32, f"shape {wanted} has too many axes")
-        return ops.reshape(x, wanted)
+        known = node.ints(shape, "the shape")
+        node.check(len(known) <= 32, f"shape {known} has too many axes")
+        return ops.reshape(x, known)
     wanted = [as_dim(d) for d in (shape.dims.reshape(-1) if isinstance(shape, Sizes) else node.ints(shape, "the shape"))]
     if not isinstance(x, Bounded):
         return _reshape_plain(node, x, wanted)
@@ -172,8 +172,8 @@ def concat(node: Node, axis: Any, *xs: Any) -> Any:
     node.check(bool(xs), "joins nothing")
     at = node.axis(int(node.scalar(axis, "the axis")), len(xs[0].shape))
     if any(isinstance(x, Sizes) for x in xs):
-        made = [_as_sizes(x) for x in xs]
-        if all(m is not None for m in made) and at == 0 and len(xs[0].shape) == 1:
+        made = [m for x in xs if (m := _as_sizes(x)) is not None]
+        if len(made) == len(xs) and at == 0 and len(xs[0].shape) == 1:
             return sizes(np.concatenate(made))
         xs = tuple(plain(x) for x in xs)
     kinds = dict.fromkeys(str(x.dtype) for x in xs)
@@ -228,9 +228,9 @@ def pack(node: Node, *xs: Any) -> Any:
     node.check(bool(xs), "joins nothing")
     at = node.axis(node.integer("axis", 0), len(xs[0].shape) + 1)
     if any(isinstance(x, Sizes) for x in xs):
-        made = [_as_sizes(x) for x in xs]
-        if all(m is not None for m in made):
-            stacked = np.stack(made, at)  # type: ignore[arg-type]
+        made = [m for x in xs if (m := _as_sizes(x)) is not None]
+        if len(made) == len(xs):
+            stacked = np.stack(made, at)
             return sizes(stacked.reshape(-1), stacked.shape)
         xs = tuple(plain(x) for x in xs)
     found = [x for x in xs if isinstance(x, Bounded)]
