@@ -19,7 +19,7 @@ help:
 	@echo "make test         every test, strictly: a missing browser, Node or GPU adapter fails"
 	@echo "make quick        the tests that need no browser, GPU, Node or system package (2 minutes)"
 	@echo "make conformance  ONNX's own operator tests on every target; writes docs/conformance.md"
-	@echo "make models       real pretrained networks against ONNX Runtime; writes docs/models.md"
+	@echo "make models       real pretrained networks against their own runtimes; writes docs/models.md"
 	@echo "make bench        measure against peers; writes docs/benchmarks.md"
 	@echo "make lint         ruff and mypy"
 	@echo "ARGS='...' is passed on, for example: make quick ARGS='-k conv'"

@@ -7,12 +7,13 @@ symbolic link is followed, and if the file is long enough for what the tensor cl
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...errors import InvalidModel
+from ..paths import file_inside
 
 
 class ExternalData:
@@ -59,16 +60,7 @@ class ExternalData:
     def _path(self, location: str, where: str) -> Path:
         if self.directory is None:
             raise InvalidModel(f"{where}: data is in the file {location!r}; load the model from its path, not from bytes")
-        parts = [*PurePosixPath(location).parts, *PureWindowsPath(location).parts]
-        absolute = PurePosixPath(location).is_absolute() or PureWindowsPath(location).drive or location.startswith("\\")
-        if not location or "\0" in location or absolute or ".." in parts:
-            raise InvalidModel(f"{where}: external data {location!r} must be a path inside the model's directory")
-        path = (self.directory / location).resolve()
-        if not path.is_relative_to(self.directory):
-            raise InvalidModel(f"{where}: external data {location!r} leads out of the model's directory")
-        if not path.is_file():
-            raise InvalidModel(f"{where}: external data {location!r} is missing from {self.directory}")
-        return path
+        return file_inside(self.directory, location, f"{where}: external data")
 
 
 def _number(text: str, what: str, where: str) -> int:

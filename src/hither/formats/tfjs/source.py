@@ -13,10 +13,11 @@ import re
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ...errors import InvalidModel, LimitExceeded
+from ..paths import file_inside, inside
 
 MAX_JSON_BYTES = 1 << 28
 TIMEOUT_SECONDS = 60
@@ -26,15 +27,6 @@ _CHUNK = 1 << 20
 def is_url(where: Any) -> bool:
     """Whether this is an http(s) address rather than a path."""
     return isinstance(where, str) and re.match(r"https?://", where, re.IGNORECASE) is not None
-
-
-def inside(path: str) -> str:
-    """A relative path that does not lead out of its folder, as it is; InvalidModel for others."""
-    parts = [*PurePosixPath(path).parts, *PureWindowsPath(path).parts]
-    absolute = PurePosixPath(path).is_absolute() or PureWindowsPath(path).drive or path.startswith("\\")
-    if not path or "\0" in path or absolute or ".." in parts or is_url(path):
-        raise InvalidModel(f"shard {path!r} must be a path inside the model's folder")
-    return path
 
 
 class Folder:
@@ -53,11 +45,7 @@ class Folder:
 
     def fetch(self, path: str, most: int) -> bytes:
         """A shard's bytes, of which `most` count."""
-        place = (self.directory / inside(path)).resolve()
-        if not place.is_relative_to(self.directory):
-            raise InvalidModel(f"shard {path!r} leads out of the model's folder")
-        if not place.is_file():
-            raise InvalidModel(f"shard {path!r} of {self.name} is missing from {self.directory}")
+        place = file_inside(self.directory, path, "shard")
         with open(place, "rb") as file:
             return file.read(most + 1)
 
@@ -84,7 +72,7 @@ class Web:
     def fetch(self, path: str, most: int) -> bytes:
         """A shard's bytes, of which `most` count."""
         folder = self.parts.path.rpartition("/")[0]
-        return self._download(self.parts._replace(path=f"{folder}/{urllib.parse.quote(inside(path))}").geturl(), most)
+        return self._download(self.parts._replace(path=f"{folder}/{urllib.parse.quote(inside(path, 'shard'))}").geturl(), most)
 
     def _download(self, url: str, most: int) -> bytes:
         """At most `most` + 1 bytes."""
