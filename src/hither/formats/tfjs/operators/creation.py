@@ -122,9 +122,7 @@ def broadcast_args(node: Node, a: Any, b: Any) -> Any:
     return int32(np.broadcast_shapes(*(checked(node, s) for s in shapes)))
 
 
-@operator("MatrixDiag", "MatrixDiagV2", "MatrixDiagV3", "Diag")
-def matrix_diag(node: Node, x: Any, *_: Any) -> Any:
-    if _:
-        raise node.unsupported("diagonals other than the main one")
-    n = x.shape[-1]
-    return ops.where(np.eye(n, dtype=bool), ops.expand_dims(x, axis=-2), 0)
+@operator("MatrixDiag", "Diag")
+def matrix_diag(node: Node, x: Any) -> Any:
+    node.check(node.op_type == "MatrixDiag" or len(x.shape) == 1, f"takes a vector, got shape {tuple(x.shape)}")
+    return ops.where(np.eye(x.shape[-1], dtype=bool), ops.expand_dims(x, axis=-2), 0)

@@ -167,42 +167,35 @@ def _by_axis(
             raise AssertionError("need raises")
         if steps[i] != 1:
             if low.known is None or high.known is None or own.known is None:
-                whole = low.known == 0 and steps[i] == -1 and False
-                if not whole:
-                    raise node.unsupported(f"a stride of {steps[i]} along an axis whose length is known only at run time")
-            found = (
-                ops.slice_axis(found, axis, low.known, high.known, steps[i])
-                if not isinstance(found, Bounded)
-                else found.map(ops.slice_axis(found.data, axis, low.known, high.known, steps[i]))
-            )
+                raise node.unsupported(f"a stride of {steps[i]} along an axis whose length is known only at run time")
+            data = found.data if isinstance(found, Bounded) else found
+            first_at, last_at = (None if masks[m] & bit else d.known for m, d in (("begin_mask", low), ("end_mask", high)))
+            data = ops.getitem(data, (*(slice(None),) * axis, slice(first_at, last_at, steps[i])))
+            found = found.map(data) if isinstance(found, Bounded) else data
             continue
-        low, high = (_from_start(d, own) for d in (low, high))
-        high = _least(high, own)
+        low, high = _not_negative(_from_start(low, own)), _least(_from_start(high, own), own)
         length = high - low
-        if length.low < 0:
-            length = Dim.of(ops.maximum(length.traced, 0), 0, max(length.high, 0))
+        length = _not_negative(length)
         if low.known == 0 and length.same(own):
             continue
         found = _span(node, found, axis, low, length)
     made = found
     if gone:
-        made = (
-            made.map(ops.squeeze(made.data, gone), made.axis - sum(g < made.axis for g in gone))
-            if isinstance(made, Bounded)
-            else ops.squeeze(made, gone)
-        )
+        data = ops.squeeze(made.data if isinstance(made, Bounded) else made, gone)
+        made = made.map(data, made.axis - sum(g < made.axis for g in gone)) if isinstance(made, Bounded) else data
     for at in new:
-        made = (
-            made.map(ops.expand_dims(made.data, axis=at), made.axis + (at <= made.axis))
-            if isinstance(made, Bounded)
-            else ops.expand_dims(made, axis=at)
-        )
+        data = ops.expand_dims(made.data if isinstance(made, Bounded) else made, axis=at)
+        made = made.map(data, made.axis + (at <= made.axis)) if isinstance(made, Bounded) else data
     return made
 
 
 def _from_start(d: Dim, own: Dim) -> Dim:
     """A negative place counts from the end."""
     return own + d if d.high < 0 else d
+
+
+def _not_negative(d: Dim) -> Dim:
+    return d if d.low >= 0 else Dim(0) if d.high <= 0 else Dim.of(ops.maximum(d.traced, 0), 0, d.high)
 
 
 def _least(a: Dim, b: Dim) -> Dim:
