@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,10 +45,12 @@ class ModelGraph(Graph):
     """A Graph whose outputs may have to be trimmed where they leave the program.
 
     `output_lengths` maps the name of such an output to (index of the companion output that holds its length, axis). The
-    companions come after the named outputs and are no outputs to the user.
+    companions come after the named outputs and are no outputs to the user. `state` holds what survives calls, by name, as it is
+    before the first: each is an input of the Graph and, under the same name, one of its last outputs.
     """
 
     output_lengths: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    state: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 Build = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -61,6 +64,8 @@ class Model:
 
     Args:
         build: the network as a function of {input name: array or traced array} to {output name: …}.
+        state: {name: value before the first call} of what survives calls. `build` is given it among the inputs and gives
+            what it is afterwards among the outputs.
         device, precision, tune: what to compile for, and how (see hither.compile); device "numpy" evaluates the Graph
             without compiling.
 
@@ -84,6 +89,7 @@ class Model:
         device: str | None = None,
         precision: str | None = None,
         tune: bool = False,
+        state: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self._build = build
         self.inputs = dict(inputs)
@@ -94,6 +100,9 @@ class Model:
         self.device = device
         self.precision = precision
         self.tune = tune
+        self._initial = dict(state or {})
+        self._keeper: Any = None  # the program that ran last: it holds the state
+        self._turn = threading.Lock()
         self._static: set[str] = set()
         self._programs: OrderedDict[Any, Callable[[dict[str, np.ndarray]], dict[str, Array]]] = OrderedDict()
 
@@ -114,10 +123,14 @@ class Model:
         outputs = {names.get(n, n): s for n, s in self.outputs.items()}
         if len(inputs) != len(self.inputs) or len(outputs) != len(self.outputs):
             raise NameMismatch(f"renaming {dict(names)} would give two inputs or two outputs the same name")
+        taken = [n for n in self._initial if n in inputs or n in outputs]
+        if taken:
+            raise NameMismatch(f"renaming {dict(names)} would give an input or output the name of the state {taken[0]!r}")
         build = self._build
 
         def renamed(arrays: Mapping[str, Any]) -> dict[str, Any]:
-            results = build({old: arrays[new] for old, new in zip(self.inputs, inputs)})
+            kept = {n: arrays[n] for n in self._initial}
+            results = build({old: arrays[new] for old, new in zip(self.inputs, inputs)} | kept)
             return {names.get(n, n): value for n, value in results.items()}
 
         other = self._copy()
@@ -153,6 +166,7 @@ class Model:
         other = copy.copy(self)
         other.inputs, other.outputs = dict(self.inputs), dict(self.outputs)
         other._static, other._programs = set(self._static), OrderedDict()
+        other._keeper, other._turn = None, threading.Lock()  # a state of its own
         return other
 
     # -- Graphs --------------------------------------------------------------------------------------------------------------
@@ -175,11 +189,13 @@ class Model:
             ShapeMismatch: if an extent stays free, or a given one contradicts the model.
         """
         abstracts, constants = self._bound(specs, static)
+        abstracts |= {name: Abstract(a.shape, dtype(a.dtype)) for name, a in self._initial.items()}
         names: list[str] = []
         lengths: dict[str, tuple[int, int]] = {}
 
         def function(*tracers: Any) -> list[Any]:
-            results = self._build({**constants, **dict(zip(abstracts, tracers))})
+            results = dict(self._build({**constants, **dict(zip(abstracts, tracers))}))
+            kept = self._kept(results)
             flat: list[Any] = []
             companions: list[Any] = []
             for name, value in results.items():
@@ -190,12 +206,30 @@ class Model:
                     value = value.data
                 flat.append(value)
             names.extend(f"{name}.length" for name in lengths)
-            return flat + companions
+            names.extend(kept)
+            return flat + companions + list(kept.values())
 
         graph, _ = trace_function(function, list(abstracts.values()), list(abstracts), name=self.name)
         return ModelGraph(
-            graph.inputs, graph.constants, graph.nodes, graph.outputs, graph.input_names, tuple(names), graph.name, lengths
-        )
+            graph.inputs, graph.constants, graph.nodes, graph.outputs, graph.input_names, tuple(names), graph.name, lengths,
+            self._initial,
+        )  # fmt: skip
+
+    def _kept(self, results: dict[str, Any]) -> dict[str, Any]:
+        """What of the results of `build` is the state, taken out of them.
+
+        Raises:
+            UnsupportedFeature: a value changed its shape or dtype.
+        """
+        kept = {name: results.pop(name) for name in self._initial}
+        for name, value in kept.items():
+            initial = self._initial[name]
+            if tuple(value.shape) != initial.shape or dtype(value.dtype) != dtype(initial.dtype):
+                raise UnsupportedFeature(
+                    f"{self.name}: the state {name!r} is {initial.dtype}{list(initial.shape)} and becomes "
+                    f"{value.dtype}{list(value.shape)}; what survives calls must keep its shape and dtype"
+                )
+        return kept
 
     def _bound(
         self, specs: Mapping[str, Spec | Abstract] | None, static: Mapping[str, np.ndarray] | None
@@ -252,7 +286,27 @@ class Model:
         if any(isinstance(x, Tracer) for x in named.values()):
             return self._inline(named)
         program, rest = self._program(self._arrays(named))
-        return program(rest)
+        if not self._initial:
+            return program(rest)
+        with self._turn:
+            if self._keeper is not program:
+                if self._keeper is not None:
+                    program.load_state(self._keeper.state)
+                else:
+                    program.reset()
+                self._keeper = program
+            return program(rest)
+
+    @property
+    def state(self) -> dict[str, Array]:
+        """What survives calls, as it is now: {name: Array}; empty for most networks."""
+        with self._turn:
+            return {n: Array(a) for n, a in self._initial.items()} if self._keeper is None else self._keeper.state
+
+    def reset(self) -> None:
+        """Make the state what it was before the first call."""
+        with self._turn:
+            self._keeper = None
 
     def profile(self, *args: Any, repeats: int = 20, **kwargs: Any) -> Profile:
         """Where the time of a run goes, kernel by kernel: see `Program.profile`. Inputs are given as for a call.
@@ -269,7 +323,7 @@ class Model:
 
     def _program(
         self, arrays: Mapping[str, np.ndarray]
-    ) -> tuple[Callable[[dict[str, np.ndarray]], dict[str, Array]], dict[str, np.ndarray]]:
+    ) -> tuple[Any, dict[str, np.ndarray]]:
         """What runs the network for such arrays, compiled at first use, and those that are its inputs."""
         while True:
             static = {n: a for n, a in arrays.items() if n in self._static}
@@ -303,6 +357,11 @@ class Model:
 
     def _inline(self, named: Mapping[str, Any]) -> dict[str, Any]:
         """The network on traced arrays, as part of the trace that they belong to."""
+        if self._initial:
+            raise UnsupportedFeature(
+                f"{self.name} keeps state from call to call ({_names(self._initial)}), which a function that is being traced "
+                "cannot; compile the model on its own"
+            )
         operands: dict[str, Any] = {}
         for name, spec in self.inputs.items():
             x = named[name]
@@ -369,16 +428,26 @@ class _Evaluated:
 
     def __init__(self, graph: ModelGraph) -> None:
         self.graph = graph
+        self.reset()
 
     def __call__(self, named: dict[str, np.ndarray]) -> dict[str, Array]:
-        results = evaluate(self.graph, *[named[n] for n in self.graph.input_names])
+        arrays = {**named, **{n: a.numpy() for n, a in self.state.items()}}
+        results = evaluate(self.graph, *[arrays[n] for n in self.graph.input_names])
+        self.state = {n: Array(a) for n, a in zip(self.state, results[len(results) - len(self.state) :])}
         return trim(self.graph, results)
+
+    def load_state(self, values: Mapping[str, Array]) -> None:
+        self.state = dict(values)
+
+    def reset(self) -> None:
+        self.state = {n: Array(a) for n, a in self.graph.state.items()}
 
 
 def trim(graph: ModelGraph, results: Sequence[np.ndarray]) -> dict[str, Array]:
     """The named outputs of a run, those of data-dependent size cut to it."""
     found: dict[str, Array] = {}
-    for name, array in zip(graph.output_names[: len(graph.output_names) - len(graph.output_lengths)], results):
+    hidden = len(graph.output_lengths) + len(graph.state)
+    for name, array in zip(graph.output_names[: len(graph.output_names) - hidden], results):
         if name in graph.output_lengths:
             index, axis = graph.output_lengths[name]
             array = np.ascontiguousarray(array.take(np.arange(int(results[index])), axis))

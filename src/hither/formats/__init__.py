@@ -47,6 +47,11 @@ def _is_onnx(path: Path, head: bytes) -> bool:
     )
 
 
+def _is_tflite(path: Path, head: bytes) -> bool:
+    # A task bundle is a zip archive; packed assets have nothing of their own at the start.
+    return head[4:8] == b"TFL3" or path.suffix.lower() in (".tflite", ".lite", ".task") or path.name.endswith("_assets.data")
+
+
 def _is_bundle(path: Path, head: bytes) -> bool:
     return (path / "manifest.json").is_file() or (path.name == "manifest.json" and b'"hither-bundle"' in head)
 
@@ -66,6 +71,7 @@ def _is_tfjs_graph(path: Path, head: bytes) -> bool:
 
 register("ONNX", "hither.formats.onnx", _is_onnx, (".onnx",))
 register("safetensors", "hither.formats.safetensors", _is_safetensors, (".safetensors",))
+register("TFLite", "hither.formats.tflite", _is_tflite)
 register("hither", "hither.web.load", _is_bundle)  # by name: a bundle is read where it is written, in a room below this one
 register("TF.js", "hither.formats.tfjs", _is_tfjs_graph)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..dtypes import dtype
 from ..errors import HitherError, UnsupportedFeature
@@ -102,7 +104,15 @@ def plan_target(target: Any, specs: Mapping[str, Any] | None, machine: Machine, 
         from .tune import TileSearch
 
         tiles = TileSearch(machine)
-    return plan(optimized, machine, lengths, tiles)
+    return plan(optimized, machine, lengths, tiles, state_of(graphs.values()))
+
+
+def state_of(graphs: Iterable[Graph]) -> dict[str, np.ndarray]:
+    """{name: value before the first call} of what survives calls, over all graphs: equal names are one value."""
+    found: dict[str, np.ndarray] = {}
+    for graph in graphs:
+        found.update(getattr(graph, "state", {}))
+    return found
 
 
 def as_target(target: Any, specs: Mapping[str, Any] | None) -> Any:

@@ -1,19 +1,19 @@
 """Planning: groups become launches, and every stored value gets a place.
 
 One arena holds all intermediates; two values share bytes when they are never alive together. Inputs and outputs lie in the
-io region of one call, constants in the weights region. Branches and loops are planned in place: their bodies are steps of
+io region of one call, constants in the weights region, what survives calls in the state region. Branches and loops are planned in place: their bodies are steps of
 the same list, over the same arena, on one clock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from .. import dtypes as dt
-from ..graph.core import Abstract, Graph, Value
+from ..graph.core import Abstract, Graph, Value, abstract_of
 from ..graph.primitive import Control
 from ..kernels import templates  # noqa: F401  (says which templates take an epilogue, before anything is fused)
 from ..kernels.blocks import join_blocks
@@ -24,7 +24,7 @@ from ..kernels.lowering import lower_group
 from ..kernels.steps import ALIGN, Code, Cond, Copy, Launch, Ref, Step, While, Work
 from ..kernels.templates.tile import Problem, Tile
 from .arena import Life, place
-from .signature import Entry, Port
+from .signature import Entry, Port, Variable
 from .work import works
 
 
@@ -45,6 +45,7 @@ class Plan:
     code: Code
     entries: dict[str, Entry]
     weights: list[Weight]
+    state: list[Variable] = field(default_factory=list)
 
     def weights_image(self) -> np.ndarray:
         """The weights region as bytes."""
@@ -99,6 +100,7 @@ def plan(
     machine: Machine,
     lengths: Mapping[str, Mapping[str, tuple[str, int]]] | None = None,
     tiles: Callable[[Problem], Tile] | None = None,
+    state: Mapping[str, np.ndarray] | None = None,
 ) -> Plan:
     """Plan every entry over shared weights.
 
@@ -106,13 +108,15 @@ def plan(
         graphs: entry name → Graph with named inputs and outputs.
         lengths: entry → {output: (output that holds its length, axis)} for data-dependent sizes.
         tiles: the tiles of products; by rule if not given.
+        state: {name: value before the first call} of what survives calls. Where a graph has an input of such a name, it
+            reads the value; where it has an output of it, that is the value from then on. All entries share it.
     """
-    planner = _Planner(machine, tiles)
+    planner = _Planner(machine, tiles, state or {})
     steps: dict[str, tuple[Step, ...]] = {}
     entries: dict[str, Entry] = {}
     io = arena = 0
     for name, graph in graphs.items():
-        pending, inputs, outputs, io_bytes = planner.entry(graph)
+        pending, inputs, outputs, io_bytes, updates = planner.entry(graph)
         arena = max(arena, planner.place_arena())
         io = max(io, io_bytes)
         steps[name] = tuple(_resolve(p) for p in pending)
@@ -120,15 +124,24 @@ def plan(
         entries[name] = Entry(
             tuple(Port(n, v.abstract, _ref(s)) for n, v, s in inputs),
             tuple(Port(n, v.abstract, _ref(s), *trimmed.get(n, (None, 0))) for n, v, s in outputs),
+            updates,
         )
     weights, nbytes = planner.weights()
-    sizes = {"weights": nbytes, "state": 0, "arena": arena, "io": io}
-    return Plan(machine, Code(planner.kernels, steps, sizes), entries, weights)
+    sizes = {"weights": nbytes, "state": planner.state_bytes, "arena": arena, "io": io}
+    return Plan(machine, Code(planner.kernels, steps, sizes), entries, weights, planner.variables())
 
 
 class _Planner:
-    def __init__(self, machine: Machine, tiles: Callable[[Problem], Tile] | None) -> None:
+    def __init__(
+        self, machine: Machine, tiles: Callable[[Problem], Tile] | None, state: Mapping[str, np.ndarray]
+    ) -> None:
         self.machine = machine
+        self._initial = state
+        self._state: dict[str, Storage] = {}
+        self.state_bytes = 0
+        for name, array in state.items():
+            self._state[name] = Storage(self.nbytes(abstract_of(array)), "state", self.state_bytes)
+            self.state_bytes += aligned(self._state[name].nbytes)
         self.kernels: list[Kernel] = []
         self._kernel_index: dict[str, int] = {}
         self._constants: dict[Value, np.ndarray] = {}
@@ -145,23 +158,44 @@ class _Planner:
 
     def entry(
         self, graph: Graph
-    ) -> tuple[list[_Pending], list[tuple[str, Value, Storage]], list[tuple[str, Value, Storage]], int]:
-        """Plan a top-level Graph; its inputs and outputs get places in the io region."""
+    ) -> tuple[list[_Pending], list[tuple[str, Value, Storage]], list[tuple[str, Value, Storage]], int, bool]:
+        """Plan a top-level Graph; its inputs and outputs get places in the io region, except for the state.
+
+        Returns:
+            Steps, inputs, outputs, bytes of io, and whether the state is changed.
+        """
         self.arena, self.clock = [], 0
         offset = 0
         inputs, outputs = [], []
         for value, name in zip(graph.inputs, graph.input_names, strict=True):
+            if name in self._state:
+                self.storage[value] = self.state_of(name, value)
+                continue
             storage = Storage(self.nbytes(value.abstract), "io", offset)
             offset += aligned(storage.nbytes)
             self.storage[value] = storage
             inputs.append((name, value, storage))
-        targets = []
+        targets, values, stores = [], [], []
         for value, name in zip(graph.outputs, graph.output_names, strict=True):
+            if name in self._state:
+                if self.storage.get(value) is not self._state[name]:  # what stays as it is needs no step
+                    # Steps still read the old value while the new one is computed: it moves in when all are done.
+                    fresh = self.new_storage(value.abstract)
+                    stores.append((fresh, self.state_of(name, value)))
+                    targets.append(fresh)
+                    values.append(value)
+                continue
+            values.append(value)
             storage = Storage(self.nbytes(value.abstract), "io", offset)
             offset += aligned(storage.nbytes)
             targets.append(storage)
             outputs.append((name, value, storage))
-        return self.graph(graph, targets), inputs, outputs, offset
+        steps = self.graph(replace(graph, outputs=tuple(values), output_names=()), targets)
+        for fresh, storage in stores:
+            self.clock += 1
+            if storage.nbytes:
+                steps.append(_Copy(self.touch(fresh), storage))
+        return steps, inputs, outputs, offset, bool(stores)
 
     def graph(self, graph: Graph, targets: Sequence[Storage] | None) -> list[_Pending]:
         """Steps that compute a Graph whose inputs have storage; outputs end up in `targets` (where given)."""
@@ -297,6 +331,21 @@ class _Planner:
         if value not in self.storage:
             self.storage[value] = self.new_storage(value.abstract)
         return self.storage[value]
+
+    def state_of(self, name: str, value: Value) -> Storage:
+        """The place of a value that survives calls.
+
+        Raises:
+            ValueError: the graph has it in another shape or dtype.
+        """
+        initial = abstract_of(self._initial[name])
+        if (initial.shape, initial.dtype) != (value.abstract.shape, value.abstract.dtype):
+            raise ValueError(f"the state {name!r} is {initial}, the graph reads or writes {value.abstract}")
+        return self._state[name]
+
+    def variables(self) -> list[Variable]:
+        """All that survives calls."""
+        return [Variable(Port(n, abstract_of(a), _ref(self._state[n])), a) for n, a in self._initial.items()]
 
     def touch(self, storage: Storage) -> Storage:
         """Note that a storage is in use now."""

@@ -36,6 +36,10 @@ class Session(Protocol):
         self, entry: str, inputs: list[tuple[Port, np.ndarray]], outputs: list[Port]
     ) -> list[np.ndarray]: ...  # pragma: no cover
 
+    def read_state(self, ports: list[Port]) -> list[np.ndarray]: ...  # pragma: no cover
+
+    def write_state(self, values: list[tuple[Port, np.ndarray]]) -> None: ...  # pragma: no cover
+
     def fork(self) -> Session: ...  # pragma: no cover
 
     def resident(self) -> dict[str, int]: ...  # pragma: no cover
@@ -72,6 +76,15 @@ class CpuSession:
             self.executable.run(entry, self._state, self._arena, self._io)
             return [_view(self._io, port).copy() for port in outputs]
 
+    def read_state(self, ports: list[Port]) -> list[np.ndarray]:
+        with self._lock:
+            return [_view(self._state, port).copy() for port in ports]
+
+    def write_state(self, values: list[tuple[Port, np.ndarray]]) -> None:
+        with self._lock:
+            for port, array in values:
+                _view(self._state, port)[...] = array
+
     def fork(self) -> CpuSession:
         return CpuSession(self.executable)
 
@@ -97,6 +110,16 @@ class WebGpuSession:
                 [(port.ref, array, port.name) for port, array in inputs if array.size],
                 [(port.ref, port.abstract.dtype, port.abstract.shape) for port in outputs],
             )
+
+    def read_state(self, ports: list[Port]) -> list[np.ndarray]:
+        with self._lock:
+            return self.executable.read([(port.ref, port.abstract.dtype, port.abstract.shape) for port in ports])
+
+    def write_state(self, values: list[tuple[Port, np.ndarray]]) -> None:
+        with self._lock:
+            for port, array in values:
+                if array.size:
+                    self.executable.write(port.ref, array, port.name)
 
     def fork(self) -> WebGpuSession:
         return WebGpuSession(self.plan, self.executable.fork())
@@ -171,6 +194,7 @@ class Program:
         self.device, self.default_entry = device, default_entry
         self.outline = outline_of_plan or outline(self.plan)
         self.session = session or DEVICES[device].session(self.plan)
+        self.reset()
 
     @property
     def plan(self) -> Plan:
@@ -233,8 +257,32 @@ class Program:
         given = bind_inputs([p.name for p in signature.inputs], args, kwargs)
         return [(p, check_input(p.name, p.abstract, given[p.name])) for p in signature.inputs]
 
+    @property
+    def state(self) -> dict[str, Array]:
+        """What survives calls, as it is now: {name: Array}."""
+        ports = [v.port for v in self.outline.state]
+        return {p.name: Array(a) for p, a in zip(ports, self.session.read_state(ports), strict=True)} if ports else {}
+
+    def load_state(self, values: Mapping[str, Any]) -> None:
+        """Go on from a state that `state` gave, here or elsewhere. Names that are left out keep their value.
+
+        Raises:
+            NameMismatch: there is no such name; lists those there are.
+            ShapeMismatch, DTypeMismatch: a value does not fit.
+        """
+        ports = {v.port.name: v.port for v in self.outline.state}
+        unknown = [name for name in values if name not in ports]
+        if unknown:
+            raise NameMismatch(f"no state {unknown[0]!r}; this program keeps {', '.join(map(repr, ports)) or 'none'}")
+        self.session.write_state([(ports[n], check_input(n, ports[n].abstract, value)) for n, value in values.items()])
+
+    def reset(self) -> None:
+        """Make the state what it was before the first call."""
+        if self.outline.state:
+            self.session.write_state([(v.port, v.initial) for v in self.outline.state])
+
     def fork(self) -> Program:
-        """Another state over the same weights and code."""
+        """Another state, what it is before the first call, over the same weights and code."""
         return Program(self._make_plan, self.device, self.default_entry, self.session.fork(), self.outline)
 
     def memory(self) -> dict[str, int]:

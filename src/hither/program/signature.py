@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..graph.core import Abstract
 from ..kernels.ir import Machine
 from ..kernels.steps import Cond, Launch, Ref, While, walk
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Port:
-    """One input or output of an entry: what the caller sees, and where it lies in the io region."""
+    """One input or output of an entry, or a value that survives calls: what the caller sees, and where it lies."""
 
     name: str
     abstract: Abstract
@@ -33,6 +35,15 @@ class Entry:
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    updates_state: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Variable:
+    """A value that survives calls: its place in the state region, and what it is at first."""
+
+    port: Port
+    initial: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,7 @@ class Outline:
     entries: dict[str, Entry]
     kernels: int
     counts: dict[str, Counts]
+    state: tuple[Variable, ...] = ()
 
 
 def outline(plan: Plan) -> Outline:
@@ -60,4 +72,4 @@ def outline(plan: Plan) -> Outline:
     for name, entry in plan.code.entries.items():
         steps = list(walk(entry))
         counts[name] = Counts(*(sum(isinstance(s, kind) for s in steps) for kind in (Launch, While, Cond)))
-    return Outline(plan.machine, plan.entries, len(plan.code.kernels), counts)
+    return Outline(plan.machine, plan.entries, len(plan.code.kernels), counts, tuple(plan.state))

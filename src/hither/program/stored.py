@@ -1,6 +1,6 @@
 """Programs on disk: what was compiled from a model file for this machine runs again without being traced, lowered or printed.
 
-A stored program is two objects of a cache: its outline and machine code, and its weights region, which other programs of the
+A stored program is two objects of a cache: its outline, initial state and machine code, and its weights region, which other programs of the
 same model (for other shapes) share. The key covers all that they depend on: the content of the model's files, the inputs'
 shapes, dtypes and compiled-in values, the machine, LLVM, and hither's own sources. Only native programs are stored.
 """
@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..dtypes import dtype
 from ..graph.core import Abstract
 from ..kernels.ir import Machine
@@ -22,7 +24,7 @@ from ..kernels.steps import Ref
 from ..runtime.object_cache import ObjectCache, cache_directory
 from ..runtime.provenance import code_identity, is_unchanged
 from .program import CpuSession, Program
-from .signature import Counts, Entry, Outline, Port
+from .signature import Counts, Entry, Outline, Port, Variable
 
 LIMIT = 1 << 30  # bytes of all stored programs
 _LENGTH_BYTES = 8  # the number that says how long the outline is
@@ -67,12 +69,18 @@ def load_program(key: str, machine: Machine) -> tuple[Outline, CpuSession] | Non
     if weights is None:
         return None
     entries = {
-        name: Entry(*(tuple(_port(p) for p in ports) for ports in (inputs, outputs)))
-        for name, (inputs, outputs) in header["entries"].items()
+        name: Entry(*(tuple(_port(p) for p in ports) for ports in (inputs, outputs)), updates)
+        for name, (inputs, outputs, updates) in header["entries"].items()
     }
+    state = []
+    for port in map(_port, header["state"]):
+        kind = port.abstract.dtype.numpy
+        initial = np.frombuffer(content, kind, port.abstract.size, start).reshape(port.abstract.shape)
+        state.append(Variable(port, initial))
+        start += initial.nbytes
     counts = {name: Counts(*numbers) for name, numbers in header["counts"].items()}
     native = NativeCode(content[start:], header["sizes"], header["symbols"], header["shared"])
-    return Outline(machine, entries, header["kernels"], counts), CpuSession(CpuExecutable.of_native(native, weights))
+    return Outline(machine, entries, header["kernels"], counts, tuple(state)), CpuSession(CpuExecutable.of_native(native, weights))
 
 
 def keep_program(key: str, program: Program) -> None:
@@ -86,7 +94,11 @@ def keep_program(key: str, program: Program) -> None:
         cache.put(weights, executable.weights)
     header = {
         "weights": weights,
-        "entries": {n: [[_plain(p) for p in ports] for ports in (e.inputs, e.outputs)] for n, e in made.entries.items()},
+        "entries": {
+            n: [*([_plain(p) for p in ports] for ports in (e.inputs, e.outputs)), e.updates_state]
+            for n, e in made.entries.items()
+        },
+        "state": [_plain(v.port) for v in made.state],
         "kernels": made.kernels,
         "counts": {name: dataclasses.astuple(c) for name, c in made.counts.items()},
         "sizes": executable.native.sizes,
@@ -94,7 +106,8 @@ def keep_program(key: str, program: Program) -> None:
         "shared": executable.native.shared,
     }
     text = json.dumps(header).encode()
-    cache.put(key, len(text).to_bytes(_LENGTH_BYTES, "little") + text + executable.native.object)
+    initial = b"".join(np.ascontiguousarray(v.initial).tobytes() for v in made.state)
+    cache.put(key, len(text).to_bytes(_LENGTH_BYTES, "little") + text + initial + executable.native.object)
 
 
 def _plain(port: Port) -> list[Any]:

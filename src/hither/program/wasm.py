@@ -35,6 +35,15 @@ class WasmSession:
             self._state,
         )
 
+    def read_state(self, ports: list[Port]) -> list[np.ndarray]:
+        return [
+            self.executable.read("state", p.ref.offset, p.abstract.dtype.numpy, p.abstract.shape, self._state) for p in ports
+        ]
+
+    def write_state(self, values: list[tuple[Port, np.ndarray]]) -> None:
+        for port, array in values:
+            self.executable.write("state", port.ref.offset, array, self._state)
+
     def fork(self) -> WasmSession:
         return WasmSession(self.plan, self.executable)
 

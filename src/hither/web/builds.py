@@ -17,8 +17,8 @@ from ..graph.core import Graph
 from ..kernels.ir import Machine
 from ..kernels.steps import While, walk
 from ..passes import optimize
-from ..program.compile import as_target, check_dtypes, graphs_of
-from ..program.plan import Plan, plan
+from ..program.compile import as_target, check_dtypes, graphs_of, state_of
+from ..program.plan import Plan, plan, to_storage
 from ..program.signature import Entry, Port
 from .bundle import encode_steps, write_bundle
 from .manifest import (
@@ -53,7 +53,13 @@ class TensorPool:
 
     def add(self, name: str, array: np.ndarray) -> int:
         """The number of this tensor. Names are made unique: they are what `ht.load` gives back."""
-        key = (array.dtype.name, array.shape, array.tobytes())
+        return self._once((array.dtype.name, array.shape, array.tobytes()), name, array)
+
+    def add_state(self, name: str, array: np.ndarray) -> int:
+        """The number of the tensor that a value which survives calls starts as: its own, for it is saved by its name."""
+        return self._once(("state", (), name.encode()), name, array)
+
+    def _once(self, key: tuple[str, tuple[int, ...], bytes], name: str, array: np.ndarray) -> int:
         if key not in self._known:
             base = unique = name or f"constant_{len(self.tensors)}"
             for n in range(1, len(self._names) + 2):
@@ -138,7 +144,7 @@ def _plan(graphs: Sequence[Mapping[str, Graph]], machine: Machine) -> Plan:
             lengths[key] = {out: (graph.output_names[index], axis) for out, (index, axis) in found.items()}
             optimized[key] = optimize(graph)
             check_dtypes(optimized[key], machine)
-    return plan(optimized, machine, lengths)
+    return plan(optimized, machine, lengths, state_of(g for each in graphs for g in each.values()))
 
 
 def _layout(planned: Plan, pool: TensorPool) -> Layout:
@@ -146,6 +152,11 @@ def _layout(planned: Plan, pool: TensorPool) -> Layout:
         Placement(pool.add(w.name, w.array), w.ref.space, w.ref.offset, dt.dtype(w.array.dtype).name)  # type: ignore[arg-type]
         for w in planned.weights
     ]
+    for v in planned.state:
+        stored = to_storage(v.initial, planned.machine, v.port.name)
+        placements.append(
+            Placement(pool.add_state(v.port.name, v.initial), "state", v.port.ref.offset, dt.dtype(stored.dtype).name)  # type: ignore[arg-type]
+        )
     return Layout(planned.code.sizes["weights"], planned.code.sizes["state"], tuple(placements))
 
 
@@ -227,6 +238,7 @@ def _variant(graphs: Mapping[str, Graph], entries: Mapping[str, Entry], target: 
         made[name] = EntrySignature(
             tuple(_spec(p, given.get(p.name), known_inputs.get(p.name)) for p in entry.inputs),
             tuple(_spec(p, outputs.get(p.name)) for p in entry.outputs),
+            entry.updates_state,
         )
     return Variant("", made)
 
