@@ -96,6 +96,11 @@ op(
     A((1, 3, 5, 5), -128, 127), A((4, 3, 3, 3), -128, 127), dtypes=("int8",),
 )  # fmt: skip
 op(
+    "conv_int8_depthwise", lambda x, w: ht.conv(x, w, padding=1, groups=3, dtype="int32"),
+    lambda x, w: ref.conv(x.astype(np.int64), w, padding=1, groups=3),
+    A((1, 3, 5, 5), -128, 127), A((6, 1, 3, 3), -128, 127), dtypes=("int8",),
+)  # fmt: skip
+op(
     "conv_bias", lambda x, w, b: ht.conv(x, w, b, padding="same"), lambda x, w, b: ref.conv(x, w, padding=1) + b[:, None, None],
     A((1, 3, 5, 5)), A((4, 3, 3, 3)), A((4,)), gradient=True, tolerance="sums",
 )  # fmt: skip

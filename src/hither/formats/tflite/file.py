@@ -60,7 +60,7 @@ def load_bytes(
     if missing:
         raise UnsupportedOperators(name, missing)
     tensors = definition.subgraphs[chosen.subgraph].tensors
-    inputs = {n: _spec(tensors[i]) for n, i in chosen.inputs.items()}
+    inputs = {n: _spec(tensors[i], True) for n, i in chosen.inputs.items()}
     outputs = {n: _spec(tensors[i]) for n, i in chosen.outputs.items()}
     variables = initial_values(definition, chosen.subgraph, name)
     labels = {key: _distinct(key, (*inputs, *outputs)) for key in variables}  # of variables, as the Model's state
@@ -118,8 +118,8 @@ def _distinct(name: str, taken: Mapping[str, Any] | Sequence[str]) -> str:
     return made
 
 
-def _spec(tensor: TensorDef) -> Spec:
-    return Spec(tensor.free, tensor.element)
+def _spec(tensor: TensorDef, is_input: bool = False) -> Spec:
+    return Spec(() if is_input and tensor.free is None else tensor.free, tensor.element)
 
 
 def _weights(definition: ModelDef, graphs: Sequence[int]) -> dict[str, np.ndarray]:

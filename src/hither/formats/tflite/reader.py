@@ -270,8 +270,8 @@ class _Reader:
         dtype = _DTYPES.get(kind)
         content = self.content(tensor, name, shape, kind, buffers)
         quantization = self.quantization(tensor.Quantization(), name, shape)
-        # Before there were shape signatures, no shape meant a scalar or a shape that is not known.
-        signature = tuple(None if f < 0 else f for f in free) if free else shape
+        # No shape is a scalar's, or one that is not known: only newer files tell.
+        signature = tuple(None if f < 0 else f for f in free) if free else shape if shape or tensor.HasRank() else None
         return TensorDef(name, shape, signature, dtype, kind, content, quantization, bool(tensor.IsVariable()))
 
     def content(

@@ -287,7 +287,10 @@ class _Printer:
             case "extract":
                 return f"{args[0]}.{'xyzw'[op.attr]}"
             case "fma":
-                return f"fma({', '.join(args)})"
+                if dtype.is_float:
+                    return f"fma({', '.join(args)})"
+                product = self.values.binary("mul", args[0], args[1], dtype, width)
+                return self.values.binary("add", f"({product})", args[2], dtype, width)
             case "select":
                 return f"select({args[2]}, {args[1]}, {args[0]})"
             case "convert":
