@@ -18,6 +18,7 @@ TYPES = {
     "float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int16": 7, "complex64": 8, "int8": 9,
     "float64": 10, "uint32": 15, "uint16": 16, "resource": 13, "string": 5,
 }  # fmt: skip
+_VERSIONS = {"BROADCAST_TO": 2}  # operators that LiteRT does not have in version 1
 _CONTENTS = {"int32": "Int32Vector", "uint16": "Uint16Vector", "uint8": "Uint8Vector"}
 
 
@@ -175,7 +176,7 @@ class File:
         if number is None:
             name = self._b.CreateString(kind)
             return self._table("OperatorCode", DeprecatedBuiltinCode=32, BuiltinCode=32, CustomCode=name, Version=1)
-        return self._table("OperatorCode", DeprecatedBuiltinCode=min(number, 127), BuiltinCode=number, Version=1)
+        return self._table("OperatorCode", DeprecatedBuiltinCode=min(number, 127), BuiltinCode=number, Version=_VERSIONS.get(kind, 1))
 
     def _signature(self, key: str, graph: int, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> int:
         ports = []
@@ -256,6 +257,7 @@ class Result:
 
     dtype: str = "float32"
     quantized: Quantized | None = None
+    shape: tuple[int, ...] = ()  # where LiteRT does not find it out by itself
 
 
 def one_operator(
@@ -277,7 +279,7 @@ def one_operator(
         if not o.known and not o.variable:
             feeds[f"x{i}"] = o.array
     graph.inputs = [n for n, o in zip(numbers, operands) if o is not None and _is_input(o)]
-    graph.outputs = [graph.tensor((), r.dtype, name=f"y{i}", quantized=r.quantized) for i, r in enumerate(results)]
+    graph.outputs = [graph.tensor(r.shape, r.dtype, name=f"y{i}", quantized=r.quantized) for i, r in enumerate(results)]
     graph.operator(kind, numbers, graph.outputs, table, custom, **options)
     return file.finish(), feeds
 

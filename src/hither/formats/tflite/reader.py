@@ -84,7 +84,7 @@ def _fields(table: str) -> tuple[tuple[str, str, bool], ...]:
         if not a.startswith(("_", "GetRoot")) and a != "Init" and not a.endswith(("BufferHasIdentifier", "Length", "IsNone"))
     ]  # fmt: skip
     return tuple(
-        (re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", a).lower(), a, f"{a}AsNumpy" in accessors)
+        (re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", a).lower(), a, f"{a}AsNumpy" in accessors)
         for a in accessors
         if not a.endswith("AsNumpy")
     )

@@ -84,6 +84,16 @@ class Node(ForeignNode):
     custom_options: bytes
     importer: Importer = field(repr=False)
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """An option, or the default where the operator has no options at all: a table of options has all of its fields.
+
+        Raises:
+            InvalidModel: the options are those of another operator.
+        """
+        if self.attributes and name not in self.attributes:
+            raise InvalidModel(f"{self.label}: its options have no {name!r}; they are another operator's")
+        return self.attributes.get(name, default)
+
     def named(self, option: str, kind: str, default: str) -> str:
         """An option that is an enumeration, by name."""
         value = self.get(option)
@@ -96,7 +106,9 @@ class Node(ForeignNode):
 
     @property
     def activation(self) -> str:
-        """The name of the fused activation."""
+        """The name of the fused activation; "NONE" for operators that have none."""
+        if "fused_activation_function" not in self.attributes:
+            return "NONE"
         return self.named("fused_activation_function", "ActivationFunctionType", "NONE")
 
     def known_ints(self, x: Any, what: str) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ EVERYTHING = (Handle, Complex, BoundedOutput)
 
 @operator("CALL", "STABLEHLO_COMPOSITE", stored=True, accepts=EVERYTHING)
 def call(node: Node, *xs: Any) -> Any:
-    index = node.get("subgraph", node.get("decomposition_subgraph_index"))
+    index = node.get("subgraph" if node.op_type == "CALL" else "decomposition_subgraph_index")
     node.check(isinstance(index, int) and 0 <= index < len(node.importer.model.subgraphs), f"there is no subgraph {index}")
     return node.importer.run_subgraph(int(index), list(xs))
 

@@ -87,10 +87,10 @@ def _bias(node: Node, bias: Any) -> Any:
     return ops.astype(bias, dt.float32) * (node.quantization(0).scale * node.quantization(1).scale)
 
 
-def _steps(node: Node, *axes: str) -> tuple[list[int], list[int]]:
+def _steps(node: Node, *axes: str, dilated: bool = True) -> tuple[list[int], list[int]]:
     """Strides and dilations of the spatial axes."""
     strides = [int(node.get(f"stride_{a}", 1)) for a in axes]
-    dilation = [int(node.get(f"dilation_{a}_factor", 1)) for a in axes]
+    dilation = [int(node.get(f"dilation_{a}_factor", 1)) if dilated else 1 for a in axes]
     node.check(min(*strides, *dilation) >= 1, f"strides {strides} and dilations {dilation}")
     return strides, dilation
 
@@ -178,7 +178,7 @@ def transpose_conv(node: Node, shape: Any, w: Any, x: Any, bias: Any = None) -> 
 
 def _transposed(node: Node, w: Any, x: Any, shape: Sequence[int], bias: Any) -> Any:
     node.check(len(w.shape) == 4 and len(x.shape) == 4, f"x {tuple(x.shape)} and filters {tuple(w.shape)}")
-    strides, _ = _steps(node, "h", "w")
+    strides, _ = _steps(node, "h", "w", dilated=False)
     made = tf.conv_transpose(
         x, ops.permute_dims(w, (1, 2, 0, 3)), shape, bias, strides=strides, padding=padding_of(node)
     )  # fmt: skip
