@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import hither as ht
-from hither.errors import HitherError, InvalidModel, LimitExceeded, NameMismatch, UnsupportedFeature, UnsupportedOperators
+from hither.errors import HitherError, InvalidModel, LimitExceeded, UnsupportedOperators
 from hither.formats.tflite import load_bytes
 from hither.formats.tflite.sparsity import Level as SparseLevel
 from hither.formats.tflite.sparsity import expand
@@ -42,7 +42,7 @@ def two_signatures() -> bytes:
     """A file with two functions: "double" and "add", the second with two inputs."""
     file = File()
     first, second = file.graph("first"), file.graph("second")
-    x, y = first.tensor((None or 2, 3), name="double_x:0", free=(-1, 3)), first.tensor((2, 3), name="Identity")
+    x, y = first.tensor((2, 3), name="double_x:0", free=(-1, 3)), first.tensor((2, 3), name="Identity")
     first.operator("ADD", [x, x], [y], "AddOptions")
     first.inputs, first.outputs = [x], [y]
     a, b, c = (second.tensor((2,), name=n) for n in ("a:0", "b:0", "sum"))
@@ -158,157 +158,6 @@ def test_fourier_transform_magnitudes() -> None:
     np.testing.assert_allclose(got, np.abs(np.fft.rfft2(given)), rtol=1e-5, atol=1e-5)
 
 
-# -- state -----------------------------------------------------------------------------------------------------------------
-
-
-def accumulator(initial: float = 1.0) -> bytes:
-    """total = total + x on every call, in a resource variable that a subgraph initialises; gives the old and the new total."""
-    file = File()
-    main, start = file.graph(), file.graph("NoOp")
-    x, handle = main.tensor((2,), name="x"), main.tensor((), "resource")
-    old, new = main.tensor((2,), name="old"), main.tensor((2,), name="new")
-    main.operator("CALL_ONCE", [], [], "CallOnceOptions", InitSubgraphIndex=1)
-    main.operator("VAR_HANDLE", [], [handle], "VarHandleOptions", SharedName="total")
-    main.operator("READ_VARIABLE", [handle], [old])
-    main.operator("ADD", [old, x], [new], "AddOptions")
-    main.operator("ASSIGN_VARIABLE", [handle, new], [])
-    main.inputs, main.outputs = [x], [old, new]
-    own, value = start.tensor((), "resource"), start.constant(np.full(2, initial, np.float32))
-    start.operator("VAR_HANDLE", [], [own], "VarHandleOptions", SharedName="total")
-    start.operator("ASSIGN_VARIABLE", [own, value], [])
-    return file.finish()
-
-
-STEPS = [{"x": np.array([i, -i], np.float32)} for i in range(1, 5)]
-
-
-@pytest.mark.parametrize("device", ["numpy", "cpu", "wasm"])
-def test_variables_survive_calls(device: str) -> None:
-    if device == "wasm":
-        pytest.importorskip("wasmtime")
-    agree(accumulator(), STEPS, device)
-
-
-@pytest.mark.gpu
-def test_variables_survive_calls_on_the_gpu(adapter: str) -> None:
-    agree(accumulator(), STEPS, "webgpu")
-
-
-def test_reset_and_reading_the_state() -> None:
-    model = load_bytes(accumulator(), device="cpu")
-    assert model.state["total"].tolist() == [1, 1]
-    model(np.array([2, 3], np.float32))
-    assert model.state["total"].tolist() == [3, 4]
-    elsewhere = model.to("numpy")  # has a state of its own
-    assert elsewhere(np.zeros(2, np.float32))["new"].tolist() == [1, 1]
-    model.reset()
-    assert model(np.zeros(2, np.float32))["old"].tolist() == [1, 1]
-
-
-def test_one_state_for_all_shapes() -> None:
-    """Programs for different shapes are different, but it is one model with one state."""
-    file = File()
-    main, start = file.graph(), file.graph("start")
-    x, handle = main.tensor((1, 2), name="x", free=(-1, 2)), main.tensor((), "resource")
-    old, part, new = main.tensor((2,)), main.tensor((2,)), main.tensor((2,), name="new")
-    main.operator("CALL_ONCE", [], [], "CallOnceOptions", InitSubgraphIndex=1)
-    main.operator("VAR_HANDLE", [], [handle], "VarHandleOptions", SharedName="total")
-    main.operator("READ_VARIABLE", [handle], [old])
-    main.operator("SUM", [x, main.constant(np.array([0], np.int32))], [part], "ReducerOptions")
-    main.operator("ADD", [old, part], [new], "AddOptions")
-    main.operator("ASSIGN_VARIABLE", [handle, new], [])
-    main.inputs, main.outputs = [x], [new]
-    own = start.tensor((), "resource")
-    start.operator("VAR_HANDLE", [], [own], "VarHandleOptions", SharedName="total")
-    start.operator("ASSIGN_VARIABLE", [own, start.constant(np.zeros(2, np.float32))], [])
-    model = load_bytes(file.finish(), device="cpu")
-    assert model(np.ones((1, 2), np.float32))["new"].tolist() == [1, 1]
-    assert model(np.ones((3, 2), np.float32))["new"].tolist() == [4, 4]
-    assert model(np.ones((1, 2), np.float32))["new"].tolist() == [5, 5]
-
-
-def test_a_compiled_program_keeps_state_of_its_own() -> None:
-    program = ht.compile(load_bytes(accumulator()), device="cpu")
-    assert program.memory()["state"] > 0
-    program(np.array([2, 3], np.float32))
-    other = program.fork()
-    assert (program.state["total"].tolist(), other.state["total"].tolist()) == ([3, 4], [1, 1])
-    other.load_state(program.state)
-    assert other(np.array([1, 1], np.float32))["new"].tolist() == [4, 5]
-    program.reset()
-    assert program.state["total"].tolist() == [1, 1]
-    with pytest.raises(NameMismatch, match="total"):
-        program.load_state({"sum": np.zeros(2, np.float32)})
-
-
-def test_a_bundle_keeps_state(tmp_path: Path) -> None:
-    pytest.importorskip("wasmtime")
-    manifest = ht.bundle(load_bytes(accumulator()), tmp_path / "bundle", targets=("wasm",))
-    assert manifest["variants"][0]["entries"]["predict"]["updates_state"]
-    model = ht.load(tmp_path / "bundle")
-    totals = [model(feeds)["new"].tolist() for feeds in STEPS]
-    assert totals == [[2, 0], [4, -2], [7, -5], [11, -9]]
-
-
-def test_a_stateful_program_comes_back_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HITHER_CACHE", "on")
-    monkeypatch.setenv("HITHER_CACHE_DIR", str(tmp_path))
-    data = accumulator(7.0)
-    for _ in range(2):  # compiled, then read
-        program = ht.compile(load_bytes(data), device="cpu")
-        assert program(np.array([1, 2], np.float32))["old"].tolist() == [7, 7]
-        assert program(np.array([1, 2], np.float32))["old"].tolist() == [8, 9]
-
-
-def swap() -> bytes:
-    """Two variables that exchange their values on every call."""
-    file = File()
-    main, start = file.graph(), file.graph("start")
-    x = main.tensor((1,), name="x")
-    handles, values = [], []
-    main.operator("CALL_ONCE", [], [], "CallOnceOptions", InitSubgraphIndex=1)
-    for i, name in enumerate("ab"):
-        handles.append(main.tensor((), "resource"))
-        values.append(main.tensor((1,), name=name))
-        main.operator("VAR_HANDLE", [], [handles[i]], "VarHandleOptions", SharedName=name.upper())
-        main.operator("READ_VARIABLE", [handles[i]], [values[i]])
-        own = start.tensor((), "resource")
-        start.operator("VAR_HANDLE", [], [own], "VarHandleOptions", SharedName=name.upper())
-        start.operator("ASSIGN_VARIABLE", [own, start.constant(np.array([i + 1], np.float32))], [])
-    for handle, value in zip(handles, reversed(values)):
-        main.operator("ASSIGN_VARIABLE", [handle, value], [])
-    total = main.tensor((1,), name="y")
-    main.operator("ADD", [x, values[0]], [total], "AddOptions")
-    main.inputs, main.outputs = [x], [*values, total]
-    return file.finish()
-
-
-@pytest.mark.parametrize("device", ["numpy", "cpu"])
-def test_values_that_change_places_do_not_overwrite_each_other(device: str) -> None:
-    model = load_bytes(swap(), device=device)
-    found = [[float(v.numpy()[0]) for v in model(np.zeros(1, np.float32)).values()] for _ in range(3)]
-    assert found == [[1, 2, 1], [2, 1, 2], [1, 2, 1]]
-
-
-def test_reading_what_nothing_assigned_is_an_error() -> None:
-    file = File()
-    graph = file.graph()
-    x, handle = graph.tensor((2,), name="x"), graph.tensor((), "resource")
-    old, y = graph.tensor((2,)), graph.tensor((2,))
-    graph.operator("VAR_HANDLE", [], [handle], "VarHandleOptions", SharedName="total")
-    graph.operator("READ_VARIABLE", [handle], [old])
-    graph.operator("ADD", [x, old], [y], "AddOptions")
-    graph.inputs, graph.outputs = [x], [y]
-    with pytest.raises(InvalidModel, match="'total' is read before"):
-        load_bytes(file.finish(), device="numpy")(floats(2))
-
-
-def test_a_stateful_model_is_not_part_of_a_traced_function() -> None:
-    model = load_bytes(accumulator())
-    with pytest.raises(UnsupportedFeature, match="keeps state"):
-        ht.compile(lambda x: model(x)["new"], {"x": ht.Spec((2,), "float32")}, device="cpu")
-
-
 # -- sparse weights --------------------------------------------------------------------------------------------------------
 
 
@@ -379,14 +228,14 @@ def test_packed_assets_list_their_models(tmp_path: Path) -> None:
     x = floats(2, 3)
     got = ht.load(path, member="tanh.tflite", device="numpy")(x)["y0"].numpy()
     np.testing.assert_allclose(got, np.tanh(x), rtol=1e-6)
-    with pytest.raises(InvalidModel, match="'relu.tflite', 'tanh.tflite'"):
+    with pytest.raises(InvalidModel, match=r"'relu\.tflite', 'tanh\.tflite'"):
         ht.load(path, member="sigmoid.tflite")
 
 
 def test_a_file_without_a_model_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.tflite"
     path.write_bytes(b"no model")
-    with pytest.raises(InvalidModel, match="x.tflite"):
+    with pytest.raises(InvalidModel, match=r"x\.tflite"):
         ht.load(path)
 
 
@@ -394,12 +243,17 @@ def test_a_file_without_a_model_is_refused(tmp_path: Path) -> None:
 
 
 def varied() -> bytes:
-    """A file whose bytes are mostly structure: two subgraphs, state, quantised and sparse weights, shapes, a custom operator."""
+    """A file whose bytes are mostly structure: two subgraphs, state, quantised and sparse weights, a custom operator."""
     file = File()
     main, start = file.graph(), file.graph("start")
     x = main.tensor((1, 6, 6, 2), name="x")
     w = main.constant(floats(3, 3, 3, 2), "w")
-    c, flat, q, scores = main.tensor((1, 6, 6, 3)), main.tensor((1, 108)), main.tensor((1, 108), "int8", quantized=Quantized(0.1)), None
+    c, flat, q, scores = (
+        main.tensor((1, 6, 6, 3)),
+        main.tensor((1, 108)),
+        main.tensor((1, 108), "int8", quantized=Quantized(0.1)),
+        None,
+    )
     options = {"Padding": 0, "StrideH": 1, "StrideW": 1, "DilationHFactor": 1, "DilationWFactor": 1}
     main.operator("CONV_2D", [x, w, main.constant(np.zeros(3, np.float32))], [c], "Conv2DOptions", **options)
     main.operator("RESHAPE", [c, main.constant(np.array([1, -1], np.int32))], [flat])
@@ -448,10 +302,16 @@ def test_damaged_files_give_an_error_or_an_answer(seed: int) -> None:
             damaged[at : at + 8] = draw.randbytes(8)
         else:
             at = draw.randrange(len(data) // 4 - 1) * 4
-            damaged[at : at + 4] = draw.choice((0, 1, 4, len(data), 2**31 - 1, 2**32 - 4, draw.randrange(len(data)))).to_bytes(4, "little")
+            damaged[at : at + 4] = draw.choice((0, 1, 4, len(data), 2**31 - 1, 2**32 - 4, draw.randrange(len(data)))).to_bytes(
+                4, "little"
+            )
         try:
             model = load_bytes(bytes(damaged), device="numpy")
-            given = {n: np.ones([e or 1 for e in s.shape or ()], s.dtype.numpy) for n, s in model.inputs.items() if s.shape is not None}
+            given = {
+                n: np.ones([e or 1 for e in s.shape or ()], s.dtype.numpy)
+                for n, s in model.inputs.items()
+                if s.shape is not None
+            }
             if all(a.size < 1 << 20 for a in given.values()):
                 model(given)
         except HitherError:
@@ -483,6 +343,8 @@ def test_a_subgraph_that_calls_itself_ends() -> None:
 
 
 def test_options_of_another_operator_are_refused() -> None:
-    data, feeds = one_operator("CONV_2D", [floats(1, 4, 4, 1), Operand(floats(1, 2, 2, 1), known=True)], [Result()], "AddOptions")
+    data, feeds = one_operator(
+        "CONV_2D", [floats(1, 4, 4, 1), Operand(floats(1, 2, 2, 1), known=True)], [Result()], "AddOptions"
+    )
     with pytest.raises(InvalidModel, match="another operator"):
         load_bytes(data, device="numpy")(feeds)

@@ -7,6 +7,7 @@ import pytest
 
 from hither.formats.tflite import load_bytes
 
+from . import tflite_cases_quantized  # noqa: F401  (adds its rows)
 from .tflite_build import litert
 from .tflite_cases import CASES, Case
 

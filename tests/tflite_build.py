@@ -176,7 +176,9 @@ class File:
         if number is None:
             name = self._b.CreateString(kind)
             return self._table("OperatorCode", DeprecatedBuiltinCode=32, BuiltinCode=32, CustomCode=name, Version=1)
-        return self._table("OperatorCode", DeprecatedBuiltinCode=min(number, 127), BuiltinCode=number, Version=_VERSIONS.get(kind, 1))
+        return self._table(
+            "OperatorCode", DeprecatedBuiltinCode=min(number, 127), BuiltinCode=number, Version=_VERSIONS.get(kind, 1)
+        )
 
     def _signature(self, key: str, graph: int, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> int:
         ports = []
@@ -227,7 +229,11 @@ class File:
         details = kind = None
         if op.table is not None:
             fields = {
-                k: self._b.CreateString(v) if isinstance(v, str) else self._numbers(v, v.dtype) if isinstance(v, np.ndarray) else v
+                k: self._b.CreateString(v)
+                if isinstance(v, str)
+                else self._numbers(v, v.dtype)
+                if isinstance(v, np.ndarray)
+                else v
                 for k, v in op.options.items()
             }
             details, kind = self._table(op.table, **fields), getattr(tflite.BuiltinOptions, op.table)

@@ -61,6 +61,23 @@ def known(values: Any, dtype: Any = np.int32, quantized: Quantized | None = None
     return Operand(np.asarray(values, dtype), quantized, known=True)
 
 
+def fixed(*shape: int, low: float = -2.0, high: float = 2.0) -> Operand:
+    """Constant weights."""
+    return Operand(floats(*shape, low=low, high=high), known=True)
+
+
+def integers(shape: tuple[int, ...], scale: Any, axis: int = 0, zero: int = 0, dtype: Any = np.int8) -> Operand:
+    """Constant weights of 8 bits."""
+    limits = np.iinfo(dtype)
+    low = -127 if limits.min < 0 else 0
+    return Operand(ints(*shape, low=low, high=limits.max + 1, dtype=dtype), Quantized(scale, zero, axis), known=True)
+
+
+def biases(count: int, scale: Any, dtype: Any = np.int32) -> Operand:
+    """A constant bias in the products' scale."""
+    return Operand(ints(count, low=-3000, high=3000, dtype=dtype), Quantized(np.asarray(scale).tolist()), known=True)
+
+
 def q8(*shape: int, scale: float = 0.03, zero: int = -5, dtype: Any = np.int8, fixed: bool = False) -> Operand:
     """Quantised numbers over the dtype's whole range."""
     limits = np.iinfo(dtype)
@@ -83,7 +100,7 @@ for _kind in ("LOG", "SQRT", "RSQRT"):
 case("gelu", "GELU", [floats(2, 7)], table="GeluOptions", Approximate=False)
 case("gelu_tanh", "GELU", [floats(2, 7)], table="GeluOptions", Approximate=True, tolerance=1e-5)
 case("leaky_relu", "LEAKY_RELU", [floats(2, 7)], table="LeakyReluOptions", Alpha=0.3)
-case("prelu", "PRELU", [floats(*X), Operand(floats(1, 1, 3), known=True)])
+case("prelu", "PRELU", [floats(*X), fixed(1, 1, 3)])
 case("softmax", "SOFTMAX", [floats(3, 7)], table="SoftmaxOptions", Beta=1.0)
 case("softmax_beta", "SOFTMAX", [floats(3, 7)], table="SoftmaxOptions", Beta=0.5)
 case("log_softmax", "LOG_SOFTMAX", [floats(3, 7)])
@@ -127,61 +144,61 @@ case("select_v2", "SELECT_V2", [bools(3, 1), floats(4), floats(3, 4)])
 _CONV = {"Padding": SAME, "StrideH": 2, "StrideW": 1, "DilationHFactor": 1, "DilationWFactor": 1}
 for _activation in (NONE, RELU, RELU_N1_TO_1, RELU6):
     case(
-        f"conv_2d_{_activation}", "CONV_2D", [floats(*X), Operand(floats(4, 3, 2, 3), known=True), Operand(floats(4), known=True)],
+        f"conv_2d_{_activation}", "CONV_2D", [floats(*X), fixed(4, 3, 2, 3), fixed(4)],
         table="Conv2DOptions", FusedActivationFunction=_activation, **_CONV,
     )  # fmt: skip
 case(
-    "conv_2d_dilated", "CONV_2D", [floats(1, 9, 8, 3), Operand(floats(4, 3, 2, 3), known=True), Operand(floats(4), known=True)], table="Conv2DOptions",
+    "conv_2d_dilated", "CONV_2D", [floats(1, 9, 8, 3), fixed(4, 3, 2, 3), fixed(4)], table="Conv2DOptions",
     Padding=VALID, StrideH=1, StrideW=1, DilationHFactor=2, DilationWFactor=3,
 )  # fmt: skip
 case(
-    "conv_2d_grouped", "CONV_2D", [floats(1, 5, 5, 4), Operand(floats(6, 3, 3, 2), known=True), Operand(floats(6), known=True)],
+    "conv_2d_grouped", "CONV_2D", [floats(1, 5, 5, 4), fixed(6, 3, 3, 2), fixed(6)],
     table="Conv2DOptions", **_CONV,
 )  # fmt: skip
 case(
-    "conv_2d_hybrid", "CONV_2D",
-    [floats(1, 5, 5, 4), Operand(np.full((2, 3, 3, 4), 127, np.int8), Quantized([0.01, 0.02]), True), Operand(floats(2), known=True)],
+    "conv_2d_hybrid", "CONV_2D", [floats(1, 5, 5, 4), integers((2, 3, 3, 4), [0.01, 0.02]), fixed(2)],
     table="Conv2DOptions", tolerance=2e-2, **_CONV,
 )  # fmt: skip
 for _multiplier in (1, 2):
     case(
         f"depthwise_{_multiplier}", "DEPTHWISE_CONV_2D",
-        [floats(*X), Operand(floats(1, 3, 3, 3 * _multiplier), known=True), Operand(floats(3 * _multiplier), known=True)],
+        [floats(*X), fixed(1, 3, 3, 3 * _multiplier), fixed(3 * _multiplier)],
         table="DepthwiseConv2DOptions", DepthMultiplier=_multiplier, Padding=SAME, StrideH=2, StrideW=2, DilationHFactor=1,
         DilationWFactor=1, FusedActivationFunction=RELU6,
     )  # fmt: skip
 for _padding, _shape in ((SAME, (1, 10, 12, 2)), (VALID, (1, 11, 13, 2))):
     case(
         f"transpose_conv_{_padding}", "TRANSPOSE_CONV",
-        [known(_shape), Operand(floats(2, 3, 3, 3), known=True), floats(1, 5, 6, 3), Operand(floats(2), known=True)],
+        [known(_shape), fixed(2, 3, 3, 3), floats(1, 5, 6, 3), fixed(2)],
         table="TransposeConvOptions", Padding=_padding, StrideH=2, StrideW=2,
     )  # fmt: skip
     case(
         f"convolution_2d_transpose_bias_{_padding}", "Convolution2DTransposeBias",
-        [floats(1, 5, 6, 3), Operand(floats(2, 2, 2, 3), known=True), Operand(floats(2), known=True)],
+        [floats(1, 5, 6, 3), fixed(2, 2, 2, 3), fixed(2)],
         [Result(shape=(1, 10, 12, 2))], custom=struct.pack("<3i", 1 + _padding, 2, 2), reference=False,
     )  # fmt: skip
 case(
-    "conv_3d", "CONV_3D", [floats(1, 4, 5, 4, 2), Operand(floats(2, 3, 2, 2, 3), known=True), Operand(floats(3), known=True)],
-    table="Conv3DOptions", Padding=SAME, StrideD=1, StrideH=2, StrideW=1, DilationDFactor=1, DilationHFactor=1, DilationWFactor=1,
+    "conv_3d", "CONV_3D", [floats(1, 4, 5, 4, 2), fixed(2, 3, 2, 2, 3), fixed(3)],
+    table="Conv3DOptions", Padding=SAME, StrideD=1, StrideH=2, StrideW=1, DilationDFactor=1, DilationHFactor=1,
+    DilationWFactor=1,
 )  # fmt: skip
 case(
     "conv_3d_transpose", "CONV_3D_TRANSPOSE",
-    [known((1, 4, 6, 4, 3)), Operand(floats(2, 2, 2, 3, 2), known=True), floats(1, 2, 3, 2, 2)],
+    [known((1, 4, 6, 4, 3)), fixed(2, 2, 2, 3, 2), floats(1, 2, 3, 2, 2)],
     table="Conv3DOptions", Padding=SAME, StrideD=2, StrideH=2, StrideW=2, DilationDFactor=1, DilationHFactor=1,
     DilationWFactor=1,
 )  # fmt: skip
 case(
-    "fully_connected", "FULLY_CONNECTED", [floats(2, 3, 4), Operand(floats(5, 12), known=True), Operand(floats(5), known=True)],
+    "fully_connected", "FULLY_CONNECTED", [floats(2, 3, 4), fixed(5, 12), fixed(5)],
     table="FullyConnectedOptions", FusedActivationFunction=RELU,
 )  # fmt: skip
 case(
-    "fully_connected_keep", "FULLY_CONNECTED", [floats(2, 3, 4), Operand(floats(5, 4), known=True), None],
+    "fully_connected_keep", "FULLY_CONNECTED", [floats(2, 3, 4), fixed(5, 4), None],
     table="FullyConnectedOptions", KeepNumDims=True,
 )  # fmt: skip
 case(
     "fully_connected_hybrid", "FULLY_CONNECTED",
-    [floats(3, 16), Operand(ints(5, 16, low=-127, high=128, dtype=np.int8), Quantized(0.01), True), Operand(floats(5), known=True)],
+    [floats(3, 16), integers((5, 16), 0.01), fixed(5)],
     table="FullyConnectedOptions", tolerance=2e-2,
 )  # fmt: skip
 for _x, _y, _options in (((2, 3, 4), (2, 4, 5), {}), ((2, 4, 3), (5, 4), {"AdjX": True, "AdjY": True})):
@@ -190,7 +207,7 @@ case(
     "local_response_normalization", "LOCAL_RESPONSE_NORMALIZATION", [floats(1, 2, 2, 8)],
     table="LocalResponseNormalizationOptions", Radius=2, Bias=1.5, Alpha=0.7, Beta=0.6, tolerance=1e-5,
 )  # fmt: skip
-case("embedding_lookup", "EMBEDDING_LOOKUP", [ints(4, low=0, high=5), Operand(floats(5, 3), known=True)])
+case("embedding_lookup", "EMBEDDING_LOOKUP", [ints(4, low=0, high=5), fixed(5, 3)])
 
 # -- pools and reductions --------------------------------------------------------------------------------------------------
 
@@ -273,7 +290,13 @@ case("gather", "GATHER", [floats(4, 3), ints(2, 2, low=0, high=4)], table="Gathe
 case("gather_batch", "GATHER", [floats(2, 3, 4), ints(2, 2, low=0, high=3)], table="GatherOptions", Axis=1, BatchDims=1)
 case("gather_nd", "GATHER_ND", [floats(4, 3, 2), ints(5, 2, low=0, high=3)])
 case("scatter_nd", "SCATTER_ND", [ints(5, 1, low=0, high=4), floats(5, 2), known([4, 2])])
-case("one_hot", "ONE_HOT", [ints(5, low=-1, high=4), known(3), known(2.0, np.float32), known(-1.0, np.float32)], table="OneHotOptions", Axis=0)
+case(
+    "one_hot",
+    "ONE_HOT",
+    [ints(5, low=-1, high=4), known(3), known(2.0, np.float32), known(-1.0, np.float32)],
+    table="OneHotOptions",
+    Axis=0,
+)
 case("topk_v2", "TOPK_V2", [floats(3, 7), known(4)], [FLOAT, INT])
 case("bucketize", "BUCKETIZE", [floats(3, 7)], [INT], "BucketizeOptions", Boundaries=np.array([-1, 0, 0.5], np.float32))
 case("sparse_to_dense", "SPARSE_TO_DENSE", [known([[0, 1], [2, 0]]), known([3, 2]), floats(2), known(0.5, np.float32)])
@@ -293,10 +316,13 @@ case(
 # -- images and signals ------------------------------------------------------------------------------------------------------
 
 for _align, _half in ((False, False), (True, False), (False, True)):
-    for _kind, _table in (("RESIZE_BILINEAR", "ResizeBilinearOptions"), ("RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions")):
+    for _kind, _table in (
+        ("RESIZE_BILINEAR", "ResizeBilinearOptions"),
+        ("RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions"),
+    ):
         case(
-            f"{_kind.lower()}_{_align:d}{_half:d}", _kind, [floats(1, 4, 5, 2), known([7, 3])], table=_table, AlignCorners=_align,
-            HalfPixelCenters=_half,
+            f"{_kind.lower()}_{_align:d}{_half:d}", _kind, [floats(1, 4, 5, 2), known([7, 3])], table=_table,
+            AlignCorners=_align, HalfPixelCenters=_half,
         )  # fmt: skip
 
 # -- recurrent ---------------------------------------------------------------------------------------------------------------
@@ -307,7 +333,7 @@ def state(*shape: int) -> Operand:
 
 
 def weights(*shape: int) -> Operand:
-    return Operand(floats(*shape, low=-0.5, high=0.5), known=True)
+    return fixed(*shape, low=-0.5, high=0.5)
 
 
 case(
@@ -331,19 +357,26 @@ case(
 )  # fmt: skip
 
 
-def lstm(cells: int, features: int, out: int, *, coupled: bool = False, peephole: bool = False, norm: bool = False) -> list[Any]:
+def lstm(
+    cells: int, features: int, out: int, *, coupled: bool = False, peephole: bool = False, norm: bool = False
+) -> list[Any]:
     """The 24 operands of an LSTM for a batch of 2."""
     gates = [None if coupled else weights(cells, features), *[weights(cells, features) for _ in range(3)]]
     back = [None if coupled else weights(cells, out), *[weights(cells, out) for _ in range(3)]]
     looks = [weights(cells) if peephole and not (coupled and i == 0) else None for i in range(3)]
     biases = [None if coupled else weights(cells), *[weights(cells) for _ in range(3)]]
     project = [weights(out, cells), weights(out)] if out != cells else [None, None]
-    norms = [Operand(floats(cells, low=0.5, high=1.5), known=True) for _ in range(4)] if norm else [None] * 4
+    norms = [fixed(cells, low=0.5, high=1.5) for _ in range(4)] if norm else [None] * 4
     return [*gates, *back, *looks, *biases, *project, state(2, out), state(2, cells), *norms]
 
 
 _LSTM = {"FusedActivationFunction": TANH, "CellClip": 0.0, "ProjClip": 0.0}
-for _name, _options in (("plain", {}), ("coupled", {"coupled": True}), ("peephole", {"peephole": True}), ("norm", {"norm": True})):
+for _name, _options in (
+    ("plain", {}),
+    ("coupled", {"coupled": True}),
+    ("peephole", {"peephole": True}),
+    ("norm", {"norm": True}),
+):
     case(
         f"unidirectional_sequence_lstm_{_name}", "UNIDIRECTIONAL_SEQUENCE_LSTM", [floats(2, 5, 3), *lstm(4, 3, 4, **_options)],
         table="UnidirectionalSequenceLSTMOptions", TimeMajor=False, calls=2, tolerance=1e-5, **_LSTM,
@@ -367,92 +400,6 @@ case(
 case(
     "lstm_basic", "LSTM", [floats(2, 3), floats(2, 4), weights(16, 7), weights(16), floats(2, 4)], [FLOAT] * 4, "LSTMOptions",
     KernelType=1, tolerance=1e-5, **_LSTM,
-)  # fmt: skip
-
-# -- quantised: 8 bits -------------------------------------------------------------------------------------------------------
-
-for _kind in ("ABS", "TANH", "LOGISTIC", "RELU", "RELU6", "HARD_SWISH", "ELU", "LEAKY_RELU", "RSQRT", "EXP"):
-    _out = {"TANH": r8(1 / 128, 0), "LOGISTIC": r8(1 / 256, -128)}.get(_kind, r8(0.03, -20))
-    if _kind not in ("RSQRT", "EXP"):
-        case(f"{_kind.lower()}_int8", _kind, [q8(3, 40)], [_out], steps=1, **({"table": "LeakyReluOptions", "Alpha": 0.2} if _kind == "LEAKY_RELU" else {}))
-case("softmax_int8", "SOFTMAX", [q8(3, 20)], [r8(1 / 256, -128)], "SoftmaxOptions", Beta=1.0, steps=1)
-for _kind, _table in (("ADD", "AddOptions"), ("SUB", "SubOptions"), ("MUL", "MulOptions")):
-    for _dtype, _zero in (("int8", 4), ("uint8", 120)):
-        case(
-            f"{_kind.lower()}_{_dtype}", _kind,
-            [q8(3, 20, dtype=np.dtype(_dtype), zero=_zero), q8(3, 20, scale=0.02, zero=_zero - 3, dtype=np.dtype(_dtype))],
-            [r8(0.06, _zero, _dtype)], _table, FusedActivationFunction=RELU, steps=1,
-        )  # fmt: skip
-for _dtype, _zero in (("int8", -7), ("uint8", 121)):
-    _kinds = np.dtype(_dtype)
-    _signed = _dtype == "int8"
-    _w = [0.004, 0.006, 0.005, 0.003] if _signed else 0.004
-    case(
-        f"conv_2d_{_dtype}", "CONV_2D",
-        [
-            q8(1, 6, 7, 3, dtype=_kinds, zero=_zero),
-            Operand(ints(4, 3, 3, 3, low=-127 if _signed else 0, high=128 if _signed else 256, dtype=_kinds), Quantized(_w, 0 if _signed else 127), True),
-            Operand(ints(4, low=-3000, high=3000), Quantized(np.multiply(0.03, _w).tolist() if _signed else 0.03 * 0.004), True),
-        ],
-        [r8(0.05, _zero, _dtype)], "Conv2DOptions", FusedActivationFunction=RELU6, steps=1, **_CONV,
-    )  # fmt: skip
-_w = np.linspace(0.003, 0.006, 6)
-case(
-    "depthwise_int8", "DEPTHWISE_CONV_2D",
-    [
-        q8(1, 6, 7, 3), Operand(ints(1, 3, 3, 6, low=-127, high=128, dtype=np.int8), Quantized(_w.tolist(), 0, 3), True),
-        Operand(ints(6, low=-3000, high=3000), Quantized((0.03 * _w).tolist()), True),
-    ],
-    [r8(0.03, 10)], "DepthwiseConv2DOptions", DepthMultiplier=2, Padding=SAME, StrideH=1, StrideW=1, DilationHFactor=1,
-    DilationWFactor=1, steps=1,
-)  # fmt: skip
-case(
-    "fully_connected_int8", "FULLY_CONNECTED",
-    [q8(3, 40), Operand(ints(5, 40, low=-127, high=128, dtype=np.int8), Quantized(0.005), True), Operand(ints(5, low=-999, high=999), Quantized(0.03 * 0.005), True)],
-    [r8(0.04)], "FullyConnectedOptions", steps=1,
-)  # fmt: skip
-case("batch_matmul_int8", "BATCH_MATMUL", [q8(2, 3, 8), q8(2, 8, 5, zero=11)], [r8(0.04)], "BatchMatMulOptions", steps=1)
-case(
-    "conv_2d_int16", "CONV_2D",
-    [
-        Operand(ints(1, 6, 7, 3, low=-32768, high=32768, dtype=np.int16), Quantized(1e-4), False),
-        Operand(ints(4, 3, 3, 3, low=-127, high=128, dtype=np.int8), Quantized([0.004, 0.006, 0.005, 0.003]), True),
-        Operand(ints(4, low=-3000, high=3000, dtype=np.int64), Quantized([4e-7, 6e-7, 5e-7, 3e-7]), True),
-    ],
-    [r8(2e-4, 0, "int16")], "Conv2DOptions", steps=1, **_CONV,
-)  # fmt: skip
-case(
-    "transpose_conv_int8", "TRANSPOSE_CONV",
-    [known((1, 8, 8, 2)), Operand(ints(2, 3, 3, 3, low=-127, high=128, dtype=np.int8), Quantized([0.004, 0.005]), True), q8(1, 4, 4, 3)],
-    [r8(0.06)], "TransposeConvOptions", Padding=SAME, StrideH=2, StrideW=2, steps=1,
-)  # fmt: skip
-for _kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
-    case(
-        f"{_kind.lower()}_int8", _kind, [q8(1, 6, 6, 3)], [r8(0.03, -5)], "Pool2DOptions", Padding=SAME, StrideH=2, StrideW=2,
-        FilterHeight=3, FilterWidth=3, steps=1,
-    )  # fmt: skip
-case("mean_int8", "MEAN", [q8(1, 6, 6, 3), known([1, 2])], [r8(0.02, 7)], "ReducerOptions", KeepDims=True, steps=1)
-case("pad_int8", "PAD", [q8(2, 3), known([[1, 0], [2, 3]])], [r8(0.03, -5)])
-case("concatenation_int8", "CONCATENATION", [q8(2, 3), q8(2, 4)], [r8(0.03, -5)], "ConcatenationOptions", Axis=1)
-case("prelu_int8", "PRELU", [q8(*X), q8(1, 1, 3, zero=2, fixed=True)], [r8(0.05)], steps=1)
-case("resize_bilinear_int8", "RESIZE_BILINEAR", [q8(1, 4, 5, 2), known([7, 3])], [r8(0.03, -5)], "ResizeBilinearOptions", HalfPixelCenters=True, steps=1)
-case("resize_nearest_int8", "RESIZE_NEAREST_NEIGHBOR", [q8(1, 4, 5, 2), known([7, 3])], [r8(0.03, -5)], "ResizeNearestNeighborOptions")
-case("strided_slice_int8", "STRIDED_SLICE", [q8(3, 8), known([0, 1]), known([3, 8]), known([1, 2])], [r8(0.03, -5)], "StridedSliceOptions")
-case("arg_max_int8", "ARG_MAX", [q8(3, 20), known(1)], [INT], "ArgMaxOptions", OutputType=2)
-case("quantize", "QUANTIZE", [floats(3, 20)], [r8(0.02, 5)])
-case("requantize", "QUANTIZE", [q8(3, 20)], [r8(0.05, 130, "uint8")], steps=1)
-case("dequantize", "DEQUANTIZE", [q8(3, 20)])
-case("dequantize_float16", "DEQUANTIZE", [Operand(floats(3, 4).astype(np.float16), known=True)])
-case("equal_int8", "LESS", [q8(3, 20), q8(3, 20)], [BOOL])
-case(
-    "svdf_int8", "SVDF",
-    [
-        q8(1, 6), Operand(ints(8, 6, low=-127, high=128, dtype=np.int8), Quantized(0.005), True),
-        Operand(ints(8, 4, low=-9000, high=9000, dtype=np.int16), Quantized(1e-4), True),
-        Operand(ints(4, low=-99, high=99), Quantized(1e-4 * 1e-3), True),
-        Operand(np.zeros((1, 32), np.int16), Quantized(1e-3), variable=True),
-    ],
-    [r8(0.02, -128)], "SVDFOptions", Rank=2, FusedActivationFunction=RELU, calls=3, steps=1,
 )  # fmt: skip
 
 # -- detection ---------------------------------------------------------------------------------------------------------------

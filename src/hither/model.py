@@ -321,9 +321,7 @@ class Model:
             raise UnsupportedFeature(f"{self.name} has no kernels to profile here; load the model itself, on a device")
         return program.profile(rest, repeats=repeats)
 
-    def _program(
-        self, arrays: Mapping[str, np.ndarray]
-    ) -> tuple[Any, dict[str, np.ndarray]]:
+    def _program(self, arrays: Mapping[str, np.ndarray]) -> tuple[Any, dict[str, np.ndarray]]:
         """What runs the network for such arrays, compiled at first use, and those that are its inputs."""
         while True:
             static = {n: a for n, a in arrays.items() if n in self._static}
@@ -428,6 +426,7 @@ class _Evaluated:
 
     def __init__(self, graph: ModelGraph) -> None:
         self.graph = graph
+        self.state: dict[str, Array] = {}
         self.reset()
 
     def __call__(self, named: dict[str, np.ndarray]) -> dict[str, Array]:

@@ -1,8 +1,8 @@
 """Planning: groups become launches, and every stored value gets a place.
 
 One arena holds all intermediates; two values share bytes when they are never alive together. Inputs and outputs lie in the
-io region of one call, constants in the weights region, what survives calls in the state region. Branches and loops are planned in place: their bodies are steps of
-the same list, over the same arena, on one clock.
+io region of one call, constants in the weights region, what survives calls in the state region. Branches and loops are planned
+in place: their bodies are steps of the same list, over the same arena, on one clock.
 """
 
 from __future__ import annotations

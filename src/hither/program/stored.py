@@ -1,8 +1,8 @@
 """Programs on disk: what was compiled from a model file for this machine runs again without being traced, lowered or printed.
 
-A stored program is two objects of a cache: its outline, initial state and machine code, and its weights region, which other programs of the
-same model (for other shapes) share. The key covers all that they depend on: the content of the model's files, the inputs'
-shapes, dtypes and compiled-in values, the machine, LLVM, and hither's own sources. Only native programs are stored.
+A stored program is two objects of a cache: its outline, initial state and machine code, and its weights region, which other
+programs of the same model (for other shapes) share. The key covers all that they depend on: the content of the model's files,
+the inputs' shapes, dtypes and compiled-in values, the machine, LLVM, and hither's own sources. Only native programs are stored.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def load_program(key: str, machine: Machine) -> tuple[Outline, CpuSession] | Non
     if weights is None:
         return None
     entries = {
-        name: Entry(*(tuple(_port(p) for p in ports) for ports in (inputs, outputs)), updates)
+        name: Entry(tuple(map(_port, inputs)), tuple(map(_port, outputs)), updates)
         for name, (inputs, outputs, updates) in header["entries"].items()
     }
     state = []
@@ -80,7 +80,9 @@ def load_program(key: str, machine: Machine) -> tuple[Outline, CpuSession] | Non
         start += initial.nbytes
     counts = {name: Counts(*numbers) for name, numbers in header["counts"].items()}
     native = NativeCode(content[start:], header["sizes"], header["symbols"], header["shared"])
-    return Outline(machine, entries, header["kernels"], counts, tuple(state)), CpuSession(CpuExecutable.of_native(native, weights))
+    return Outline(machine, entries, header["kernels"], counts, tuple(state)), CpuSession(
+        CpuExecutable.of_native(native, weights)
+    )
 
 
 def keep_program(key: str, program: Program) -> None:

@@ -155,7 +155,7 @@ def _layout(planned: Plan, pool: TensorPool) -> Layout:
     for v in planned.state:
         stored = to_storage(v.initial, planned.machine, v.port.name)
         placements.append(
-            Placement(pool.add_state(v.port.name, v.initial), "state", v.port.ref.offset, dt.dtype(stored.dtype).name)  # type: ignore[arg-type]
+            Placement(pool.add_state(v.port.name, v.initial), "state", v.port.ref.offset, dt.dtype(stored.dtype).name)
         )
     return Layout(planned.code.sizes["weights"], planned.code.sizes["state"], tuple(placements))
 

@@ -36,7 +36,11 @@ def model_bytes(path: Path, member: str | None) -> tuple[bytes, str]:
         if len(found) != 1:
             raise InvalidModel(
                 f"{path.name} holds {len(found)} TensorFlow Lite models"
-                + (f", {', '.join(map(repr, found))}: choose one, as in load(path, member={next(iter(found))!r})" if found else "")
+                + (
+                    f", {', '.join(map(repr, found))}: choose one, as in load(path, member={next(iter(found))!r})"
+                    if found
+                    else ""
+                )
             )
         member = next(iter(found))
     chosen = found.get(member)
@@ -74,7 +78,7 @@ def _zip_members(path: Path) -> dict[str, bytes]:
 
 
 def _packed_members(path: Path, data: bytes) -> dict[str, bytes]:
-    starts = []
+    starts: list[int] = []
     at = data.find(IDENTIFIER, 4)
     while at >= 0 and len(starts) < MAX_MEMBERS:
         # The identifier follows the offset of the root table, which is small: the table is written last, at the front.

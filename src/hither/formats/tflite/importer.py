@@ -78,7 +78,9 @@ class Importer(Interpreter):
             return self.variables[variable_name(tensor)]
         if tensor.array is None:
             tensor.element  # noqa: B018  (says so if it holds what hither does not compute with)
-            raise InvalidModel(f"{self.name}: nothing makes tensor {tensor.name!r} of subgraph {graph.name!r} before it is used")
+            raise InvalidModel(
+                f"{self.name}: nothing makes tensor {tensor.name!r} of subgraph {graph.name!r} before it is used"
+            )
         return weight(tensor.array, tensor.name) if stays_visible(tensor.array) else Array(tensor.array)
 
     def run_operator(self, graph: SubgraphDef, op: OperatorDef, values: dict[int, Any]) -> None:
@@ -92,7 +94,9 @@ class Importer(Interpreter):
         node = Node(op.op_type, op.label, op.options, self, tensors, outputs, op.custom_options)
         for x in inputs:
             if isinstance(x, tuple(_SPECIAL)) and not isinstance(x, found.accepts):
-                raise UnsupportedFeature(f"{op.label}: an input is {_SPECIAL[type(x)]}; cut the model before it and go on outside")
+                raise UnsupportedFeature(
+                    f"{op.label}: an input is {_SPECIAL[type(x)]}; cut the model before it and go on outside"
+                )
         least, most = _arity(found.function)
         while len(inputs) > most and inputs[-1] is None:
             inputs.pop()

@@ -1,9 +1,9 @@
 """Quantised numbers, `real = scale · (q - zero_point)`, by TensorFlow Lite's quantisation specification.
 
-Products of 8-bit numbers accumulate exactly in int32, with the zero points taken out of the sum. What leaves the sum is scaled by
-scale_x · scale_w / scale_y, one factor per channel where the weights have one scale per channel, rounded to the nearest integer
-and saturated. The factor is a float32, as in XNNPACK's kernels: within a quantisation step of the fixed-point multiplication of
-the reference kernels, from which it differs only where a result lies within 1e-5 of the middle between two steps.
+Products of 8-bit numbers accumulate exactly in int32, with the zero points taken out of the sum. What leaves the sum is scaled
+by scale_x · scale_w / scale_y, one factor per channel where the weights have one scale per channel, rounded to the nearest
+integer and saturated. The factor is a float32, as in XNNPACK's kernels: within a quantisation step of the fixed-point
+multiplication of the reference kernels, from which it differs only where a result lies within 1e-5 of the middle between two.
 
 Everything else computes on the real numbers in float32 and rounds once, which is what the reference kernels approximate with
 tables and fixed point. Activations of 16 bits do so too: their products do not fit into int32.
@@ -71,7 +71,10 @@ def _offset(x: Any, zero: np.ndarray) -> Any:
 def saturated(x: Any, to: DType, low: int | None = None, high: int | None = None) -> Any:
     """Whole floats as an integer dtype, clipped to its range or a smaller one."""
     limits = np.iinfo(to.numpy)
-    least, most = max(limits.min, low if low is not None else limits.min), min(limits.max, high if high is not None else limits.max)
+    least, most = (
+        max(limits.min, low if low is not None else limits.min),
+        min(limits.max, high if high is not None else limits.max),
+    )
     if to.bits >= 32:  # the largest integer is no float32
         most = min(most, 2**31 - 128)
     return ops.astype(ops.minimum(ops.maximum(x, float(least)), float(most)), to)

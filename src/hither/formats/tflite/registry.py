@@ -1,9 +1,9 @@
 """The registry of TensorFlow Lite operators, and the Node that each operator's function is handed.
 
-An operator is one function `(node, *inputs) -> output | tuple`, registered under its name in the schema. Inputs are Arrays (known
-now), Tracers (known when the program runs), None (left out) or a Variable's handle. Most operators are written for real numbers:
-quantised inputs are dequantised before them and their results quantised after. One that is registered as `stored` gets the
-integers as they are, because it only moves them or because it knows better.
+An operator is one function `(node, *inputs) -> output | tuple`, registered under its name in the schema. Inputs are Arrays
+(known now), Tracers (known when the program runs), None (left out) or a variable's Handle. Most operators are written for real
+numbers: quantised inputs are dequantised before them and their results quantised after. One that is registered as `stored` gets
+the integers as they are, because it only moves them or because it knows better.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ class Complex:
 
 @dataclass(frozen=True)
 class Node(ForeignNode):
-    """What an operator's function knows besides its inputs: the tensors that it reads and writes, and its options by the schema's
-    names."""
+    """What an operator's function knows besides its inputs: the tensors that it reads and writes, and its options, which are
+    under the schema's names."""
 
     inputs: Sequence[TensorDef | None]
     outputs: Sequence[TensorDef]

@@ -37,7 +37,9 @@ def expand(
     """
     rank, depth = len(shape), len(order)
     if sorted(order) != list(range(rank + len(blocks))) or len(levels) != depth:
-        raise ValueError(f"sparse axes {tuple(order)} with {len(levels)} levels do not fit {rank} axes and {len(blocks)} blocks")
+        raise ValueError(
+            f"sparse axes {tuple(order)} with {len(levels)} levels do not fit {rank} axes and {len(blocks)} blocks"
+        )
     if any(not 0 <= b < rank for b in blocks) or len(set(blocks)) != len(blocks):
         raise ValueError(f"sparse blocks {tuple(blocks)} do not name axes of {rank}")
     size = int(np.prod(shape, dtype=np.int64))

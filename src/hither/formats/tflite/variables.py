@@ -1,18 +1,20 @@
 """What of a model survives from call to call, and what it is before the first.
 
-There are two kinds: resources, which VAR_HANDLE names and a subgraph behind CALL_ONCE initialises, and tensors that the file marks
-as variable (the state of recurrent layers), which start as zero. Initialising happens here, once, with NumPy; a call then takes
-the values that the one before left.
+There are two kinds: resources, which VAR_HANDLE names and a subgraph behind CALL_ONCE initialises, and tensors that the file
+marks as variable (the state of recurrent layers), which start as zero. Initialising happens here, once, with NumPy; a call then
+takes the values that the one before left.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
-from ...errors import InvalidModel
+from ...errors import InvalidModel, LimitExceeded
 from ...graph.trace import static_value
+from ..interpreter import MAX_VALUE_BYTES
 from .importer import Importer
 from .schema import ModelDef, TensorDef
 
@@ -51,6 +53,8 @@ def initial_values(model: ModelDef, start: int, name: str) -> dict[str, np.ndarr
     for tensor in _variable_tensors(model, graphs):
         if tensor.name in found:
             raise InvalidModel(f"{name}: two variables have the name {tensor.name!r}")
+        if math.prod(tensor.shape) * tensor.element.itemsize > MAX_VALUE_BYTES:
+            raise LimitExceeded(f"{name}: variable {tensor.name!r} of shape {tensor.shape} exceeds {MAX_VALUE_BYTES} bytes")
         found[tensor.name] = _zero(tensor)
     return found
 

@@ -96,7 +96,7 @@ def while_(node: Node, *xs: Any) -> Any:
     else:
         if not is_tracing():
             raise LimitExceeded(f"{node.label}: more than {MOST_COMPUTED_TURNS} turns while initialising")
-        carry = (tuple(weight(static_value(x), "") for x in carry[0]), carry[1])
+        carry = (tuple(weight(node.static(x, "a carried value"), "") for x in carry[0]), carry[1])
     return _finished(node, xs, moving, _staged(node, going, turn, carry))
 
 

@@ -57,7 +57,7 @@ def max_pooling_with_argmax_2d(node: Node, x: Any) -> tuple[Any, Any]:
 @operator("MaxUnpooling2D", custom=True)
 def max_unpooling_2d(node: Node, x: Any, indices: Any) -> Any:
     """x put where its maxima came from, zeros elsewhere; the result is as large as what was pooled without padding."""
-    padding, window, strides = _pool(node)
+    padding, _, strides = _pool(node)
     node.check(padding == "same", "unpooling of anything but padding SAME")
     batch, height, width, channels = x.shape
     extents = (height * strides[0], width * strides[1])

@@ -18,7 +18,7 @@ def gather(node: Node, x: Any, indices: Any) -> Any:
     known = node.known(indices)
     if known is not None and known.size:
         at = node.axis(axis, len(x.shape))
-        node.check(0 <= int(known.min()) and int(known.max()) < x.shape[at], f"an index is not in 0…{x.shape[at] - 1}")
+        node.check(int(known.min()) >= 0 and int(known.max()) < x.shape[at], f"an index is not in 0…{x.shape[at] - 1}")
     return node.moved(tf.gather(x, indices, axis=axis, batch_dims=batch))
 
 

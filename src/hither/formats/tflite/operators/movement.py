@@ -123,20 +123,24 @@ def slice_(node: Node, x: Any, begin: Any, size: Any) -> Any:
         return node.moved(ops.dynamic_slice(x, ops.astype(begin, dt.int32), extents))
     starts = node.ints(begin, "the begin")
     stops = [n if e == -1 else s + e for s, e, n in zip(starts, extents, x.shape, strict=True)]
-    node.check(all(0 <= s <= e <= n for s, e, n in zip(starts, stops, x.shape)), f"slice {starts} to {stops} of {tuple(x.shape)}")
+    node.check(
+        all(0 <= s <= e <= n for s, e, n in zip(starts, stops, x.shape)), f"slice {starts} to {stops} of {tuple(x.shape)}"
+    )
     return node.moved(ops.getitem(x, tuple(slice(s, e) for s, e in zip(starts, stops))))
 
 
 @operator("STRIDED_SLICE", stored=True)
 def strided_slice(node: Node, x: Any, begin: Any, end: Any, strides: Any) -> Any:
     masks = {
-        name: int(node.get(name, 0)) for name in ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
+        name: int(node.get(name, 0))
+        for name in ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
     }
     steps = node.ints(strides, "the strides")
-    if node.known(begin) is None or (node.known(end) is None and not _all_shrink(masks, len(steps))):
-        return _moving_slice(node, x, begin, steps, masks)
-    first = node.ints(begin, "the begin")
-    last = first if node.known(end) is None else node.ints(end, "the end")
+    one = _all_shrink(masks, len(steps)) and not masks["ellipsis_mask"] and not masks["new_axis_mask"]
+    if one and node.known(begin) is None:
+        return _moving_slice(node, x, begin, len(steps))
+    first = node.ints(begin, "where the slice begins")
+    last = first if one else node.ints(end, "where the slice ends")
     return node.moved(tf.strided_slice(x, first, last, steps, **masks))
 
 
@@ -144,11 +148,9 @@ def _all_shrink(masks: dict[str, int], count: int) -> bool:
     return masks["shrink_axis_mask"] == (1 << count) - 1
 
 
-def _moving_slice(node: Node, x: Any, begin: Any, steps: tuple[int, ...], masks: dict[str, int]) -> Any:
+def _moving_slice(node: Node, x: Any, begin: Any, count: int) -> Any:
     """x[i, j, …] at indices that are known only at run time: the one such slice whose shape is known."""
-    count = len(steps)
-    if not _all_shrink(masks, count) or masks["ellipsis_mask"] or masks["new_axis_mask"]:
-        return node.importer.need(begin, node.label, "a slice's extent")
+    node.check(tuple(begin.shape) == (count,) and count <= len(x.shape), f"{count} indices of {tuple(x.shape)}")
     at = ops.astype(begin, dt.int32)
     extents = np.array(x.shape[:count], np.int32)
     at = ops.where(at < 0, at + extents, at)
@@ -261,5 +263,3 @@ def range_(node: Node, start: Any, limit: Any, delta: Any) -> Any:
     count = max(0, int(np.ceil((last - first) / step)))
     node.check(count < 1 << 28, f"a range of {count} numbers")
     return Array((first + step * np.arange(count, dtype=first.dtype)).astype(first.dtype))
-
-

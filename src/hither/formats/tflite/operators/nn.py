@@ -1,7 +1,7 @@
 """Convolutions and products of matrices, of real numbers and of quantised ones.
 
-Quantised: Σ (x - zero_x)(w - zero_w) = Σ x·w - zero_x · Σ w where the weights' zero point is 0, as it is for int8 weights; so 8-bit
-integers meet as they are stored, and what depends on weights alone is a constant. Weights in int8 for float activations
+Quantised: Σ (x - zero_x)(w - zero_w) = Σ x·w - zero_x · Σ w where the weights' zero point is 0, as it is for int8 weights; so
+8-bit integers meet as they are stored, and what depends on weights alone is a constant. Weights in int8 for float activations
 ("dynamic range") are dequantised: TensorFlow Lite rounds the activations to 8 bits there to save time, hither does not.
 """
 
@@ -14,7 +14,9 @@ import numpy as np
 
 from .... import dtypes as dt
 from .... import ops
+from ....errors import LimitExceeded
 from ... import tensorflow as tf
+from ...interpreter import MAX_VALUE_BYTES
 from ..quantization import requantize
 from ..registry import Node, operator
 
@@ -37,9 +39,7 @@ def _signed(x: Any, zero: int) -> tuple[Any, int]:
     return ops.astype(ops.astype(x, dt.int16) - 128, dt.int8), zero - 128
 
 
-def _integers(
-    node: Node, x: Any, w: Any, bias: Any, product: Product, pad: Callable[[Any, int], Any], kept: int | None
-) -> Any:
+def _integers(node: Node, x: Any, w: Any, bias: Any, product: Product, pad: Callable[[Any, int], Any], kept: int | None) -> Any:
     """A quantised product.
 
     Args:
@@ -100,6 +100,23 @@ def padding_of(node: Node) -> str:
     return node.named("padding", "Padding", "SAME").lower()
 
 
+def window_padding(
+    node: Node, x: Any, window: Sequence[int], strides: Sequence[int], dilation: Sequence[int]
+) -> tuple[tuple[int, int], ...]:
+    """(before, after) for each spatial axis of x, channels last.
+
+    Raises:
+        LimitExceeded: with it, x would be larger than an untrusted file may make it.
+    """
+    pairs = ops.resolve_padding(padding_of(node), x.shape[1:-1], window, strides, dilation)
+    nbytes = x.shape[0] * x.shape[-1] * max(x.dtype.itemsize, 4)
+    for n, (low, high) in zip(x.shape[1:-1], pairs):
+        nbytes *= n + low + high
+    if nbytes > MAX_VALUE_BYTES:
+        raise LimitExceeded(f"{node.label}: its padded input takes {nbytes} bytes; at most {MAX_VALUE_BYTES}")
+    return pairs
+
+
 def _bordered(x: Any, number: int, pairs: Sequence[tuple[int, int]]) -> Any:
     return ops.pad(x, [(0, 0), *pairs, (0, 0)], value=number) if any(map(any, pairs)) else x
 
@@ -124,7 +141,7 @@ def _convolution(node: Node, x: Any, w: Any, bias: Any, order: tuple[int, ...], 
     """x convolved with filters whose axes, in `order`, are [O, C/groups, H, W]."""
     strides, dilation = _steps(node, "h", "w")
     window = (w.shape[order[2]], w.shape[order[3]])
-    pairs = ops.resolve_padding(padding_of(node), x.shape[1:3], window, strides, dilation)
+    pairs = window_padding(node, x, window, strides, dilation)
     steps: dict[str, Any] = {"strides": strides, "dilation": dilation, "groups": groups, "layout": "channels_last"}
     if _is_integer(node, x, w):
         return _integers(
@@ -188,7 +205,9 @@ def _transposed(node: Node, w: Any, x: Any, shape: Sequence[int], bias: Any) -> 
 @operator("CONV_3D")
 def conv_3d(node: Node, x: Any, w: Any, bias: Any = None) -> Any:
     strides, dilation = _steps(node, "d", "h", "w")
-    return node.activated(tf.conv(x, w, bias, strides=strides, padding=padding_of(node), dilation=dilation))
+    node.check(len(x.shape) == len(w.shape) == 5, f"x {tuple(x.shape)} and filters {tuple(w.shape)}")
+    pairs = window_padding(node, x, w.shape[:3], strides, dilation)
+    return node.activated(tf.conv(x, w, bias, strides=strides, padding=pairs, dilation=dilation))
 
 
 @operator("CONV_3D_TRANSPOSE")

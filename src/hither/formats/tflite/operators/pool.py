@@ -6,7 +6,7 @@ from typing import Any
 
 from .... import ops
 from ..registry import Node, operator
-from .nn import padding_of
+from .nn import window_padding
 
 
 def _window(node: Node, x: Any) -> tuple[tuple[int, int], dict[str, Any]]:
@@ -14,7 +14,7 @@ def _window(node: Node, x: Any) -> tuple[tuple[int, int], dict[str, Any]]:
     window = (int(node["filter_height"]), int(node["filter_width"]))
     strides = (int(node.get("stride_h", 1)), int(node.get("stride_w", 1)))
     node.check(min(window + strides) >= 1, f"window {window} and strides {strides}")
-    return window, {"strides": strides, "padding": padding_of(node), "layout": "channels_last"}
+    return window, {"strides": strides, "padding": window_padding(node, x, window, strides, (1, 1)), "layout": "channels_last"}
 
 
 @operator("MAX_POOL_2D")

@@ -64,7 +64,7 @@ def cumsum(node: Node, x: Any, axis: Any) -> Any:
 @operator("SEGMENT_SUM")
 def segment_sum(node: Node, x: Any, segments: Any) -> Any:
     known = node.static(segments, "the segments (they size the result)")
-    node.check(known.ndim == 1 and (known.size == 0 or (np.diff(known) >= 0).all()), "segments must be sorted")
+    node.check(known.ndim == 1 and bool((np.diff(known) >= 0).all()), "segments must be sorted")
     return tf.segment_sum(x, segments, int(known[-1]) + 1 if known.size else 0)
 
 
