@@ -111,6 +111,10 @@ class Node(ForeignNode):
             return "NONE"
         return self.named("fused_activation_function", "ActivationFunctionType", "NONE")
 
+    def require_all(self, xs: Sequence[Any]) -> None:
+        """Raise InvalidModel unless there are inputs and none is left out."""
+        self.check(bool(xs) and all(x is not None for x in xs), f"needs inputs, and none left out; got {len(xs)}")
+
     def known_ints(self, x: Any, what: str) -> tuple[int, ...]:
         """The values of an integer operand of any shape that shapes depend on."""
         value = self.static(x, what)

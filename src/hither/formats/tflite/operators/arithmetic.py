@@ -33,6 +33,7 @@ def div(node: Node, a: Any, b: Any) -> Any:
 
 @operator("ADD_N")
 def add_n(node: Node, *xs: Any) -> Any:
+    node.require_all(xs)
     total = xs[0]
     for x in xs[1:]:
         total = total + x

@@ -70,7 +70,7 @@ def mirror_pad(node: Node, x: Any, paddings: Any) -> Any:
 
 @operator("CONCATENATION", stored=True)
 def concatenation(node: Node, *xs: Any) -> Any:
-    node.check(len(xs) > 0, "nothing to concatenate")
+    node.require_all(xs)
     axis = node.axis(int(node.get("axis", 0)), len(xs[0].shape))
     made = ops.concat([node.moved(x, i) for i, x in enumerate(xs)], axis=axis)
     if node.activation == "NONE":
@@ -83,7 +83,7 @@ def concatenation(node: Node, *xs: Any) -> Any:
 
 @operator("PACK", stored=True)
 def pack(node: Node, *xs: Any) -> Any:
-    node.check(len(xs) > 0, "nothing to pack")
+    node.require_all(xs)
     axis = node.axis(int(node.get("axis", 0)), len(xs[0].shape) + 1)
     return ops.stack([node.moved(x, i) for i, x in enumerate(xs)], axis=axis)
 
