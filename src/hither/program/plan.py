@@ -132,9 +132,7 @@ def plan(
 
 
 class _Planner:
-    def __init__(
-        self, machine: Machine, tiles: Callable[[Problem], Tile] | None, state: Mapping[str, np.ndarray]
-    ) -> None:
+    def __init__(self, machine: Machine, tiles: Callable[[Problem], Tile] | None, state: Mapping[str, np.ndarray]) -> None:
         self.machine = machine
         self._initial = state
         self._state: dict[str, Storage] = {}

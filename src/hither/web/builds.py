@@ -144,7 +144,7 @@ def _plan(graphs: Sequence[Mapping[str, Graph]], machine: Machine) -> Plan:
             lengths[key] = {out: (graph.output_names[index], axis) for out, (index, axis) in found.items()}
             optimized[key] = optimize(graph)
             check_dtypes(optimized[key], machine)
-    return plan(optimized, machine, lengths, state_of(g for each in graphs for g in each.values()))
+    return plan(optimized, machine, lengths, state=state_of(g for each in graphs for g in each.values()))
 
 
 def _layout(planned: Plan, pool: TensorPool) -> Layout:
