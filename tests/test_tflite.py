@@ -213,6 +213,20 @@ def test_a_task_bundle_of_one_model_loads(tmp_path: Path) -> None:
     np.testing.assert_array_equal(ht.load(path, device="numpy")(x)["y0"].numpy(), np.maximum(x, 0))
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_a_damaged_task_bundle_is_an_error_or_a_model(tmp_path: Path, seed: int) -> None:
+    path, draw = tmp_path / "detector.task", random.Random(seed)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("detector.tflite", small())
+    damaged = bytearray(path.read_bytes())
+    damaged[draw.randrange(len(damaged))] ^= 1 << draw.randrange(8)
+    path.write_bytes(damaged)
+    try:
+        ht.load(path, device="numpy")(floats(2, 3))
+    except HitherError:
+        pass
+
+
 def test_packed_assets_list_their_models(tmp_path: Path) -> None:
     path = tmp_path / "face_solution_packed_assets.data"
     text, first, second = b"Left\nRight\n", small("RELU"), small("TANH")

@@ -300,11 +300,12 @@ def litert(data: bytes, feeds: Sequence[Arrays], reference: bool = False) -> lis
     Args:
         reference: with TensorFlow Lite's own kernels, without the XNNPACK delegate.
     """
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    import pytest
 
-    kinds = OpResolverType
+    interpreters = pytest.importorskip("ai_edge_litert.interpreter")  # not published for every system
+    kinds = interpreters.OpResolverType
     kind = kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES if reference else kinds.AUTO
-    interpreter = Interpreter(model_content=data, experimental_op_resolver_type=kind, num_threads=1)
+    interpreter = interpreters.Interpreter(model_content=data, experimental_op_resolver_type=kind, num_threads=1)
     interpreter.allocate_tensors()
     signatures = interpreter.get_signature_list()
     if signatures:

@@ -49,7 +49,8 @@ def _is_onnx(path: Path, head: bytes) -> bool:
 
 def _is_tflite(path: Path, head: bytes) -> bool:
     # A task bundle is a zip archive; packed assets have nothing of their own at the start.
-    return head[4:8] == b"TFL3" or path.suffix.lower() in (".tflite", ".lite", ".task") or path.name.endswith("_assets.data")
+    names = (".tflite", ".lite", ".task", ".binarypb", "_assets.data")
+    return head[4:8] == b"TFL3" or path.name.lower().endswith(names)
 
 
 def _is_bundle(path: Path, head: bytes) -> bool:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from ...errors import InvalidModel, LimitExceeded
+from ...errors import HitherError, InvalidModel, LimitExceeded
 
 IDENTIFIER = b"TFL3"
 MAX_BYTES = 1 << 31
@@ -35,7 +36,7 @@ def model_bytes(path: Path, member: str | None) -> tuple[bytes, str]:
     if member is None:
         if len(found) != 1:
             raise InvalidModel(
-                f"{path.name} holds {len(found)} TensorFlow Lite models"
+                f"{path.name} holds {len(found) or 'no'} TensorFlow Lite models"
                 + (
                     f", {', '.join(map(repr, found))}: choose one, as in load(path, member={next(iter(found))!r})"
                     if found
@@ -72,7 +73,9 @@ def _zip_members(path: Path) -> dict[str, bytes]:
                     if total > MAX_BYTES:
                         raise LimitExceeded(f"{path.name}: its models take more than {MAX_BYTES} bytes")
                     found[entry.filename] = head + file.read(entry.file_size)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except HitherError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
         raise InvalidModel(f"{path.name} is a damaged zip archive: {error}") from error
     return found
 
