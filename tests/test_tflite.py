@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -221,10 +222,8 @@ def test_a_damaged_task_bundle_is_an_error_or_a_model(tmp_path: Path, seed: int)
     damaged = bytearray(path.read_bytes())
     damaged[draw.randrange(len(damaged))] ^= 1 << draw.randrange(8)
     path.write_bytes(damaged)
-    try:
+    with suppress(HitherError):
         ht.load(path, device="numpy")(floats(2, 3))
-    except HitherError:
-        pass
 
 
 def test_packed_assets_list_their_models(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hither.formats.tflite import load_bytes
 
 from . import tflite_cases_quantized  # noqa: F401  (adds its rows)
-from .tflite_build import litert
+from .tflite_build import Operand, Quantized, litert, one_operator
 from .tflite_cases import CASES, Case
 
 
@@ -30,3 +30,15 @@ def check(case: Case, device: str) -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 def test_agrees_with_litert(case: Case) -> None:
     check(case, "numpy")
+
+
+def test_weights_of_8_bits_for_floats_compute_exactly() -> None:
+    """Dynamic range: LiteRT rounds the activations to 8 bits as well; hither computes on the weights' real values."""
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((3, 16)).astype(np.float32), rng.integers(-127, 128, (5, 16)).astype(np.int8)
+    scales = [0.01, 0.02, 0.03, 0.04, 0.05]
+    data, feeds = one_operator(
+        "FULLY_CONNECTED", [x, Operand(w, Quantized(scales), known=True), None], table="FullyConnectedOptions"
+    )  # fmt: skip
+    want = x.astype(np.float64) @ (w * np.array(scales, np.float32)[:, None].astype(np.float64)).T
+    np.testing.assert_allclose(load_bytes(data, device="cpu")(feeds)["y0"].numpy(), want, rtol=1e-5, atol=1e-5)

@@ -102,6 +102,9 @@ def test_a_bundle_keeps_state(tmp_path: Path) -> None:
     model = ht.load(tmp_path / "bundle")
     totals = [model(feeds)["new"].tolist() for feeds in STEPS]
     assert totals == [[2, 0], [4, -2], [7, -5], [11, -9]]
+    assert model.state["total"].tolist() == [11, -9]
+    model.reset()
+    assert model(STEPS[0])["new"].tolist() == [2, 0]
 
 
 def test_a_stateful_program_comes_back_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,3 +164,34 @@ def test_a_stateful_model_is_not_part_of_a_traced_function() -> None:
     model = load_bytes(accumulator())
     with pytest.raises(UnsupportedFeature, match="keeps state"):
         ht.compile(lambda x: model(x)["new"], {"x": ht.Spec((2,), "float32")}, device="cpu")
+
+
+def conditional() -> bytes:
+    """count = count + 1 in one branch of an IF, unchanged in the other; gives the count."""
+    file = File()
+    main, yes, no, start = (file.graph(n) for n in ("main", "yes", "no", "start"))
+    flag, y, handle = main.tensor((), "bool", name="flag"), main.tensor((1,)), main.tensor((), "resource")
+    main.operator("CALL_ONCE", [], [], "CallOnceOptions", InitSubgraphIndex=3)
+    main.operator("VAR_HANDLE", [], [handle], "VarHandleOptions", SharedName="count")
+    main.operator("IF", [flag], [y], "IfOptions", ThenSubgraphIndex=1, ElseSubgraphIndex=2)
+    now = main.tensor((1,), name="count")
+    main.operator("READ_VARIABLE", [handle], [now])
+    main.inputs, main.outputs = [flag], [now]
+    own, old, new = yes.tensor((), "resource"), yes.tensor((1,)), yes.tensor((1,))
+    yes.operator("VAR_HANDLE", [], [own], "VarHandleOptions", SharedName="count")
+    yes.operator("READ_VARIABLE", [own], [old])
+    yes.operator("ADD", [old, yes.constant(np.ones(1, np.float32))], [new], "AddOptions")
+    yes.operator("ASSIGN_VARIABLE", [own, new], [])
+    yes.outputs = [new]
+    no.outputs = [no.constant(np.zeros(1, np.float32))]
+    own = start.tensor((), "resource")
+    start.operator("VAR_HANDLE", [], [own], "VarHandleOptions", SharedName="count")
+    start.operator("ASSIGN_VARIABLE", [own, start.constant(np.zeros(1, np.float32))], [])
+    return file.finish()
+
+
+@pytest.mark.parametrize("device", ["numpy", "cpu"])
+def test_a_branch_changes_a_variable_only_when_it_is_taken(device: str) -> None:
+    model = load_bytes(conditional(), device=device)
+    counts = [float(model(flag=np.array(f))["count"].numpy()[0]) for f in (True, False, True, True)]
+    assert counts == [1, 1, 2, 3]

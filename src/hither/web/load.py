@@ -83,6 +83,24 @@ class LoadedBundle:
             self._place(segment.start, verified(folder, segment))
         if contents.init is not None:
             self.executable.run(_export(contents.init), [], [], self.state)
+        self._first = self._state_bytes()
+
+    def _state_bytes(self) -> np.ndarray:
+        return self.executable.read("state", 0, np.dtype(np.uint8), (self.contents.layout.state,), self.state)
+
+    def read_state(self) -> dict[str, np.ndarray]:
+        """What survives calls, as it is now: {name: array}."""
+        found = {}
+        for p in self.contents.layout.placements:
+            if p.space == "state":
+                t, there = self.contents.tensors[p.tensor], dtype(p.dtype)
+                stored = self.executable.read("state", p.offset, there.numpy, t.shape, self.state)
+                found[t.name] = convert(stored, t.dtype, f"state {t.name!r}")
+        return found
+
+    def reset(self) -> None:
+        """Make the state what it was when the bundle was loaded."""
+        self.executable.write("state", 0, self._first, self.state)
 
     def _place(self, start: int, data: bytes) -> None:
         """Put those parts of tensors that a segment holds where the layout wants them."""
@@ -197,6 +215,15 @@ class BundleModel(Model):
     def run(self, entry: str, *args: Any, **kwargs: Any) -> dict[str, Array]:
         """Run an entry by name."""
         return self.entry(entry)(*args, **kwargs)
+
+    @property
+    def state(self) -> dict[str, Array]:
+        """What survives calls, as it is now, for all entries: {name: Array}."""
+        return {name: Array(value) for name, value in self._bundle.read_state().items()}
+
+    def reset(self) -> None:
+        """Make the state what it was when the bundle was loaded."""
+        self._bundle.reset()
 
     def to(self, device: str | None = None, precision: str | None = None, tune: bool | None = None) -> Model:
         """The same model; a bundle has one precision and runs as WebAssembly.
