@@ -18,8 +18,9 @@ import hither as ht
 from hither.formats.tflite import load_bytes
 
 from .browser import serving
+from .models import Sampled
 from .models_tflite import MODELS, Arrays, TfliteModel, eight_bit_results, with_output
-from .test_models import PAGE, TOLERANCE, relative_error
+from .test_models import PAGE, TOLERANCE
 from .tflite_build import litert
 
 pytestmark = pytest.mark.slow
@@ -61,7 +62,7 @@ def check(got: Arrays, want: Arrays, tolerance: float) -> None:
     for name, array in want.items():
         assert (got[name].shape, got[name].dtype) == (array.shape, array.dtype), name
         if array.dtype.kind == "f":
-            assert relative_error(got[name], array) <= tolerance, name
+            assert Sampled.of(array).error(got[name]) <= tolerance, name
         else:
             assert np.abs(got[name].astype(int) - array.astype(int)).max() <= 1, name
 

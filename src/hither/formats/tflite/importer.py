@@ -7,16 +7,14 @@ what persists is the Model's business.
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...array import Array
 from ...errors import InvalidModel, LimitExceeded, UnsupportedFeature, UnsupportedOperators
 from ...graph.trace import weight
 from ...model import BoundedOutput
-from ..interpreter import Interpreter, stays_visible
+from ..interpreter import Interpreter, arity, stays_visible
 from .registry import CUSTOM, OPERATORS, Complex, Handle, Node, Operator
 from .schema import ModelDef, OperatorDef, SubgraphDef, TensorDef
 
@@ -97,12 +95,12 @@ class Importer(Interpreter):
                 raise UnsupportedFeature(
                     f"{op.label}: an input is {_SPECIAL[type(x)]}; cut the model before it and go on outside"
                 )
-        least, most = _arity(found.function)
+        least, most = arity(found.function)
         while len(inputs) > most and inputs[-1] is None:
             inputs.pop()
         inputs += [None] * (least - len(inputs))
         node.check(len(inputs) <= most, f"takes at most {most} inputs, got {len(inputs)}")
-        node.check(all(x is not None for x in inputs[: _required(found.function)]), "an input is missing")
+        node.check(all(x is not None for x in inputs[:least]), "an input is missing")
         with self.blaming(op.label, inputs):
             if not found.stored:
                 inputs = [node.real(x, i) for i, x in enumerate(inputs)]
@@ -125,16 +123,3 @@ def _missing(op: OperatorDef) -> tuple[str, str, int]:
 def missing_operators(model: ModelDef, subgraphs: Sequence[int]) -> set[tuple[str, str, int]]:
     """(domain, operator, version) of all operators in these subgraphs that hither does not have."""
     return {_missing(op) for i in subgraphs for op in model.subgraphs[i].operators if find_operator(op) is None}
-
-
-@functools.cache
-def _arity(function: Callable[..., Any]) -> tuple[int, int]:
-    """The fewest and the most inputs that an operator's function takes; those without a default count as needed."""
-    parameters = list(inspect.signature(function).parameters.values())[1:]
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return len(parameters) - 1, 1 << 30
-    return sum(p.default is p.empty for p in parameters), len(parameters)
-
-
-def _required(function: Callable[..., Any]) -> int:
-    return _arity(function)[0]

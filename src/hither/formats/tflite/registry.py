@@ -132,9 +132,14 @@ class Node(ForeignNode):
         return i < len(self.inputs) and is_quantized(self.inputs[i])
 
     def quantization(self, i: int) -> Quantization:
-        """The quantisation of input i, which is quantised."""
-        tensor = self.inputs[i]
-        assert tensor is not None and tensor.quantization is not None
+        """The quantisation of input i.
+
+        Raises:
+            InvalidModel: it has none.
+        """
+        tensor = self.inputs[i] if i < len(self.inputs) else None
+        if tensor is None or tensor.quantization is None:
+            raise InvalidModel(f"{self.label}: input {i} has no scale, which its integers need")
         return tensor.quantization
 
     def real(self, x: Any, i: int) -> Any:
