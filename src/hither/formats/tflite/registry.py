@@ -121,6 +121,12 @@ class Node(ForeignNode):
         self.check(value.dtype.kind in "iu", f"{what} must be integers, got {value.dtype}")
         return tuple(int(v) for v in value.reshape(-1))
 
+    def shape(self, x: Any) -> tuple[int, ...]:
+        """The values of an operand that is a shape."""
+        extents = self.ints(x, "a shape")
+        self.check(min(extents, default=0) >= 0, f"a shape {extents}")
+        return extents
+
     def known(self, x: Any) -> np.ndarray | None:
         """The values of an operand, if they do not depend on the model's inputs."""
         return static_value(x)

@@ -29,12 +29,12 @@ def gather_nd(node: Node, x: Any, indices: Any) -> Any:
 
 @operator("SCATTER_ND", stored=True)
 def scatter_nd(node: Node, indices: Any, updates: Any, shape: Any) -> Any:
-    return tf.scatter_new(indices, updates, node.ints(shape, "the shape"))
+    return tf.scatter_new(indices, updates, node.shape(shape))
 
 
 @operator("SPARSE_TO_DENSE", stored=True)
 def sparse_to_dense(node: Node, indices: Any, shape: Any, values: Any, default: Any) -> Any:
-    wanted = node.ints(shape, "the shape")
+    wanted = node.shape(shape)
     at = ops.reshape(indices, (-1, len(wanted)))
     empty = ops.broadcast_to(ops.reshape(default, ()), wanted)
     return ops.scatter_nd(empty, at, ops.broadcast_to(values, (at.shape[0],)))

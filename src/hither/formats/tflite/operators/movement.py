@@ -170,7 +170,7 @@ def tile(node: Node, x: Any, multiples: Any) -> Any:
 
 @operator("BROADCAST_TO", stored=True)
 def broadcast_to(node: Node, x: Any, shape: Any) -> Any:
-    return node.moved(ops.broadcast_to(x, node.ints(shape, "the shape")))
+    return node.moved(ops.broadcast_to(x, node.shape(shape)))
 
 
 @operator("BROADCAST_ARGS", stored=True)
@@ -248,7 +248,7 @@ def rank(node: Node, x: Any) -> Any:
 
 @operator("FILL", stored=True)
 def fill(node: Node, shape: Any, value: Any) -> Any:
-    return ops.broadcast_to(ops.reshape(value, ()), node.ints(shape, "the shape"))
+    return ops.broadcast_to(ops.reshape(value, ()), node.shape(shape))
 
 
 @operator("ZEROS_LIKE", stored=True)

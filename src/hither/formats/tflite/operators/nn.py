@@ -220,7 +220,9 @@ def conv_3d_transpose(node: Node, shape: Any, w: Any, x: Any, bias: Any = None) 
 
 @operator("LOCAL_RESPONSE_NORMALIZATION")
 def local_response_normalization(node: Node, x: Any) -> Any:
+    radius = int(node.get("radius", 0))
+    node.check(radius >= 0 and len(x.shape) > 0, f"radius {radius} on {tuple(x.shape)}")
     return tf.local_response_norm(
-        x, int(node.get("radius", 0)), bias=float(node.get("bias", 0)), alpha=float(node.get("alpha", 0)),
+        x, min(radius, x.shape[-1]), bias=float(node.get("bias", 0)), alpha=float(node.get("alpha", 0)),
         beta=float(node.get("beta", 0)),
     )  # fmt: skip

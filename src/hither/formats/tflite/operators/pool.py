@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from .... import ops
+from ....errors import LimitExceeded
 from ..registry import Node, operator
 from .nn import window_padding
+
+MAX_WINDOW = 1 << 20
 
 
 def _window(node: Node, x: Any) -> tuple[tuple[int, int], dict[str, Any]]:
@@ -14,6 +17,8 @@ def _window(node: Node, x: Any) -> tuple[tuple[int, int], dict[str, Any]]:
     window = (int(node["filter_height"]), int(node["filter_width"]))
     strides = (int(node.get("stride_h", 1)), int(node.get("stride_w", 1)))
     node.check(min(window + strides) >= 1, f"window {window} and strides {strides}")
+    if window[0] * window[1] > MAX_WINDOW:
+        raise LimitExceeded(f"{node.label}: a window of {window[0]} × {window[1]}; at most {MAX_WINDOW} elements")
     return window, {"strides": strides, "padding": window_padding(node, x, window, strides, (1, 1)), "layout": "channels_last"}
 
 
