@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import ops
 from ..errors import UnsupportedFeature
+from . import config
 
 Activation = Callable[[Any], Any]
 
@@ -29,11 +30,15 @@ def get(identifier: Any) -> Activation:
         UnsupportedFeature: if there is none of this name.
     """
     if isinstance(identifier, dict):
-        config = identifier.get("config")
-        identifier = config if isinstance(config, str) else (config or {}).get("name", identifier.get("class_name"))
+        if isinstance(identifier.get("class_name"), str) and identifier["class_name"] in config.CLASSES:
+            return config.deserialize(identifier)  # a layer as an activation
+        given = identifier.get("config")
+        identifier = given if isinstance(given, str) else (given or {}).get("name", identifier.get("class_name"))
     if identifier is None:
         return ops.linear
     if isinstance(identifier, str):
+        if identifier in config.CLASSES and identifier not in ACTIVATIONS:
+            return config.deserialize({"class_name": identifier, "config": {}})
         name = OTHER_NAMES.get(identifier, identifier)
         if name not in ACTIVATIONS:
             raise UnsupportedFeature(f"there is no activation {identifier!r}; there are {', '.join(sorted(ACTIVATIONS))}")
