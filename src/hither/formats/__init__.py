@@ -64,8 +64,13 @@ def _is_tfjs_graph(path: Path, head: bytes) -> bool:
     return kind(parse(Folder(file).document(), file.name)) == "graph-model"
 
 
+def _is_keras(path: Path, head: bytes) -> bool:
+    return head.startswith(b"\x89HDF\r\n\x1a\n") or path.suffix.lower() in (".keras", ".h5", ".hdf5")
+
+
 register("ONNX", "hither.formats.onnx", _is_onnx, (".onnx",))
 register("safetensors", "hither.formats.safetensors", _is_safetensors, (".safetensors",))
+register("Keras", "hither.formats.keras", _is_keras, (".keras", ".weights.h5"))
 register("hither", "hither.web.load", _is_bundle)  # by name: a bundle is read where it is written, in a room below this one
 register("TF.js", "hither.formats.tfjs", _is_tfjs_graph)
 

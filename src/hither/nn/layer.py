@@ -7,6 +7,7 @@ first input's shape, symbolic inputs are recorded instead of computed, `training
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ import numpy as np
 
 from .. import dtypes as dt
 from ..array import Array
-from ..errors import ShapeMismatch, UnsupportedFeature
+from ..errors import InvalidModel, ShapeMismatch, UnsupportedFeature
 from ..graph.trace import Tracer, source
 from ..graph.tree import flatten
 from ..ops import asarray
@@ -28,7 +29,20 @@ from .module import Module, fitting
 
 _training: ContextVar[bool | None] = ContextVar("training", default=None)
 _path: ContextVar[str] = ContextVar("path", default="")  # names of the layers being called, from the outermost
+_room: ContextVar[list[int] | None] = ContextVar("room", default=None)  # numbers left in a file that weights come from
 _names: Counter[str] = Counter()
+
+
+@contextmanager
+def weights_to_come(numbers: int) -> Iterator[None]:
+    """Layers built in the block begin with zeros that take no memory: their weights are read from a file, which has this many
+    numbers. A network that asks for more is refused before anything is allocated.
+    """
+    token = _room.set([numbers])
+    try:
+        yield
+    finally:
+        _room.reset(token)
 
 
 @contextmanager
@@ -159,8 +173,14 @@ class Layer(Module):
                 f"{self.name}: weight {name!r} would have the shape {tuple(shape)}; give the input a number where it is None"
             )
         wanted = self.dtype if dtype is None else dt.dtype(dtype)
-        values = initializers.get(initializer)(tuple(int(n) for n in shape), dtype=wanted)
-        setattr(self, name, asarray(values, dtype=wanted))
+        extents, room = tuple(int(n) for n in shape), _room.get()
+        if room is None or not persistent:
+            setattr(self, name, asarray(initializers.get(initializer)(extents, dtype=wanted), dtype=wanted))
+        else:
+            room[0] -= math.prod(extents)
+            if room[0] < 0 or min(extents, default=0) < 0:
+                raise InvalidModel(f"{self.name}: weight {name!r} of shape {extents} is more than the file has numbers for")
+            setattr(self, name, Array(np.broadcast_to(np.zeros((), wanted.numpy), extents)))
         self._kept[name] = Weight(trainable, regularizer, constraint, persistent)
 
     def is_trainable(self, name: str) -> bool:

@@ -6,6 +6,7 @@ Both are layers themselves, so networks nest, and a layer that occurs twice shar
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from typing import Any
 
 from ..errors import NameMismatch
@@ -41,6 +42,14 @@ class Network(Layer):
         self.ensure_built(*args)
         with running(self, training) as resolved:
             return self.run(args[0], resolved, kwargs.get("mask", masks))
+
+    def load(self, path: Any) -> None:
+        """Read the weights of a file (`.weights.h5`, `.h5`, `.keras`, TensorFlow.js) of a network like this one.
+
+        Raises:
+            InvalidModel: if the file is malformed, or its weights are others than this network's.
+        """
+        import_module("hither.formats").load(path, network=self)  # by name: formats stand below
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """A layer by name or position.
@@ -82,13 +91,12 @@ class Functional(Network):
         super().__init__(name=name, trainable=trainable)
         self.input_structure, self.output_structure = inputs, outputs
         self.inputs, self.outputs = symbols(inputs), symbols(outputs)
-        self.calls = _ordered(self.outputs, self.inputs, self.name)
+        self.calls, self._layers = _ordered(self.outputs, self.inputs, self.name)
         self.built = True
 
     @property
     def layers(self) -> list[Layer]:
-        every = [t.call.layer for t in self.inputs] + [call.layer for call in self.calls]
-        return list(dict.fromkeys(every))
+        return list(self._layers)
 
     @property
     def input_names(self) -> list[str]:
@@ -156,16 +164,23 @@ class Functional(Network):
         return read(config, cls)
 
 
-def _ordered(outputs: Sequence[SymbolicTensor], inputs: Sequence[SymbolicTensor], name: str) -> list[Call]:
-    """The calls that lead from the inputs to the outputs, each after those that it needs."""
+def _ordered(outputs: Sequence[SymbolicTensor], inputs: Sequence[SymbolicTensor], name: str) -> tuple[list[Call], list[Layer]]:
+    """The calls that lead from the inputs to the outputs, each after those that it needs; and the layers in Keras's order.
+
+    Files name weights by that order: layers far from the outputs come first, of those equally far the ones that a walk from the
+    outputs meets first.
+    """
     done: dict[Call, None] = {}
+    met: dict[Layer, int] = {}
     known = set(inputs)
-    stack: list[tuple[Call, bool]] = [(t.call, False) for t in reversed(outputs) if t not in known]
+    entries = {t.call for t in inputs}
+    stack: list[tuple[Call, bool]] = [(t.call, False) for t in reversed(outputs)]
     while stack:
         call, ready = stack.pop()
         if call in done:
             continue
-        if ready:
+        met.setdefault(call.layer, len(met))
+        if ready or call in entries:
             done[call] = None
             continue
         if isinstance(call.layer, InputLayer):
@@ -174,8 +189,18 @@ def _ordered(outputs: Sequence[SymbolicTensor], inputs: Sequence[SymbolicTensor]
                 f"({', '.join(t.call.layer.name for t in inputs)})"
             )
         stack.append((call, True))
-        stack.extend((t.call, False) for t in reversed(call.inputs) if t not in known)
-    return list(done)
+        stack.extend((t.call, False) for t in reversed(call.inputs))
+    from_end: dict[Call, int] = {}
+    depth: dict[Layer, int] = {}
+    for call in reversed(done):
+        from_end[call] = depth[call.layer] = max(from_end.get(call, 0), depth.get(call.layer, 0))
+        for tensor in () if call in entries else call.inputs:
+            from_end[tensor.call] = max(from_end[call] + 1, from_end.get(tensor.call, 0))
+    for tensor in inputs:
+        if depth.setdefault(tensor.call.layer, 0) == 0:
+            met.setdefault(tensor.call.layer, -1)
+    layers = sorted(depth, key=lambda layer: (-depth[layer], met[layer]))
+    return [call for call in done if not any(t in known for t in call.outputs)], layers
 
 
 @config.register()

@@ -12,6 +12,7 @@ from . import recurrent_cells as cells
 from .recurrent_cells import GRUCell, LSTMCell, SimpleRNNCell, States
 
 _WRITTEN_OUT = 16  # steps; more are a scan
+_UNROLLED = 1024  # the most that `unroll` writes out
 
 
 @config.register()
@@ -24,7 +25,7 @@ class RNN(Layer):
         return_state: whether to give the last states too.
         go_backwards: whether to begin with the last step; outputs are in the order of computation.
         stateful: whether each call begins with the states that the last one ended with.
-        unroll: whether compiled code writes all steps out instead of looping.
+        unroll: whether compiled code writes the steps out (up to 1024) instead of looping.
         zero_output_for_mask: what a masked step gives: 0, or the output of the step before.
 
     Called with `initial_state`, a list of arrays, it begins with that.
@@ -133,7 +134,7 @@ class RNN(Layer):
             return unflatten(structure, kept), ops.where(_beside(mark, output), output, masked)
 
         count = entered.shape[0]
-        if count > _WRITTEN_OUT and not self.unroll:
+        if count > (_UNROLLED if self.unroll else _WRITTEN_OUT):
             last, outputs = ops.scan(advance, states, (entered, marks))
             return outputs, last
         rows = []
