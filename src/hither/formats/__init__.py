@@ -68,9 +68,23 @@ def _is_keras(path: Path, head: bytes) -> bool:
     return head.startswith(b"\x89HDF\r\n\x1a\n") or path.suffix.lower() in (".keras", ".h5", ".hdf5")
 
 
+def _is_tfjs_layers(path: Path, head: bytes) -> bool:
+    file = path / "model.json" if path.is_dir() else path
+    if not file.is_file() or (head and head.lstrip()[:1] not in (b"{", b"[")) or file.suffix.lower() != ".json":
+        return False
+    from .tfjs.layers import parse_any
+    from .tfjs.source import Folder, kind
+
+    document = parse_any(Folder(file))
+    if isinstance(document, list):  # a weight manifest by itself
+        return all(isinstance(group, dict) and "paths" in group for group in document)
+    return isinstance(document, dict) and (kind(document) == "layers-model" or "weightsManifest" in document)
+
+
 register("ONNX", "hither.formats.onnx", _is_onnx, (".onnx",))
 register("safetensors", "hither.formats.safetensors", _is_safetensors, (".safetensors",))
 register("Keras", "hither.formats.keras", _is_keras, (".keras", ".weights.h5"))
+register("TF.js layers", "hither.formats.tfjs.layers", _is_tfjs_layers, ("model.json",))
 register("hither", "hither.web.load", _is_bundle)  # by name: a bundle is read where it is written, in a room below this one
 register("TF.js", "hither.formats.tfjs", _is_tfjs_graph)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,6 +18,9 @@ from ..errors import HitherError, InvalidModel, UnsupportedFeature
 
 T = TypeVar("T", bound=type)
 CLASSES: dict[str, type] = {}
+# While one object is written or read: {identity: (number, its data)}, and {number: the object}.
+_written: ContextVar[dict[int, tuple[int, dict[str, Any]]] | None] = ContextVar("written", default=None)
+_made: ContextVar[dict[int, Any] | None] = ContextVar("made", default=None)
 
 
 def register(*names: str, package: str | None = None) -> Callable[[T], T]:
@@ -99,16 +103,33 @@ def _is_silent(name: str, value: Any) -> bool:
 
 
 def serialize(value: Any) -> Any:
-    """An object with `get_config`, or an activation, as data; None, names and plain data stay what they are."""
+    """An object with `get_config`, or an activation, as data; None, names and plain data stay what they are.
+
+    An object that occurs in several networks within the one that is written gets a number, by which readers know it again.
+    """
+    if _written.get() is None:
+        token = _written.set({})
+        try:
+            return serialize(value)
+        finally:
+            _written.reset(token)
     if hasattr(value, "get_config"):
         cls = type(value)
         name = next((n for n, c in CLASSES.items() if c is cls), cls.__name__)
-        return {
+        data: dict[str, Any] = {
             "module": getattr(cls, "keras_module", "keras.layers"),
             "class_name": cls.__name__,
             "config": value.get_config(),
             "registered_name": name if ">" in name else None,
         }
+        written = _written.get()
+        assert written is not None
+        if id(value) in written:
+            number, first = written[id(value)]
+            first["shared_object_id"] = data["shared_object_id"] = number
+        else:
+            written[id(value)] = len(written), data
+        return data
     if isinstance(value, tuple | list):
         return [serialize(v) for v in value]
     if isinstance(value, np.ndarray | np.generic):
@@ -123,7 +144,8 @@ def _name_of_function(function: Callable[..., Any]) -> str:
 
 
 def deserialize(data: Any, base: type = object) -> Any:
-    """The object that `serialize` made this of, or that Keras or TensorFlow.js wrote.
+    """The object that `serialize` made this of, or that Keras or TensorFlow.js wrote. What has the same `shared_object_id` within
+    it is one object.
 
     Raises:
         UnsupportedFeature: a class that is not registered.
@@ -131,18 +153,26 @@ def deserialize(data: Any, base: type = object) -> Any:
     """
     if isinstance(data, base) and base is not object:
         return data
+    if _made.get() is None:
+        token = _made.set({})
+        try:
+            return deserialize(data, base)
+        finally:
+            _made.reset(token)
     if not isinstance(data, Mapping) or not isinstance(data.get("class_name"), str):
         raise InvalidModel(f"a configuration is a dict with class_name and config, got {_shown(data)}")
     registered = data.get("registered_name")
     name = registered if isinstance(registered, str) and registered in CLASSES else data["class_name"]
-    module = data.get("module")
-    if isinstance(module, str) and module.startswith("keras.src.ops."):
-        # Keras writes its functions as layers; some have names that layers have too (Add).
+    if _is_function(data, name):
         from .operations import OPERATIONS
 
         cls = _found(name, OPERATIONS.get(name), base)
     else:
         cls = find(name, base)
+    known, number = _made.get(), data.get("shared_object_id")
+    assert known is not None
+    if isinstance(number, int) and isinstance(known.get(number), cls):
+        return known[number]
     config = data.get("config") or {}
     if not isinstance(config, Mapping):
         raise InvalidModel(f"the config of {data['class_name']} is no dict: {_shown(config)}")
@@ -152,7 +182,20 @@ def deserialize(data: Any, base: type = object) -> Any:
         raise
     except (TypeError, ValueError, KeyError, AttributeError, IndexError, OverflowError) as error:
         raise InvalidModel(f"{data['class_name']} cannot be made of {_shown(dict(config))}: {error}") from error
+    if isinstance(number, int):
+        known[number] = made
     return made
+
+
+def _is_function(data: Mapping[str, Any], name: str) -> bool:
+    """Whether a configuration is of one of Keras's functions, which it writes as layers; some have names that layers have too."""
+    module = data.get("module")
+    if isinstance(module, str):
+        return module.startswith("keras.src.ops.")
+    nodes = data.get("inbound_nodes")  # in .h5 files no module tells; there functions lack what all layers have
+    if not isinstance(nodes, list) or not nodes or not isinstance(nodes[0], Mapping):
+        return False
+    return name not in CLASSES or (isinstance(data.get("config"), Mapping) and "trainable" not in data["config"])
 
 
 def _shown(data: Any) -> str:

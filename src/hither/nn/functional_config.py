@@ -55,7 +55,9 @@ def write(network: Any) -> dict[str, Any]:
     layers = []
     for layer in network.layers:
         nodes = [{"args": argument(c.args), "kwargs": argument(c.kwargs)} for c in calls[layer]]
-        layers.append({**config.serialize(layer), "name": layer.name, "inbound_nodes": nodes})
+        entry = config.serialize(layer)
+        entry.update(name=layer.name, inbound_nodes=nodes)
+        layers.append(entry)
     return {
         "name": network.name,
         "trainable": network.trainable,

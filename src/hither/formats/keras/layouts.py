@@ -13,6 +13,7 @@ from ...nn import InputLayer, Layer, Module, Sequential
 from ...nn.layer import saved
 from ...nn.module import fitting
 from ...nn.network import Network
+from ...nn.operations import Operation
 from . import hdf5
 
 Place = tuple[Module, str]
@@ -87,7 +88,8 @@ def read_legacy(network: Network, group: Any) -> None:
 def children(module: Module) -> Iterator[tuple[str, Module]]:
     """(path in a file, module) of what is directly in a module."""
     if isinstance(module, Network):
-        layers = [x for x in module.layers if not (isinstance(module, Sequential) and isinstance(x, InputLayer))]
+        unsaved = (Operation, InputLayer) if isinstance(module, Sequential) else Operation
+        layers = [x for x in module.layers if not isinstance(x, unsaved)]
         yield from _listed("layers", layers)
         return
     for key, value in sorted(vars(module).items()):

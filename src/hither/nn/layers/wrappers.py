@@ -32,10 +32,10 @@ class Bidirectional(Layer):
         given = config.deserialize(layer, Layer)
         self.merge_mode = one_of("merge_mode", merge_mode, ("concat", "sum", "ave", "mul", None))
         plain = given.get_config()
-        name = plain["name"]
-        self.forward_layer = type(given).from_config({**plain, "name": f"forward_{name.removeprefix('forward_')}"})
+        name = plain["name"].removeprefix("forward_").removeprefix("backward_")
+        self.forward_layer = type(given).from_config({**plain, "name": f"forward_{name}"})
         if backward_layer is None:
-            other = {"name": f"backward_{name.removeprefix('backward_')}", "go_backwards": not plain["go_backwards"]}
+            other = {"name": f"backward_{name}", "go_backwards": not plain["go_backwards"]}
             self.backward_layer = type(given).from_config({**plain, **other})
         else:
             self.backward_layer = config.deserialize(backward_layer, Layer)
