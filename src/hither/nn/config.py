@@ -144,8 +144,9 @@ def _name_of_function(function: Callable[..., Any]) -> str:
 
 
 def deserialize(data: Any, base: type = object) -> Any:
-    """The object that `serialize` made this of, or that Keras or TensorFlow.js wrote. What has the same `shared_object_id` within
-    it is one object.
+    """The object that `serialize` made this of, or that Keras or TensorFlow.js wrote.
+
+    Parts with the same `shared_object_id` are one object.
 
     Raises:
         UnsupportedFeature: a class that is not registered.
@@ -188,7 +189,7 @@ def deserialize(data: Any, base: type = object) -> Any:
 
 
 def _is_function(data: Mapping[str, Any], name: str) -> bool:
-    """Whether a configuration is of one of Keras's functions, which it writes as layers; some have names that layers have too."""
+    """Whether a configuration is of one of Keras's functions, which it writes as layers; some have names of layers."""
     module = data.get("module")
     if isinstance(module, str):
         return module.startswith("keras.src.ops.")

@@ -68,6 +68,8 @@ def _entry(layer: Layer) -> dict[str, Any]:
     for key, part in parts.items():
         if key in config and part is not None:
             plain[key] = [_entry(p) for p in part] if isinstance(part, list) else _entry(part)
+    if isinstance(layer, Bidirectional):  # TensorFlow.js puts forward_ and backward_ before the name
+        plain["layer"]["config"]["name"] = layer.forward_layer.name.removeprefix("forward_")
     return {"class_name": name, "config": plain}
 
 
@@ -89,23 +91,29 @@ def _sequential(network: Sequential) -> dict[str, Any]:
 
 
 def _functional(network: Functional) -> dict[str, Any]:
-    config = network.get_config()
+    config, stacks = network.get_config(), {x.name for x in network.layers if isinstance(x, Sequential)}
+
+    def reference(key: list[Any]) -> list[Any]:
+        # Being drawn counts as the first call of a network; Keras 3 counts so for Functional ones only.
+        name, call, result = key
+        return [name, call + 1 if name in stacks else call, result]
+
     layers = []
     for layer, entry in zip(network.layers, config["layers"], strict=True):
-        nodes = [_node(node, layer) for node in entry["inbound_nodes"]]
+        nodes = [[[*reference(key), {}] for key in _node(node, layer)] for node in entry["inbound_nodes"]]
         layers.append({"name": layer.name, **_entry(layer), "inbound_nodes": nodes})
-    ports = {key: _listed(config[key]) for key in ("input_layers", "output_layers")}
+    ports = {key: [reference(k) for k in _listed(config[key])] for key in ("input_layers", "output_layers")}
     return {"name": network.name, "layers": layers, **ports}
 
 
 def _node(node: Mapping[str, Any], layer: Layer) -> list[Any]:
-    """[[layer, call, result, {arguments}], …] of a call."""
+    """[[layer, call, result], …] of a call."""
     args, kwargs = list(node["args"]), {k: v for k, v in node["kwargs"].items() if k != "training" and v is not None}
     states = kwargs.pop("initial_state", None)
     if kwargs or len(args) != 1:
         raise UnsupportedFeature(f"layer {layer.name!r} is called with more than arrays, which TensorFlow.js does not read")
     inputs = args[0] if isinstance(args[0], list) else [args[0]]
-    return [[*x["config"]["keras_history"], {}] for x in (*inputs, *(states or []))]
+    return [x["config"]["keras_history"] for x in (*inputs, *(states or []))]
 
 
 def _listed(value: Any) -> list[Any]:

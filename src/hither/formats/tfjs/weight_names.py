@@ -31,7 +31,7 @@ class Candidate:
     place: Place
 
     def distance(self, steps: Sequence[str]) -> int | None:
-        """How badly a name fits: what it leaves out of this weight's steps counts; None if it has one that is not among them."""
+        """How badly a name fits: what it leaves out of this weight's steps counts; None if it has a step too many."""
         return _distance(tuple(steps), self.steps)
 
 
@@ -58,7 +58,7 @@ def candidates(network: Network) -> list[Candidate]:
         made.extend(Candidate(steps, leaf_name(layer, name), (layer, name)) for name in saved(layer))
         for i, (_, part) in enumerate(layer.parts()):
             if isinstance(layer, StackedRNNCells) and isinstance(part, Layer):
-                visit(part, (*steps, (part.name, f"cell_{i}")))
+                visit(part, (*steps, (part.name, f"RNNCell_{i}")))
             elif isinstance(part, Layer):  # the cell of a layer like LSTM is in no configuration, its name in no file
                 visit(part, (*steps, CELL if isinstance(part, Cell) else (part.name,)))
 
@@ -128,7 +128,7 @@ def written_names(network: Network) -> dict[str, Place]:
                 visit(half, f"{scope}/{half.name}")
         elif isinstance(layer, StackedRNNCells):
             for i, cell in enumerate(layer.cells):
-                visit(cell, f"{scope}/cell_{i}")
+                visit(cell, f"{scope}/RNNCell_{i}")
         else:
             inner = [part for _, part in layer.parts() if isinstance(part, Layer)]
             for part in inner:
