@@ -22,7 +22,6 @@ import pytest
 import hither as ht
 from hither import nn
 from hither.errors import HitherError, InvalidModel, UnsupportedFeature
-from hither.formats.keras.writer import write
 from hither.formats.tfjs.layers import write_layers_model
 from hither.nn.operations import Operation
 
@@ -98,7 +97,7 @@ def test_a_layer_in_two_networks_is_one(tmp_path: Path) -> None:
     model = ht.load(tmp_path / "m.keras", device="cpu")
     assert_same(model(X), theirs(X))
     assert len(model.module.get_weights()) == 4
-    write(model.module, tmp_path / "again.keras")
+    ht.save(model, tmp_path / "again.keras")
     assert len(keras.models.load_model(tmp_path / "again.keras").get_weights()) == 4
 
 
@@ -130,11 +129,11 @@ def test_keras_reads_what_is_written_here(name: str, tmp_path: Path) -> None:
     theirs = randomised(NETWORKS[name]())
     theirs.save(tmp_path / "model.keras")
     ours = ht.load(tmp_path / "model.keras").module
-    write(ours, tmp_path / "again.keras")
+    ht.save(ours, tmp_path / "again.keras")
     again = keras.models.load_model(tmp_path / "again.keras")
     for a, b in zip(flat(again(X)), flat(theirs(X)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
-    write(ours, tmp_path / "again.weights.h5")
+    ht.save(ours, tmp_path / "again.weights.h5")
     again.set_weights([w * 0 for w in again.get_weights()])
     again.load_weights(tmp_path / "again.weights.h5")
     for a, b in zip(flat(again(X)), flat(theirs(X)), strict=True):
@@ -186,7 +185,7 @@ def for_tfjs() -> nn.Functional:
 
 def test_layers_models_round_trip(tmp_path: Path) -> None:
     net = for_tfjs()
-    write_layers_model(net, tmp_path)
+    ht.save(net, tmp_path / "model.json")
     assert_same(ht.load(tmp_path, device="cpu")(X), [a.numpy() for a in net(X)])
     document = json.loads((tmp_path / "model.json").read_text())
     (tmp_path / "weights_manifest.json").write_text(json.dumps(document["weightsManifest"]))

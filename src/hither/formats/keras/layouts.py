@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from ...errors import InvalidModel, ShapeMismatch
+from ...errors import InvalidModel, ShapeMismatch, UnsupportedFeature
 from ...nn import InputLayer, Layer, Module, Sequential
 from ...nn.layer import saved
 from ...nn.module import fitting
@@ -26,6 +26,24 @@ def fill(place: Place, value: np.ndarray, where: str) -> None:
         setattr(module, name, fitting(where, value, getattr(module, name)))
     except ShapeMismatch as error:
         raise InvalidModel(f"{error}: the file is of another network") from error
+
+
+def network_of(target: Any, specs: Mapping[str, Any] | None, files: str) -> Network:
+    """The built network of layers that is to be written to files of a kind.
+
+    Raises:
+        UnsupportedFeature: if there is none.
+    """
+    network = target if isinstance(target, Module) else getattr(target, "module", None)
+    if not isinstance(network, Network):
+        raise UnsupportedFeature(
+            f"{files} hold networks of layers (Sequential, Functional), got {type(network or target).__name__}"
+        )
+    if not network.built and specs:
+        network.ensure_built(next(iter(specs.values())))
+    if not network.built:
+        raise UnsupportedFeature(f"{network.name} does not know the shape of its input yet; begin it with hither.nn.Input")
+    return network
 
 
 def is_frozen(layer: Module) -> set[int]:

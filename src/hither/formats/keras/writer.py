@@ -6,6 +6,7 @@ import io
 import json
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +18,24 @@ from ...nn import Module
 from ...nn.layer import saved
 from ...nn.network import Network
 from .file import CONFIG, METADATA, WEIGHTS
-from .layouts import children
+from .layouts import children, network_of
 
 KERAS_VERSION = "3.0.0"  # what the files are written for
 
 
-def write(network: Network, path: str | os.PathLike[str]) -> None:
+def write(target: Any, path: str | os.PathLike[str], specs: Mapping[str, Any] | None = None) -> None:
     """Write a network.
 
     Args:
-        network: a built network.
+        target: a network of layers, or a Model of one.
+        specs: {input name: Spec}, for a network that does not know the shape of its input yet.
         path: a `.keras` file for network and weights, a `.weights.h5` file for the weights alone.
 
     Raises:
-        UnsupportedFeature: another suffix, or a network that is not built.
+        UnsupportedFeature: another suffix, a network that is not built, a Model that is no network of layers.
     """
+    network = network_of(target, specs, "Keras's files")
     where = Path(path)
-    if not network.built:
-        raise UnsupportedFeature(
-            f"{network.name} does not know the shape of its input yet: begin it with hither.nn.Input(shape)"
-        )
     if where.name.endswith(".weights.h5"):
         where.write_bytes(weights(network))
         return

@@ -15,49 +15,17 @@ from typing import Any
 import numpy as np
 
 from ... import nn
-from ...errors import InvalidModel, LimitExceeded, UnsupportedFeature
+from ...errors import InvalidModel, UnsupportedFeature
 from ...model import Model
 from ...nn.network import Network
 from ..keras.file import build
 from ..keras.layouts import fill
 from .keras2 import topology
 from .manifest import read_weights
-from .source import Source, source_of
+from .source import Source
 from .weight_names import matched, written_names
 
 SHARD_BYTES = 4 << 20
-MANIFEST = "weights_manifest.json"
-
-
-def load(
-    where: str | os.PathLike[str],
-    *,
-    device: str | None = None,
-    precision: str | None = None,
-    network: Network | None = None,
-) -> Model:
-    """Read a layers model, or the weights of one: its JSON file, the folder with its model.json, or the address of either.
-
-    Args:
-        where: model.json, or a file that holds nothing but a weight manifest (`network` is needed then).
-        device, precision: of the Model.
-        network: takes the weights instead of the network that the file describes.
-
-    Returns:
-        A Model; its `module` is the network.
-    """
-    source = source_of(where)
-    return load_document(parse_any(source), source, device=device, precision=precision, network=network)
-
-
-def parse_any(source: Source) -> Any:
-    """The JSON of a source: an object, or the list that a manifest by itself is."""
-    try:
-        return json.loads(source.document())
-    except RecursionError as error:
-        raise LimitExceeded(f"{source.name}: its JSON is nested too deep") from error
-    except ValueError as error:
-        raise InvalidModel(f"{source.name} is no JSON, or is damaged or cut short: {error}") from error
 
 
 def load_document(
@@ -142,4 +110,4 @@ def write_layers_model(network: Network, folder: str | os.PathLike[str]) -> Path
     return target
 
 
-__all__ = ["fill_by_name", "load", "load_document", "write_layers_model"]
+__all__ = ["fill_by_name", "load_document", "write_layers_model"]
