@@ -42,7 +42,7 @@ def nested() -> Any:
     shared = layers.Dense(8, name="shared", activation="relu")
     h = shared(shared(h))
     stacked = layers.RNN([layers.GRUCell(2), layers.LSTMCell(3)])(x)
-    each = layers.TimeDistributed(layers.Dense(2))(x)
+    each = layers.TimeDistributed(layers.Dense(2))(layers.MultiHeadAttention(2, 3)(x, x))
     return keras.Model(x, [*inner(h), stacked, each, layers.Dense(2)(h) * 2], name="whole")
 
 

@@ -161,6 +161,13 @@ ROWS = [
     row("ConvLSTM2D", MOVIE, filters=3, kernel_size=3, return_sequences=True, **SAME),
     row("ConvLSTM2D", MOVIE, filters=3, kernel_size=(3, 2), strides=2, return_state=True),
     row("ConvLSTM3D", ((1, 2, 4, 3, 3, 2),), filters=2, kernel_size=2, **SAME),
+    row("EinsumDense", LINE, equation="abc,cde->abde", output_shape=(None, 2, 3), bias_axes="de", activation="relu"),
+    row("EinsumDense", LINE, equation="...x,xy->...y", output_shape=3),
+    row("MultiHeadAttention", ((2, 5, 4), (2, 3, 6)), num_heads=2, key_dim=3, value_dim=2),
+    row("MultiHeadAttention", ((2, 5, 4), (2, 5, 4), (2, 5, 3)), num_heads=2, key_dim=3, use_bias=False, output_shape=7),
+    row("Attention", ((2, 5, 4), (2, 3, 4)), use_scale=True),
+    row("Attention", ((2, 5, 4), (2, 3, 6), (2, 3, 4)), score_mode="concat"),
+    row("AdditiveAttention", ((2, 5, 4), (2, 3, 4))),
     row("Rescaling", scale=0.5, offset=1.0),
     row("Resizing", IMAGE, height=4, width=9),
     row("Resizing", IMAGE, height=4, width=9, interpolation="nearest"),
@@ -197,16 +204,25 @@ def assert_close(got: Any, want: Any) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+def called(layer: Any) -> Any:
+    """A layer that takes all its inputs as one argument, as most do."""
+    if type(layer).__name__ == "MultiHeadAttention":
+        whole = type(layer).__call__
+        spread = type("MultiHeadAttention", (type(layer),), {"__call__": lambda self, xs: whole(self, *xs)})
+        layer.__class__ = spread
+    return layer
+
+
 @pytest.fixture(params=ROWS, ids=str)
 def case(request: pytest.FixtureRequest) -> tuple[Row, Any, Any, Any]:
     """A row, its input, Keras's layer and ours of Keras's configuration, with the same weights."""
     made: Row = request.param
     arrays = made.arrays()
     x: Any = arrays if len(arrays) > 1 else arrays[0]
-    theirs = getattr(keras.layers, made.kind)(**made.arguments)
+    theirs = called(getattr(keras.layers, made.kind)(**made.arguments))
     theirs(x)
     theirs.set_weights(weights_like(theirs))
-    ours = nn.deserialize(plain(keras.saving.serialize_keras_object(theirs)))
+    ours = called(nn.deserialize(plain(keras.saving.serialize_keras_object(theirs))))
     ours(x)
     assert [w.shape for w in ours.get_weights()] == [w.shape for w in theirs.get_weights()]
     ours.set_weights(theirs.get_weights())
@@ -235,7 +251,7 @@ def flat_arrays(result: Any) -> list[Any]:
 
 def test_keras_reads_our_configurations(case: Any) -> None:
     _, x, theirs, ours = case
-    again = keras.saving.deserialize_keras_object(plain(nn.serialize(ours)))
+    again = called(keras.saving.deserialize_keras_object(plain(nn.serialize(ours))))
     again(x)
     again.set_weights(theirs.get_weights())
     if case[0].kind != "RandomFlip":  # in training unless told otherwise
@@ -312,6 +328,21 @@ def test_initial_states(kind: str) -> None:
     want = theirs(x, initial_state=states)
     assert_close(ours(x, initial_state=states), want)
     assert_close(ours([x, *states]), want)  # as Keras 2 and TensorFlow.js call it
+
+
+def test_attention_is_masked_as_in_keras() -> None:
+    """Masks that Keras writes into the network's configuration, causal attention, and its weights as a second result."""
+    tokens = keras.Input((5,), dtype="int32")
+    embedded = keras.layers.Embedding(6, 4, mask_zero=True)(tokens)
+    many, weights = keras.layers.MultiHeadAttention(2, 3)(
+        embedded, embedded, use_causal_mask=True, return_attention_scores=True
+    )
+    one = keras.layers.Attention()([embedded, embedded])
+    theirs = keras.Model(tokens, [keras.layers.GlobalAveragePooling1D()(many), weights, one])
+    theirs.set_weights(weights_like(theirs))
+    ours = nn.deserialize(plain(keras.saving.serialize_keras_object(theirs)))
+    ours.set_weights(theirs.get_weights())
+    assert_close(ours(TOKENS), theirs(TOKENS))
 
 
 def test_a_stateful_layer_goes_on_where_it_was() -> None:

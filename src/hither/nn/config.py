@@ -92,8 +92,9 @@ def arguments(cls: type, config: Mapping[str, Any]) -> dict[str, Any]:
 
 # Arguments of other versions of Keras, and the values with which they ask for nothing that is not done anyway.
 _SILENT: dict[str, tuple[Any, ...] | None] = {
-    "autocast": None, "implementation": None, "input_dtype": None, "input_length": None, "optional": None, "ragged": (False,),
-    "rms_scaling": (False,), "sparse": (False,), "synchronized": (False,), "time_major": (False,), "use_cudnn": None,
+    "autocast": None, "flash_attention": (False,), "implementation": None, "input_dtype": None, "input_length": None,
+    "optional": None, "ragged": (False,), "rms_scaling": (False,), "sparse": (False,), "synchronized": (False,),
+    "time_major": (False,), "use_cudnn": None,
 }  # fmt: skip
 
 
