@@ -24,6 +24,7 @@ OPTIONAL = (
     "onnx",
     "onnxruntime",
     "h5py",
+    "pyfive",
     "tflite",
     "flatbuffers",
     "safetensors",

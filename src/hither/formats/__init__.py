@@ -61,20 +61,25 @@ def _is_safetensors(path: Path, head: bytes) -> bool:
     return path.suffix.lower() == ".safetensors" or head[8:10] == b'{"'  # a length of eight bytes, then JSON
 
 
-def _is_tfjs_graph(path: Path, head: bytes) -> bool:
-    file = path / "model.json" if path.is_dir() else path
-    if not file.is_file() or (head and not head.lstrip().startswith(b"{")) or file.suffix.lower() != ".json":
-        return False
-    from .tfjs.source import Folder, kind, parse
+def _is_keras(path: Path, head: bytes) -> bool:
+    return head.startswith(b"\x89HDF\r\n\x1a\n") or path.suffix.lower() in (".keras", ".h5", ".hdf5")
 
-    return kind(parse(Folder(file).document(), file.name)) == "graph-model"
+
+def _is_tfjs(path: Path, head: bytes) -> bool:
+    file = path / "model.json" if path.is_dir() else path
+    if not file.is_file() or (head and head.lstrip()[:1] not in (b"{", b"[")) or file.suffix.lower() != ".json":
+        return False
+    from .tfjs.source import Folder, kind, parse_any
+
+    return kind(parse_any(Folder(file).document(), file.name)) is not None
 
 
 register("ONNX", "hither.formats.onnx", _is_onnx, (".onnx",))
 register("safetensors", "hither.formats.safetensors", _is_safetensors, (".safetensors",))
 register("TFLite", "hither.formats.tflite", _is_tflite)
+register("Keras", "hither.formats.keras", _is_keras, (".keras", ".weights.h5"))
 register("hither", "hither.web.load", _is_bundle)  # by name: a bundle is read where it is written, in a room below this one
-register("TF.js", "hither.formats.tfjs", _is_tfjs_graph)
+register("TF.js", "hither.formats.tfjs", _is_tfjs, ("model.json",))
 
 
 def _is_url(path: str | os.PathLike[str]) -> bool:
@@ -140,7 +145,7 @@ def save(
 
     Args:
         target: a Model, a network of layers, or a function, as `hither.compile` takes it.
-        path: the file; its ending decides: .onnx, .safetensors.
+        path: the file; its ending decides: .onnx, .safetensors, .keras, .weights.h5, model.json (TF.js, with shards beside it).
         specs: {input name: Spec} for formats that hold a graph of fixed shapes, where the model leaves some free.
         format: the format's name, where the ending does not tell.
         **options: passed to the format's writer.

@@ -5,10 +5,10 @@ net(images)                         # runs at once
 hither.compile(net, {…})            # or hither.bundle: compiled, as any model
 """
 
-from . import activations, initializers
+from . import activations, constraints, initializers, regularizers
 from .as_model import as_model
 from .config import deserialize, register, serialize
-from .layer import Layer
+from .layer import Layer, weights_to_come
 from .layers import *  # noqa: F403
 from .layers import __all__ as _layers
 from .module import Module
@@ -18,5 +18,6 @@ from .symbolic import Input, InputLayer, SymbolicTensor
 
 __all__ = [
     "Functional", "Input", "InputLayer", "Layer", "Module", "Sequential", "SymbolicTensor", "activations", "as_model",
-    "deserialize", "initializers", "randomness", "register", "seed", "serialize", *_layers,
+    "constraints", "deserialize", "initializers", "randomness", "register", "regularizers", "seed", "serialize",
+    "weights_to_come", *_layers,
 ]  # fmt: skip

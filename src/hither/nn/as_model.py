@@ -47,11 +47,17 @@ def as_model(
 
     def build(arrays: Mapping[str, Any]) -> dict[str, Any]:
         own = {path: weight(w.numpy(), path) if isinstance(w, Array) else w for path, w in module.weights.items()}
-        with module.swapped(own):
+        with module.swapped(own) as after:
             if isinstance(module, Functional):
                 result: Any = module(list(arrays.values()) if len(arrays) > 1 else next(iter(arrays.values())))
             else:
                 result = module(*arrays.values())  # type: ignore[operator]
+        changed = [path for path, array in after.items() if array is not own.get(path)]
+        if changed:
+            raise UnsupportedFeature(
+                f"{module!r} changes its state {', '.join(changed)} in a call, which a compiled model does not keep; pass "
+                "states as inputs (initial_state, return_state) instead of stateful=True"
+            )
         if isinstance(result, dict) and not isinstance(module, Network):
             return result
         values, _ = flatten(result)

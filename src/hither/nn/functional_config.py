@@ -17,6 +17,7 @@ from .symbolic import Call, InputLayer, SymbolicTensor, symbols
 
 _TENSOR = "__keras_tensor__"
 _TUPLE = "__tuple__"
+_SLICE = "__slice__"
 Key = tuple[str, int, int]  # layer, call, result
 
 
@@ -39,7 +40,10 @@ def write(network: Any) -> dict[str, Any]:
             return {k: argument(v) for k, v in value.items()}
         if isinstance(value, list | tuple):
             return [argument(v) for v in value]
-        return value
+        if isinstance(value, slice):
+            bounds = {"start": value.start, "stop": value.stop, "step": value.step}
+            return {"class_name": _SLICE, "config": bounds}
+        return config.serialize(value)
 
     def structure(value: Any) -> Any:
         if isinstance(value, SymbolicTensor):
@@ -51,7 +55,9 @@ def write(network: Any) -> dict[str, Any]:
     layers = []
     for layer in network.layers:
         nodes = [{"args": argument(c.args), "kwargs": argument(c.kwargs)} for c in calls[layer]]
-        layers.append({**config.serialize(layer), "name": layer.name, "inbound_nodes": nodes})
+        entry = config.serialize(layer)
+        entry.update(name=layer.name, inbound_nodes=nodes)
+        layers.append(entry)
     return {
         "name": network.name,
         "trainable": network.trainable,
@@ -114,7 +120,7 @@ def read(data: Mapping[str, Any], cls: Callable[..., Any]) -> Any:
     if stuck:
         raise InvalidModel(f"{name}: the inputs of {', '.join(stuck)} depend on their own results")
     inputs, outputs = (_structure(data.get(k), tensor, f"{k} of {name}") for k in ("input_layers", "output_layers"))
-    return cls(_alone(inputs), _alone(outputs), name=name)
+    return cls(_alone(inputs), _alone(outputs), name=name, trainable=data.get("trainable", True))
 
 
 def _entries(data: Any, what: str) -> list[Mapping[str, Any]]:
@@ -169,6 +175,11 @@ def _arguments(node: Any, tensor: Callable[[Any], SymbolicTensor | None]) -> tup
             value = (value.get("config") or {}).get("keras_history")
         elif isinstance(value, Mapping) and value.get("class_name") == _TUPLE:
             return tuple(fill(v) for v in value.get("items", ()))
+        elif isinstance(value, Mapping) and value.get("class_name") == _SLICE:
+            bounds = value.get("config")
+            if not isinstance(bounds, Mapping):
+                raise InvalidModel(f"a slice has start, stop and step, got {str(value)[:100]}")
+            return slice(*(bounds.get(k) for k in ("start", "stop", "step")))
         elif isinstance(value, Mapping):
             return {k: fill(v) for k, v in value.items()}
         elif not _is_key(value):

@@ -15,6 +15,7 @@ import numpy as np
 from .. import dtypes as dt
 from ..ops import asarray, random
 from . import config
+from .config import arguments
 from .randomness import next_key
 
 
@@ -32,7 +33,7 @@ class Initializer:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        return cls(**{k: v for k, v in config.items() if k != "dtype"})
+        return cls(**arguments(cls, {k: v for k, v in config.items() if k != "dtype"}))
 
 
 class _Random(Initializer):

@@ -7,9 +7,11 @@ first input's shape, symbolic inputs are recorded instead of computed, `training
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from typing import Any
@@ -18,23 +20,50 @@ import numpy as np
 
 from .. import dtypes as dt
 from ..array import Array
-from ..errors import ShapeMismatch, UnsupportedFeature
+from ..errors import InvalidModel, ShapeMismatch, UnsupportedFeature
 from ..graph.trace import Tracer, source
 from ..graph.tree import flatten
 from ..ops import asarray
-from . import initializers
+from . import config, initializers, regularizers
 from .module import Module, fitting
 
 _training: ContextVar[bool | None] = ContextVar("training", default=None)
 _path: ContextVar[str] = ContextVar("path", default="")  # names of the layers being called, from the outermost
+_room: ContextVar[list[int] | None] = ContextVar("room", default=None)  # numbers left in a file that weights come from
 _names: Counter[str] = Counter()
 
 
-class Weight:
-    """What a layer knows of one of its arrays besides its values."""
+@contextmanager
+def weights_to_come(numbers: int) -> Iterator[None]:
+    """Layers built in the block begin with zeros that take no memory: their weights are read from a file, which has this many
+    numbers. A network that asks for more is refused before anything is allocated.
+    """
+    token = _room.set([numbers])
+    try:
+        yield
+    finally:
+        _room.reset(token)
 
-    def __init__(self, trainable: bool, regularizer: Any = None, constraint: Any = None) -> None:
+
+@contextmanager
+def running(layer: Layer, training: bool | None) -> Iterator[bool]:
+    """What is traced in the block is the layer's work, in training or not; None is what holds around it. Yields which it is."""
+    resolved = training if training is not None else bool(_training.get())
+    token, path = _training.set(resolved), _path.set(f"{_path.get()}{layer.name}/")
+    try:
+        with source(f"{_path.get()[:-1]} ({type(layer).__name__})"):
+            yield resolved
+    finally:
+        _path.reset(path)
+        _training.reset(token)
+
+
+class Weight:
+    """What a layer knows of one of its arrays besides its values. `persistent`: files and `get_weights` hold it."""
+
+    def __init__(self, trainable: bool, regularizer: Any = None, constraint: Any = None, persistent: bool = True) -> None:
         self.trainable, self.regularizer, self.constraint = trainable, regularizer, constraint
+        self.persistent = persistent
 
 
 class Layer(Module):
@@ -44,6 +73,7 @@ class Layer(Module):
         name: unique in its network; made of the class's name if not given ("dense", "dense_1").
         trainable: whether training changes the weights.
         dtype: dtype of the weights; None is float32.
+        activity_regularizer: penalty on what the layer makes, for training.
         input_shape: for a network's first layer, the shape of an input without the batch axis; `batch_input_shape` with it.
 
     Example:
@@ -65,10 +95,12 @@ class Layer(Module):
         name: str | None = None,
         trainable: bool = True,
         dtype: Any = None,
+        activity_regularizer: Any = None,
         input_shape: Sequence[int | None] | None = None,
         batch_input_shape: Sequence[int | None] | None = None,
     ) -> None:
         self.name = name or unique_name(type(self).__name__)
+        self.activity_regularizer = regularizers.get(activity_regularizer)
         self.trainable = trainable
         self.dtype = dt.dtype(_policy(dtype) or "float32")
         self.built = False
@@ -91,13 +123,22 @@ class Layer(Module):
         return mask if self.supports_masking else None
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal layer; those of subclasses are added to these."""
-        return {"name": self.name, "trainable": self.trainable, "dtype": self.dtype.name}
+        """The arguments that make an equal layer: those of `__init__`, which the layer keeps as attributes of their names.
+
+        Raises:
+            UnsupportedFeature: if one is kept elsewhere; write a `get_config` of the layer's own then.
+        """
+        data = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype.name}
+        for name in own_arguments(type(self)):
+            if not hasattr(self, name):
+                raise self.unsupported(f"get_config without an attribute {name!r} for the argument of that name")
+            data[name] = config.serialize(getattr(self, name))
+        return data
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
+    def from_config(cls, data: dict[str, Any]) -> Any:
         """A layer of `get_config`'s arguments, or of those that Keras wrote."""
-        return cls(**config)
+        return cls(**config.arguments(cls, data))
 
     # -- weights -----------------------------------------------------------------------------------------------------------
 
@@ -110,9 +151,19 @@ class Layer(Module):
         trainable: bool = True,
         regularizer: Any = None,
         constraint: Any = None,
+        persistent: bool = True,
         dtype: Any = None,
     ) -> None:
         """Make an array and keep it as the attribute `name`.
+
+        Args:
+            name: the attribute.
+            shape: its shape.
+            initializer: how it begins.
+            trainable: whether training changes it.
+            regularizer, constraint: for training.
+            persistent: whether files hold it; the state of a stateful layer, say, they do not.
+            dtype: the layer's unless given.
 
         Raises:
             ShapeMismatch: if an extent of the shape is free.
@@ -122,16 +173,22 @@ class Layer(Module):
                 f"{self.name}: weight {name!r} would have the shape {tuple(shape)}; give the input a number where it is None"
             )
         wanted = self.dtype if dtype is None else dt.dtype(dtype)
-        values = initializers.get(initializer)(tuple(int(n) for n in shape), dtype=wanted)
-        setattr(self, name, asarray(values, dtype=wanted))
-        self._kept[name] = Weight(trainable, regularizer, constraint)
+        extents, room = tuple(int(n) for n in shape), _room.get()
+        if room is None or not persistent:
+            setattr(self, name, asarray(initializers.get(initializer)(extents, dtype=wanted), dtype=wanted))
+        else:
+            room[0] -= math.prod(extents)
+            if room[0] < 0 or min(extents, default=0) < 0:
+                raise InvalidModel(f"{self.name}: weight {name!r} of shape {extents} is more than the file has numbers for")
+            setattr(self, name, Array(np.broadcast_to(np.zeros((), wanted.numpy), extents)))
+        self._kept[name] = Weight(trainable, regularizer, constraint, persistent)
 
     def is_trainable(self, name: str) -> bool:
         kept = self._kept.get(name)
         return super().is_trainable(name) if kept is None else kept.trainable
 
     def get_weights(self) -> list[np.ndarray]:
-        """Copies of all arrays in Keras's order: those that can be trained, then those that cannot."""
+        """Copies of all arrays in Keras's order: layer by layer, those that can be trained before those that cannot."""
         return [np.array(getattr(m, n).numpy()) for m, n in self.weight_places()]
 
     def set_weights(self, arrays: Sequence[Any]) -> None:
@@ -143,13 +200,13 @@ class Layer(Module):
         places = self.weight_places()
         if len(places) != len(arrays):
             raise ShapeMismatch(f"{self.name} has {len(places)} weights, got {len(arrays)}")
-        for (module, name), array in zip(places, arrays):
-            setattr(module, name, fitting(f"{self.name}.{name}", array, getattr(module, name)))
+        fit = [fitting(f"{self.name}.{name}", array, getattr(m, name)) for (m, name), array in zip(places, arrays)]
+        for (module, name), array in zip(places, fit):
+            setattr(module, name, array)
 
     def weight_places(self) -> list[tuple[Module, str]]:
-        """(owner, attribute) of all arrays in Keras's order."""
-        every = [(module, name) for _, module in self.modules() for name in module.own_weights()]
-        return sorted(every, key=lambda place: not place[0].is_trainable(place[1]))
+        """(owner, attribute) of all arrays that files hold, in Keras's order."""
+        return [(module, name) for _, module in self.modules() for name in saved(module)]
 
     def count_params(self) -> int:
         """How many numbers the weights are."""
@@ -168,19 +225,34 @@ class Layer(Module):
         from .symbolic import is_symbolic, record
 
         if is_symbolic(args, kwargs):
-            return record(self, args, {**kwargs, **({} if training is None else {"training": training})})
-        args = tuple(_arrays(a) for a in args)
+            named = {k: v for k, v in (("training", training), ("mask", mask)) if v is not None}
+            return record(self, args, {**kwargs, **named})
+        args = self.convert(args)
         self.ensure_built(*args)
-        resolved = training if training is not None else bool(_training.get())
-        accepted = _accepted(type(self).call)
-        given = {k: v for k, v in (("training", resolved), ("mask", mask)) if k in accepted}
-        token, path = _training.set(resolved), _path.set(f"{_path.get()}{self.name}/")
-        try:
-            with source(f"{_path.get()[:-1]} ({type(self).__name__})"):
-                return self.call(*args, **kwargs, **given)
-        finally:
-            _path.reset(path)
-            _training.reset(token)
+        accepted = _parameters(type(self).call)
+        with running(self, training) as resolved:
+            given = {k: v for k, v in (("training", resolved), ("mask", mask)) if k in accepted}
+            return self.call(*args, **kwargs, **given)
+
+    def convert(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The positional arguments of a call, with arrays in any form as Arrays."""
+        return tuple(_arrays(a) for a in args)
+
+    def with_mask(self, args: tuple[Any, ...], kwargs: dict[str, Any], masks: Any, training: bool | None) -> tuple[Any, Any]:
+        """The layer's results and their mask.
+
+        Args:
+            args, kwargs: of the call; a mask among them counts instead of `masks`.
+            masks: the mask of the first argument, or a list of masks for a list of arrays.
+            training: as for a call.
+        """
+        if "mask" in kwargs:
+            masks = kwargs["mask"]
+            kwargs = {k: v for k, v in kwargs.items() if k != "mask"}
+        result = self(*args, **kwargs, training=training, mask=masks)
+        known = any(m is not None for m in masks) if isinstance(masks, list) else masks is not None
+        makes_masks = type(self).compute_mask is not Layer.compute_mask
+        return result, self.compute_mask(args[0] if args else None, masks) if known or makes_masks else None
 
     def ensure_built(self, *inputs: Any) -> None:
         """Make the weights if they are not there yet; inputs are anything with shapes."""
@@ -210,7 +282,8 @@ def unique_name(class_name: str) -> str:
 def _policy(dtype: Any) -> Any:
     """The dtype of weights in what Keras calls a dtype policy: a name or a configuration of one."""
     if isinstance(dtype, dict):
-        dtype = (dtype.get("config") or {}).get("name", "float32")
+        given = dtype.get("config")
+        dtype = given.get("name", "float32") if isinstance(given, dict) else "float32"
     return "float32" if dtype in ("mixed_float16", "mixed_bfloat16") else dtype
 
 
@@ -230,6 +303,19 @@ def _shapes(value: Any) -> Any:
 
 
 @cache
-def _accepted(call: Any) -> frozenset[str]:
-    parameters = inspect.signature(call).parameters
-    return frozenset(parameters)
+def _parameters(function: Any) -> tuple[str, ...]:
+    return tuple(inspect.signature(function).parameters)
+
+
+def own_arguments(cls: type[Layer]) -> tuple[str, ...]:
+    """The named arguments that a class's `__init__` adds to those of all layers."""
+    parameters = inspect.signature(cls).parameters.values()
+    common = {"name", "trainable", "dtype", "input_shape", "batch_input_shape"}
+    return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in common)
+
+
+def saved(module: Module) -> list[str]:
+    """The names of a module's own arrays that files hold: those that can be trained first."""
+    kept = module._kept if isinstance(module, Layer) else {}
+    names = [name for name in module.own_weights() if name not in kept or kept[name].persistent]
+    return sorted(names, key=lambda name: not module.is_trainable(name))

@@ -6,12 +6,13 @@ Both are layers themselves, so networks nest, and a layer that occurs twice shar
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from typing import Any
 
 from ..errors import NameMismatch
 from ..graph.tree import flatten, unflatten
 from . import config
-from .layer import Layer
+from .layer import Layer, running
 from .module import Module
 from .symbolic import Call, InputLayer, SymbolicTensor, symbols
 
@@ -30,6 +31,26 @@ class Network(Layer):
     def own_weights(self) -> Iterator[str]:
         return iter(())
 
+    def run(self, inputs: Any, training: bool | None, mask: Any) -> tuple[Any, Any]:
+        """The network's results, and their masks in the same structure."""
+        raise NotImplementedError
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        return self.run(inputs, training, mask)[0]
+
+    def with_mask(self, args: tuple[Any, ...], kwargs: dict[str, Any], masks: Any, training: bool | None) -> tuple[Any, Any]:
+        self.ensure_built(*args)
+        with running(self, training) as resolved:
+            return self.run(args[0], resolved, kwargs.get("mask", masks))
+
+    def load(self, path: Any) -> None:
+        """Read the weights of a file (`.weights.h5`, `.h5`, `.keras`, TensorFlow.js) of a network like this one.
+
+        Raises:
+            InvalidModel: if the file is malformed, or its weights are others than this network's.
+        """
+        import_module("hither.formats").load(path, network=self)  # by name: formats stand below
+
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """A layer by name or position.
 
@@ -42,14 +63,6 @@ class Network(Layer):
             if layer.name == name:
                 return layer
         raise NameMismatch(f"{self.name} has no layer {name!r}; its layers are {', '.join(x.name for x in self.layers)}")
-
-
-def apply(layer: Layer, args: tuple[Any, ...], kwargs: dict[str, Any], masks: Any, training: bool | None) -> tuple[Any, Any]:
-    """A layer's results and their mask. `masks` is the mask of the first argument, or a list for a list of arrays."""
-    result = layer(*args, **kwargs, training=training, mask=masks)
-    known = any(m is not None for m in masks) if isinstance(masks, list) else masks is not None
-    makes_masks = type(layer).compute_mask is not Layer.compute_mask
-    return result, layer.compute_mask(args[0] if args else None, masks) if known or makes_masks else None
 
 
 @config.register("Model")
@@ -72,17 +85,18 @@ class Functional(Network):
         [(2, 1), (2, 8)]
     """
 
+    keras_module = "keras.src.models.functional"
+
     def __init__(self, inputs: Any, outputs: Any, *, name: str | None = None, trainable: bool = True) -> None:
         super().__init__(name=name, trainable=trainable)
         self.input_structure, self.output_structure = inputs, outputs
         self.inputs, self.outputs = symbols(inputs), symbols(outputs)
-        self.calls = _ordered(self.outputs, self.inputs, self.name)
+        self.calls, self._layers = _ordered(self.outputs, self.inputs, self.name)
         self.built = True
 
     @property
     def layers(self) -> list[Layer]:
-        every = [t.call.layer for t in self.inputs] + [call.layer for call in self.calls]
-        return list(dict.fromkeys(every))
+        return list(self._layers)
 
     @property
     def input_names(self) -> list[str]:
@@ -102,13 +116,13 @@ class Functional(Network):
             names.append(name)
         return names
 
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+    def run(self, inputs: Any, training: bool | None, mask: Any) -> tuple[Any, Any]:
         given, _ = flatten(self._in_order(inputs))
         if len(given) != len(self.inputs):
             raise NameMismatch(f"{self.name} has {len(self.inputs)} inputs, {', '.join(self.input_names)}; got {len(given)}")
-        given_masks = flatten(mask)[0] if mask is not None else []
+        given_masks = list(mask) if isinstance(mask, list | tuple) else [mask]
         values: dict[SymbolicTensor, Any] = dict(zip(self.inputs, given))
-        masks: dict[SymbolicTensor, Any] = dict(zip(self.inputs, given_masks))
+        masks: dict[SymbolicTensor, Any] = {t: m for t, m in zip(self.inputs, given_masks) if m is not None}
         for call in self.calls:
             leaves, structure = flatten((call.args, call.kwargs))
             args, kwargs = unflatten(structure, [values[x] if isinstance(x, SymbolicTensor) else x for x in leaves])
@@ -116,14 +130,14 @@ class Functional(Network):
             first = call.args[0] if call.args else None
             several = isinstance(first, list | tuple)
             here = [masks.get(t) for t in symbols(first)]
-            made, made_mask = apply(call.layer, args, kwargs, here if several else (here or [None])[0], training_here)
+            made, made_mask = call.layer.with_mask(args, kwargs, here if several else (here or [None])[0], training_here)
             results = flatten(made)[0]
             values.update(zip(call.outputs, results))
             if made_mask is not None:
                 marks = list(made_mask) if isinstance(made_mask, list | tuple) else [made_mask]
                 masks.update(zip(call.outputs, marks))
         leaves, structure = flatten(self.output_structure)
-        return unflatten(structure, [values[t] for t in leaves])
+        return unflatten(structure, [values[t] for t in leaves]), unflatten(structure, [masks.get(t) for t in leaves])
 
     def _in_order(self, inputs: Any) -> Any:
         """Inputs given by name, in the network's order."""
@@ -150,16 +164,23 @@ class Functional(Network):
         return read(config, cls)
 
 
-def _ordered(outputs: Sequence[SymbolicTensor], inputs: Sequence[SymbolicTensor], name: str) -> list[Call]:
-    """The calls that lead from the inputs to the outputs, each after those that it needs."""
+def _ordered(outputs: Sequence[SymbolicTensor], inputs: Sequence[SymbolicTensor], name: str) -> tuple[list[Call], list[Layer]]:
+    """The calls that lead from the inputs to the outputs, each after those that it needs; and the layers in Keras's order.
+
+    Files name weights by that order: layers far from the outputs come first, of those equally far the ones that a walk from the
+    outputs meets first.
+    """
     done: dict[Call, None] = {}
+    met: dict[Layer, int] = {}
     known = set(inputs)
-    stack: list[tuple[Call, bool]] = [(t.call, False) for t in reversed(outputs) if t not in known]
+    entries = {t.call for t in inputs}
+    stack: list[tuple[Call, bool]] = [(t.call, False) for t in reversed(outputs)]
     while stack:
         call, ready = stack.pop()
         if call in done:
             continue
-        if ready:
+        met.setdefault(call.layer, len(met))
+        if ready or call in entries:
             done[call] = None
             continue
         if isinstance(call.layer, InputLayer):
@@ -168,8 +189,18 @@ def _ordered(outputs: Sequence[SymbolicTensor], inputs: Sequence[SymbolicTensor]
                 f"({', '.join(t.call.layer.name for t in inputs)})"
             )
         stack.append((call, True))
-        stack.extend((t.call, False) for t in reversed(call.inputs) if t not in known)
-    return list(done)
+        stack.extend((t.call, False) for t in reversed(call.inputs))
+    from_end: dict[Call, int] = {}
+    depth: dict[Layer, int] = {}
+    for call in reversed(done):
+        from_end[call] = depth[call.layer] = max(from_end.get(call, 0), depth.get(call.layer, 0))
+        for tensor in () if call in entries else call.inputs:
+            from_end[tensor.call] = max(from_end[call] + 1, from_end.get(tensor.call, 0))
+    for tensor in inputs:
+        if depth.setdefault(tensor.call.layer, 0) == 0:
+            met.setdefault(tensor.call.layer, -1)
+    layers = sorted(depth, key=lambda layer: (-depth[layer], met[layer]))
+    return [call for call in done if not any(t in known for t in call.outputs)], layers
 
 
 @config.register()
@@ -186,6 +217,8 @@ class Sequential(Network):
         >>> net(np.ones((3, 4), np.float32)).shape
         (3, 2)
     """
+
+    keras_module = "keras"
 
     def __init__(self, layers: Sequence[Any] = (), *, name: str | None = None, trainable: bool = True) -> None:
         super().__init__(name=name, trainable=trainable)
@@ -243,11 +276,11 @@ class Sequential(Network):
             tensor = layer(tensor)
         self.output = tensor
 
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+    def run(self, inputs: Any, training: bool | None, mask: Any) -> tuple[Any, Any]:
         value = inputs
         for layer in self._layers:
-            value, mask = apply(layer, (value,), {}, mask, training)
-        return value
+            value, mask = layer.with_mask((value,), {}, mask, training)
+        return value, mask
 
     def get_config(self) -> dict[str, Any]:
         first = [] if self._input is None else [self._input.call.layer]
@@ -257,5 +290,13 @@ class Sequential(Network):
     @classmethod
     def from_config(cls, data: Any) -> Any:
         entries = data.get("layers", []) if isinstance(data, dict) else data  # Keras 1 wrote a bare list
-        name = data.get("name") if isinstance(data, dict) else None
-        return cls([config.deserialize(entry, Layer) for entry in entries], name=name)
+        about = data if isinstance(data, dict) else {}
+        made = cls(
+            [config.deserialize(entry, Layer) for entry in entries],
+            name=about.get("name"),
+            trainable=about.get("trainable", True),
+        )
+        shape = about.get("build_input_shape")
+        if not made.built and isinstance(shape, list | tuple):
+            made.ensure_built(InputLayer(batch_shape=shape).output)
+        return made

@@ -154,7 +154,7 @@ def infer(layer: Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[
             for place, tracer in zip(places, tracers):
                 filled[place] = tracer
             positional, named = unflatten(structure, filled)
-            with randomness(random.key(0)):
+            with randomness(random.key(0)), layer.swapped({}):  # what the layer learns of this call, it forgets
                 outputs, made = flatten(layer(*positional, **named))
             results.append(made)
             return outputs

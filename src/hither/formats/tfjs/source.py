@@ -93,14 +93,19 @@ class Web:
 Source = Folder | Web
 
 
-def parse(data: bytes, name: str) -> Mapping[str, Any]:
-    """The JSON object in these bytes; InvalidModel if they hold none."""
+def parse_any(data: bytes, name: str) -> Any:
+    """The JSON in these bytes; InvalidModel if they hold none."""
     try:
-        document = json.loads(data)
+        return json.loads(data)
     except RecursionError as error:
         raise LimitExceeded(f"{name}: its JSON is nested too deep") from error
     except ValueError as error:
         raise InvalidModel(f"{name} is no JSON, or is damaged or cut short: {error}") from error
+
+
+def parse(data: bytes, name: str) -> Mapping[str, Any]:
+    """The JSON object in these bytes; InvalidModel if they hold none."""
+    document = parse_any(data, name)
     if not isinstance(document, dict):
         raise InvalidModel(f"{name} must hold a JSON object, got {type(document).__name__}")
     return document
@@ -114,13 +119,18 @@ def source_of(where: str | os.PathLike[str]) -> Source:
     return Folder(path / "model.json" if path.is_dir() else path)
 
 
-def kind(document: Mapping[str, Any]) -> str | None:
-    """ "graph-model" or "layers-model" (what the file says, or what its topology looks like), None for other JSON."""
+def kind(document: Any) -> str | None:
+    """ "graph-model" or "layers-model" (what the file says, or what its topology looks like), "weights" for a weight manifest
+    without a network, None for other JSON."""
+    if isinstance(document, list):
+        return "weights" if document and all(isinstance(group, dict) and "paths" in group for group in document) else None
+    if not isinstance(document, dict):
+        return None
     said, topology = document.get("format"), document.get("modelTopology")
     if said in ("graph-model", "tfjs-graph-model"):
         return "graph-model"
     if said in ("layers-model", "tfjs-layers-model"):
         return "layers-model"
     if not isinstance(topology, dict):
-        return None
+        return "weights" if isinstance(document.get("weightsManifest"), list) else None
     return "graph-model" if isinstance(topology.get("node"), list) else "layers-model"

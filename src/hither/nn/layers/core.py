@@ -1,4 +1,4 @@
-"""Dense, activations, dropout and flattening."""
+"""Dense, Embedding, Masking, activations as layers, and what files may hold but not run: Lambda."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from ... import dtypes as dt
 from ... import ops
-from .. import activations, config, initializers
+from ...errors import UnsupportedFeature
+from .. import activations, config, constraints, initializers, regularizers
 from ..layer import Layer
-from ..randomness import next_key
 
 
 @config.register()
@@ -30,6 +31,7 @@ class Dense(Layer):
 
     kernel: Any
     bias: Any
+    supports_masking = True
 
     def __init__(
         self,
@@ -45,14 +47,15 @@ class Dense(Layer):
         bias_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         self.units, self.use_bias = units, use_bias
         self.activation = activations.get(activation)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer, self.bias_regularizer = kernel_regularizer, bias_regularizer
-        self.activity_regularizer = activity_regularizer
-        self.kernel_constraint, self.bias_constraint = kernel_constraint, bias_constraint
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
 
     def build(self, input_shape: Any) -> None:
         self.add_weight(
@@ -69,27 +72,94 @@ class Dense(Layer):
         y = ops.matmul(x, self.kernel)
         return self.activation(y + self.bias if self.use_bias else y)
 
+
+@config.register()
+class Embedding(Layer):
+    """Rows of a table by number: [...] integers → [..., output_dim].
+
+    Args:
+        input_dim: how many rows.
+        output_dim: their extent.
+        embeddings_initializer: how the table begins.
+        mask_zero: whether 0 means "nothing here": layers after this one skip such steps.
+
+    Example:
+        >>> import numpy as np, hither as ht
+        >>> ht.nn.Embedding(10, 4)(np.array([[1, 2, 3]])).shape
+        (1, 3, 4)
+    """
+
+    embeddings: Any
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        embeddings_regularizer: Any = None,
+        embeddings_constraint: Any = None,
+        mask_zero: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.input_dim, self.output_dim, self.mask_zero = input_dim, output_dim, mask_zero
+        self.embeddings_initializer = initializers.get(embeddings_initializer)
+        self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
+        self.embeddings_constraint = constraints.get(embeddings_constraint)
+
+    def build(self, input_shape: Any) -> None:
+        self.add_weight(
+            "embeddings", (self.input_dim, self.output_dim), self.embeddings_initializer,
+            regularizer=self.embeddings_regularizer, constraint=self.embeddings_constraint,
+        )  # fmt: skip
+
+    def call(self, x: Any) -> Any:
+        return ops.take(self.embeddings, x if x.dtype.is_integer else x.astype(dt.int32), axis=0)
+
+    def compute_mask(self, inputs: Any, mask: Any) -> Any:
+        return ops.not_equal(inputs, 0) if self.mask_zero else None
+
+
+@config.register()
+class Masking(Layer):
+    """Marks steps of a sequence in which every feature is `mask_value`: layers after this one skip them.
+
+    Args:
+        mask_value: what says "nothing here".
+
+    Example:
+        >>> import numpy as np, hither as ht
+        >>> net = ht.nn.Sequential([ht.nn.Masking(), ht.nn.LSTM(2)])
+        >>> net(np.zeros((1, 5, 3), np.float32)).numpy().tolist()
+        [[0.0, 0.0]]
+    """
+
     supports_masking = True
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "activation": activations.name_of(self.activation),
-            "use_bias": self.use_bias,
-            "kernel_initializer": config.serialize(self.kernel_initializer),
-            "bias_initializer": config.serialize(self.bias_initializer),
-            "kernel_regularizer": config.serialize(self.kernel_regularizer),
-            "bias_regularizer": config.serialize(self.bias_regularizer),
-            "activity_regularizer": config.serialize(self.activity_regularizer),
-            "kernel_constraint": config.serialize(self.kernel_constraint),
-            "bias_constraint": config.serialize(self.bias_constraint),
-        }
+    def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.mask_value = mask_value
+
+    def call(self, x: Any) -> Any:
+        kept = ops.any(ops.not_equal(x, self.mask_value), axis=-1, keepdims=True)
+        return ops.where(kept, x, np.zeros((), x.dtype.numpy))
+
+    def compute_mask(self, inputs: Any, mask: Any) -> Any:
+        return ops.any(ops.not_equal(inputs, self.mask_value), axis=-1)
 
 
 @config.register()
 class Activation(Layer):
-    """An activation as a layer of its own."""
+    """An activation as a layer of its own.
+
+    Args:
+        activation: function or name.
+
+    Example:
+        >>> import numpy as np, hither as ht
+        >>> ht.nn.Activation("relu")(np.array([-1.0, 2.0], np.float32))
+        Array([0., 2.], dtype=float32)
+    """
 
     supports_masking = True
 
@@ -100,60 +170,41 @@ class Activation(Layer):
     def call(self, x: Any) -> Any:
         return self.activation(x)
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "activation": activations.name_of(self.activation)}
+
+@config.register()
+class Identity(Layer):
+    """Its input as it is."""
+
+    supports_masking = True
+
+    def call(self, x: Any) -> Any:
+        return x
 
 
 @config.register()
-class Dropout(Layer):
-    """In training, sets elements to 0 at this rate and scales the others by 1 / (1 - rate); otherwise does nothing.
+class ActivityRegularization(Layer):
+    """Its input as it is; in training its size is penalised.
 
     Args:
-        rate: the fraction set to 0.
-        noise_shape: shape of the mask, broadcast to the input's; None for an extent takes the input's.
-        seed: makes the layer's draws its own.
+        l1, l2: factors of the sums of absolute values and of squares.
     """
 
     supports_masking = True
 
-    def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if not 0 <= rate <= 1:
-            raise ValueError(f"a dropout rate is between 0 and 1, got {rate}")
-        self.rate, self.noise_shape, self.seed = rate, noise_shape, seed
+    def __init__(self, l1: float = 0.0, l2: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**{"activity_regularizer": regularizers.L1L2(l1, l2), **kwargs})
+        self.l1, self.l2 = l1, l2
 
-    def call(self, x: Any, training: bool = False) -> Any:
-        if not training or self.rate == 0:
-            return x
-        if self.rate == 1:
-            return x * 0
-        shape = [n if m is None else m for m, n in zip(self.noise_shape or [None] * x.ndim, x.shape, strict=True)]
-        key = next_key(self.name)
-        if self.seed is not None:
-            key = ops.random.fold_in(key, self.seed)
-        kept = ops.random.bernoulli(key, 1 - self.rate, shape)
-        return ops.where(kept, x / (1 - self.rate), np.zeros((), x.dtype.numpy))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "rate": self.rate, "noise_shape": self.noise_shape, "seed": self.seed}
+    def call(self, x: Any) -> Any:
+        return x
 
 
 @config.register()
-class Flatten(Layer):
-    """All axes but the batch's as one.
+class Lambda(Layer):
+    """Refused: a Lambda layer's function is Python bytecode in the file, which nothing runs here."""
 
-    Args:
-        data_format: "channels_first" turns the channels to the end before.
-    """
-
-    def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.data_format = data_format or "channels_last"
-
-    def call(self, x: Any) -> Any:
-        if self.data_format == "channels_first" and x.ndim > 2:
-            x = ops.moveaxis(x, 1, -1)
-        return ops.reshape(x, (x.shape[0], -1))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "data_format": self.data_format}
+    def __init__(self, function: Any = None, *args: Any, name: str | None = None, **kwargs: Any) -> None:
+        raise UnsupportedFeature(
+            f"Lambda layer {name or ''!r}: its function is code inside the file, which hither does not run. Write the layer as "
+            "a subclass of hither.nn.Layer, decorate it with @hither.nn.register() and name it in the file's place"
+        )
