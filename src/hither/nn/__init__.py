@@ -5,7 +5,7 @@ net(images)                         # runs at once
 hither.compile(net, {…})            # or hither.bundle: compiled, as any model
 """
 
-from . import activations, initializers
+from . import activations, initializers, losses, metrics
 from .as_model import as_model
 from .config import deserialize, register, serialize
 from .layer import Layer
@@ -18,5 +18,5 @@ from .symbolic import Input, InputLayer, SymbolicTensor
 
 __all__ = [
     "Functional", "Input", "InputLayer", "Layer", "Module", "Sequential", "SymbolicTensor", "activations", "as_model",
-    "deserialize", "initializers", "randomness", "register", "seed", "serialize", *_layers,
+    "deserialize", "initializers", "losses", "metrics", "randomness", "register", "seed", "serialize", *_layers,
 ]  # fmt: skip
