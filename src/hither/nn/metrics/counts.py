@@ -131,8 +131,8 @@ class AUC(_Confusion):
         intercept = tp[1:] - slope * positives[1:]
         both = (positives[:-1] > 0) & (positives[1:] > 0)
         safe = ratio(positives[:-1], ops.maximum(positives[1:], 0.0))
-        ratio = ops.where(both, safe, ops.ones_like(safe))
-        total = slope * (gained + intercept * ops.log(ratio))
+        growth = ops.where(both, safe, ops.ones_like(safe))
+        total = slope * (gained + intercept * ops.log(growth))
         return ops.sum(ratio(total, ops.maximum(tp[1:] + fn[1:], 0.0)))
 
 
