@@ -5,7 +5,7 @@ net(images)                         # runs at once
 hither.compile(net, {…})            # or hither.bundle: compiled, as any model
 """
 
-from . import activations, constraints, initializers, regularizers
+from . import activations, constraints, initializers, losses, metrics, regularizers
 from .as_model import as_model
 from .config import deserialize, register, serialize
 from .layer import Layer, weights_to_come
@@ -18,6 +18,6 @@ from .symbolic import Input, InputLayer, SymbolicTensor
 
 __all__ = [
     "Functional", "Input", "InputLayer", "Layer", "Module", "Sequential", "SymbolicTensor", "activations", "as_model",
-    "constraints", "deserialize", "initializers", "randomness", "register", "regularizers", "seed", "serialize",
-    "weights_to_come", *_layers,
+    "constraints", "deserialize", "initializers", "losses", "metrics", "randomness", "register", "regularizers", "seed",
+    "serialize", "weights_to_come", *_layers,
 ]  # fmt: skip
