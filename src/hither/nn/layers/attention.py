@@ -150,7 +150,7 @@ class MultiHeadAttention(Layer):
     ) -> None:
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         for name, value in (("attention_axes", attention_axes), ("sliding_window", sliding_window), ("use_gate", use_gate)):
-            if value and not (name == "attention_axes" and list(value) == [1]):
+            if value and not (name == "attention_axes" and list(value) == [1]):  # type: ignore[arg-type]
                 raise self.unsupported(f"{name}={value!r}")
             setattr(self, name, value)
         self.num_heads, self.key_dim, self.value_dim = num_heads, key_dim, value_dim or key_dim
