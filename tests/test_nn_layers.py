@@ -337,12 +337,14 @@ def test_attention_is_masked_as_in_keras() -> None:
     many, weights = keras.layers.MultiHeadAttention(2, 3)(
         embedded, embedded, use_causal_mask=True, return_attention_scores=True
     )
-    one = keras.layers.Attention()([embedded, embedded])
-    theirs = keras.Model(tokens, [keras.layers.GlobalAveragePooling1D()(many), weights, one])
+    theirs = keras.Model(tokens, [keras.layers.GlobalAveragePooling1D()(many), weights])
     theirs.set_weights(weights_like(theirs))
     ours = nn.deserialize(plain(keras.saving.serialize_keras_object(theirs)))
     ours.set_weights(theirs.get_weights())
     assert_close(ours(TOKENS), theirs(TOKENS))
+    pair = row("", ((3, 5, 4), (3, 5, 4))).arrays()
+    masks = [TOKENS != 0, TOKENS != 1]
+    assert_close(nn.Attention()(pair, mask=masks), keras.layers.Attention()(pair, mask=masks))
 
 
 def test_a_stateful_layer_goes_on_where_it_was() -> None:

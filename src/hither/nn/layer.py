@@ -229,7 +229,7 @@ class Layer(Module):
             return record(self, args, {**kwargs, **named})
         args = self.convert(args)
         self.ensure_built(*args)
-        accepted = _parameters(type(self).call)
+        accepted = parameters_of(type(self).call)
         with running(self, training) as resolved:
             given = {k: v for k, v in (("training", resolved), ("mask", mask)) if k in accepted}
             return self.call(*args, **kwargs, **given)
@@ -303,7 +303,8 @@ def _shapes(value: Any) -> Any:
 
 
 @cache
-def _parameters(function: Any) -> tuple[str, ...]:
+def parameters_of(function: Any) -> tuple[str, ...]:
+    """The names of a function's parameters."""
     return tuple(inspect.signature(function).parameters)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import NameMismatch
 from ..graph.tree import flatten, unflatten
 from . import config
-from .layer import Layer, running
+from .layer import Layer, parameters_of, running
 from .module import Module
 from .symbolic import Call, InputLayer, SymbolicTensor, symbols
 
@@ -127,6 +127,7 @@ class Functional(Network):
             leaves, structure = flatten((call.args, call.kwargs))
             args, kwargs = unflatten(structure, [values[x] if isinstance(x, SymbolicTensor) else x for x in leaves])
             training_here = kwargs.pop("training", training)
+            kwargs = {**_named_masks(call, masks), **kwargs}
             first = call.args[0] if call.args else None
             several = isinstance(first, list | tuple)
             here = [masks.get(t) for t in symbols(first)]
@@ -162,6 +163,17 @@ class Functional(Network):
         from .functional_config import read
 
         return read(config, cls)
+
+
+def _named_masks(call: Call, masks: dict[SymbolicTensor, Any]) -> dict[str, Any]:
+    """The masks that a layer takes by name: `value_mask` of the argument `value`."""
+    names = parameters_of(type(call.layer).call)
+    given = {**dict(zip(names[1:], call.args)), **call.kwargs}
+    return {
+        f"{name}_mask": masks[tensor]
+        for name, tensor in given.items()
+        if isinstance(tensor, SymbolicTensor) and tensor in masks and f"{name}_mask" in names
+    }
 
 
 def _ordered(outputs: Sequence[SymbolicTensor], inputs: Sequence[SymbolicTensor], name: str) -> tuple[list[Call], list[Layer]]:

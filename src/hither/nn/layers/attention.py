@@ -149,10 +149,11 @@ class MultiHeadAttention(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
-        for name, value in (("attention_axes", attention_axes), ("sliding_window", sliding_window), ("use_gate", use_gate)):
-            if value and not (name == "attention_axes" and list(value) == [1]):  # type: ignore[arg-type]
-                raise self.unsupported(f"{name}={value!r}")
-            setattr(self, name, value)
+        self.attention_axes, self.sliding_window, self.use_gate = attention_axes, sliding_window, use_gate
+        if attention_axes is not None and list(attention_axes) != [1]:
+            raise self.unsupported(f"attention_axes={attention_axes!r}")
+        if sliding_window or use_gate:
+            raise self.unsupported(f"sliding_window={sliding_window!r} or use_gate={use_gate}")
         self.num_heads, self.key_dim, self.value_dim = num_heads, key_dim, value_dim or key_dim
         self.dropout, self.use_bias, self.seed = dropout, use_bias, seed
         shape = (
