@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from .keras_reference import keras
+from .models import Sampled
 from .models_keras import MODELS
-from .test_models import TOLERANCE, Case, relative_error, run_in_page, run_native
+from .test_models import TOLERANCE, Case, run_in_page, run_native
 
 KERAS_ORDER = ("kernel", "depthwise_kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
 
@@ -55,7 +56,7 @@ def case(name: str, folder: Path) -> Case:
     path, feeds = model.prepared(folder), model.feeds()
     theirs = keras.models.load_model(as_keras_file(path, folder / "k.h5") if path.is_dir() else path, compile=False)
     (x,) = feeds.values()
-    expected = {theirs.layers[-1].name: np.asarray(theirs(x))}
+    expected = {theirs.layers[-1].name: Sampled.of(np.asarray(theirs(x)))}
     return Case(name, model, path, feeds, expected, 0.0, 0.0)  # type: ignore[arg-type]
 
 
@@ -73,6 +74,6 @@ def test_agrees_with_keras(name: str, device: str, request: pytest.FixtureReques
         outputs, _, _ = run_in_page(network, request.getfixturevalue("page"), tmp_path, "wasm")
     assert list(outputs) == list(network.expected)
     for output, want in network.expected.items():
-        error = relative_error(outputs[output], want)
+        error = want.error(outputs[output])
         print(f"{name} {device}: {error:.1e}")
         assert error <= TOLERANCE[device]
