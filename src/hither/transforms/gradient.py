@@ -105,19 +105,7 @@ def value_and_grad(function: Callable[..., Any], argnums: Argnums = 0, has_aux: 
 
     @wraps(function)
     def differentiated(*args: Any, **kwargs: Any) -> Any:
-        args, kwargs = _by_position(function, args, kwargs)
-        chosen = [argnums] if isinstance(argnums, int) else list(argnums)
-        places = [_place(i, len(args)) for i in chosen]
-        primals = [args[i] for i in places]
-        for i, primal in zip(chosen, primals):
-            _require_floats(f"argument {i}", primal)
-
-        def of_chosen(*values: Any) -> Any:
-            filled = list(args)
-            for i, value in zip(places, values):
-                filled[i] = value
-            return function(*filled, **kwargs)
-
+        of_chosen, primals = _chosen(function, argnums, args, kwargs)
         value, pull, *aux = vjp(of_chosen, *primals, has_aux=has_aux)
         if not hasattr(value, "shape") or tuple(value.shape) or value.dtype.kind != "f":
             shown = f"{value.dtype}{list(value.shape)}" if hasattr(value, "shape") else type(value).__name__
@@ -168,19 +156,7 @@ def jacobian(function: Callable[..., Any], argnums: Argnums = 0) -> Callable[...
 
     @wraps(function)
     def differentiated(*args: Any, **kwargs: Any) -> Any:
-        args, kwargs = _by_position(function, args, kwargs)
-        chosen = [argnums] if isinstance(argnums, int) else list(argnums)
-        places = [_place(i, len(args)) for i in chosen]
-        primals = [args[i] for i in places]
-        for i, primal in zip(chosen, primals):
-            _require_floats(f"argument {i}", primal)
-
-        def of_chosen(*values: Any) -> Any:
-            filled = list(args)
-            for i, value in zip(places, values):
-                filled[i] = value
-            return function(*filled, **kwargs)
-
+        of_chosen, primals = _chosen(function, argnums, args, kwargs)
         value, pull = vjp(of_chosen, *primals)
         results, structure = flatten(value)
         rows = []
@@ -210,6 +186,26 @@ def hessian(function: Callable[..., Any], argnums: int = 0) -> Callable[..., Any
         [[4.0, 2.0], [2.0, 0.0]]
     """
     return jacobian(grad(function, argnums), argnums)
+
+
+def _chosen(
+    function: Callable[..., Any], argnums: Argnums, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Callable[..., Any], list[Any]]:
+    """A call as a function of the arguments to differentiate by, and those arguments."""
+    args, kwargs = _by_position(function, args, kwargs)
+    numbers = [argnums] if isinstance(argnums, int) else list(argnums)
+    places = [_place(i, len(args)) for i in numbers]
+    primals = [args[i] for i in places]
+    for i, primal in zip(numbers, primals):
+        _require_floats(f"argument {i}", primal)
+
+    def of_chosen(*values: Any) -> Any:
+        filled = list(args)
+        for i, value in zip(places, values):
+            filled[i] = value
+        return function(*filled, **kwargs)
+
+    return of_chosen, primals
 
 
 def _by_position(
