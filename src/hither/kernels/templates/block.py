@@ -20,6 +20,7 @@ from ..ir import Val
 from .conv import packed_weights, tiles_of
 from .depthwise import STRIP, packed_taps, strip_of
 from .tile import row_tiles, tile_for
+from .winograd import MOST_SCRATCH
 
 UNITS = 8  # units of work to aim at, so that threads can share them
 REPEATED = 12  # a segment has at least so many lines for one that is computed twice
@@ -66,14 +67,18 @@ def block(context: Context, group: Group) -> list[Lowered]:
     e = Emitter(context, group)
     k = e.k
     inner = _Ring(e, feeder)
-    ring = Value(Abstract((units, slots, padded.shape[2], tile.columns), dt.float32), f"{wide.name}_lines")
+    private = 4 * slots * pitch <= min(machine.l2_bytes, MOST_SCRATCH) // 2
+    # A thread's own ring stays in its cache from chunk to chunk. One too large for that lies in the arena, where chunks that
+    # run at the same time must not meet.
+    ring = Value(Abstract((1 if private else units, slots, padded.shape[2], tile.columns), dt.float32), f"{wide.name}_lines")
+    if private:
+        e.buffers[ring] = k.local(dt.float32, slots * pitch)
     buffer = e.buffer(ring, "scratch")
     inner.ring, inner.pitch = ring, tile.columns
     _, tile_at = tiles_of(inner, packed_weights(context, feeder.anchor.operands[1], 1, tile), tile, lines=True)
     taps = packed_taps(context, w)
     lanes = machine.lanes(32)
-    # chunks run at the same time, units of one chunk one after the other: a ring per chunk
-    mine = variable(Var("chunk", 0, units - 1, value=k.special("thread"))) * (slots * pitch)
+    mine = constant(0) if private else variable(Var("chunk", 0, units - 1, value=k.special("thread"))) * (slots * pitch)
 
     def fill(start: Index, count: int) -> None:
         """Padding into the ring."""
