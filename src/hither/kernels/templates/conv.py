@@ -92,6 +92,7 @@ def tiles_of(e: Emitter, packed: Value, tile: Tile, lines: bool = False) -> tupl
         contiguous = False  # lines are apart where the result is stored
     by_line = contiguous or lines or out[-1] >= min(6, tile.rows)
     length = out[-1] if lines or (by_line and not contiguous) else math.prod(result.shape[:-1])
+    total_tiles = math.prod(result.shape[:-1]) // length * -(-length // tile.rows)
     neighbour = pixel_strides[-1] * strides[-1]
 
     def address(pixel: Index, instance: Index) -> Val:
@@ -126,6 +127,8 @@ def tiles_of(e: Emitter, packed: Value, tile: Tile, lines: bool = False) -> tupl
                 channel = first_column + column + lane(size)
                 e.finish_element((*unflatten(pixel + r, (result.shape[0], *out)), channel), values)
 
+        if lines or math.prod(result.shape[:-1]) < outputs:  # one panel after the other
+            product.prefetch(depth * tile.columns, line if length <= tile.rows else first // tile.rows, total_tiles)
         bias = product.bias(outputs, result.abstract.rank, lambda column: first_column + column)
         product.compute(rows, right, columns, store, bias)
 
