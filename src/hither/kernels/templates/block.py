@@ -16,7 +16,7 @@ from ...graph.core import Abstract, Value
 from ..emitter import Context, Emitter, Lowered, pieces
 from ..fusion import Group, unflatten
 from ..index import Index, Var, constant, variable
-from ..ir import Val
+from ..ir import Buffer, Val
 from .conv import packed_weights, tiles_of
 from .depthwise import STRIP, packed_taps, strip_of
 from .tile import row_tiles, tile_for
@@ -39,6 +39,56 @@ class _Ring(Emitter):
     def store_root(self, flat: Index, element: Val, count: int | None = None, index: tuple[Index, ...] | None = None) -> None:
         assert self.ring is not None and index is not None, "a tile stores elements by their index, into a line it was given"
         self.store_flat(self.ring, self.start + index[-2] * self.pitch + index[-1], element, count)
+
+
+class _Window:
+    """The lines of a padded channels-first picture that a line of its convolution needs, in memory of the thread's own:
+    [channel][line][column]. That spares a padded copy of the picture."""
+
+    def __init__(self, e: Emitter, feeder: Group) -> None:
+        assert feeder.feeder is not None and feeder.anchor is not None
+        pad, conv = feeder.feeder.root, feeder.anchor
+        (self.picture,), (padded,) = pad.operands, pad.results
+        self.e, self.above, self.beside, self.value = e, pad.params["low"][2], pad.params["low"][3], pad.params["value"]
+        self.stride = conv.params["strides"][0]
+        self.lines = (conv.operands[1].shape[2] - 1) * conv.params["dilation"][0] + 1
+        self.channels, self.width = padded.shape[1], padded.shape[3]
+        self.pitches = (0, self.width, 1, self.lines * self.width)
+        self.buffer = e.k.local(dt.float32, self.channels * self.lines * self.width)
+
+    def begin(self) -> None:
+        """Padding on both sides, which no line changes."""
+        after = self.beside + self.picture.shape[3]
+        with self.e.k.loop(0, self.channels * self.lines) as loop:
+            start = self.e.k.var(loop, "line", 0, self.channels * self.lines - 1) * self.width
+            _fill(self.e, self.buffer, start, self.beside, self.value)
+            _fill(self.e, self.buffer, start + after, self.width - after, self.value)
+
+    def read(self, image: Index, line: Index) -> None:
+        """What output line `line` needs."""
+        e, k, (_, _, height, width) = self.e, self.e.k, self.picture.shape
+        with k.loop(0, self.channels * self.lines) as loop:
+            at = k.var(loop, "line", 0, self.channels * self.lines - 1)
+            start = at * self.width + self.beside
+            channel, tap = unflatten(at, (self.channels, self.lines))
+            position = line * self.stride + tap + -self.above
+            inside = k.inside(position, 0, height)
+            with k.if_(inside):
+                known = variable(Var("input_line", 0, height - 1, value=k.index(position)))
+                source = k.index(((image * self.channels + channel) * height + known) * width)
+                for begin, end, w in pieces(width, e.machine.lanes(32), e.machine):
+                    with k.loop(begin, end, w) as columns:
+                        there = k.index(start + k.var(columns, "column", begin, end - w))
+                        k.store(self.buffer, there, k.load(e.buffer(self.picture), source + columns.index, w))
+            with k.if_(~inside):
+                _fill(e, self.buffer, start, width, self.value)
+
+
+def _fill(e: Emitter, buffer: Buffer, start: Index, count: int, value: float) -> None:
+    """One value, `count` times."""
+    for begin, end, width in pieces(count, e.machine.lanes(32), e.machine):
+        with e.k.loop(begin, end, width) as loop:
+            e.k.store(buffer, start + e.k.var(loop, "i", begin, end - width), e.k.const(value, dt.float32, width))
 
 
 def block(context: Context, group: Group) -> list[Lowered]:
@@ -75,19 +125,21 @@ def block(context: Context, group: Group) -> list[Lowered]:
         e.buffers[ring] = k.local(dt.float32, slots * pitch)
     buffer = e.buffer(ring, "scratch")
     inner.ring, inner.pitch = ring, tile.columns
-    _, tile_at = tiles_of(inner, packed_weights(context, feeder.anchor.operands[1], 1, tile), tile, lines=True)
+    window = _Window(e, feeder) if feeder.feeder is not None else None
+    weights = packed_weights(context, feeder.anchor.operands[1], 1, tile)
+    _, tile_at = tiles_of(inner, weights, tile, lines=True, held=window and (window.buffer, window.pitches))
     taps = packed_taps(context, w)
     lanes = machine.lanes(32)
     mine = constant(0) if private else variable(Var("chunk", 0, units - 1, value=k.special("thread"))) * (slots * pitch)
 
     def fill(start: Index, count: int) -> None:
         """Padding into the ring."""
-        for begin, end, w_ in pieces(count, lanes, machine):
-            with k.loop(begin, end, w_) as loop:
-                k.store(buffer, start + k.var(loop, "i", begin, end - w_), k.const(0, dt.float32, w_))
+        _fill(e, buffer, start, count, 0)
 
     def line_of_conv(image: Index, line: Index, start: Index, panel: Index, count: int) -> None:
         inner.start = start + panel * -tile.columns + beside * tile.columns
+        if window is not None:
+            window.read(image, line)
         for first, number, tall in row_tiles(width, tile.rows):
             with k.loop(0, number) as loop:
                 at = k.var(loop, "tile", 0, number - 1) if number > 1 else constant(0)
@@ -124,6 +176,8 @@ def block(context: Context, group: Group) -> list[Lowered]:
 
     def unit(panel: Index, image: Index, piece: Index, count: int) -> None:
         first = piece * segment
+        if window is not None:
+            window.begin()
         for slot in range(slots):
             line = mine + slot * pitch
             fill(line, beside * tile.columns)
