@@ -3,8 +3,8 @@
 Networks for small machines widen a picture by a pointwise convolution, filter each channel, and narrow it again. The wide
 picture is the largest array of all and is needed a few lines at a time. Here a unit of work is a panel of channels of a
 segment of lines: it computes the convolution's next line into a ring of lines of its own, with the padding around it, and
-from the ring each line of the depthwise convolution that has become possible. Segments begin by computing again the few
-lines that they share with the one before.
+from the ring each line of the depthwise convolution that has become possible. A segment begins by computing again
+the few lines that it shares with the one before, unless the same thread has just done that one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..emitter import Context, Emitter, Lowered, pieces
 from ..fusion import Group, unflatten
 from ..index import Index, Var, constant, variable
 from ..ir import Buffer, Val
-from .conv import packed_weights, tiles_of
+from .conv import Held, packed_weights, tiles_of
 from .depthwise import STRIP, packed_taps, strip_of
 from .tile import row_tiles, tile_for
 from .winograd import MOST_SCRATCH
@@ -53,8 +53,8 @@ class _Window:
         self.stride = conv.params["strides"][0]
         self.lines = (conv.operands[1].shape[2] - 1) * conv.params["dilation"][0] + 1
         self.channels, self.width = padded.shape[1], padded.shape[3]
-        self.pitches = (0, self.width, 1, self.lines * self.width)
         self.buffer = e.k.local(dt.float32, self.channels * self.lines * self.width)
+        self.held: Held = self.buffer, (0, self.width, 1, self.lines * self.width)  # batch, lines, columns, channels
 
     def begin(self) -> None:
         """Padding on both sides, which no line changes."""
@@ -125,9 +125,9 @@ def block(context: Context, group: Group) -> list[Lowered]:
         e.buffers[ring] = k.local(dt.float32, slots * pitch)
     buffer = e.buffer(ring, "scratch")
     inner.ring, inner.pitch = ring, tile.columns
-    window = _Window(e, feeder) if feeder.feeder is not None else None
+    window = None if feeder.feeder is None else _Window(e, feeder)
     weights = packed_weights(context, feeder.anchor.operands[1], 1, tile)
-    _, tile_at = tiles_of(inner, weights, tile, lines=True, held=window and (window.buffer, window.pitches))
+    _, tile_at = tiles_of(inner, weights, tile, lines=True, held=None if window is None else window.held)
     taps = packed_taps(context, w)
     lanes = machine.lanes(32)
     mine = constant(0) if private else variable(Var("chunk", 0, units - 1, value=k.special("thread"))) * (slots * pitch)
@@ -174,8 +174,15 @@ def block(context: Context, group: Group) -> list[Lowered]:
                         there = panel * tile.columns + channel
                         strip_of(e, taps, (image, line, column), size, there, w_, load)
 
-    def unit(panel: Index, image: Index, piece: Index, count: int) -> None:
-        first = piece * segment
+    last = k.local(dt.int32, 1) if segments > 1 and halo else None  # the unit that the ring comes from
+
+    def unit(number: Index, panel: Index, image: Index, piece: Index, count: int) -> None:
+        first, known = piece * segment, k.as_index(0)  # lines that are there already
+        if last is not None:
+            now = k.convert(k.index(number), dt.int32)
+            follows = k.load(last, 0).eq(now + -1) & ~k.index(piece).eq(0)
+            known = k.select(follows, k.as_index(halo), known)
+            k.store(last, 0, now)
         if window is not None:
             window.begin()
         for slot in range(slots):
@@ -184,14 +191,15 @@ def block(context: Context, group: Group) -> list[Lowered]:
             fill(line + (beside + width) * tile.columns, (padded.shape[2] - beside - width) * tile.columns)
         here = segment if lines % segment == 0 else k.min(k.as_index(segment), k.index(first * -1 + lines))
         steps = here * stride + (rows - stride)
-        with k.loop(0, steps) as loop:
+        with k.loop(known, steps) as loop:
             step = k.var(loop, "step", 0, segment * stride + rows - stride - 1)
-            start = variable(Var("start", 0, (units * slots - 1) * pitch, value=k.index(mine + step % slots * pitch)))
-            line = first * stride + step + -above
+            below = first * stride + step
+            start = variable(Var("start", 0, (units * slots - 1) * pitch, value=k.index(mine + below % slots * pitch)))
+            line = below + -above
             inside = k.inside(line, 0, height)
             with k.if_(inside):
-                known = variable(Var("input_line", 0, height - 1, value=k.index(line)))
-                line_of_conv(image, known, start, panel, count)
+                there = variable(Var("input_line", 0, height - 1, value=k.index(line)))
+                line_of_conv(image, there, start, panel, count)
             with k.if_(~inside):
                 fill(start, pitch)
             back = step + (1 - rows)
@@ -199,16 +207,18 @@ def block(context: Context, group: Group) -> list[Lowered]:
             if stride > 1:
                 ready = ready & k.index((back + stride * rows) % stride).eq(0)
             with k.if_(ready):
-                top = variable(Var("top", 0, (segment - 1) * stride, value=k.index(back)))
-                line_of_depthwise(image, first + top // stride, top, panel, count)
+                top = variable(Var("top", 0, (lines - 1) * stride, stride, value=k.index(first * stride + back)))
+                line_of_depthwise(image, top // stride, top, panel, count)
 
     full, rest = divmod(channels, tile.columns)
     for panel_from, number, count in ((0, full, tile.columns), (full, 1 if rest else 0, rest)):
         total = number * batch * segments
         if not total:
             continue
+        if last is not None:
+            k.store(last, 0, k.const(-2, dt.int32))
         with k.loop(0, total, kind="parallel") as loop:
             flat = k.var(loop, "unit", 0, total - 1) if total > 1 else constant(0)
             panel, image, piece = unflatten(flat, (number, batch, segments))
-            unit(panel + panel_from, image, piece, count)
+            unit(flat, panel + panel_from, image, piece, count)
     return [e.finish(f"block_{'x'.join(map(str, w.shape[2:]))}_{lines * pixels}x{channels}")]

@@ -22,7 +22,6 @@ from .product import Product, TileAt, tiles
 from .tile import Tile, pack_panels, tile_for
 from .winograd import convolve, scheme
 
-
 Held = tuple[Buffer, tuple[int, ...]]  # and the elements there between neighbours along the input's axes
 
 
@@ -65,9 +64,7 @@ def packed_weights(context: Context, w: Value, groups: int, tile: Tile) -> Value
     return context.pack(w, f"conv panels {tile.columns} {groups}", lambda a: _pack(a, groups, tile.columns))
 
 
-def tiles_of(
-    e: Emitter, packed: Value, tile: Tile, lines: bool = False, held: Held | None = None
-) -> tuple[int, TileAt]:
+def tiles_of(e: Emitter, packed: Value, tile: Tile, lines: bool = False, held: Held | None = None) -> tuple[int, TileAt]:
     """How to compute any tile of the convolution that is the anchor of the emitter's group, and how many output pixels make a
     line from which a tile may take its rows; `lines`: no more than a line of the picture. `held`: where the lines of the
     input that the next line of output needs lie."""

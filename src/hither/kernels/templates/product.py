@@ -118,8 +118,8 @@ class Product:
             finish(k.var(loop, "row", 0, len(rows) - 1), kept)
 
     def prefetch(self, apart: int, number: Index, of: int) -> None:
-        """While it computes, tile `number` of the `of` tiles of a panel fetches its share of the next panel, `apart` elements on:
-        a few lines of every row. The processor notices a stream of its own only in the tile that reads it first."""
+        """While it computes, tile `number` of the `of` tiles of a panel fetches its share of the next panel, `apart` elements
+        on: a few lines of every row. Else the first tile of each panel waits for it."""
         if of == 1:
             return  # memory is what it waits for: there is no time in which more could come
         each_line = CACHE_LINE // self.right_dtype.itemsize
