@@ -231,7 +231,7 @@ def test_branches_that_differ_raise() -> None:
         trace_function(lambda x: [ht.cond(x > 0, lambda: x, lambda: ht.ones((2,)))], [Abstract((), ht.float32)])
 
 
-@pytest.mark.parametrize("theme", [*ht.ops._THEMES, "random", "operands"])
+@pytest.mark.parametrize("theme", [*ht.ops._THEMES, "random.generator", "random.distributions", "operands"])
 def test_examples_in_docstrings_run(theme: str) -> None:
     module = importlib.import_module(f"hither.ops.{theme}")
     failed, _ = doctest.testmod(module)

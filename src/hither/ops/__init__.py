@@ -19,6 +19,7 @@ from .indexing import *  # noqa: F403
 from .linalg import *  # noqa: F403
 from .norm import *  # noqa: F403
 from .operands import asarray, result_type
+from .pictures import *  # noqa: F403
 from .recurrent import *  # noqa: F403
 from .reduce import *  # noqa: F403
 from .sampling import *  # noqa: F403
@@ -28,7 +29,7 @@ from .shape import *  # noqa: F403
 register_operations(sys.modules[__name__])
 
 _THEMES = (
-    "activations", "bits", "control", "conv", "creation", "elementwise", "image", "indexing", "linalg", "norm", "recurrent", "reduce",
+    "activations", "bits", "control", "conv", "creation", "elementwise", "image", "indexing", "linalg", "norm", "pictures", "recurrent", "reduce",
     "sampling", "search", "shape",
 )  # fmt: skip
 

@@ -130,14 +130,14 @@ def sign(x: Like, /) -> Any:
 def pow(x1: Like, x2: Like, /) -> Any:
     """x1 to the power x2. Integer powers wrap; a negative exponent of an integer rounds toward zero.
 
-    While tracing, a float base with a small constant exponent becomes multiplications or a square root: x ** 0.5 is sqrt(x)
-    then, NaN instead of inf at -inf.
+    A float base with a small constant exponent becomes multiplications or a square root; while tracing x ** 0.5 is just
+    sqrt(x), which is NaN instead of inf at -inf.
     """
     if not is_weak(x1) or not is_weak(x2):
         base, exponent = (x if is_weak(x) else asarray(x) for x in (x1, x2))
         dtype = result_type(base, exponent)
         known = None
-        if is_traced(base) and base.dtype == dtype and dtype.is_float:
+        if not is_weak(base) and base.dtype == dtype and dtype.is_float:
             known = exponent if is_weak(exponent) else static_value(exponent) if exponent.shape == () else None
         if known is not None and float(known) in _POWERS:
             return _POWERS[float(known)](base)
@@ -147,12 +147,17 @@ def pow(x1: Like, x2: Like, /) -> Any:
 
 
 _POWERS: dict[float, Any] = {
-    1.0: lambda x: x,
+    1.0: lambda x: unaliased(x, x),
     2.0: lambda x: multiply(x, x),
     3.0: lambda x: multiply(multiply(x, x), x),
     -1.0: lambda x: divide(1.0, x),
-    0.5: lambda x: apply("sqrt", x),
+    0.5: lambda x: apply("sqrt", x) if is_traced(x) else _square_root(x),
 }
+
+
+def _square_root(x: Any) -> Any:
+    """x to the power 0.5 as C's pow has it: unlike the root, inf at -inf and 0 at -0."""
+    return where(equal(x, -math.inf), math.inf, add(apply("sqrt", x), 0.0))
 
 
 def maximum(x1: Like, x2: Like, /) -> Any:

@@ -105,7 +105,7 @@ def moveaxis(x: Like, source: int | Sequence[int], destination: int | Sequence[i
     return permute_dims(x, order)
 
 
-def expand_dims(x: Like, /, *, axis: int | Sequence[int] = 0) -> Any:
+def expand_dims(x: Like, /, axis: int | Sequence[int] = 0) -> Any:
     """Axes of extent 1 inserted; `axis` counts in the result."""
     x = asarray(x)
     given = [axis] if isinstance(axis, int | np.integer) else list(axis)

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes as dt
-from ..graph.primitives import counter
-from . import elementwise as el
-from . import reduce as rd
-from .bits import bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor
-from .operands import Like, apply, asarray, converted
-from .search import argsort
-from .shape import concat, reshape, slice_axis, stack
+from ... import dtypes as dt
+from ...graph.primitives import counter
+from .. import elementwise as el
+from .. import reduce as rd
+from ..bits import bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor
+from ..operands import Like, apply, asarray, converted
+from ..search import argsort
+from ..shape import concat, reshape, slice_axis, stack
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
