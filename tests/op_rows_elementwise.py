@@ -20,6 +20,10 @@ op = TABLE.op
 
 for _name in ("conj", "real", "imag"):
     op(_name, getattr(ht, _name), getattr(np, _name), dtypes=("complex64",), tolerance="exact")
+op(
+    "make_complex", lambda a, b: ht.imag(ht.log2(ht.make_complex(a, b))), lambda a, b: np.angle(a + 1j * b) / np.log(2),
+    A((4,), dtype="float32"), A((4,), dtype="float32"), dtypes=("complex64",), tolerance="transcendental",
+)  # fmt: skip
 op("isnan_complex", lambda x: ht.isnan(x) | ht.isinf(x), lambda x: np.isnan(x) | np.isinf(x), dtypes=("complex64",))
 
 # -- elementwise -------------------------------------------------------------------------------------------------------------

@@ -142,12 +142,16 @@ for _name in ("sum", "prod", "max", "min", "mean", "var", "std", "argmax", "argm
     setattr(ArrayMethods, _name, _method(_name))
 
 
+# What is never an operand: Python then says so in its own words, and `x == None` is False.
+_NO_OPERANDS = (type(None), str, bytes, dict, set)
+
+
 def _operator(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
     def forward(self: Any, other: Any) -> Any:
-        return _operation(name)(self, other)
+        return NotImplemented if isinstance(other, _NO_OPERANDS) else _operation(name)(self, other)
 
     def reflected(self: Any, other: Any) -> Any:
-        return _operation(name)(other, self)
+        return NotImplemented if isinstance(other, _NO_OPERANDS) else _operation(name)(other, self)
 
     return forward, reflected
 

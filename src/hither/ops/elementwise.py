@@ -95,7 +95,7 @@ def floor_divide(x1: Like, x2: Like, /) -> Any:
     quotient = divide(a, b)
     rest = remainder(a, b)
     whole = round(divide(subtract(a, rest), b))  # exact multiples first, so that 1 // 0.1 is 9
-    whole = where(isinf(b), where(equal(rest, a), quotient, number(-1.0, a.dtype)), whole)  # rest is a, or b: one below 0
+    whole = where(isinf(b), where(equal(rest, b), number(-1.0, a.dtype), quotient), whole)  # rest is b where the signs differ
     whole = where(equal(whole, 0), multiply(quotient, number(0.0, a.dtype)), whole)  # zeros have the quotient's sign
     return where(logical_or(equal(b, 0), isinf(a)), quotient, whole)
 
@@ -245,6 +245,20 @@ def round(x: Like, /) -> Any:
 # -- complex numbers -----------------------------------------------------------------------------------------------------------
 
 
+def make_complex(real: Like, imag: Like, /) -> Any:
+    """Complex numbers of these real and imaginary parts.
+
+    Example:
+        >>> import hither as ht
+        >>> ht.make_complex([1.0, 2.0], 0.5)
+        Array([1.+0.5j, 2.+0.5j], dtype=complex64)
+    """
+    a, b = (floating(x) for x in promoted(real, imag))
+    if a.dtype.kind == "c":
+        raise TypeError(f"make_complex takes real parts, got {a.dtype}")
+    return combine("complex", a, b)
+
+
 def conj(x: Like, /) -> Any:
     """The complex conjugate; real numbers are their own.
 
@@ -308,14 +322,21 @@ def exp2(x: Like, /) -> Any:
     return exp(multiply(floating(x), math.log(2)))
 
 
+def _scaled(x: Any, factor: float) -> Any:
+    """x by a real factor: part by part, for a complex product would make NaN of infinities."""
+    if x.dtype.kind != "c":
+        return multiply(x, factor)
+    return make_complex(multiply(real(x), factor), multiply(imag(x), factor))
+
+
 def log2(x: Like, /) -> Any:
     """Logarithm to base 2."""
-    return multiply(log(x), 1 / math.log(2))
+    return _scaled(log(x), 1 / math.log(2))
 
 
 def log10(x: Like, /) -> Any:
     """Logarithm to base 10."""
-    return multiply(log(x), 1 / math.log(10))
+    return _scaled(log(x), 1 / math.log(10))
 
 
 def atan2(x1: Like, x2: Like, /) -> Any:
@@ -436,7 +457,7 @@ __all__ = [
     "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "clip", "conj", "cos", "cosh", "divide",
     "equal", "erf", "exp", "exp2", "expm1", "floor", "floor_divide", "fmod", "greater", "greater_equal", "hypot", "imag",
     "isfinite", "isinf", "isnan", "less", "less_equal", "log", "log10", "log1p", "log2", "logaddexp", "logical_and",
-    "logical_not", "logical_or", "logical_xor", "maximum", "minimum", "multiply", "negative", "not_equal", "positive", "pow",
+    "logical_not", "logical_or", "logical_xor", "make_complex", "maximum", "minimum", "multiply", "negative", "not_equal", "positive", "pow",
     "real", "reciprocal", "remainder", "round", "rsqrt", "sigmoid", "sign", "sin", "sinh", "sqrt", "square", "subtract",
     "tan", "tanh", "trunc", "truncated_divide", "where",
 ]  # fmt: skip

@@ -67,7 +67,8 @@ def min(x: Like, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
 
 def any(x: Like, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
     """Whether some element is true (not zero)."""
-    return max(el.truth(x), axis=axis, keepdims=keepdims)
+    made = _reduce("reduce_max", converted(el.truth(x), dt.int32), axis, keepdims)
+    return el.greater(made, 0)  # of nothing the maximum is the lowest integer
 
 
 def all(x: Like, /, *, axis: Axis = None, keepdims: bool = False) -> Any:

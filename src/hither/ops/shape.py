@@ -46,7 +46,7 @@ def astype(x: Like, dtype: Any, /, *, copy: bool = True, device: Any = None) -> 
     """
     require_host(device)
     made, wanted = asarray(x), as_dtype(dtype)
-    if made.dtype.kind == "c" and wanted.kind in "iuf":
+    if made.dtype.kind == "c" and wanted.kind in "biuf":
         raise TypeError(f"astype: {made.dtype} to {wanted} would drop imaginary parts; take real(x), imag(x) or abs(x) first")
     made = converted(made, wanted)
     return unaliased(made, x) if copy else made

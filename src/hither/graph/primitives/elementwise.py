@@ -134,7 +134,7 @@ def _emit_abs(k: Any, x: Any) -> Any:
     return x if x.dtype.kind == "u" else k.abs(x)
 
 
-def _no_complex(k: Any, x: Any) -> Any:
+def _no_complex(k: Any, *values: Any) -> Any:
     raise TypeError("no target has complex numbers; `compile` refuses them by name before any kernel is written")
 
 
@@ -400,6 +400,25 @@ _binary("eq", np.equal, _emit_compare("eq"), None, "biufc", dt.bool_)
 _binary("ne", np.not_equal, _emit_compare("ne"), None, "biufc", dt.bool_)
 _binary("lt", np.less, _emit_compare("lt"), None, "biuf", dt.bool_)
 _binary("le", np.less_equal, _emit_compare("le"), None, "biuf", dt.bool_)
+
+
+def _complex_abstract(a: Abstract, b: Abstract) -> Abstract:
+    require_same("complex", a, b)
+    require_kind("complex", a, "f")
+    return Abstract(a.shape, dt.complex128 if a.dtype is dt.float64 else dt.complex64)
+
+
+def _complex(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    made = np.empty(a.shape, np.complex128 if a.dtype == np.float64 else np.complex64)
+    made.real, made.imag = a, b  # a + 1j * b would make NaN of infinities
+    return made
+
+
+def _complex_vjp(cotangents: tuple[Any, ...], operands: tuple[Any, ...], results: tuple[Any, ...]) -> tuple[Any, Any]:
+    return tuple(apply("convert", apply(part, cotangents[0]), dtype=operands[0].dtype) for part in ("real", "imag"))
+
+
+primitive("complex", abstract=_complex_abstract, evaluate=_complex, lowering=Elementwise(_no_complex), vjp=_complex_vjp)
 
 
 # -- select --------------------------------------------------------------------------------------------------------------
