@@ -7,6 +7,7 @@ for the standard computes something else on hither.
 from __future__ import annotations
 
 import operator
+import os
 import warnings
 from typing import Any
 
@@ -23,10 +24,12 @@ from .strict import (
 )  # fmt: skip
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-settings.register_profile(
-    "array_api", max_examples=10, deadline=None, phases=[Phase.generate], derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
-)
-drawn = settings(settings.get_profile("array_api"))
+# ARRAY_API_EXAMPLES=500 searches at length, and from another start every time; the usual run is short and always the same.
+MORE = int(os.environ.get("ARRAY_API_EXAMPLES", 0))
+drawn = settings(
+    max_examples=MORE or 10, derandomize=not MORE, deadline=None, database=None, phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)  # fmt: skip
 F = FLOATS + COMPLEX
 
 UNARY = {
