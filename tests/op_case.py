@@ -43,6 +43,8 @@ class Operand:
             low = max(-9 if self.low is None else int(self.low), 0 if wanted.kind == "u" else -(2**31))
             high = 9 if self.high is None else int(self.high)
             return rng.integers(low, max(high, low + 1), self.shape).astype(wanted)
+        if wanted.kind == "c":
+            return (rng.uniform(-2, 2, self.shape) + 1j * rng.uniform(-2, 2, self.shape)).astype(wanted)
         low, high = (-2.0 if self.low is None else self.low), (2.0 if self.high is None else self.high)
         return rng.uniform(low, high, self.shape).astype(wanted)
 

@@ -16,6 +16,16 @@ X = A((3, 4))
 TABLE = Table()
 op = TABLE.op
 
+# -- complex numbers, which run on NumPy alone --------------------------------------------------------------------------------
+
+for _name in ("conj", "real", "imag"):
+    op(_name, getattr(ht, _name), getattr(np, _name), dtypes=("complex64",), tolerance="exact")
+op(
+    "make_complex", lambda a, b: ht.imag(ht.log2(ht.make_complex(a, b))), lambda a, b: np.angle(a + 1j * b) / np.log(2),
+    A((4,), dtype="float32"), A((4,), dtype="float32"), dtypes=("complex64",), tolerance="transcendental",
+)  # fmt: skip
+op("isnan_complex", lambda x: ht.isnan(x) | ht.isinf(x), lambda x: np.isnan(x) | np.isinf(x), dtypes=("complex64",))
+
 # -- elementwise -------------------------------------------------------------------------------------------------------------
 
 for _name, _function, _low, _high, _smooth in [
@@ -75,6 +85,20 @@ op("logical_not", ht.logical_not, np.logical_not, dtypes=("bool", "float32", "in
 op("isnan", ht.isnan, np.isnan, A((3,), values=[np.nan, 1, np.inf]))
 op("isinf", ht.isinf, np.isinf, A((4,), values=[np.nan, 1, np.inf, -np.inf]))
 op("isfinite", ht.isfinite, np.isfinite, A((4,), values=[np.nan, 1, np.inf, -np.inf]))
+op(
+    "nextafter", ht.nextafter, lambda a, b: np.nextafter(a.astype(np.float32), b.astype(np.float32)),
+    A((6,), values=[1.0, 1.0, -1.0, 3.0, 0.5, -2.5]), A((6,), values=[2.0, 0.0, 0.0, 3.0, np.inf, -np.inf]),
+    dtypes=("float32",), tolerance="exact",
+)  # fmt: skip
+op(
+    "remainder_signs", lambda a, b: ht.signbit(ht.remainder(a, b)), lambda a, b: np.signbit(np.remainder(a, b)),
+    A((6,), values=[0.0, -0.0, 4.0, -4.0, 5.0, -5.0]), A((6,), values=[-2.0, 2.0, -2.0, 2.0, -3.0, 3.0]),
+    dtypes=("float32", "float64"),
+)  # fmt: skip
+op(
+    "floor_divide_infinite", ht.floor_divide, np.floor_divide, A((6,), values=[5.0, -5.0, 0.0, 5.0, -5.0, 1.0]),
+    A((6,), values=[np.inf, np.inf, -np.inf, -np.inf, -np.inf, 0.1]), dtypes=("float32", "float64"), tolerance="exact",
+)  # fmt: skip
 op("signbit", ht.signbit, np.signbit, A((4,), values=[-0.0, 0.0, -2.5, 3]))
 op("copysign", ht.copysign, np.copysign, A((3,), values=[1, -2, 3]), A((3,), values=[-0.0, 2, -1]), tolerance="exact")
 op("where", ht.where, np.where, A((3, 4), dtype="bool"), X, A((4,)), dtypes=NUMBERS, gradient=True, tolerance="exact")

@@ -334,3 +334,30 @@ def rnn_both(x: np.ndarray, w: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, .
         for t in order:
             hs[d] = y[t, d] = np.tanh(x[t] @ w[d].T + hs[d] @ r[d].T)
     return y, hs
+
+
+def rotate(x: np.ndarray, angle: float, center: tuple[float, float], fill: float) -> np.ndarray:
+    """Pixel by pixel: where each pixel of the result comes from, rounded halves up."""
+    n, c, height, width = x.shape
+    made = np.full(x.shape, fill)
+    cx, cy = center[0] * width, center[1] * height
+    for row in range(height):
+        for column in range(width):
+            dx, dy = column - cx, row - cy
+            at = math.floor(dx * math.cos(angle) - dy * math.sin(angle) + cx + 0.5)
+            down = math.floor(dx * math.sin(angle) + dy * math.cos(angle) + cy + 0.5)
+            if 0 <= at < width and 0 <= down < height:
+                made[:, :, row, column] = x[:, :, down, at]
+    return made
+
+
+def otsu(x: np.ndarray) -> int:
+    """The threshold whose two classes differ most, by trying all."""
+    values, best, limit = x.reshape(-1), 0.0, 0
+    for level in range(255):
+        low, high = values[values <= level], values[values > level]
+        if len(low) and len(high):
+            between = len(low) / len(values) * (len(high) / len(values)) * (low.mean() - high.mean()) ** 2
+            if between > best + 1e-9:
+                best, limit = between, level
+    return limit

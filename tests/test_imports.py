@@ -45,6 +45,7 @@ OPTIONAL = (
 ROOMS = (
     "errors",
     "dtypes",
+    "namespace",
     "array",
     "graph",
     "spec",

@@ -2,11 +2,15 @@
 
 An Array has a shape, a dtype, a device and a buffer that frees itself when the last reference goes. What its operators do
 lives in hither.ops; this file reaches them through one registered hook, so that it can stand at the top of the import order.
+
+Arrays are values: no operation changes its operands, and what `numpy()` gives is read-only. `x[key] = value` and `x += y` change
+what x stands for, never another Array, however they were made from each other.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -14,6 +18,9 @@ from typing import Any
 import numpy as np
 
 from .dtypes import DType, dtype
+
+API_VERSION = "2024.12"  # of the Python array API standard
+_DLPACK_CPU = (1, 0)  # DLPack's device type kDLCPU, and device number 0
 
 _ops: ModuleType | None = None
 
@@ -48,6 +55,33 @@ class ArrayMethods:
     def size(self) -> int:
         """Number of elements."""
         return math.prod(self.shape)
+
+    @property
+    def device(self) -> str:
+        """Where the elements are: "cpu". Programs on other devices take and give Arrays that live here."""
+        return "cpu"
+
+    def to_device(self, device: str, /, *, stream: Any = None) -> Any:
+        """The same elements on another device.
+
+        Raises:
+            ValueError: for any device but "cpu", or a stream: there is nothing to synchronise with.
+        """
+        if stream is not None:
+            raise ValueError(f"to_device: arrays on {self.device!r} have no streams, got {stream!r}")
+        if device == self.device:
+            return self
+        raise ValueError(f"cannot move an array to {device!r}: arrays live on 'cpu'; compiled programs run on other devices")
+
+    def __array_namespace__(self, /, *, api_version: str | None = None) -> ModuleType:
+        """The module of functions for these arrays, hither, which follows the Python array API standard.
+
+        Raises:
+            ValueError: for a version of the standard other than 2024.12 and the earlier ones, which it contains.
+        """
+        if api_version is not None and api_version not in ("2021.12", "2022.12", "2023.12", API_VERSION):
+            raise ValueError(f"hither follows version {API_VERSION} of the array API standard, asked for {api_version!r}")
+        return sys.modules[__package__]
 
     @property
     def T(self) -> Any:
@@ -108,12 +142,16 @@ for _name in ("sum", "prod", "max", "min", "mean", "var", "std", "argmax", "argm
     setattr(ArrayMethods, _name, _method(_name))
 
 
+# What is never an operand: Python then says so in its own words, and `x == None` is False.
+_NO_OPERANDS = (type(None), str, bytes, dict, set)
+
+
 def _operator(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
     def forward(self: Any, other: Any) -> Any:
-        return _operation(name)(self, other)
+        return NotImplemented if isinstance(other, _NO_OPERANDS) else _operation(name)(self, other)
 
     def reflected(self: Any, other: Any) -> Any:
-        return _operation(name)(other, self)
+        return NotImplemented if isinstance(other, _NO_OPERANDS) else _operation(name)(other, self)
 
     return forward, reflected
 
@@ -141,14 +179,16 @@ ArrayMethods.__hash__ = object.__hash__  # type: ignore[method-assign]  # == is 
 class Array(ArrayMethods):
     """An n-dimensional array with values.
 
-    Made by `hither.asarray`, by operations, and as the result of programs. Immutable: operations give new arrays.
+    Made by `hither.asarray`, by operations, and as the result of programs. A value: operations give new arrays.
     """
 
-    __slots__ = ("__weakref__", "_data")
+    __slots__ = ("__weakref__", "_data", "_unseen", "_view")
 
     def __init__(self, data: np.ndarray) -> None:
         dtype(data.dtype)  # refuses object arrays and other dtypes that hither does not have
         self._data = data
+        self._view: np.ndarray | None = None  # _data, read-only: always the same object, by which constants are recognised
+        self._unseen = False  # whether nobody else holds _data, so that __setitem__ may write into it
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
@@ -159,34 +199,68 @@ class Array(ArrayMethods):
         return dtype(self._data.dtype)
 
     @property
-    def device(self) -> str:
-        """Where the elements are: "cpu" or "webgpu"."""
-        return "cpu"
-
-    @property
     def nbytes(self) -> int:
         return int(self._data.nbytes)
 
     def numpy(self) -> np.ndarray:
-        """The elements as a NumPy array (read-only where they are shared)."""
-        return self._data
+        """The elements as a read-only NumPy array, without a copy; `numpy.array(x)` gives one to write into."""
+        if self._view is None:
+            self._view = self._data.view() if self._data.flags.writeable else self._data
+            self._view.flags.writeable = False
+            self._unseen = False
+        return self._view
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.numpy(), dtype=dtype, copy=copy)
+        """A copy as a NumPy array; with copy=False the elements themselves, read-only."""
+        if copy is False:
+            return np.asarray(self.numpy(), dtype=dtype, copy=False)
+        return np.array(self._data, dtype=dtype)
 
     def item(self) -> Any:
         """The Python number of a one-element array."""
-        return self.numpy().item()
+        return self._data.item()
 
     def tolist(self) -> Any:
         """Nested Python lists."""
-        return self.numpy().tolist()
+        return self._data.tolist()
 
-    def to_device(self, device: str) -> Array:
-        """The same elements on another device."""
-        if device == self.device:
-            return self
-        raise ValueError(f"cannot move an array to {device!r}: arrays live on 'cpu'; compiled programs run on other devices")
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """x[key] = value by NumPy's rules: x stands for a changed copy from now on; other Arrays keep their values.
+
+        Values are converted to x's dtype and broadcast. Loops that write element by element copy once, not every time.
+
+        Raises:
+            IndexError: for keys outside x.
+            ValueError: for values that do not broadcast to what the key selects.
+        """
+        keys = tuple(_index(k) for k in key) if isinstance(key, tuple) else _index(key)
+        changed = self._data if self._unseen else np.array(self._data)
+        changed[keys] = _operation("asarray")(value, dtype=self.dtype).numpy()
+        self._data, self._unseen, self._view = changed, True, None
+
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None, copy: bool | None = None,
+    ) -> Any:  # fmt: skip
+        """A DLPack capsule of the elements, without a copy where the consumer may have them.
+
+        Consumers of DLPack 1.0 learn that the elements are read-only. Older ones have no way to; they share memory that
+        belongs to this Array alone (and must not write to it), and get a copy of what may be shared, unless copy=False.
+        """
+        if stream is not None:
+            raise ValueError(f"__dlpack__: arrays on the CPU have no streams, got {stream!r}")
+        if dl_device is not None and tuple(map(int, dl_device)) != _DLPACK_CPU:
+            raise BufferError(f"__dlpack__: arrays live on device {_DLPACK_CPU} (the CPU), asked for {tuple(dl_device)}")
+        if copy or (max_version or (0, 0)) < (1, 0):
+            shared = not self._data.flags.writeable
+            data = np.array(self._data) if copy or (copy is None and shared) else _writeable(self._data)
+            self._unseen = False
+            return data.__dlpack__()
+        return self.numpy().__dlpack__(max_version=max_version)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """DLPack's device type and number: (1, 0), the CPU."""
+        return _DLPACK_CPU
 
     def __bool__(self) -> bool:
         if self.size != 1:
@@ -199,11 +273,32 @@ class Array(ArrayMethods):
     def __float__(self) -> float:
         return float(self.item())
 
+    def __complex__(self) -> complex:
+        return complex(self.item())
+
     def __index__(self) -> int:
         if self.shape != () or not self.dtype.is_integer:
             raise TypeError(f"only a 0-d integer array is an index, got {self.dtype} of shape {self.shape}")
         return int(self.item())
 
     def __repr__(self) -> str:
-        body = np.array2string(self.numpy(), separator=", ", prefix="Array(", threshold=100)
+        body = np.array2string(self._data, separator=", ", prefix="Array(", threshold=100)
         return f"Array({body}, dtype={self.dtype})"
+
+
+def _index(key: Any) -> Any:
+    return key._data if isinstance(key, Array) else key
+
+
+def _writeable(data: np.ndarray) -> np.ndarray:
+    """The same memory as an array that NumPy lets out without a read-only mark, which old DLPack cannot carry."""
+    if data.flags.writeable:
+        return data
+
+    class Memory:
+        def __init__(self) -> None:
+            self.keeps = data
+            address, _ = data.__array_interface__["data"]
+            self.__array_interface__ = {**data.__array_interface__, "data": (address, False), "strides": data.strides}
+
+    return np.asarray(Memory())

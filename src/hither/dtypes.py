@@ -38,6 +38,11 @@ class DType:
     def is_integer(self) -> bool:
         return self.kind in "iu"
 
+    @property
+    def real(self) -> DType:
+        """The dtype of the real part: itself unless complex."""
+        return _BY_NAME[f"float{self.bits // 2}"] if self.kind == "c" else self
+
     def __copy__(self) -> DType:
         return self
 
@@ -92,6 +97,9 @@ def dtype(like: Any) -> DType:
     return found
 
 
+as_dtype = dtype  # for functions with a parameter of that name
+
+
 def promote(a: DType, b: DType) -> DType:
     """The dtype two arrays of these dtypes combine to, by the array API standard's tables.
 
@@ -116,3 +124,116 @@ def promote(a: DType, b: DType) -> DType:
     if bits > 64:
         raise TypeError(f"{a} and {b} have no common integer type; cast one of them first")
     return _BY_NAME[f"int{bits}"]
+
+
+# -- what the standard asks of dtypes ------------------------------------------------------------------------------------------
+
+# The standard's names for groups of dtypes, by the letters of DType.kind.
+_KINDS = {
+    "bool": "b", "signed integer": "i", "unsigned integer": "u", "integral": "iu", "real floating": "f",
+    "complex floating": "c", "numeric": "iufc",
+}  # fmt: skip
+
+
+def of_kind(kind: Any) -> tuple[DType, ...]:
+    """The dtypes of a kind by the standard's names ("integral"…), of several kinds (a tuple), or all of them (None).
+
+    Raises:
+        ValueError: for a kind that the standard does not have.
+    """
+    if kind is None:
+        return ALL
+    if isinstance(kind, tuple):
+        return tuple(d for d in ALL if any(d in of_kind(k) for k in kind))
+    if isinstance(kind, DType):
+        return (kind,)
+    if kind not in _KINDS:
+        raise ValueError(f"no kind {kind!r} of dtypes; kinds are {', '.join(map(repr, _KINDS))}, and tuples of them")
+    return tuple(d for d in ALL if d.kind in _KINDS[kind])
+
+
+def isdtype(dtype: DType, kind: Any) -> bool:
+    """Whether a dtype is of a kind: a dtype, one of the standard's names, or a tuple of such.
+
+    Args:
+        kind: "bool", "signed integer", "unsigned integer", "integral", "real floating", "complex floating", "numeric", a dtype,
+            or a tuple of these.
+
+    Raises:
+        ValueError: for another name.
+
+    Example:
+        >>> import hither as ht
+        >>> ht.isdtype(ht.float16, "real floating"), ht.isdtype(ht.int8, ("bool", "unsigned integer"))
+        (True, False)
+    """
+    return as_dtype(dtype) in of_kind(kind)
+
+
+@dataclass(frozen=True, slots=True)
+class FloatInfo:
+    """Limits of a floating-point dtype; of a complex one, those of its parts. See `finfo`."""
+
+    bits: int
+    eps: float
+    max: float
+    min: float
+    smallest_normal: float
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerInfo:
+    """Limits of an integer dtype. See `iinfo`."""
+
+    bits: int
+    max: int
+    min: int
+    dtype: DType
+
+
+def finfo(type: Any, /) -> FloatInfo:
+    """Limits of a floating-point dtype, or of an array's.
+
+    Example:
+        >>> import hither as ht
+        >>> ht.finfo(ht.float16).max
+        65504.0
+    """
+    given = dtype(getattr(type, "dtype", type))
+    if given.kind not in "fc":
+        raise TypeError(f"finfo takes a floating-point dtype, got {given}; iinfo serves integers")
+    info = np.finfo(given.real.numpy)
+    return FloatInfo(
+        given.real.bits, float(info.eps), float(info.max), float(info.min), float(info.smallest_normal), given.real
+    )  # fmt: skip
+
+
+def iinfo(type: Any, /) -> IntegerInfo:
+    """Limits of an integer dtype, or of an array's.
+
+    Example:
+        >>> import hither as ht
+        >>> ht.iinfo(ht.uint8).max
+        255
+    """
+    given = dtype(getattr(type, "dtype", type))
+    if not given.is_integer:
+        raise TypeError(f"iinfo takes an integer dtype, got {given}; finfo serves floats")
+    info = np.iinfo(given.numpy)
+    return IntegerInfo(given.bits, int(info.max), int(info.min), given)
+
+
+def can_cast(from_: Any, to: Any, /) -> bool:
+    """Whether type promotion alone takes one dtype (or an array's) to another: int32 to int64 or float32, never back.
+
+    Example:
+        >>> import hither as ht
+        >>> ht.can_cast(ht.int32, ht.int64), ht.can_cast(ht.float32, ht.int32)
+        (True, False)
+    """
+    target = dtype(to)
+    try:
+        return promote(dtype(getattr(from_, "dtype", from_)), target) is target
+    except TypeError:  # no common type
+        return False

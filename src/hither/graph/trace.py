@@ -146,6 +146,15 @@ class Tracer(ArrayMethods):
     def __index__(self) -> int:
         return self._value("an index").__index__()
 
+    def __complex__(self) -> complex:
+        return complex(self._value("complex()"))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TypeError(
+            "x[key] = value changes values that are only being traced; make a new array instead, with hither.where, "
+            "hither.scatter_nd or hither.dynamic_update_slice"
+        )
+
     def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
         return np.asarray(self._value("conversion to NumPy"), *args, **kwargs)
 

@@ -9,6 +9,7 @@ import sys
 
 from ..array import register_operations
 from .activations import *  # noqa: F403
+from .bits import *  # noqa: F403
 from .control import *  # noqa: F403
 from .conv import *  # noqa: F403
 from .creation import *  # noqa: F403
@@ -17,7 +18,8 @@ from .image import *  # noqa: F403
 from .indexing import *  # noqa: F403
 from .linalg import *  # noqa: F403
 from .norm import *  # noqa: F403
-from .operands import asarray, result_dtype
+from .operands import asarray, result_type
+from .pictures import *  # noqa: F403
 from .recurrent import *  # noqa: F403
 from .reduce import *  # noqa: F403
 from .sampling import *  # noqa: F403
@@ -27,10 +29,10 @@ from .shape import *  # noqa: F403
 register_operations(sys.modules[__name__])
 
 _THEMES = (
-    "activations", "control", "conv", "creation", "elementwise", "image", "indexing", "linalg", "norm", "recurrent", "reduce",
+    "activations", "bits", "control", "conv", "creation", "elementwise", "image", "indexing", "linalg", "norm", "pictures", "recurrent", "reduce",
     "sampling", "search", "shape",
 )  # fmt: skip
 
-__all__ = ["asarray", "result_dtype"]
+__all__ = ["asarray", "result_type"]
 for _theme in _THEMES:
     __all__ += sys.modules[f"{__name__}.{_theme}"].__all__

@@ -10,16 +10,17 @@ import numpy as np
 
 from .. import dtypes as dt
 from ..array import Array
+from ..dtypes import promote
 from ..graph.primitives import counter, scalar
 from . import elementwise as el
-from .operands import Like, apply, asarray, is_traced, is_weak, lifted, number, weak_dtype
+from .operands import Like, apply, asarray, is_traced, is_weak, lifted, number, require_host, weak_dtype
 
 
 def _shape(shape: int | Sequence[int]) -> tuple[int, ...]:
     return (int(shape),) if isinstance(shape, int | np.integer) else tuple(int(n) for n in shape)
 
 
-def full(shape: int | Sequence[int], fill_value: Like, /, *, dtype: Any = None) -> Any:
+def full(shape: int | Sequence[int], fill_value: Like, *, dtype: Any = None, device: Any = None) -> Any:
     """An array of one repeated value, which may be a number or a 0-d array.
 
     Example:
@@ -27,6 +28,7 @@ def full(shape: int | Sequence[int], fill_value: Like, /, *, dtype: Any = None) 
         >>> ht.full((2,), 7)
         Array([7, 7], dtype=int32)
     """
+    require_host(device)
     if is_weak(fill_value):
         wanted = dt.dtype(dtype) if dtype is not None else weak_dtype(fill_value)
         value: Any = Array(scalar(fill_value, wanted))
@@ -35,22 +37,22 @@ def full(shape: int | Sequence[int], fill_value: Like, /, *, dtype: Any = None) 
     return apply("broadcast", value, shape=_shape(shape), axes=tuple(range(value.ndim))) if _shape(shape) else value
 
 
-def zeros(shape: int | Sequence[int], /, *, dtype: Any = None) -> Any:
+def zeros(shape: int | Sequence[int], *, dtype: Any = None, device: Any = None) -> Any:
     """All 0; float32 by default."""
-    return full(shape, 0, dtype=dtype or dt.float32)
+    return full(shape, 0, dtype=dtype or dt.float32, device=device)
 
 
-def ones(shape: int | Sequence[int], /, *, dtype: Any = None) -> Any:
+def ones(shape: int | Sequence[int], *, dtype: Any = None, device: Any = None) -> Any:
     """All 1; float32 by default."""
-    return full(shape, 1, dtype=dtype or dt.float32)
+    return full(shape, 1, dtype=dtype or dt.float32, device=device)
 
 
-def empty(shape: int | Sequence[int], /, *, dtype: Any = None) -> Any:
+def empty(shape: int | Sequence[int], *, dtype: Any = None, device: Any = None) -> Any:
     """An array of a shape whose values do not matter; they are 0."""
-    return zeros(shape, dtype=dtype)
+    return zeros(shape, dtype=dtype, device=device)
 
 
-def full_like(x: Like, fill_value: Like, /, *, dtype: Any = None) -> Any:
+def full_like(x: Like, /, fill_value: Like, *, dtype: Any = None, device: Any = None) -> Any:
     """An array like x of one repeated value."""
     x = asarray(x)
     value = (
@@ -58,49 +60,84 @@ def full_like(x: Like, fill_value: Like, /, *, dtype: Any = None) -> Any:
     )
     if is_traced(x):
         value = lifted(value)
-    return full(x.shape, value)
+    return full(x.shape, value, device=device)
 
 
-def zeros_like(x: Like, /, *, dtype: Any = None) -> Any:
+def zeros_like(x: Like, /, *, dtype: Any = None, device: Any = None) -> Any:
     """All 0, like x."""
-    return full_like(x, 0, dtype=dtype)
+    return full_like(x, 0, dtype=dtype, device=device)
 
 
-def ones_like(x: Like, /, *, dtype: Any = None) -> Any:
+def ones_like(x: Like, /, *, dtype: Any = None, device: Any = None) -> Any:
     """All 1, like x."""
-    return full_like(x, 1, dtype=dtype)
+    return full_like(x, 1, dtype=dtype, device=device)
 
 
-def empty_like(x: Like, /, *, dtype: Any = None) -> Any:
+def empty_like(x: Like, /, *, dtype: Any = None, device: Any = None) -> Any:
     """An array like x whose values do not matter; they are 0."""
-    return zeros_like(x, dtype=dtype)
+    return zeros_like(x, dtype=dtype, device=device)
 
 
-def arange(start: Any, /, stop: Any = None, step: Any = 1, *, dtype: Any = None) -> Any:
+def arange(start: Any, /, stop: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None) -> Any:
     """start, start + step, … up to but without stop. One argument means 0 … stop.
 
-    Integers give int32, floats float32, unless `dtype` says otherwise. Arguments must be known while tracing.
+    Integers give int32 (int64 where they do not fit), floats float32, unless `dtype` says otherwise. Arguments must be known
+    while tracing.
     """
+    require_host(device)
     if stop is None:
         start, stop = 0, start
-    values = [v.item() if hasattr(v, "item") else v for v in (start, stop, step)]
-    if values[2] == 0:
+    first, last, by = (v.item() if hasattr(v, "item") else v for v in (start, stop, step))
+    if by == 0:
         raise ValueError("arange: step is 0")
-    whole = all(isinstance(v, int) for v in values)
-    wanted = dt.dtype(dtype) if dtype is not None else (dt.int32 if whole else dt.float32)
-    first, last, by = values
-    count = max(0, -((first - last) // by) if whole else math.ceil((last - first) / by))
-    return Array((first + np.arange(count) * by).astype(wanted.numpy))
+    whole = all(isinstance(v, int) for v in (first, last, by))
+    wanted = dt.dtype(dtype) if dtype is not None else promote(weak_dtype(first), weak_dtype(last)) if whole else dt.float32
+    if not whole or not wanted.is_integer:
+        count = max(0, math.ceil((last - first) / by))
+        return Array((first + np.arange(count) * by).astype(wanted.numpy))
+    position = np.arange(len(range(first, last, by)), dtype=np.uint64)  # modulo 2^64, so that every integer dtype is exact
+    return Array((np.uint64(first % 2**64) + position * np.uint64(by % 2**64)).astype(wanted.numpy))
 
 
-def linspace(start: float, stop: float, /, num: int, *, dtype: Any = None, endpoint: bool = True) -> Any:
-    """`num` evenly spaced values from start to stop (included unless endpoint=False)."""
-    return Array(np.linspace(start, stop, num, endpoint=endpoint).astype(dt.dtype(dtype or dt.float32).numpy))
+def linspace(
+    start: complex, stop: complex, /, num: int, *, dtype: Any = None, device: Any = None, endpoint: bool = True
+) -> Any:  # fmt: skip
+    """`num` evenly spaced values from start to stop (included unless endpoint=False); float32, or complex64 by default."""
+    require_host(device)
+    usual = dt.complex64 if isinstance(start, complex) or isinstance(stop, complex) else dt.float32
+    wanted = dt.dtype(dtype or usual)
+    return Array(np.linspace(start, stop, num, endpoint=endpoint, dtype=wanted.numpy))
 
 
-def eye(rows: int, columns: int | None = None, /, *, k: int = 0, dtype: Any = None) -> Any:
+def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None, device: Any = None) -> Any:
     """Ones on the k-th diagonal, else zeros."""
-    return Array(np.eye(rows, columns, k=k, dtype=dt.dtype(dtype or dt.float32).numpy))
+    require_host(device)
+    columns = n_rows if n_cols is None else n_cols
+    inside = min(max(k, -n_rows), columns)  # far diagonals are as empty as near ones, and may not fit into 64 bits
+    return Array(np.eye(n_rows, columns, k=inside, dtype=dt.dtype(dtype or dt.float32).numpy))
+
+
+def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Any:
+    """An array of the elements of any object that speaks DLPack (NumPy, PyTorch, JAX…), without a copy unless asked for.
+
+    Args:
+        x: an object with `__dlpack__` and `__dlpack_device__`, on the CPU. Do not change it while its memory is shared.
+        device: "cpu" or None.
+        copy: True for memory of its own.
+
+    Raises:
+        BufferError: if x cannot be used as it is and copy=False.
+        TypeError: if x does not speak DLPack, or holds a dtype that hither does not have.
+
+    Example:
+        >>> import hither as ht, numpy as np
+        >>> ht.from_dlpack(np.arange(3))
+        Array([0, 1, 2], dtype=int64)
+    """
+    require_host(device)
+    if not hasattr(x, "__dlpack__"):
+        raise TypeError(f"from_dlpack takes an object with __dlpack__, got {type(x).__name__}; asarray takes numbers and lists")
+    return Array(np.from_dlpack(x, copy=copy))
 
 
 def _triangle(x: Like, k: Like, keep_lower: bool) -> Any:
@@ -145,6 +182,6 @@ def one_hot(indices: Like, depth: int, /, *, values: tuple[Any, Any] = (0.0, 1.0
 
 
 __all__ = [
-    "arange", "empty", "empty_like", "eye", "full", "full_like", "linspace", "one_hot", "ones", "ones_like", "tril",
+    "arange", "empty", "empty_like", "eye", "from_dlpack", "full", "full_like", "linspace", "one_hot", "ones", "ones_like", "tril",
     "triu", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -11,7 +11,10 @@ from typing import Any
 
 from .. import dtypes as dt
 from ..graph.trace import static_value
-from .operands import Like, apply, asarray, broadcasted, combine, converted, floating, is_weak, number, promoted, result_dtype
+from .operands import (
+    Like, apply, asarray, broadcasted, combine, converted, floating, is_traced, is_weak, number, promoted, result_type,
+    unaliased,
+)  # fmt: skip
 
 # -- arithmetic ------------------------------------------------------------------------------------------------------------
 
@@ -64,8 +67,11 @@ def remainder(x1: Like, x2: Like, /) -> Any:
     r = _arithmetic("rem", a, b)
     if a.dtype.kind == "u":
         return r
-    wrong = logical_and(not_equal(r, 0), not_equal(less(r, 0), less(b, 0)))
-    return apply("select", wrong, add(r, b), r)
+    below = less(b, 0)
+    made = apply("select", logical_and(not_equal(r, 0), not_equal(less(r, 0), below)), add(r, b), r)
+    if not a.dtype.is_float:
+        return made
+    return where(equal(r, 0), where(below, number(-0.0, a.dtype), number(0.0, a.dtype)), made)  # zeros have b's sign too
 
 
 def fmod(x1: Like, x2: Like, /) -> Any:
@@ -74,7 +80,10 @@ def fmod(x1: Like, x2: Like, /) -> Any:
 
 
 def floor_divide(x1: Like, x2: Like, /) -> Any:
-    """x1 / x2 rounded down (Python's //); 0 for a zero integer divisor."""
+    """x1 / x2 rounded down (Python's //); 0 for a zero integer divisor, an infinity or NaN for a zero float divisor.
+
+    An infinite x1 by a finite x2 is infinite, as the standard has it (Python's floats give NaN).
+    """
     a, b = broadcasted(*promoted(x1, x2))
     if not a.dtype.is_float:
         q = _arithmetic("div", a, b)
@@ -83,38 +92,50 @@ def floor_divide(x1: Like, x2: Like, /) -> Any:
         r = _arithmetic("rem", a, b)
         below = logical_and(not_equal(r, 0), not_equal(less(r, 0), less(b, 0)))
         return apply("select", below, subtract(q, 1), q)
-    whole = round(divide(subtract(a, remainder(a, b)), b))  # exact multiples first, so that 1 // 0.1 is 9
-    return where(equal(b, 0), divide(a, b), whole)
+    quotient = divide(a, b)
+    rest = remainder(a, b)
+    whole = round(divide(subtract(a, rest), b))  # exact multiples first, so that 1 // 0.1 is 9
+    whole = where(isinf(b), where(equal(rest, b), number(-1.0, a.dtype), quotient), whole)  # rest is b where the signs differ
+    whole = where(equal(whole, 0), multiply(quotient, number(0.0, a.dtype)), whole)  # zeros have the quotient's sign
+    return where(logical_or(equal(b, 0), isinf(a)), quotient, whole)
 
 
 def negative(x: Like, /) -> Any:
     """-x."""
-    return apply("neg", asarray(x))
+    return apply("neg", _numeric("negative", x))
 
 
 def positive(x: Like, /) -> Any:
     """x."""
-    return asarray(x)
+    return unaliased(_numeric("positive", x), x)
+
+
+def _numeric(name: str, x: Like) -> Any:
+    x = asarray(x)
+    if x.dtype is dt.bool_:
+        raise TypeError(f"{name} of a bool array is not defined; use logical_not, or convert it to int32")
+    return x
 
 
 def abs(x: Like, /) -> Any:
-    """Magnitude."""
-    return apply("abs", asarray(x))
+    """Magnitude: of complex numbers √(re² + im²), a real dtype."""
+    return apply("abs", _numeric("abs", x))
 
 
 def sign(x: Like, /) -> Any:
-    """-1, 0 or 1; NaN stays NaN."""
-    return apply("sign", asarray(x))
+    """-1, 0 or 1; x / |x| of complex numbers; NaN stays NaN."""
+    return apply("sign", _numeric("sign", x))
 
 
 def pow(x1: Like, x2: Like, /) -> Any:
     """x1 to the power x2. Integer powers wrap; a negative exponent of an integer rounds toward zero.
 
-    A float base with a small constant exponent becomes multiplications or a square root.
+    A float base with a small constant exponent becomes multiplications or a square root; while tracing x ** 0.5 is just
+    sqrt(x), which is NaN instead of inf at -inf.
     """
     if not is_weak(x1) or not is_weak(x2):
         base, exponent = (x if is_weak(x) else asarray(x) for x in (x1, x2))
-        dtype = result_dtype(base, exponent)
+        dtype = result_type(base, exponent)
         known = None
         if not is_weak(base) and base.dtype == dtype and dtype.is_float:
             known = exponent if is_weak(exponent) else static_value(exponent) if exponent.shape == () else None
@@ -126,12 +147,17 @@ def pow(x1: Like, x2: Like, /) -> Any:
 
 
 _POWERS: dict[float, Any] = {
-    1.0: lambda x: x,
+    1.0: lambda x: unaliased(x, x),
     2.0: lambda x: multiply(x, x),
     3.0: lambda x: multiply(multiply(x, x), x),
     -1.0: lambda x: divide(1.0, x),
-    0.5: lambda x: apply("sqrt", x),
+    0.5: lambda x: apply("sqrt", x) if is_traced(x) else _square_root(x),
 }
+
+
+def _square_root(x: Any) -> Any:
+    """x to the power 0.5 as C's pow has it: unlike the root, inf at -inf and 0 at -0."""
+    return where(equal(x, -math.inf), math.inf, add(apply("sqrt", x), 0.0))
 
 
 def maximum(x1: Like, x2: Like, /) -> Any:
@@ -159,10 +185,10 @@ def clip(x: Like, /, min: Like | None = None, max: Like | None = None) -> Any:
         >>> ht.clip(ht.asarray([-2.0, 0.5, 9.0]), 0, 6)
         Array([0. , 0.5, 6. ], dtype=float32)
     """
-    made = asarray(x)
+    made = _numeric("clip", x)
     if min is not None:
         made = maximum(made, min)
-    return made if max is None else minimum(made, max)
+    return unaliased(made, x) if max is None else minimum(made, max)
 
 
 def square(x: Like, /) -> Any:
@@ -182,15 +208,18 @@ def hypot(x1: Like, x2: Like, /) -> Any:
     a, b = (abs(floating(x)) for x in promoted(x1, x2))
     big, small = maximum(a, b), minimum(a, b)
     ratio = divide(small, where(equal(big, 0), 1, big))
-    return where(isinf(big), math.inf, multiply(big, sqrt(add(1, square(ratio)))))
+    infinite = logical_or(isinf(a), isinf(b))  # also beside NaN
+    return where(infinite, math.inf, multiply(big, sqrt(add(1, square(ratio)))))
 
 
 # -- rounding ----------------------------------------------------------------------------------------------------------------
 
 
 def _rounding(name: str, x: Like) -> Any:
-    x = asarray(x)
-    return apply(name, x) if x.dtype.is_float else x
+    made = _numeric(name, x)
+    if made.dtype.kind == "c" and name != "round":
+        raise TypeError(f"{name} of complex numbers is not defined; round them, or their real and imag")
+    return apply(name, made) if made.dtype.kind in "fc" else unaliased(made, x)
 
 
 def floor(x: Like, /) -> Any:
@@ -209,8 +238,49 @@ def trunc(x: Like, /) -> Any:
 
 
 def round(x: Like, /) -> Any:
-    """To the nearest integer, halves to even."""
+    """To the nearest integer, halves to even; of complex numbers both parts."""
     return _rounding("round", x)
+
+
+# -- complex numbers -----------------------------------------------------------------------------------------------------------
+
+
+def make_complex(real: Like, imag: Like, /) -> Any:
+    """Complex numbers of these real and imaginary parts.
+
+    Example:
+        >>> import hither as ht
+        >>> ht.make_complex([1.0, 2.0], 0.5)
+        Array([1.+0.5j, 2.+0.5j], dtype=complex64)
+    """
+    a, b = (floating(x) for x in promoted(real, imag))
+    if a.dtype.kind == "c":
+        raise TypeError(f"make_complex takes real parts, got {a.dtype}")
+    return combine("complex", a, b)
+
+
+def conj(x: Like, /) -> Any:
+    """The complex conjugate; real numbers are their own.
+
+    Example:
+        >>> import hither as ht
+        >>> ht.conj(ht.asarray([1 + 2j]))
+        Array([1.-2.j], dtype=complex64)
+    """
+    made = _numeric("conj", x)
+    return apply("conj", made) if made.dtype.kind == "c" else unaliased(made, x)
+
+
+def real(x: Like, /) -> Any:
+    """The real part."""
+    made = _numeric("real", x)
+    return apply("real", made) if made.dtype.kind == "c" else unaliased(made, x)
+
+
+def imag(x: Like, /) -> Any:
+    """The imaginary part; 0 for real numbers."""
+    made = _numeric("imag", x)
+    return apply("imag", made) if made.dtype.kind == "c" else multiply(made, number(0, made.dtype))
 
 
 # -- transcendental functions ------------------------------------------------------------------------------------------------
@@ -252,14 +322,21 @@ def exp2(x: Like, /) -> Any:
     return exp(multiply(floating(x), math.log(2)))
 
 
+def _scaled(x: Any, factor: float) -> Any:
+    """x by a real factor: part by part, for a complex product would make NaN of infinities."""
+    if x.dtype.kind != "c":
+        return multiply(x, factor)
+    return make_complex(multiply(real(x), factor), multiply(imag(x), factor))
+
+
 def log2(x: Like, /) -> Any:
     """Logarithm to base 2."""
-    return multiply(log(x), 1 / math.log(2))
+    return _scaled(log(x), 1 / math.log(2))
 
 
 def log10(x: Like, /) -> Any:
     """Logarithm to base 10."""
-    return multiply(log(x), 1 / math.log(10))
+    return _scaled(log(x), 1 / math.log(10))
 
 
 def atan2(x1: Like, x2: Like, /) -> Any:
@@ -334,36 +411,33 @@ def logical_not(x: Like, /) -> Any:
     return apply("bitwise_not", truth(x))
 
 
+def _either_part(name: str, x: Any) -> Any:
+    """Whether either part of complex numbers has a property."""
+    return apply("bit_or", apply(name, apply("real", x)), apply(name, apply("imag", x)))
+
+
 def isnan(x: Like, /) -> Any:
-    """Whether x is NaN."""
+    """Whether x is NaN, in either part."""
     x = asarray(x)
+    if x.dtype.kind == "c":
+        return _either_part("is_nan", x)
     return apply("is_nan", x) if x.dtype.is_float else not_equal(x, x)
 
 
 def isinf(x: Like, /) -> Any:
-    """Whether x is infinite."""
+    """Whether x is infinite, in either part."""
     x = asarray(x)
+    if x.dtype.kind == "c":
+        return _either_part("is_inf", x)
     return apply("is_inf", x) if x.dtype.is_float else not_equal(x, x)
 
 
 def isfinite(x: Like, /) -> Any:
     """Neither infinite nor NaN."""
     x = asarray(x)
+    if x.dtype.kind == "c":
+        return logical_not(logical_or(isnan(x), isinf(x)))
     return less(abs(x), math.inf) if x.dtype.is_float else equal(x, x)
-
-
-def signbit(x: Like, /) -> Any:
-    """Whether the sign bit is set: true for -0.0 as well."""
-    x = asarray(x)
-    if x.dtype.is_float:
-        x = apply("bitcast", x, dtype=dt.dtype(f"int{x.dtype.bits}"))
-    return less(x, 0)
-
-
-def copysign(x1: Like, x2: Like, /) -> Any:
-    """The magnitude of x1 with the sign of x2."""
-    a, b = (floating(x) for x in promoted(x1, x2))
-    return where(signbit(b), negative(abs(a)), abs(a))
 
 
 def where(condition: Like, x1: Like, x2: Like, /) -> Any:
@@ -379,115 +453,11 @@ def where(condition: Like, x1: Like, x2: Like, /) -> Any:
     return apply("select", *broadcasted(truth(condition), a, b))
 
 
-# -- bits --------------------------------------------------------------------------------------------------------------------
-
-
-def bitwise_and(x1: Like, x2: Like, /) -> Any:
-    """x1 & x2; logical on bools."""
-    return combine("bit_and", x1, x2)
-
-
-def bitwise_or(x1: Like, x2: Like, /) -> Any:
-    """x1 | x2; logical on bools."""
-    return combine("bit_or", x1, x2)
-
-
-def bitwise_xor(x1: Like, x2: Like, /) -> Any:
-    """x1 ^ x2; logical on bools."""
-    return combine("bit_xor", x1, x2)
-
-
-def bitwise_invert(x: Like, /) -> Any:
-    """~x; logical on bools."""
-    return apply("bitwise_not", asarray(x))
-
-
-def bitwise_left_shift(x1: Like, x2: Like, /) -> Any:
-    """x1 << x2; 0 once every bit is shifted out."""
-    return combine("shift_left", x1, x2)
-
-
-def bitwise_right_shift(x1: Like, x2: Like, /) -> Any:
-    """x1 >> x2: arithmetic for signed dtypes."""
-    return combine("shift_right", x1, x2)
-
-
-def bitcast(x: Like, dtype: Any, /) -> Any:
-    """The same bits read as another dtype of the same width."""
-    return apply("bitcast", asarray(x), dtype=dt.dtype(dtype))
-
-
 __all__ = [
-    "abs",
-    "acos",
-    "acosh",
-    "add",
-    "asin",
-    "asinh",
-    "atan",
-    "atan2",
-    "atanh",
-    "bitcast",
-    "bitwise_and",
-    "bitwise_invert",
-    "bitwise_left_shift",
-    "bitwise_or",
-    "bitwise_right_shift",
-    "bitwise_xor",
-    "ceil",
-    "clip",
-    "copysign",
-    "cos",
-    "cosh",
-    "divide",
-    "equal",
-    "erf",
-    "exp",
-    "exp2",
-    "expm1",
-    "floor",
-    "floor_divide",
-    "fmod",
-    "greater",
-    "greater_equal",
-    "hypot",
-    "isfinite",
-    "isinf",
-    "isnan",
-    "less",
-    "less_equal",
-    "log",
-    "log1p",
-    "log2",
-    "log10",
-    "logaddexp",
-    "logical_and",
-    "logical_not",
-    "logical_or",
-    "logical_xor",
-    "maximum",
-    "minimum",
-    "multiply",
-    "negative",
-    "not_equal",
-    "positive",
-    "pow",
-    "reciprocal",
-    "remainder",
-    "round",
-    "rsqrt",
-    "sigmoid",
-    "sign",
-    "signbit",
-    "sin",
-    "sinh",
-    "sqrt",
-    "square",
-    "subtract",
-    "tan",
-    "tanh",
-    "trunc",
-    "truncated_divide",
-    "truth",
-    "where",
+    "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "clip", "conj", "cos", "cosh", "divide",
+    "equal", "erf", "exp", "exp2", "expm1", "floor", "floor_divide", "fmod", "greater", "greater_equal", "hypot", "imag",
+    "isfinite", "isinf", "isnan", "less", "less_equal", "log", "log10", "log1p", "log2", "logaddexp", "logical_and",
+    "logical_not", "logical_or", "logical_xor", "make_complex", "maximum", "minimum", "multiply", "negative", "not_equal", "positive", "pow",
+    "real", "reciprocal", "remainder", "round", "rsqrt", "sigmoid", "sign", "sin", "sinh", "sqrt", "square", "subtract",
+    "tan", "tanh", "trunc", "truncated_divide", "where",
 ]  # fmt: skip

@@ -15,8 +15,8 @@ import numpy as np
 from .. import dtypes as dt
 from ..graph.trace import Tracer, static_value
 from . import elementwise as el
-from .operands import Like, apply, asarray, broadcasted, one_axis, promoted, spread
-from .shape import concat, expand_dims, moveaxis, permute_dims, reshape, stack
+from .operands import Like, apply, asarray, broadcasted, common_shape, one_axis, promoted, spread, unaliased
+from .shape import concat, expand_dims, moveaxis, permute_dims, reshape, slice_axis, stack
 
 
 def wrapped(indices: Any, extent: int) -> Any:
@@ -44,9 +44,11 @@ def getitem(x: Like, key: Any, /) -> Any:
         >>> ht.getitem(x, (slice(None), -1))
         Array([2, 5], dtype=int32)
     """
-    x = asarray(x)
+    given, x = x, asarray(x)
     keys = list(key) if isinstance(key, tuple) else [key]
     keys = [_as_key(k) for k in keys]
+    if len(keys) == 1 and isinstance(keys[0], _Mask) and keys[0].values.ndim == 0:  # all of x along a new axis, or nothing
+        return slice_axis(expand_dims(x, axis=0), 0, 0, int(keys[0].values))
     consumed = sum(_axes_taken(k) for k in keys)
     if consumed > x.ndim:
         raise IndexError(f"too many indices: {consumed} for an array of shape {x.shape}")
@@ -93,7 +95,7 @@ def getitem(x: Like, key: Any, /) -> Any:
     identity = tuple(sizes) == tuple(x.shape) and all(s == 1 for s in steps)
     made = x if identity else apply("slice", x, starts=tuple(starts), sizes=tuple(sizes), steps=tuple(steps))
     made = reshape(made, shape)
-    return _advanced(made, advanced, positions) if advanced else made
+    return _advanced(made, advanced, positions) if advanced else unaliased(made, given)
 
 
 def _as_key(k: Any) -> Any:
@@ -158,7 +160,9 @@ def _expand_masks(keys: list[Any], x: Any) -> list[Any]:
     for k in keys:
         if isinstance(k, _Mask):
             span = tuple(x.shape[axis : axis + k.values.ndim])
-            if span != k.values.shape:
+            if k.values.ndim == 0:
+                raise IndexError("a 0-d mask stands alone in an index")
+            if len(span) != k.values.ndim or any(m not in (0, n) for m, n in zip(k.values.shape, span)):
                 raise IndexError(f"a mask of shape {k.values.shape} does not fit the axes of shape {span}")
             made += [asarray(p.astype(np.int64)) for p in np.nonzero(k.values)]
         else:
@@ -188,9 +192,14 @@ def take(x: Like, indices: Like, /, *, axis: int | None = None) -> Any:
 
 
 def take_along_axis(x: Like, indices: Like, /, *, axis: int = -1) -> Any:
-    """x at indices along an axis, matched elementwise along the others (ONNX's GatherElements)."""
+    """x at indices along an axis, matched elementwise along the others, which broadcast (ONNX's GatherElements)."""
     x, indices = asarray(x), asarray(indices)
     axis = one_axis(axis, x.ndim)
+    if x.ndim != indices.ndim:
+        raise ValueError(f"take_along_axis takes as many axes of indices as x has, got shapes {indices.shape} and {x.shape}")
+    shapes = [tuple(1 if a == axis else n for a, n in enumerate(y.shape)) for y in (x, indices)]
+    others = common_shape(*shapes)
+    x, indices = (spread(y, (*others[:axis], y.shape[axis], *others[axis + 1 :])) for y in (x, indices))
     return apply("take_along", x, wrapped(indices, x.shape[axis]), axis=axis)
 
 

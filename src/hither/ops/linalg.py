@@ -69,8 +69,18 @@ def _stacked(a: Any, b: Any, transpose_a: bool, transpose_b: bool, dtype: Any) -
 
 
 def vecdot(x1: Like, x2: Like, /, *, axis: int = -1) -> Any:
-    """Σ x1·x2 along an axis."""
-    return rd.sum(el.multiply(x1, x2), axis=axis)
+    """Σ x1·x2 along an axis that both have; complex x1 is conjugated. The result has the dtype that x1 and x2 promote to.
+
+    Raises:
+        ValueError: where the extents along the axis differ.
+    """
+    a, b = promoted(x1, x2)
+    for x in (a, b):
+        one_axis(axis, x.ndim)
+    if a.shape[axis] != b.shape[axis]:
+        raise ValueError(f"vecdot: extents {a.shape[axis]} and {b.shape[axis]} along axis {axis} differ")
+    made = el.multiply(el.conj(a), b)
+    return rd.sum(made, axis=axis, dtype=made.dtype)
 
 
 def outer(x1: Like, x2: Like, /) -> Any:

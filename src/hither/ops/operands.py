@@ -19,6 +19,7 @@ from ..array import Array
 from ..dtypes import DType, promote
 from ..graph.primitive import REGISTRY
 from ..graph.primitives import scalar
+from ..graph.primitives.elementwise import convert_array
 from ..graph.trace import Tracer, bind, weight
 
 Like = Any  # Array | Tracer | np.ndarray | nested sequences of numbers | bool | int | float | complex
@@ -49,7 +50,13 @@ def weak_dtype(value: Any) -> DType:
     return dt.float32 if isinstance(value, float) else dt.complex64
 
 
-def asarray(obj: Like, /, *, dtype: Any = None, copy: bool | None = None) -> Any:
+def require_host(device: Any) -> None:
+    """Raise ValueError unless `device` is None or "cpu", where arrays live."""
+    if device is not None and device != "cpu":
+        raise ValueError(f"arrays live on device 'cpu', asked for {device!r}; compiled programs run on other devices")
+
+
+def asarray(obj: Like, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Any:
     """An array of these values.
 
     Python floats become float32 and ints int32 (int64 where they do not fit); NumPy arrays keep their dtype.
@@ -57,7 +64,12 @@ def asarray(obj: Like, /, *, dtype: Any = None, copy: bool | None = None) -> Any
     Args:
         obj: an array, a number, or nested sequences of numbers or arrays.
         dtype: convert to this dtype.
-        copy: True for values that later changes to a NumPy array passed in do not reach. Arrays themselves never change.
+        device: "cpu" or None.
+        copy: True for a new array that later changes to `obj` do not reach; False to raise where one would be needed.
+
+    Raises:
+        TypeError: for objects that are not numbers.
+        ValueError: with copy=False, for what cannot be used as it is.
 
     Example:
         >>> import hither as ht
@@ -65,21 +77,37 @@ def asarray(obj: Like, /, *, dtype: Any = None, copy: bool | None = None) -> Any
         Array([[1, 2],
                [3, 4]], dtype=int32)
     """
+    require_host(device)
+    wanted = None if dtype is None else dt.dtype(dtype)
     if isinstance(obj, Array | Tracer):
         made: Any = obj
-    elif isinstance(obj, np.ndarray):
-        made = Array(obj.copy() if copy else obj)
-    elif isinstance(obj, np.generic) and not is_weak(obj):
+    elif isinstance(obj, np.ndarray) or (isinstance(obj, np.generic) and not is_weak(obj)):
         made = Array(np.asarray(obj))
+    elif copy is False and not hasattr(obj, "__array__"):
+        raise ValueError(f"asarray: {type(obj).__name__} values are always copied, and copy=False forbids it")
     elif is_weak(obj):
-        return Array(scalar(obj, dt.dtype(dtype) if dtype is not None else weak_dtype(obj)))
+        return Array(scalar(obj, wanted or weak_dtype(obj)))
     elif isinstance(obj, list | tuple) and _holds_arrays(obj):
         parts = promoted(*[asarray(part) for part in obj])
         rows = [apply("reshape", p, shape=(1, *p.shape)) for p in parts]
         made = apply("concat", *rows, axis=0)
     else:
-        made = Array(_from_python(obj))
-    return made if dtype is None else converted(made, dt.dtype(dtype))
+        made = Array(_from_python(obj, wanted))
+    if wanted is not None and made.dtype is not wanted:
+        if copy is False:
+            raise ValueError(f"asarray: {made.dtype} to {wanted} needs a copy, and copy=False forbids it")
+        return converted(made, wanted)
+    return duplicate(made) if copy else made
+
+
+def duplicate(x: Any) -> Any:
+    """A new Array with a buffer of its own; traced values, which cannot change, as they are."""
+    return Array(np.array(x.numpy())) if isinstance(x, Array) else x
+
+
+def unaliased(x: Any, source: Any) -> Any:
+    """x, or where it is the very Array `source` a second Array of the same elements: changing one leaves the other alone."""
+    return Array(source._data) if x is source and isinstance(source, Array) else x
 
 
 def _holds_arrays(obj: Any) -> bool:
@@ -88,10 +116,12 @@ def _holds_arrays(obj: Any) -> bool:
     return isinstance(obj, Array | Tracer)
 
 
-def _from_python(obj: Any) -> np.ndarray:
+def _from_python(obj: Any, wanted: DType | None) -> np.ndarray:
     values = np.asarray(obj)
-    if isinstance(obj, np.ndarray | np.generic) or hasattr(obj, "__array__"):
+    if hasattr(obj, "__array__"):
         return values
+    if wanted is not None and values.dtype.kind in "biufc":
+        return convert_array(values.reshape(-1), wanted).reshape(values.shape)  # from all the digits that Python has
     if values.dtype == np.float64:
         return values.astype(np.float32)
     if values.dtype == np.complex128:
@@ -106,13 +136,27 @@ def converted(x: Any, dtype: DType) -> Any:
     return x if x.dtype == dtype else apply("convert", x, dtype=dtype)
 
 
-def result_dtype(*xs: Any) -> DType:
-    """What these arrays, dtypes and Python numbers combine to."""
-    arrays = [x if isinstance(x, DType) else x.dtype for x in xs if not is_weak(x)]
+def result_type(*xs: Any) -> DType:
+    """What these arrays, dtypes and Python numbers combine to, by the array API standard's rules.
+
+    Python numbers are weak: they only change the kind (bool, integer, float, complex) where the arrays' kind cannot hold them,
+    and then to its default dtype. What the standard leaves open: integers with floats give the float.
+
+    Raises:
+        TypeError: for uint64 with a signed integer, or without an argument.
+
+    Example:
+        >>> import hither as ht
+        >>> ht.result_type(ht.uint8, ht.int8), ht.result_type(ht.float16, 1.5)
+        (hither.int16, hither.float16)
+    """
+    if not xs:
+        raise TypeError("result_type takes arrays, dtypes or numbers, got none")
+    arrays = [x if isinstance(x, DType) else dt.dtype(x.dtype) for x in xs if not is_weak(x)]
     numbers = [x for x in xs if is_weak(x)]
     if not arrays:
         return fold(promote, [weak_dtype(n) for n in numbers])
-    dtype = fold(promote, arrays)
+    dtype = fold(promote, sorted(arrays, key=lambda d: "cfuib".index(d.kind)))  # beside floats, uint64 meets int64
     for n in numbers:
         if isinstance(n, bool):
             continue
@@ -137,7 +181,7 @@ def number(value: Any, dtype: DType) -> Array:
 def promoted(*xs: Like, dtype: DType | None = None) -> list[Any]:
     """The arguments as operands of one dtype."""
     operands = [x if is_weak(x) else asarray(x) for x in xs]
-    common = dtype or result_dtype(*operands)
+    common = dtype or result_type(*operands)
     return [number(x, common) if is_weak(x) else converted(x, common) for x in operands]
 
 
@@ -190,11 +234,15 @@ def wide_float(x: Like) -> tuple[Any, DType]:
     return (converted(x, dt.float32), x.dtype) if x.dtype is dt.float16 else (x, x.dtype)
 
 
+class AxisError(ValueError, IndexError):
+    """An axis that an array does not have: a wrong value, and a wrong index."""
+
+
 def one_axis(axis: int, rank: int) -> int:
-    """A non-negative axis; ValueError where there is none."""
+    """A non-negative axis; AxisError where there is none."""
     axis = operator.index(axis)
     if not -rank <= axis < rank:
-        raise ValueError(f"axis {axis} is out of range for an array of {rank} axes")
+        raise AxisError(f"axis {axis} is out of range for an array of {rank} axes")
     return axis % rank
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from .. import dtypes as dt
 from ..dtypes import DType
 from . import elementwise as el
-from .operands import Axis, Like, apply, asarray, axes_of, converted, one_axis, wide_float
-from .shape import concat, reshape
+from .operands import Axis, Like, apply, asarray, axes_of, converted, one_axis, unaliased, wide_float
+from .shape import concat, reshape, slice_axis
 
 
 def _keep(x: Any, shape: tuple[int, ...], axes: tuple[int, ...], keepdims: bool) -> Any:
@@ -67,7 +67,8 @@ def min(x: Like, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
 
 def any(x: Like, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
     """Whether some element is true (not zero)."""
-    return max(el.truth(x), axis=axis, keepdims=keepdims)
+    made = _reduce("reduce_max", converted(el.truth(x), dt.int32), axis, keepdims)
+    return el.greater(made, 0)  # of nothing the maximum is the lowest integer
 
 
 def all(x: Like, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
@@ -78,8 +79,8 @@ def all(x: Like, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 def count_nonzero(x: Like, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
-    """How many elements are not zero."""
-    return sum(el.truth(x), axis=axis, keepdims=keepdims)
+    """How many elements are not zero, int64."""
+    return sum(el.truth(x), axis=axis, keepdims=keepdims, dtype=dt.int64)
 
 
 def _count(x: Any, axis: Axis) -> int:
@@ -88,7 +89,7 @@ def _count(x: Any, axis: Axis) -> int:
 
 def mean(x: Like, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
     """The arithmetic mean along axes."""
-    x, back = wide_float(x)
+    x, back = wide_float(x)  # complex numbers stay as they are
     total = sum(x, axis=axis, keepdims=keepdims)
     count = _count(x, axis)
     return converted(el.multiply(total, 1 / count) if count else el.divide(total, 0.0), back)
@@ -164,6 +165,31 @@ def argmin(x: Like, /, *, axis: int | None = None, keepdims: bool = False, last:
 # -- running sums --------------------------------------------------------------------------------------------------------------
 
 
+def diff(
+    x: Like, /, *, axis: int = -1, n: int = 1, prepend: Like | None = None, append: Like | None = None
+) -> Any:  # fmt: skip
+    """Differences between neighbours along an axis, n times over.
+
+    Args:
+        prepend, append: put before and after x along the axis first.
+
+    Example:
+        >>> import hither as ht
+        >>> ht.diff(ht.asarray([1, 4, 9, 16]))
+        Array([3, 5, 7], dtype=int32)
+    """
+    made = asarray(x)
+    axis = one_axis(axis, made.ndim)
+    if n < 0:
+        raise ValueError(f"diff: n is not negative, got {n}")
+    parts = [asarray(p) for p in (prepend, made, append) if p is not None]
+    made = concat(parts, axis=axis) if len(parts) > 1 and n else made
+    for _ in range(n):
+        extent = made.shape[axis]
+        made = el.subtract(slice_axis(made, axis, 1, extent), slice_axis(made, axis, 0, extent - 1 if extent else 0))
+    return unaliased(made, x)
+
+
 def _cumulative(
     x: Like, combine: str, axis: int | None, dtype: Any, include_initial: bool, exclusive: bool, reverse: bool
 ) -> Any:
@@ -223,5 +249,5 @@ def cumulative_min(x: Like, /, *, axis: int = -1) -> Any:
 
 __all__ = [
     "all", "any", "argmax", "argmin", "count_nonzero", "cumulative_max", "cumulative_min", "cumulative_prod",
-    "cumulative_sum", "logsumexp", "max", "mean", "min", "prod", "std", "sum", "var", "vector_norm",
+    "cumulative_sum", "diff", "logsumexp", "max", "mean", "min", "prod", "std", "sum", "var", "vector_norm",
 ]  # fmt: skip

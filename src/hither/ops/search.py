@@ -55,18 +55,33 @@ def top_k(x: Like, k: int, /, *, axis: int = -1, largest: bool = True) -> tuple[
     return slice_axis(values, axis, 0, k), slice_axis(order, axis, 0, k)
 
 
-def searchsorted(sorted_values: Like, x: Like, /, *, side: str = "left") -> Any:
-    """Where each x would be inserted into sorted values to keep them sorted, int64: before equal ones, or after ("right").
+def searchsorted(x1: Like, x2: Like, /, *, side: str = "left", sorter: Like | None = None) -> Any:
+    """Where each x2 would be inserted into sorted values x1 to keep them sorted, int64: before equal ones, or after ("right").
 
-    Compares with every sorted value: meant for short tables (bucket edges).
+    Compares with every sorted value: meant for short tables (bucket edges). NaN is inserted where it sorts: at the end.
+
+    Args:
+        x1: [n], sorted, or sorted by `sorter`.
+        sorter: [n] integers, what `argsort` gives for x1.
+
+    Example:
+        >>> import hither as ht
+        >>> ht.searchsorted(ht.asarray([1, 3, 5]), ht.asarray([3, 9]))
+        Array([1, 3], dtype=int64)
     """
     if side not in ("left", "right"):
         raise ValueError(f"searchsorted: side is 'left' or 'right', got {side!r}")
-    table, x = promoted(sorted_values, x)
+    table, x = promoted(x1, x2)
     if table.ndim != 1:
         raise ValueError(f"searchsorted takes one axis of sorted values, got shape {table.shape}")
-    compare = el.less if side == "left" else el.less_equal
-    return rd.sum(compare(table, expand_dims(x, axis=-1)), axis=-1, dtype=dt.int64)
+    if sorter is not None:
+        table = apply("take", table, asarray(sorter), axis=0)
+    wanted = expand_dims(x, axis=-1)
+    before = el.less(table, wanted) if side == "left" else el.less_equal(table, wanted)
+    if x.dtype.is_float:
+        last = el.isnan(wanted)
+        before = el.logical_or(before, el.logical_and(last, el.logical_not(el.isnan(table))) if side == "left" else last)
+    return rd.sum(before, axis=-1, dtype=dt.int64)
 
 
 # -- results of unknown size ---------------------------------------------------------------------------------------------------
@@ -81,6 +96,8 @@ def nonzero_bounded(x: Like, /) -> tuple[Any, Any]:
 def nonzero(x: Like, /) -> tuple[Any, ...]:
     """Positions of the elements that are not zero, one int64 array per axis, row-major."""
     _require_concrete("nonzero", x)
+    if asarray(x).ndim == 0:
+        raise ValueError("nonzero takes an array of one axis or more, got a 0-d one; compare it with 0 instead")
     positions, count = nonzero_bounded(x)
     n = int(count)
     return tuple(Array(axis[:n]) for axis in positions.numpy())
@@ -103,12 +120,37 @@ class UniqueAll(NamedTuple):
     counts: Any
 
 
+class UniqueCounts(NamedTuple):
+    """What unique_counts gives."""
+
+    values: Any
+    counts: Any
+
+
+class UniqueInverse(NamedTuple):
+    """What unique_inverse gives."""
+
+    values: Any
+    inverse_indices: Any
+
+
 def unique_all(x: Like, /) -> UniqueAll:
-    """Distinct elements in ascending order, where each occurs first, how to rebuild x from them, and how often each occurs."""
+    """Distinct elements in ascending order, where each occurs first, how to rebuild x from them, and how often each occurs.
+
+    Every NaN is distinct from the others, as the standard has it.
+
+    Example:
+        >>> import hither as ht
+        >>> ht.unique_all(ht.asarray([3, 1, 3])).counts
+        Array([1, 2], dtype=int64)
+    """
     _require_concrete("unique_all", x)
     data = asarray(x).numpy()
-    values, indices, inverse, counts = np.unique(data, return_index=True, return_inverse=True, return_counts=True)
-    return UniqueAll(Array(values), Array(indices), Array(inverse.reshape(data.shape)), Array(counts))
+    values, indices, inverse, counts = np.unique(
+        data, return_index=True, return_inverse=True, return_counts=True, equal_nan=False
+    )  # fmt: skip
+    positions = (Array(p.astype(np.int64)) for p in (indices, inverse.reshape(data.shape), counts))
+    return UniqueAll(Array(values), *positions)
 
 
 def unique_values(x: Like, /) -> Any:
@@ -116,16 +158,16 @@ def unique_values(x: Like, /) -> Any:
     return unique_all(x).values
 
 
-def unique_counts(x: Like, /) -> tuple[Any, Any]:
+def unique_counts(x: Like, /) -> UniqueCounts:
     """Distinct elements, ascending, and how often each occurs."""
     made = unique_all(x)
-    return made.values, made.counts
+    return UniqueCounts(made.values, made.counts)
 
 
-def unique_inverse(x: Like, /) -> tuple[Any, Any]:
+def unique_inverse(x: Like, /) -> UniqueInverse:
     """Distinct elements, ascending, and for each element of x its position among them."""
     made = unique_all(x)
-    return made.values, made.inverse_indices
+    return UniqueInverse(made.values, made.inverse_indices)
 
 
 def nms_bounded(
@@ -288,7 +330,7 @@ def bincount(x: Like, /, *, length: int) -> Any:
 
 
 __all__ = [
-    "UniqueAll", "argsort", "bincount", "nms", "nms_bounded", "nonzero", "nonzero_bounded", "searchsorted",
+    "UniqueAll", "UniqueCounts", "UniqueInverse", "argsort", "bincount", "nms", "nms_bounded", "nonzero", "nonzero_bounded", "searchsorted",
     "soft_nms_bounded", "sort", "top_k", "unique_all", "unique_bounded", "unique_counts",
     "unique_inverse", "unique_values",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import dtype as as_dtype
+from ..dtypes import as_dtype, int64
 from ..graph.trace import static_value
 from .operands import (
     Axis,
@@ -20,47 +20,68 @@ from .operands import (
     broadcasted,
     common_shape,
     converted,
+    duplicate,
     is_traced,
     lifted,
     number,
     one_axis,
     promoted,
+    require_host,
     spread,
+    unaliased,
 )  # fmt: skip
 
 _MOST_RUNS = 4  # of evenly spaced places that are cheaper as slices than as a lookup
 
 
-def astype(x: Like, dtype: Any, /, *, copy: bool = True) -> Any:
-    """The same values in another dtype. Floats become integers by truncation, saturating; NaN gives 0."""
-    return converted(asarray(x), as_dtype(dtype))
+def astype(x: Like, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
+    """The same values in another dtype. Floats become integers by truncation, saturating; NaN gives 0.
+
+    Args:
+        copy: with False, x itself where it has the dtype already.
+        device: "cpu" or None.
+
+    Raises:
+        TypeError: for complex numbers to real ones; take their `real` or `abs`.
+    """
+    require_host(device)
+    made, wanted = asarray(x), as_dtype(dtype)
+    if made.dtype.kind == "c" and wanted.kind in "biuf":
+        raise TypeError(f"astype: {made.dtype} to {wanted} would drop imaginary parts; take real(x), imag(x) or abs(x) first")
+    made = converted(made, wanted)
+    return unaliased(made, x) if copy else made
 
 
-def reshape(x: Like, /, shape: Sequence[int] | int) -> Any:
+def reshape(x: Like, /, shape: Sequence[int] | int, *, copy: bool | None = None) -> Any:
     """The same elements, row-major, in another shape; one extent may be -1.
+
+    Args:
+        copy: True for a buffer of its own. Never needed: changing one Array leaves others alone.
 
     Example:
         >>> import hither as ht
         >>> ht.reshape(ht.arange(6), (2, -1)).shape
         (2, 3)
     """
-    x = asarray(x)
+    made = asarray(x)
     wanted = [operator.index(n) for n in ([shape] if isinstance(shape, int | np.integer) else shape)]
     if wanted.count(-1) > 1 or any(n < -1 for n in wanted):
         raise ValueError(f"reshape takes extents of at least 0 and at most one -1, got {wanted}")
     if -1 in wanted:
         rest = math.prod(n for n in wanted if n != -1)
-        if rest == 0 or x.size % rest:
-            raise ValueError(f"cannot reshape {x.size} elements (shape {x.shape}) to {wanted}")
-        wanted[wanted.index(-1)] = x.size // rest
-    return x if tuple(wanted) == tuple(x.shape) else apply("reshape", x, shape=tuple(wanted))
+        if rest == 0 or made.size % rest:
+            raise ValueError(f"cannot reshape {made.size} elements (shape {made.shape}) to {wanted}")
+        wanted[wanted.index(-1)] = made.size // rest
+    if tuple(wanted) != tuple(made.shape):
+        made = apply("reshape", made, shape=tuple(wanted))
+    return duplicate(made) if copy else unaliased(made, x)
 
 
 def permute_dims(x: Like, /, axes: Sequence[int]) -> Any:
     """Axis i of the result is axis axes[i] of x."""
-    x = asarray(x)
-    order = tuple(one_axis(a, x.ndim) for a in axes)
-    return x if order == tuple(range(x.ndim)) else apply("transpose", x, permutation=order)
+    made = asarray(x)
+    order = tuple(one_axis(a, made.ndim) for a in axes)
+    return unaliased(made, x) if order == tuple(range(made.ndim)) else apply("transpose", made, permutation=order)
 
 
 def matrix_transpose(x: Like, /) -> Any:
@@ -84,7 +105,7 @@ def moveaxis(x: Like, source: int | Sequence[int], destination: int | Sequence[i
     return permute_dims(x, order)
 
 
-def expand_dims(x: Like, /, *, axis: int | Sequence[int] = 0) -> Any:
+def expand_dims(x: Like, /, axis: int | Sequence[int] = 0) -> Any:
     """Axes of extent 1 inserted; `axis` counts in the result."""
     x = asarray(x)
     given = [axis] if isinstance(axis, int | np.integer) else list(axis)
@@ -114,27 +135,32 @@ def flatten(x: Like, /, axis: int = 0) -> Any:
 
 def broadcast_to(x: Like, /, shape: Sequence[int]) -> Any:
     """x repeated along axes of extent 1 and new leading axes."""
-    return spread(asarray(x), tuple(shape))
+    return unaliased(spread(asarray(x), tuple(shape)), x)
 
 
 def broadcast_arrays(*arrays: Like) -> list[Any]:
     """All arguments in their common shape."""
     made = [asarray(a) for a in arrays]
-    return [spread(a, common_shape(*[m.shape for m in made])) for a in made]
+    shape = common_shape(*[m.shape for m in made])
+    return [unaliased(spread(m, shape), a) for m, a in zip(made, arrays)]
 
 
 def concat(arrays: Sequence[Like], /, *, axis: int | None = 0) -> Any:
     """Arrays one after another along an axis; flattened first for axis=None."""
     made = promoted(*arrays)
+    if not made:
+        raise ValueError("concat takes at least one array, got none")
     if axis is None:
         made, axis = [reshape(m, (m.size,)) for m in made], 0
     axis = one_axis(axis, made[0].ndim)
-    return made[0] if len(made) == 1 else apply("concat", *made, axis=axis)
+    return unaliased(made[0], arrays[0]) if len(made) == 1 else apply("concat", *made, axis=axis)
 
 
 def stack(arrays: Sequence[Like], /, *, axis: int = 0) -> Any:
     """Arrays of one shape along a new axis."""
     made = promoted(*arrays)
+    if len({tuple(m.shape) for m in made}) != 1:
+        raise ValueError(f"stack takes one or more arrays of one shape, got shapes {[tuple(m.shape) for m in made]}")
     axis = one_axis(axis, made[0].ndim + 1)
     return concat([expand_dims(m, axis=axis) for m in made], axis=axis)
 
@@ -181,38 +207,42 @@ def unstack(x: Like, /, *, axis: int = 0) -> tuple[Any, ...]:
 
 def flip(x: Like, /, *, axis: Axis = None) -> Any:
     """The order of elements reversed along axes (all by default)."""
-    x = asarray(x)
-    return _slice(x, {a: range(x.shape[a] - 1, -1, -1) for a in axes_of(axis, x.ndim)})
+    made = asarray(x)
+    return unaliased(_slice(made, {a: range(made.shape[a] - 1, -1, -1) for a in axes_of(axis, made.ndim)}), x)
 
 
 def roll(x: Like, /, shift: int | Sequence[int], *, axis: Axis = None) -> Any:
     """Elements moved along axes; those that fall off return at the other end."""
-    x = asarray(x)
+    made = asarray(x)
     if axis is None:
-        return reshape(roll(reshape(x, (x.size,)), shift, axis=0), x.shape)
+        if not isinstance(shift, int | np.integer):
+            raise TypeError(f"roll: without an axis the shift is one integer, got {shift}")
+        return reshape(roll(reshape(made, (made.size,)), shift, axis=0), made.shape)
     axes = [axis] if isinstance(axis, int) else list(axis)
-    shifts = [shift] * len(axes) if isinstance(shift, int) else list(shift)
+    shifts = [shift] * len(axes) if isinstance(shift, int | np.integer) else list(shift)
+    if len(shifts) == 1:
+        shifts *= len(axes)
     for a, s in zip(axes, shifts, strict=True):
-        a = one_axis(a, x.ndim)
-        n = x.shape[a]
+        a = one_axis(a, made.ndim)
+        n = made.shape[a]
         if n and s % n:
             cut = n - s % n
-            x = concat([_slice(x, {a: range(cut, n)}), _slice(x, {a: range(cut)})], axis=a)
-    return x
+            made = concat([_slice(made, {a: range(cut, n)}), _slice(made, {a: range(cut)})], axis=a)
+    return unaliased(made, x)
 
 
 def tile(x: Like, repetitions: Sequence[int], /) -> Any:
     """x repeated as a whole along each axis."""
-    x = asarray(x)
-    times = (1,) * (x.ndim - len(repetitions)) + tuple(int(r) for r in repetitions)
-    x = reshape(x, (1,) * (len(times) - x.ndim) + tuple(x.shape))
+    made = asarray(x)
+    times = (1,) * (made.ndim - len(repetitions)) + tuple(int(r) for r in repetitions)
+    made = reshape(made, (1,) * (len(times) - made.ndim) + tuple(made.shape))
     if all(t == 1 for t in times):
-        return x
+        return made
     rank = len(times)
-    source = lifted(x) if is_traced(x) else x
-    spread_shape = tuple(v for t, n in zip(times, x.shape) for v in (t, n))
-    made = apply("broadcast", source, shape=spread_shape, axes=tuple(2 * a + 1 for a in range(rank)))
-    return apply("reshape", made, shape=tuple(t * n for t, n in zip(times, x.shape)))
+    source = lifted(made) if is_traced(made) else made
+    spread_shape = tuple(v for t, n in zip(times, made.shape) for v in (t, n))
+    spread_out = apply("broadcast", source, shape=spread_shape, axes=tuple(2 * a + 1 for a in range(rank)))
+    return apply("reshape", spread_out, shape=tuple(t * n for t, n in zip(times, made.shape)))
 
 
 def repeat(x: Like, repeats: int | Sequence[int], /, *, axis: int | None = None) -> Any:
@@ -223,9 +253,12 @@ def repeat(x: Like, repeats: int | Sequence[int], /, *, axis: int | None = None)
     axis = one_axis(axis, x.ndim)
     n = x.shape[axis]
     if not isinstance(repeats, int | np.integer):
-        counts = np.asarray(repeats)
-        if len(counts) != n:
-            raise ValueError(f"repeat takes one count for each of the {n} elements along axis {axis}, got {len(counts)}")
+        counts = static_value(asarray(repeats, dtype=int64))
+        if counts is None:
+            raise TypeError("repeat: counts that are only being traced would leave the size of the result unknown")
+        counts = np.broadcast_to(counts, (n,)) if counts.size == 1 else counts
+        if counts.shape != (n,):
+            raise ValueError(f"repeat takes one count for each of the {n} elements along axis {axis}, got shape {counts.shape}")
         return apply("take", x, np.repeat(np.arange(n, dtype=np.int32), counts), axis=axis)
     shape = (*x.shape[: axis + 1], int(repeats), *x.shape[axis + 1 :])
     axes = tuple(a for a in range(x.ndim + 1) if a != axis + 1)

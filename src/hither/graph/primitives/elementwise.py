@@ -21,16 +21,22 @@ from .rules import apply, computed, full, require_kind, require_same
 
 def _unary(
     name: str, function: Callable[..., Any], emit: Callable[..., Any], vjp: Callable[..., Any] | None, kinds: str = "fc",
-    result: DType | None = None,
+    result: DType | None = None, real: bool = False,
 ) -> None:  # fmt: skip
-    """Declare a unary primitive; `vjp(g, x, y)` gives the operand's cotangent, or None for zero."""
+    """Declare a unary primitive; `vjp(g, x, y)` gives the operand's cotangent, or None for zero.
+
+    The result's dtype is `result`, or the operand's (with `real`, that of the operand's real part).
+    """
+
+    def result_of(x: DType) -> DType:
+        return result or (x.real if real else x)
 
     def abstract(x: Abstract) -> Abstract:
         require_kind(name, x, kinds)
-        return Abstract(x.shape, result or x.dtype)
+        return Abstract(x.shape, result_of(x.dtype))
 
     def evaluate(x: np.ndarray) -> np.ndarray:
-        return np.asarray(function(x)).astype((result or dt.dtype(x.dtype)).numpy, copy=False)
+        return np.asarray(function(x)).astype(result_of(dt.dtype(x.dtype)).numpy, copy=False)
 
     def pull(cotangents: tuple[Any, ...], operands: tuple[Any, ...], results: tuple[Any, ...]) -> tuple[Any, ...]:
         assert vjp is not None
@@ -118,8 +124,18 @@ def _emit_sign(k: Any, x: Any) -> Any:
     return signed  # zero and NaN compare false twice and stand for themselves
 
 
+def _sign(x: np.ndarray) -> np.ndarray:
+    if x.dtype.kind != "c":
+        return np.sign(x)
+    return np.where(x == 0, x, x / np.abs(x))
+
+
 def _emit_abs(k: Any, x: Any) -> Any:
     return x if x.dtype.kind == "u" else k.abs(x)
+
+
+def _no_complex(k: Any, *values: Any) -> Any:
+    raise TypeError("no target has complex numbers; `compile` refuses them by name before any kernel is written")
 
 
 def _tan_vjp(g: Any, x: Any, y: Any) -> Any:
@@ -131,11 +147,11 @@ def _one_minus_square(y: Any) -> Any:
 
 
 _unary("neg", np.negative, lambda k, x: -x, lambda g, x, y: _neg(g), "iufc")
-_unary("abs", np.abs, _emit_abs, lambda g, x, y: _mul(g, apply("sign", x)), "iuf")
-_unary("sign", np.sign, _emit_sign, _zero, "iuf")
+_unary("abs", np.abs, _emit_abs, lambda g, x, y: _mul(g, apply("sign", x)), "iufc", real=True)
+_unary("sign", _sign, _emit_sign, _zero, "iufc")
 _unary("floor", np.floor, lambda k, x: k.floor(x), _zero, "f")
 _unary("ceil", np.ceil, lambda k, x: k.ceil(x), _zero, "f")
-_unary("round", np.rint, lambda k, x: k.round(x), _zero, "f")
+_unary("round", np.rint, lambda k, x: k.round(x), _zero, "fc")
 _unary("trunc", np.trunc, lambda k, x: k.trunc(x), _zero, "f")
 _unary("exp", np.exp, _math("exp"), lambda g, x, y: _mul(g, y))
 _unary("expm1", np.expm1, _math("expm1"), lambda g, x, y: _mul(g, _plus(y, 1.0)))
@@ -160,6 +176,9 @@ _unary(
     lambda g, x, y: _mul(g, _times(apply("exp", _neg(_mul(x, x))), 2 / math.sqrt(math.pi))), "f",
 )  # fmt: skip
 _unary("sigmoid", _sigmoid, _math("sigmoid"), lambda g, x, y: _mul(g, _mul(y, _plus(_neg(y), 1.0))), "f")
+_unary("conj", np.conj, _no_complex, lambda g, x, y: apply("conj", g), "c")
+_unary("real", np.real, _no_complex, lambda g, x, y: apply("convert", g, dtype=x.dtype), "c", real=True)
+_unary("imag", np.imag, _no_complex, None, "c", real=True)
 _unary("bitwise_not", np.invert, lambda k, x: ~x, None, "biu")
 _unary("is_nan", np.isnan, lambda k, x: x.ne(x), None, "f", dt.bool_)
 _unary("is_inf", np.isinf, lambda k, x: k.abs(x).eq(math.inf), None, "f", dt.bool_)
@@ -381,6 +400,25 @@ _binary("eq", np.equal, _emit_compare("eq"), None, "biufc", dt.bool_)
 _binary("ne", np.not_equal, _emit_compare("ne"), None, "biufc", dt.bool_)
 _binary("lt", np.less, _emit_compare("lt"), None, "biuf", dt.bool_)
 _binary("le", np.less_equal, _emit_compare("le"), None, "biuf", dt.bool_)
+
+
+def _complex_abstract(a: Abstract, b: Abstract) -> Abstract:
+    require_same("complex", a, b)
+    require_kind("complex", a, "f")
+    return Abstract(a.shape, dt.complex128 if a.dtype is dt.float64 else dt.complex64)
+
+
+def _complex(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    made = np.empty(a.shape, np.complex128 if a.dtype == np.float64 else np.complex64)
+    made.real, made.imag = a, b  # a + 1j * b would make NaN of infinities
+    return made
+
+
+def _complex_vjp(cotangents: tuple[Any, ...], operands: tuple[Any, ...], results: tuple[Any, ...]) -> tuple[Any, Any]:
+    return tuple(apply("convert", apply(part, cotangents[0]), dtype=operands[0].dtype) for part in ("real", "imag"))
+
+
+primitive("complex", abstract=_complex_abstract, evaluate=_complex, lowering=Elementwise(_no_complex), vjp=_complex_vjp)
 
 
 # -- select --------------------------------------------------------------------------------------------------------------

@@ -131,7 +131,7 @@ _CUMULATIVE: dict[str, tuple[np.ufunc, Callable[[DType], Any]]] = {
 
 
 def _cumulative_abstract(x: Abstract, axis: int, combine: str, exclusive: bool = False, reverse: bool = False) -> Abstract:
-    require_kind("cumulative", x, "iuf")
+    require_kind("cumulative", x, "iufc" if combine in ("add", "mul") else "iuf")
     require_axis("cumulative", x, axis)
     if combine not in _CUMULATIVE:
         raise ValueError(f"cumulative: combine is one of {', '.join(_CUMULATIVE)}, got {combine!r}")

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes as dt
-from ..graph.primitives import counter
-from . import elementwise as el
-from . import reduce as rd
-from .operands import Like, apply, asarray, converted
-from .search import argsort
-from .shape import concat, reshape, slice_axis, stack
+from ... import dtypes as dt
+from ...graph.primitives import counter
+from .. import elementwise as el
+from .. import reduce as rd
+from ..bits import bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor
+from ..operands import Like, apply, asarray, converted
+from ..search import argsort
+from ..shape import concat, reshape, slice_axis, stack
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
@@ -41,19 +42,19 @@ def key(seed: Like, /) -> Any:
 
 
 def _rotated(x: Any, by: int) -> Any:
-    return el.bitwise_or(el.bitwise_left_shift(x, by), el.bitwise_right_shift(x, 32 - by))
+    return bitwise_or(bitwise_left_shift(x, by), bitwise_right_shift(x, 32 - by))
 
 
 def threefry(keys: Like, first: Like, second: Like, /) -> tuple[Any, Any]:
     """The block cipher: two uint32 words out for two in, elementwise, under a key of two words."""
     k = asarray(keys)
     k0, k1 = k[0], k[1]
-    schedule = (k0, k1, el.bitwise_xor(el.bitwise_xor(k0, k1), _PARITY))
+    schedule = (k0, k1, bitwise_xor(bitwise_xor(k0, k1), _PARITY))
     x0, x1 = el.add(asarray(first), k0), el.add(asarray(second), k1)
     for group in range(5):
         for by in _ROTATIONS[group % 2]:
             x0 = el.add(x0, x1)
-            x1 = el.bitwise_xor(_rotated(x1, by), x0)
+            x1 = bitwise_xor(_rotated(x1, by), x0)
         x0 = el.add(x0, schedule[(group + 1) % 3])
         x1 = el.add(x1, el.add(schedule[(group + 2) % 3], group + 1))
     return x0, x1
@@ -93,11 +94,11 @@ def uniform(keys: Like, /, shape: Sequence[int] = (), *, low: Like = 0.0, high: 
     wanted = dt.dtype(dtype)
     if wanted is dt.float64:
         words = bits(keys, (2, *shape))
-        top = converted(el.bitwise_right_shift(words[0], 5), wanted)
-        rest = converted(el.bitwise_right_shift(words[1], 6), wanted)
+        top = converted(bitwise_right_shift(words[0], 5), wanted)
+        rest = converted(bitwise_right_shift(words[1], 6), wanted)
         unit = el.multiply(el.add(el.multiply(top, 2.0**26), rest), 2.0**-53)
     else:
-        unit = el.multiply(converted(el.bitwise_right_shift(bits(keys, shape), 8), dt.float32), 2.0**-24)
+        unit = el.multiply(converted(bitwise_right_shift(bits(keys, shape), 8), dt.float32), 2.0**-24)
     scaled = unit if low == 0.0 and high == 1.0 else el.add(el.multiply(unit, el.subtract(high, low)), low)
     return converted(scaled, wanted)
 
@@ -141,7 +142,7 @@ def bernoulli(keys: Like, p: Like = 0.5, /, shape: Sequence[int] | None = None) 
 
 def gumbel(keys: Like, /, shape: Sequence[int] = ()) -> Any:
     """Standard Gumbel: -log(-log(uniform)), float32."""
-    unit = el.multiply(el.add(converted(el.bitwise_right_shift(bits(keys, shape), 8), dt.float32), 0.5), 2.0**-24)
+    unit = el.multiply(el.add(converted(bitwise_right_shift(bits(keys, shape), 8), dt.float32), 0.5), 2.0**-24)
     return el.negative(el.log(el.negative(el.log(unit))))
 
 
@@ -153,7 +154,7 @@ def categorical(keys: Like, logits: Like, /, *, axis: int = -1) -> Any:
 
 def permutation(keys: Like, count: int, /) -> Any:
     """0 … count-1 in random order, int64: where random words would have to go to be sorted."""
-    return argsort(converted(el.bitwise_right_shift(bits(keys, (count,)), 1), dt.int32))
+    return argsort(converted(bitwise_right_shift(bits(keys, (count,)), 1), dt.int32))
 
 
 def shuffle(keys: Like, x: Like, /, *, axis: int = 0) -> Any:
