@@ -1,4 +1,15 @@
-"""What the catalogue says of a model: where it comes from, what it is for, and an example with the answer it must give."""
+"""What the catalogue says of a model: where it comes from, what it is for, and an example with the answer it must give.
+
+The page of a model (`hither models page NAME`) draws results by the names and shapes of its outputs, so cards keep to these:
+
+    boxes      [N, 4]       x0, y0, x1, y1 of each object, in 0…1 of the picture given
+    landmarks  [N?, P, 2+]  x, y (and more) of P points of one or N objects, x and y in 0…1 of the picture given
+    mask       [H, W]       0…1 how much each pixel belongs to the foreground, over the whole picture given
+    scores     [N] or [.., classes]   one number per box or set of landmarks, or per class; `Spec.labels` names the classes
+    label      [N]          the number of each box's class, with `Spec.labels` to name it
+
+Any of them may have a leading batch dimension of one. What a page cannot draw by these names it prints.
+"""
 
 from __future__ import annotations
 
