@@ -13,13 +13,14 @@ Any of them may have a leading batch dimension of one. What a page cannot draw b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..data.packages import Registry, fetch
 from ..model import Model
+from ..spec import Spec
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,26 @@ class Result:
     picture: Any = None  # PIL.Image.Image
 
 
+Bundles = Mapping[str, tuple[Model, Sequence[Mapping[str, Spec]]]]
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the page of a model needs where names and shapes of its outputs do not say how to show them.
+
+    Args:
+        script: the module of examples/models that asks the model and shows what it says (model.js says how).
+        files: what the script imports besides, below examples/.
+        bundles: the sources' paths → {folder: (Model, shapes to compile it for)}; by default the Model itself, in "model".
+        data: the sources' paths → what else the script is given, as JSON.
+    """
+
+    script: str
+    files: tuple[str, ...] = ()
+    bundles: Callable[[Mapping[str, Path]], Bundles] | None = None
+    data: Callable[[Mapping[str, Path]], Any] | None = None
+
+
 @dataclass(frozen=True)
 class Card:
     """One model of the catalogue.
@@ -80,6 +101,8 @@ class Card:
         answer: (model, input file or text) → Result.
         example: an input with its answer.
         citation: the paper or project.
+        aliases: other names that `hither.models.load` takes.
+        page: how to show it in a browser, where its outputs do not say so themselves.
     """
 
     name: str
@@ -93,3 +116,4 @@ class Card:
     example: Example
     citation: str = ""
     aliases: tuple[str, ...] = field(default=())
+    page: Page | None = None
