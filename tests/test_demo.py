@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from examples.ocr import demo, networks, reader
-from examples.ocr.boxes import Box, components, find_boxes, smallest_rectangle
-from examples.ocr.picture import cut, shrink
+from examples.ocr import demo
 
 import hither.web.bundle
+from hither.media import read_image
+from hither.models.ocr import networks, reader
+from hither.models.ocr.boxes import Box, components, find_boxes, smallest_rectangle
+from hither.models.ocr.picture import cut, shrink
 from tests.models import MODELS
 
 PAGE = Path(demo.HERE) / "page"
@@ -157,7 +159,7 @@ def onnxruntime_networks() -> dict[str, Any]:
 @pytest.mark.slow
 def test_the_photo_is_read_as_onnxruntime_reads_it() -> None:
     ours = demo.Networks(lambda stage: None)
-    picture = demo.open_picture(demo.photo())
+    picture = read_image(demo.photo())
     found = ours.read(picture)
     theirs = onnxruntime_networks()
     reference = reader.read(picture, lambda size: theirs["detector"], lambda size: theirs["recogniser"], ours.characters)

@@ -20,17 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from hither.data.packages import fetch
 from hither.errors import HitherError
+from hither.formats import load
+from hither.models.ocr import PHOTO, networks
+from hither.models.ocr.reader import Reading, read
 from hither.program import compile
 from hither.web.builds import bundle
 
-from . import networks
-from .reader import Reading, read
-
 HERE = Path(__file__).resolve().parent
-# A real photo of a curved page, from scikit-image (skimage/data/README.txt says where its pictures come from).
-PHOTO = ("scikit-image", "0.26.0", "skimage/data/page.png", "341a6f0a61557662b02734a9b6e56ec33a915b2c41886b97509dedf2a43b47a3")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PAGE_SECONDS = 300
 # Chromium has no WebGPU adapter on a machine without a GPU unless it is allowed a software one.
@@ -45,25 +42,12 @@ class DemoError(HitherError, RuntimeError):
 
 def photo() -> Path:
     """The photo that is read when the user names none."""
-    return fetch(*PHOTO, python="3.11", platform="manylinux_2_28_x86_64")
+    return PHOTO.path()
 
 
 def expected() -> str:
     """The text on that photo."""
     return (HERE / "expected.txt").read_text().strip()
-
-
-def open_picture(path: Path) -> np.ndarray:
-    """A picture file as uint8 [H, W, 3], upright."""
-    try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
-    except ImportError as error:
-        raise DemoError("reading pictures needs Pillow: pip install 'hither[image]'") from error
-    try:
-        with Image.open(path) as picture:
-            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
-    except UnidentifiedImageError as error:
-        raise DemoError(f"{path} is no picture that Pillow can read") from error
 
 
 @dataclass
@@ -77,7 +61,7 @@ class Networks:
 
     def __post_init__(self) -> None:
         self.stage("fetching PP-OCRv4")
-        detector, recogniser = networks.load(networks.DETECTOR), networks.load(networks.RECOGNISER)
+        detector, recogniser = load(networks.DETECTOR.path()), load(networks.RECOGNISER.path())
         self.characters = networks.characters(recogniser)
         self.functions = {"detector": networks.detect(detector), "recogniser": networks.recognise(recogniser)}
         self.specs = {

@@ -39,6 +39,7 @@ def demo_command(
     ] = None,
 ) -> None:
     """Read the text of a photo natively, then from a page that runs the same networks in the browser."""
+    from ..media import read_image
     from ..runtime.object_cache import cache_directory
     from . import report
 
@@ -49,7 +50,7 @@ def demo_command(
     with report.stages() as stage:
         stage("fetching a photo")
         path = picture or example.photo()
-        pixels = example.open_picture(path)
+        pixels = read_image(path)
         networks = example.Networks(stage, device)
         networks.read(pixels)  # compiles what this picture needs
         warm = networks.read(pixels)

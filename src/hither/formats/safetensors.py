@@ -1,7 +1,7 @@
 """Safetensors: named arrays in a file, and, where hither wrote it, the configuration of the network that they belong to.
 
 The safetensors package checks header and extents. A file of another framework holds arrays alone: it feeds a network written in
-Python, `load(path, network=net)`, with names translated where they differ.
+Python, `load(path, network=net)`, with names translated and axes turned where they differ.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ DTYPES = {
     "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool",
 }  # fmt: skip
 
+Transform = Callable[[str, np.ndarray], Any]
 Names = Mapping[str, str] | Callable[[str], str | None]
 
 
@@ -54,6 +55,7 @@ def load(
     *,
     network: nn.Module | None = None,
     names: Names | None = None,
+    transform: Transform | None = None,
     strict: bool = True,
     device: str | None = None,
     precision: str | None = None,
@@ -65,12 +67,19 @@ def load(
         network: the network to feed, which must be built: its weights exist once it has seen an input or its shape.
         names: where the file calls weights otherwise than the network: {pattern: replacement} of regular expressions applied to
             each of the file's names in turn, or a function from the file's name to the network's (None: not wanted).
+        transform: (the network's name, the file's array) → the array that the network is to have, where frameworks arrange
+            numbers otherwise: PyTorch's Linear keeps [out, in], Dense's kernel is [in, out].
         strict: whether the file must hold each weight of the network, and nothing else.
         device, precision: of the Model.
 
     Raises:
         InvalidModel: a malformed file, or one without a network where none is given.
         NameMismatch, ShapeMismatch: the arrays do not fit the network.
+
+    Example:
+        >>> def from_torch(name, array):
+        ...     return array.T if name.endswith("kernel") else array
+        >>> hither.load("linear.safetensors", network=net, names={"weight$": "kernel"}, transform=from_torch)  # doctest: +SKIP
     """
     where = Path(path)
     arrays, metadata = _read(where)
@@ -81,7 +90,10 @@ def load(
                 "read the arrays alone with hither.load_weights"
             )
         network = _network(where.name, metadata[CONFIG])
-    network.load_weights(_renamed(arrays, names), strict=strict)
+    arrays = _renamed(arrays, names)
+    if transform is not None:
+        arrays = {name: np.asarray(transform(name, array)) for name, array in arrays.items()}
+    network.load_weights(arrays, strict=strict)
     model = nn.as_model(network, name=where.name, device=device, precision=precision)
     model.metadata = {k: v for k, v in metadata.items() if k != CONFIG}
     return model

@@ -4,7 +4,7 @@
     result = hither.models.run("file-type", "photo.jpg")
     print(*result.lines)
 
-Each file of this folder holds the cards of one task. Networks are fetched from their packages on first use.
+Each file (or folder) here holds the cards of one task. Networks are fetched from their packages on first use.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 
 from ..errors import NameMismatch
 from ..model import Model
-from .card import Card, Example, Result, Source
+from .card import Card, Example, Page, Result, Source
 
-TASKS = ("filetype", "voice")  # the files with cards, in the order in which they are shown
+TASKS = ("filetype", "voice", "wakeword", "pitch", "ocr", "sentence")  # the files with cards, in the order in which they are shown
 
 
 @cache
@@ -73,4 +73,4 @@ def run(name: str, source: Any, *, device: str | None = None, precision: str | N
     return card(name).answer(load(name, device=device, precision=precision), source)
 
 
-__all__ = ["Card", "Example", "Result", "Source", "card", "catalogue", "load", "run"]
+__all__ = ["Card", "Example", "Page", "Result", "Source", "card", "catalogue", "load", "run"]

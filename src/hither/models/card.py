@@ -1,14 +1,26 @@
-"""What the catalogue says of a model: where it comes from, what it is for, and an example with the answer it must give."""
+"""What the catalogue says of a model: where it comes from, what it is for, and an example with the answer it must give.
+
+The page of a model (`hither models page NAME`) draws results by the names and shapes of its outputs, so cards keep to these:
+
+    boxes      [N, 4]       x0, y0, x1, y1 of each object, in 0…1 of the picture given
+    landmarks  [N?, P, 2+]  x, y (and more) of P points of one or N objects, x and y in 0…1 of the picture given
+    mask       [H, W]       0…1 how much each pixel belongs to the foreground, over the whole picture given
+    scores     [N] or [.., classes]   one number per box or set of landmarks, or per class; `Spec.labels` names the classes
+    label      [N]          the number of each box's class, with `Spec.labels` to name it
+
+Any of them may have a leading batch dimension of one. What a page cannot draw by these names it prints.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..data.packages import Registry, fetch
 from ..model import Model
+from ..spec import Spec
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,26 @@ class Result:
     picture: Any = None  # PIL.Image.Image
 
 
+Bundles = Mapping[str, tuple[Model, Sequence[Mapping[str, Spec]]]]
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the page of a model needs where names and shapes of its outputs do not say how to show them.
+
+    Args:
+        script: the module of examples/models that asks the model and shows what it says (model.js says how).
+        files: what the script imports besides, below examples/.
+        bundles: the sources' paths → {folder: (Model, shapes to compile it for)}; by default the Model itself, in "model".
+        data: the sources' paths → what else the script is given, as JSON.
+    """
+
+    script: str
+    files: tuple[str, ...] = ()
+    bundles: Callable[[Mapping[str, Path]], Bundles] | None = None
+    data: Callable[[Mapping[str, Path]], Any] | None = None
+
+
 @dataclass(frozen=True)
 class Card:
     """One model of the catalogue.
@@ -69,6 +101,8 @@ class Card:
         answer: (model, input file or text) → Result.
         example: an input with its answer.
         citation: the paper or project.
+        aliases: other names that `hither.models.load` takes.
+        page: how to show it in a browser, where its outputs do not say so themselves.
     """
 
     name: str
@@ -82,3 +116,4 @@ class Card:
     example: Example
     citation: str = ""
     aliases: tuple[str, ...] = field(default=())
+    page: Page | None = None

@@ -45,7 +45,7 @@ class _Random(Initializer):
         return next_key(type(self).__name__, concrete=True)
 
 
-@config.register("zeros")
+@config.register("zeros", "zero")
 class Zeros(Initializer):
     """All 0."""
 
@@ -53,7 +53,7 @@ class Zeros(Initializer):
         return asarray(np.zeros(tuple(shape), dt.dtype(dtype or "float32").numpy))
 
 
-@config.register("ones")
+@config.register("ones", "one")
 class Ones(Initializer):
     """All 1."""
 
@@ -72,7 +72,7 @@ class Constant(Initializer):
         return asarray(np.full(tuple(shape), self.value, dt.dtype(dtype or "float32").numpy))
 
 
-@config.register("identity")
+@config.register("identity", "IdentityInitializer")
 class Identity(Initializer):
     """A matrix with `gain` along its diagonal."""
 
@@ -85,7 +85,7 @@ class Identity(Initializer):
         return asarray((self.gain * np.eye(shape[0], shape[1])).astype(dt.dtype(dtype or "float32").numpy))
 
 
-@config.register("random_normal")
+@config.register("random_normal", "normal")
 class RandomNormal(_Random):
     """Normally distributed."""
 
@@ -107,7 +107,7 @@ class TruncatedNormal(_Random):
         return random.truncated_normal(self._key(), shape, mean=self.mean, std=self.stddev, dtype=dtype or dt.float32)
 
 
-@config.register("random_uniform")
+@config.register("random_uniform", "uniform")
 class RandomUniform(_Random):
     """Evenly distributed between minval and maxval."""
 

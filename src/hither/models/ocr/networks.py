@@ -11,20 +11,20 @@ from typing import Any
 
 import numpy as np
 
-import hither
-from hither import ops
-from hither.data.packages import fetch
-from hither.model import Model
-from hither.spec import Spec
+from ... import dtypes as dt
+from ... import ops
+from ...model import Model
+from ...spec import Spec
+from ..card import Source
 
-DETECTOR = (
-    "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx",
+DETECTOR = Source(
+    "rapidocr-onnxruntime", "1.4.4", "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx",
     "d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
-)
-RECOGNISER = (
-    "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx",
+)  # fmt: skip
+RECOGNISER = Source(
+    "rapidocr-onnxruntime", "1.4.4", "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx",
     "48fc40f24f6d2a207a2b1091d3437eb3cc3eb6b676dc3ef9c37384005483683b",
-)
+)  # fmt: skip
 # The networks are fully convolutional; compiled ones have a size. (height, width), by area.
 CANVASES = ((320, 640), (640, 640), (960, 960))
 LINE_HEIGHT = 48
@@ -36,13 +36,6 @@ BLANK = 0
 SPACE_THRESHOLD = 0.1
 
 Function = Callable[..., dict[str, Any]]
-
-
-def load(file: tuple[str, str]) -> Model:
-    """One of PP-OCRv4's networks, fetched from the package that carries it."""
-    from hither.formats import load as load_model
-
-    return load_model(fetch("rapidocr-onnxruntime", "1.4.4", *file))
 
 
 def characters(recogniser: Model) -> list[str]:
@@ -59,7 +52,7 @@ def detect(model: Model) -> Function:
     shift = np.asarray(-np.array(MEAN) / np.array(STD), np.float32)
 
     def detect(picture: Any) -> dict[str, Any]:
-        pixels = ops.flip(ops.astype(picture, hither.float32), axis=-1)  # it was trained on BGR
+        pixels = ops.flip(ops.astype(picture, dt.float32), axis=-1)  # it was trained on BGR
         x = ops.expand_dims(ops.permute_dims(pixels * scale + shift, (2, 0, 1)), axis=0)
         (text,) = model(x).values()
         return {"text": text[0, 0]}
@@ -76,14 +69,14 @@ def recognise(model: Model) -> Function:
     space = len(characters(model)) - 1
 
     def recognise(line: Any, columns: Any) -> dict[str, Any]:
-        pixels = ops.flip(ops.astype(line, hither.float32), axis=-1) / 127.5 - 1.0
+        pixels = ops.flip(ops.astype(line, dt.float32), axis=-1) / 127.5 - 1.0
         inside = ops.arange(line.shape[1]) < columns
         x = ops.where(inside[:, None], pixels, 0.0)
         (likely,) = model(ops.expand_dims(ops.permute_dims(x, (2, 0, 1)), axis=0)).values()
         likely = likely[0]
-        best = ops.astype(ops.argmax(likely, axis=-1), hither.int32)
+        best = ops.astype(ops.argmax(likely, axis=-1), dt.int32)
         best = ops.where(likely[:, space] > SPACE_THRESHOLD, ops.full_like(best, space), best)
-        before = ops.concat([ops.zeros((1,), dtype=hither.int32), best[:-1]])
+        before = ops.concat([ops.zeros((1,), dtype=dt.int32), best[:-1]])
         begins = ops.logical_and(best != BLANK, best != before)
         return {"classes": ops.where(begins, best, ops.zeros_like(best)), "scores": ops.max(likely, axis=-1)}
 

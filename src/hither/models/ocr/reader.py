@@ -47,6 +47,16 @@ def canvas_for(height: int, width: int) -> tuple[int, int]:
     return next((c for c in CANVASES if scales[c] >= 1), max(CANVASES, key=lambda c: scales[c]))
 
 
+def on_canvas(picture: np.ndarray, canvas: tuple[int, int]) -> tuple[np.ndarray, float, tuple[int, int]]:
+    """uint8 [*canvas, 3] with the picture in its top left corner, how much it is scaled, and its extents there."""
+    height, width = picture.shape[:2]
+    scale = min(canvas[0] / height, canvas[1] / width)
+    inner = (max(1, math.floor(height * scale + 0.5)), max(1, math.floor(width * scale + 0.5)))
+    page = np.zeros((*canvas, 3), np.uint8)
+    page[: inner[0], : inner[1]] = cut(picture, Box(width / 2, height / 2, width, height, 0), inner[1], inner[0])
+    return page, scale, inner
+
+
 def read(
     picture: np.ndarray,
     detector: Callable[[tuple[int, int]], Network],
@@ -62,12 +72,8 @@ def read(
     """
     result = Reading(seconds={"prepare": 0.0, "detect": 0.0, "boxes": 0.0, "recognise": 0.0})
     clock = _Clock(result.seconds)
-    height, width = picture.shape[:2]
-    canvas = canvas_for(height, width)
-    scale = min(canvas[0] / height, canvas[1] / width)
-    inner = (max(1, math.floor(height * scale + 0.5)), max(1, math.floor(width * scale + 0.5)))
-    page = np.zeros((*canvas, 3), np.uint8)
-    page[: inner[0], : inner[1]] = cut(picture, Box(width / 2, height / 2, width, height, 0), inner[1], inner[0])
+    canvas = canvas_for(*picture.shape[:2])
+    page, scale, inner = on_canvas(picture, canvas)
     clock("prepare")
     found = detector(canvas)({"picture": page})
     text = np.asarray(found["text"])
