@@ -16,7 +16,8 @@ import pytest
 from .keras_reference import keras
 from .models import Sampled
 from .models_keras import MODELS
-from .test_models import TOLERANCE, Case, run_in_page, run_native
+from .models_report import KERAS, TOLERANCE, Measurement, record
+from .test_models import Case, run_in_page, run_native, timed
 
 KERAS_ORDER = ("kernel", "depthwise_kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
 
@@ -56,24 +57,27 @@ def case(name: str, folder: Path) -> Case:
     path, feeds = model.prepared(folder), model.feeds()
     theirs = keras.models.load_model(as_keras_file(path, folder / "k.h5") if path.is_dir() else path, compile=False)
     (x,) = feeds.values()
-    expected = {theirs.layers[-1].name: Sampled.of(np.asarray(theirs(x)))}
-    return Case(name, model, path, feeds, expected, 0.0, 0.0)  # type: ignore[arg-type]
+    result, milliseconds = timed(lambda: np.asarray(theirs(x)))
+    expected = {theirs.layers[-1].name: Sampled.of(result)}
+    return Case(name, model, path, feeds, expected, milliseconds, 0.0)  # type: ignore[arg-type]
 
 
-IN_PAGE = [pytest.mark.browser, pytest.mark.models]
+MARKS = {"cpu": [], "webgpu": [pytest.mark.gpu, pytest.mark.models], "chromium wasm": [pytest.mark.browser, pytest.mark.models]}
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("chromium wasm", marks=IN_PAGE)])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("name", "device"),
+    [pytest.param(n, d, id=f"{n}-{d.replace(' ', '-')}", marks=MARKS[d]) for n, d in KERAS.cases()],
+)
 def test_agrees_with_keras(name: str, device: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     network = case(name, tmp_path)
     outputs: Any
-    if device == "cpu":
-        outputs, _, _ = run_native(network, device)
+    if device.startswith("chromium"):
+        page = request.getfixturevalue("page")
+        outputs, milliseconds, size = run_in_page(network, page, tmp_path, device.split()[1])
     else:
-        outputs, _, _ = run_in_page(network, request.getfixturevalue("page"), tmp_path, "wasm")
+        outputs, milliseconds, size = run_native(network, device)
     assert list(outputs) == list(network.expected)
-    for output, want in network.expected.items():
-        error = want.error(outputs[output])
-        print(f"{name} {device}: {error:.1e}")
-        assert error <= TOLERANCE[device]
+    worst = max(want.error(outputs[output]) for output, want in network.expected.items())
+    record(Measurement(KERAS.format, name, device, worst, milliseconds, size, network.milliseconds))
+    assert worst <= TOLERANCE[device]

@@ -6,6 +6,7 @@ Floats agree to 1e-3 of the largest element, integers to a quantisation step. Ne
 from __future__ import annotations
 
 import base64
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,31 +17,31 @@ import pytest
 
 import hither as ht
 from hither.formats.tflite import load_bytes
+from hither.program import Program
 
 from .browser import serving
 from .models import Sampled
+from .models_report import TFLITE, TOLERANCE, Measurement, record
 from .models_tflite import MODELS, Arrays, TfliteModel, eight_bit_results, with_output
-from .test_models import PAGE, TOLERANCE
-from .tflite_build import litert
+from .test_models import PAGE, timed
+from .tflite_build import litert, litert_calls
 
 pytestmark = pytest.mark.slow
 
-DEVICES = ("cpu", "webgpu", "chromium wasm", "chromium webgpu")
-# An emulated GPU in a page is slow; this one stands for the rest: 8-bit integers and state.
-ON_CHROMIUM_WEBGPU = ("hey-mycroft",)
 # What `make test` keeps: float16 weights and a custom operator, and integers with state.
 IN_EVERY_RUN = ("selfie-landscape", "hey-mycroft")
-CASES = [(m, d) for m in MODELS for d in DEVICES if d != "chromium webgpu" or m in ON_CHROMIUM_WEBGPU]
 
 
 @dataclass(frozen=True)
 class Case:
     """A network, what goes in, and what LiteRT makes of it, frame by frame."""
 
+    name: str
     model: TfliteModel
     data: bytes
     feeds: list[Arrays]
     expected: list[Arrays]
+    milliseconds: float  # LiteRT's, a frame, on one thread
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,10 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
     model = MODELS[request.param]
     data = model.content()
     feeds = model.feeds(load_bytes(data).inputs)
-    yield Case(model, data, feeds, litert(data, feeds))
+    run = litert_calls(data)
+    expected = [run(each) for each in feeds]
+    _, milliseconds = timed(lambda: run(feeds[-1]))
+    yield Case(request.param, model, data, feeds, expected, milliseconds)
 
 
 def marks(name: str, device: str) -> list[pytest.MarkDecorator]:
@@ -57,19 +61,23 @@ def marks(name: str, device: str) -> list[pytest.MarkDecorator]:
     return needs if name in IN_EVERY_RUN else [*needs, pytest.mark.models]
 
 
-def check(got: Arrays, want: Arrays, tolerance: float) -> None:
+def differences(got: Arrays, want: Arrays) -> tuple[float, int | None]:
+    """The largest error of an output of floats, and the largest difference of one of integers, if there are any."""
     assert set(got) == set(want)
+    error, steps = 0.0, None
     for name, array in want.items():
         assert (got[name].shape, got[name].dtype) == (array.shape, array.dtype), name
         if array.dtype.kind == "f":
-            assert Sampled.of(array).error(got[name]) <= tolerance, name
+            error = max(error, Sampled.of(array).error(got[name]))
         else:
-            assert np.abs(got[name].astype(int) - array.astype(int)).max() <= 1, name
+            steps = max(steps or 0, int(np.abs(got[name].astype(int) - array.astype(int)).max()))
+    return error, steps
 
 
 IN_PAGE = """async ({ device, frames }) => {
   const { load } = await import("/bundle/hither.js");
-  const program = await load("/bundle/", { device }), results = [];
+  const program = await load("/bundle/", { device }), results = [], taken = [];
+  let last;
   for (const inputs of frames) {
     const feeds = {}, outputs = {};
     for (const { name, file, kind } of inputs) feeds[name] = new globalThis[kind](await (await fetch(file)).arrayBuffer());
@@ -80,15 +88,31 @@ IN_PAGE = """async ({ device, frames }) => {
       outputs[name] = { data: btoa(text), shape, dtype };
     }
     results.push(outputs);
+    last = feeds;
   }
+  const begun = performance.now();
+  do {
+    const start = performance.now();
+    await program.run(last);
+    taken.push(performance.now() - start);
+  } while (taken.length < 10 && performance.now() - begun < 1000);
   program.close();
-  return results;
+  return { results, taken };
 }"""
 KINDS = {"float32": "Float32Array", "int8": "Int8Array", "uint8": "Uint8Array"}
 
 
-def run_in_page(case: Case, page: Any, folder: Path, target: str) -> list[Arrays]:
-    """Outputs, frame by frame, from a bundle in the browser."""
+def run_native(case: Case, device: str) -> tuple[list[Arrays], float, int]:
+    """Outputs, frame by frame; milliseconds a run; bytes resident."""
+    specs = {n: ht.Spec(a.shape, a.dtype) for n, a in case.feeds[0].items()}
+    program: Program = ht.compile(load_bytes(case.data), specs, device=device)
+    outputs = [{n: a.numpy() for n, a in program(feeds).items()} for feeds in case.feeds]
+    _, milliseconds = timed(lambda: program(case.feeds[-1]))
+    return outputs, milliseconds, program.memory()["total"]
+
+
+def run_in_page(case: Case, page: Any, folder: Path, target: str) -> tuple[list[Arrays], float, int]:
+    """Outputs, frame by frame; milliseconds a run; the bundle's bytes."""
     specs = {n: ht.Spec(a.shape, a.dtype) for n, a in case.feeds[0].items()}
     ht.bundle(load_bytes(case.data), folder / "bundle", specs, targets=(target,))
     (folder / "blank.html").write_text(PAGE)
@@ -103,25 +127,29 @@ def run_in_page(case: Case, page: Any, folder: Path, target: str) -> list[Arrays
         page.set_default_timeout(600_000)
         page.goto(f"{site.origin}/blank.html")
         found = page.evaluate(IN_PAGE, {"device": target, "frames": frames})
-    return [
+    outputs = [
         {n: np.frombuffer(base64.b64decode(o["data"]), o["dtype"]).reshape(o["shape"]) for n, o in each.items()}
-        for each in found
+        for each in found["results"]
     ]
+    return outputs, statistics.median(found["taken"]), sum(f.stat().st_size for f in (folder / "bundle").iterdir())
 
 
 @pytest.mark.parametrize(
     ("case", "device"),
-    [pytest.param(n, d, id=f"{n}-{d.replace(' ', '-')}", marks=marks(n, d)) for n, d in CASES],
+    [pytest.param(n, d, id=f"{n}-{d.replace(' ', '-')}", marks=marks(n, d)) for n, d in TFLITE.cases()],
     indirect=["case"],
 )
 def test_agrees_with_litert(case: Case, device: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     if device.startswith("chromium"):
-        outputs = run_in_page(case, request.getfixturevalue("page"), tmp_path, device.split()[1])
+        page = request.getfixturevalue("page")
+        outputs, milliseconds, size = run_in_page(case, page, tmp_path, device.split()[1])
     else:
-        model = load_bytes(case.data, device=device)
-        outputs = [{n: a.numpy() for n, a in model(feeds).items()} for feeds in case.feeds]
-    for got, want in zip(outputs, case.expected, strict=True):
-        check(got, want, TOLERANCE[device])
+        outputs, milliseconds, size = run_native(case, device)
+    found = [differences(got, want) for got, want in zip(outputs, case.expected, strict=True)]
+    error = max(error for error, _ in found)
+    steps = max((steps for _, steps in found if steps is not None), default=None)
+    record(Measurement(TFLITE.format, case.name, device, error, milliseconds, size, case.milliseconds, steps))
+    assert error <= TOLERANCE[device] and (steps or 0) <= 1
     if case.model.frames > 1:  # a sequence that leaves no trace would prove nothing
         first = next(iter(case.expected[0]))
         assert len({each[first].tobytes() for each in case.expected}) > 1
@@ -137,4 +165,5 @@ def test_every_integer_of_a_streaming_network_agrees(name: str) -> None:
         probed = with_output(data, tensor)
         model = load_bytes(probed, device="numpy")
         for frame, want in zip(feeds, litert(probed, feeds), strict=True):
-            check({n: a.numpy() for n, a in model(frame).items()}, want, 0)
+            _, steps = differences({n: a.numpy() for n, a in model(frame).items()}, want)
+            assert steps is not None and steps <= 1

@@ -5,7 +5,7 @@ A file is described with plain Python values and turned into a flatbuffer at the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -300,6 +300,12 @@ def litert(data: bytes, feeds: Sequence[Arrays], reference: bool = False) -> lis
     Args:
         reference: with TensorFlow Lite's own kernels, without the XNNPACK delegate.
     """
+    run = litert_calls(data, reference)
+    return [run(each) for each in feeds]
+
+
+def litert_calls(data: bytes, reference: bool = False) -> Callable[[Arrays], Arrays]:
+    """A LiteRT interpreter of a model on one thread, as a function; state goes from call to call. See `litert`."""
     import pytest
 
     interpreters = pytest.importorskip("ai_edge_litert.interpreter")  # not published for every system
@@ -310,11 +316,12 @@ def litert(data: bytes, feeds: Sequence[Arrays], reference: bool = False) -> lis
     signatures = interpreter.get_signature_list()
     if signatures:
         runner = interpreter.get_signature_runner(next(iter(signatures)))
-        return [dict(runner(**each)) for each in feeds]
-    results = []
-    for each in feeds:
+        return lambda feeds: dict(runner(**feeds))
+
+    def run(feeds: Arrays) -> Arrays:
         for details in interpreter.get_input_details():
-            interpreter.set_tensor(details["index"], each[details["name"]])
+            interpreter.set_tensor(details["index"], feeds[details["name"]])
         interpreter.invoke()
-        results.append({d["name"]: interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()})
-    return results
+        return {d["name"]: interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()}
+
+    return run
