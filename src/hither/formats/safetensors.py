@@ -38,7 +38,7 @@ def load_weights(path: str | os.PathLike[str]) -> dict[str, Array]:
         InvalidModel: if the file is malformed.
         UnsupportedFeature: it holds dtypes that hither has no arrays of.
     """
-    return {name: Array(array) for name, array in _read(Path(path))[0].items()}
+    return {name: Array(array) for name, array in read(Path(path))[0].items()}
 
 
 def save_weights(weights: Mapping[str, Any], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
@@ -73,7 +73,7 @@ def load(
         NameMismatch, ShapeMismatch: the arrays do not fit the network.
     """
     where = Path(path)
-    arrays, metadata = _read(where)
+    arrays, metadata = read(where)
     if network is None:
         if CONFIG not in metadata:
             raise InvalidModel(
@@ -115,7 +115,7 @@ def _network(name: str, config: str) -> nn.Module:
     return made
 
 
-def _read(where: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def read(where: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The arrays and the metadata of a file."""
     from safetensors import SafetensorError, deserialize
 
