@@ -48,6 +48,14 @@ class DTypeMismatch(HitherError, TypeError):
     """An array has a dtype that its input does not take."""
 
 
+class NonFiniteLoss(HitherError, FloatingPointError):
+    """The loss of a training step is NaN or infinite. The state is what it was before the step. `where` made the first such value."""
+
+    def __init__(self, message: str, where: str) -> None:
+        self.where = where
+        super().__init__(message)
+
+
 class NeedsValue(HitherError, ValueError):
     """A shape depends on the values of these inputs, so they must be known while compiling.
 

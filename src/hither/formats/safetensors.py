@@ -39,7 +39,7 @@ def load_weights(path: str | os.PathLike[str]) -> dict[str, Array]:
         InvalidModel: if the file is malformed.
         UnsupportedFeature: it holds dtypes that hither has no arrays of.
     """
-    return {name: Array(array) for name, array in _read(Path(path))[0].items()}
+    return {name: Array(array) for name, array in read(Path(path))[0].items()}
 
 
 def save_weights(weights: Mapping[str, Any], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
@@ -82,7 +82,7 @@ def load(
         >>> hither.load("linear.safetensors", network=net, names={"weight$": "kernel"}, transform=from_torch)  # doctest: +SKIP
     """
     where = Path(path)
-    arrays, metadata = _read(where)
+    arrays, metadata = read(where)
     if network is None:
         if CONFIG not in metadata:
             raise InvalidModel(
@@ -127,7 +127,7 @@ def _network(name: str, config: str) -> nn.Module:
     return made
 
 
-def _read(where: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def read(where: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The arrays and the metadata of a file."""
     from safetensors import SafetensorError, deserialize
 

@@ -30,6 +30,7 @@ from .module import Module, fitting
 _training: ContextVar[bool | None] = ContextVar("training", default=None)
 _path: ContextVar[str] = ContextVar("path", default="")  # names of the layers being called, from the outermost
 _room: ContextVar[list[int] | None] = ContextVar("room", default=None)  # numbers left in a file that weights come from
+_penalties: ContextVar[list[Any] | None] = ContextVar("penalties", default=None)  # that layers add to the loss
 _names: Counter[str] = Counter()
 
 
@@ -56,6 +57,17 @@ def running(layer: Layer, training: bool | None) -> Iterator[bool]:
     finally:
         _path.reset(path)
         _training.reset(token)
+
+
+@contextmanager
+def collecting_penalties() -> Iterator[list[Any]]:
+    """What layers called in the block add to the loss: numbers from `add_loss`, and their activity regularizers' penalties."""
+    found: list[Any] = []
+    token = _penalties.set(found)
+    try:
+        yield found
+    finally:
+        _penalties.reset(token)
 
 
 class Weight:
@@ -208,6 +220,14 @@ class Layer(Module):
         """(owner, attribute) of all arrays that files hold, in Keras's order."""
         return [(module, name) for _, module in self.modules() for name in saved(module)]
 
+    def weight_regularizer(self, name: str) -> Any:
+        """The penalty on an own array that training adds to the loss, or None."""
+        return self._kept[name].regularizer if name in self._kept else None
+
+    def weight_constraint(self, name: str) -> Any:
+        """What training makes of an own array after each step, or None."""
+        return self._kept[name].constraint if name in self._kept else None
+
     def count_params(self) -> int:
         """How many numbers the weights are."""
         return sum(w.size for w in self.weights.values())
@@ -232,7 +252,18 @@ class Layer(Module):
         accepted = parameters_of(type(self).call)
         with running(self, training) as resolved:
             given = {k: v for k, v in (("training", resolved), ("mask", mask)) if k in accepted}
-            return self.call(*args, **kwargs, **given)
+            result = self.call(*args, **kwargs, **given)
+            if self.activity_regularizer is not None and _penalties.get() is not None:
+                for value in flatten(result)[0]:
+                    penalty = self.activity_regularizer(value)
+                    self.add_loss(penalty / value.shape[0] if value.shape else penalty)  # per sample, as Keras 3 does
+            return result
+
+    def add_loss(self, loss: Any) -> None:
+        """Add a number to what training minimises; called from `call`. Outside of training it does nothing."""
+        found = _penalties.get()
+        if found is not None:
+            found.append(loss)
 
     def convert(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """The positional arguments of a call, with arrays in any form as Arrays."""

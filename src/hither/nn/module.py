@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..array import Array
-from ..errors import NameMismatch, ShapeMismatch
+from ..errors import NameMismatch, ShapeMismatch, UnsupportedFeature
 from ..graph.trace import Tracer
 from ..ops import asarray
 
@@ -48,6 +48,14 @@ class Module:
         """Whether training changes an own array; what follows from data alone (moving averages) it does not."""
         return getattr(self, name).dtype.kind == "f"
 
+    def weight_regularizer(self, name: str) -> Any:
+        """The penalty on an own array that training adds to the loss, or None."""
+        return None
+
+    def weight_constraint(self, name: str) -> Any:
+        """What training makes of an own array after each step, or None."""
+        return None
+
     def modules(self) -> Iterator[tuple[str, Module]]:
         """(path, module) of this module and all inside it, each once, at the first path that leads there."""
         seen: set[int] = set()
@@ -72,6 +80,13 @@ class Module:
                 learns = id(module) not in frozen and module.is_trainable(name)
                 if trainable is None or trainable == learns:
                     yield f"{path}.{name}" if path else name, module, name
+
+    def weight_rules(self) -> Iterator[tuple[str, Any, Any]]:
+        """(path, regularizer, constraint) of the arrays that training changes and that have one of them."""
+        for path, module, name in self._places(True):
+            regularizer, constraint = module.weight_regularizer(name), module.weight_constraint(name)
+            if regularizer is not None or constraint is not None:
+                yield path, regularizer, constraint
 
     @property
     def weights(self) -> dict[str, Any]:
@@ -108,6 +123,21 @@ class Module:
         for path, array in weights.items():
             module, name = places[path]
             setattr(module, name, fitting(path, array, getattr(module, name)))
+
+    def compile(self, *args: Any, **kwargs: Any) -> Any:
+        """Keras's way to choose loss and optimizer. Raises an error that shows the Trainer."""
+        self._no_keras("compile")
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """Keras's way to train. Raises an error that shows the Trainer."""
+        self._no_keras("fit")
+
+    def _no_keras(self, method: str) -> None:
+        raise UnsupportedFeature(
+            f"a hither network has no {method}(); a Trainer has what trains it: "
+            'trainer = hither.Trainer(net, loss="sparse_categorical_crossentropy", optimizer="adam", metrics=["accuracy"]); '
+            "trainer.fit(x, y, epochs=3)"
+        )
 
     def as_model(self, specs: Mapping[str, Any] | None = None) -> Any:
         """The module as a Model: what `compile` and `bundle` do with it first. See `hither.nn.as_model`."""

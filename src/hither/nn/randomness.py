@@ -37,17 +37,18 @@ def seed(number: int) -> None:
 
 
 @contextmanager
-def randomness(key: Any) -> Iterator[None]:
-    """Layers called in this block draw from `key`, in the order of the calls.
+def randomness(key: Any) -> Iterator[_Keys]:
+    """Layers called in this block draw from `key`, in the order of the calls. Yields what counts the draws (`count`).
 
     Example:
         >>> import numpy as np, hither as ht
         >>> with ht.nn.randomness(ht.random.key(3)):
         ...     y = ht.nn.Dropout(0.5)(np.ones((2, 2), np.float32), training=True)
     """
-    token = _current.set(_Keys(key))
+    keys = _Keys(key)
+    token = _current.set(keys)
     try:
-        yield
+        yield keys
     finally:
         _current.reset(token)
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..array import Array
 from ..dtypes import dtype
 from ..errors import HitherError, UnsupportedFeature
-from ..graph.core import Abstract, Graph
+from ..graph.core import Abstract, Graph, abstract_of
 from ..graph.trace import trace_function
+from ..graph.tree import flatten, unflatten
 from ..kernels.ir import Machine
+from ..ops import asarray
 from ..runtime.devices import default_device, require_device
 from .program import DEVICES, Program
 from .stored import keep_program, load_program, program_key
@@ -39,6 +43,7 @@ def compile(
     device: str | None = None,
     precision: str = "float32",
     tune: bool = False,
+    state: Any = None,
 ) -> Program:
     """Compile a Model, a function, or several functions as entries of one Program.
 
@@ -51,6 +56,10 @@ def compile(
         tune: measure the tiles of products on this machine instead of choosing them by rule: some seconds the first time,
             then known from the disk cache. Only for native code; which tiles win, and so the last digits of results, may
             differ from machine to machine.
+        state: what survives calls: nested dicts and lists of arrays. Functions are then called as
+            `f(state, **inputs)` and return outputs, or `(outputs, new_state)` to change it: of the same structure, shapes and
+            dtypes, and nothing is copied that stays as it is. All entries share it. Program.state gives it by path
+            ("weights.dense.kernel"), `load_state` takes it back, and a bundle's `save` and `restore` keep it.
 
     What a Model from a file becomes on the CPU is kept on disk, and compiled once per machine (HITHER_CACHE=off: never kept).
 
@@ -58,7 +67,8 @@ def compile(
         A Program. Outputs of a function are named by its dict's keys; `output_0`… for a tuple, `output` for one array.
 
     Raises:
-        CompileError: without specs, for an unknown precision, for `tune` where the device runs no native code.
+        CompileError: without specs, for an unknown precision, for `tune` where the device runs no native code, for a new state
+            that differs from the old in structure, shape or dtype.
         UnknownDevice: there is no device of this name; lists those there are.
         UnsupportedFeature: something in the model has no meaning on the device (float64 on WebGPU).
 
@@ -67,6 +77,12 @@ def compile(
         >>> double = ht.compile(lambda x: x * 2, {"x": ht.Spec((3,), "float32")})
         >>> double(np.array([1, 2, 3], np.float32))["output"]
         Array([2., 4., 6.], dtype=float32)
+        >>> def count(state, x):
+        ...     total = state["total"] + x
+        ...     return {"total": total}, {"total": total}
+        >>> counter = ht.compile(count, {"x": ht.Spec((), "int32")}, state={"total": ht.asarray(0)})
+        >>> [int(counter(x=5)["total"]), int(counter(x=2)["total"]), int(counter.state["total"])]
+        [5, 7, 7]
     """
     device = device or default_device()
     if precision not in PRECISIONS:
@@ -74,8 +90,8 @@ def compile(
     machine = machine_for(device)
     if tune and machine.name != "llvm":
         raise CompileError(f"tune=True measures native code, and device {device!r} runs none here; compile without it")
-    make_plan = functools.cache(lambda: plan_target(target, specs, machine, tune))
-    key = program_key(target, specs, machine, tune)
+    make_plan = functools.cache(lambda: plan_target(target, specs, machine, tune, state))
+    key = program_key(target, specs, machine, tune) if state is None else None
     stored = None if key is None else load_program(key, machine)
     if stored is not None:
         outline, session = stored
@@ -86,12 +102,12 @@ def compile(
     return program
 
 
-def plan_target(target: Any, specs: Mapping[str, Any] | None, machine: Machine, tune: bool = False) -> Plan:
+def plan_target(target: Any, specs: Mapping[str, Any] | None, machine: Machine, tune: bool = False, state: Any = None) -> Plan:
     """Everything short of code generation: trace, passes, fusion, memory plan. `tune`: as for compile."""
     from ..passes import optimize  # not before something is compiled: programs from disk need neither
     from .plan import plan
 
-    graphs = graphs_of(target, specs)
+    graphs = graphs_of(target, specs, state)
     lengths = {
         name: {out: (graph.output_names[index], axis) for out, (index, axis) in getattr(graph, "output_lengths", {}).items()}
         for name, graph in graphs.items()
@@ -107,6 +123,13 @@ def plan_target(target: Any, specs: Mapping[str, Any] | None, machine: Machine, 
     return plan(optimized, machine, lengths, tiles, state_of(graphs.values()))
 
 
+@dataclass(frozen=True, eq=False)
+class StatefulGraph(Graph):
+    """A Graph some of whose inputs, and outputs of the same names, are what survives calls; `state` has their first values."""
+
+    state: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
 def state_of(graphs: Iterable[Graph]) -> dict[str, np.ndarray]:
     """{name: value before the first call} of what survives calls, over all graphs: equal names are one value."""
     found: dict[str, np.ndarray] = {}
@@ -115,15 +138,46 @@ def state_of(graphs: Iterable[Graph]) -> dict[str, np.ndarray]:
     return found
 
 
+def named_state(state: Any) -> dict[str, np.ndarray]:
+    """The leaves of a state by path: keys of dicts and places in lists, joined by points.
+
+    Raises:
+        CompileError: no dict or list, two leaves of the same path, or a leaf that is no array.
+    """
+    if not isinstance(state, Mapping | list | tuple | None):
+        raise CompileError(f"state= is a dict or list of arrays, nested or not; got {type(state).__name__}")
+    leaves, _ = flatten(state)
+    named: dict[str, np.ndarray] = {}
+    for path, leaf in zip(_paths(state), leaves, strict=True):
+        array = leaf.numpy() if isinstance(leaf, Array) else np.asarray(leaf)
+        if array.dtype.kind not in "biuf":
+            raise CompileError(f"the state {path!r} is a {type(leaf).__name__}; a state holds arrays of numbers")
+        if path in named:
+            raise CompileError(f"two arrays of the state have the path {path!r}; rename a key that has a point in it")
+        named[path] = array
+    return named
+
+
+def _paths(state: Any, prefix: str = "") -> list[str]:
+    if state is None:
+        return []
+    if not isinstance(state, Mapping | list | tuple):
+        return [prefix]
+    items = state.items() if isinstance(state, Mapping) else enumerate(state)
+    return [path for key, part in items for path in _paths(part, f"{prefix}.{key}" if prefix else str(key))]
+
+
 def as_target(target: Any, specs: Mapping[str, Any] | None) -> Any:
     """What to compile: a network of layers as the Model that it is, anything else as it is."""
     return target.as_model(specs) if hasattr(target, "as_model") else target
 
 
-def graphs_of(target: Any, specs: Mapping[str, Any] | None) -> dict[str, Graph]:
+def graphs_of(target: Any, specs: Mapping[str, Any] | None, state: Any = None) -> dict[str, Graph]:
     """Entry name → Graph for whatever `compile` and `bundle` take."""
     target = as_target(target, specs)
     if hasattr(target, "graph") and hasattr(target, "inputs"):
+        if state is not None:
+            raise CompileError("state= is for functions; a Model brings what survives its calls itself")
         return {"predict": target.graph(specs)}
     functions = target if isinstance(target, Mapping) else {"predict": target}
     if not all(callable(f) for f in functions.values()):
@@ -134,27 +188,62 @@ def graphs_of(target: Any, specs: Mapping[str, Any] | None) -> dict[str, Graph]:
             "to compile for whatever shapes come, use hither.jit"
         )
     per_entry = all(isinstance(s, Mapping) for s in specs.values()) and set(specs) == set(functions)
-    return {name: trace_entry(f, specs[name] if per_entry else specs, name) for name, f in functions.items()}
+    return {name: trace_entry(f, specs[name] if per_entry else specs, name, state) for name, f in functions.items()}
 
 
-def trace_entry(function: Callable[..., Any], specs: Mapping[str, Any], name: str) -> Graph:
-    """The Graph of a function called with these inputs, by keyword where its parameters have their names."""
-    abstracts = [abstract_of_spec(n, s) for n, s in specs.items()]
-    parameters = inspect.signature(function).parameters
+def trace_entry(function: Callable[..., Any], specs: Mapping[str, Any], name: str, state: Any = None) -> Graph:
+    """The Graph of a function called with these inputs, by keyword where its parameters have their names.
+
+    With a state, it is called with that first, and the Graph has its leaves as inputs and, where they change, as outputs.
+    """
+    kept = named_state(state)
+    taken = [n for n in specs if n in kept]
+    if taken:
+        raise CompileError(f"{name}: the input {taken[0]!r} has the name of a part of the state; rename one of them")
+    structure = flatten(state)[1]
+    abstracts = [*map(abstract_of, kept.values()), *(abstract_of_spec(n, s) for n, s in specs.items())]
+    parameters = dict(list(inspect.signature(function).parameters.items())[0 if state is None else 1 :])
     keywords = {n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     by_keyword = keywords >= set(specs) or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     output_names: list[str] = []
 
     def flat(*tracers: Any) -> Sequence[Any]:
-        result = function(**dict(zip(specs, tracers, strict=True))) if by_keyword else function(*tracers)
+        first = () if state is None else (unflatten(structure, tracers[: len(kept)]),)
+        inputs = tracers[len(kept) :]
+        result = function(*first, **dict(zip(specs, inputs, strict=True))) if by_keyword else function(*first, *inputs)
+        changed: dict[str, Any] = {}
+        if state is not None and isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Mapping | list | tuple):
+            result, after = result
+            changed = _changed(after, kept, name)
         named = name_outputs(result)
-        output_names.extend(named)
-        return list(named.values())
+        clash = [n for n in named if n in kept]
+        if clash:
+            raise CompileError(f"{name}: the output {clash[0]!r} has the name of a part of the state; rename one of them")
+        output_names.extend((*named, *changed))
+        return [*named.values(), *changed.values()]
 
-    graph, captured = trace_function(flat, abstracts, list(specs), name=name)
+    graph, captured = trace_function(flat, abstracts, [*kept, *specs], name=name)
     if captured:
         raise CompileError("compile was called inside a traced function; call it outside, or use hither.jit")
-    return Graph(graph.inputs, graph.constants, graph.nodes, graph.outputs, graph.input_names, tuple(output_names), name)
+    return StatefulGraph(
+        graph.inputs, graph.constants, graph.nodes, graph.outputs, graph.input_names, tuple(output_names), name, kept
+    )
+
+
+def _changed(after: Any, kept: Mapping[str, np.ndarray], entry: str) -> dict[str, Any]:
+    """The new state by path, checked against the old."""
+    found = dict(zip(_paths(after), map(asarray, flatten(after)[0]), strict=True))
+    if set(found) != set(kept):
+        fresh, lost = [p for p in found if p not in kept], [p for p in kept if p not in found]
+        what = f"{fresh[0]!r} is new" if fresh else f"{lost[0]!r} is missing"
+        raise CompileError(f"{entry} returns another state than it was given: {what}; return the same structure")
+    for path, value in found.items():
+        old, new = abstract_of(kept[path]), Abstract(tuple(value.shape), dtype(value.dtype))
+        if old != new:
+            raise CompileError(
+                f"{entry}: the state {path!r} is {old} and becomes {new}; what survives calls must keep its shape and dtype"
+            )
+    return {path: found[path] for path in kept}
 
 
 def name_outputs(result: Any) -> dict[str, Any]:

@@ -42,6 +42,8 @@ class Session(Protocol):
 
     def fork(self) -> Session: ...  # pragma: no cover
 
+    def adopt_state(self, other: Session) -> bool: ...  # pragma: no cover
+
     def resident(self) -> dict[str, int]: ...  # pragma: no cover
 
 
@@ -88,6 +90,12 @@ class CpuSession:
     def fork(self) -> CpuSession:
         return CpuSession(self.executable)
 
+    def adopt_state(self, other: Session) -> bool:
+        if not isinstance(other, CpuSession) or other._state.nbytes != self._state.nbytes:
+            return False
+        self._state, self._lock = other._state, other._lock  # runs that share a state go one after the other
+        return True
+
     def resident(self) -> dict[str, int]:
         sizes = self.executable.sizes
         return {"weights": sizes["weights"], "state": sizes["state"], "arena": sizes["arena"] + sizes["io"]}
@@ -123,6 +131,12 @@ class WebGpuSession:
 
     def fork(self) -> WebGpuSession:
         return WebGpuSession(self.plan, self.executable.fork())
+
+    def adopt_state(self, other: Session) -> bool:
+        if not isinstance(other, WebGpuSession) or not self.executable.adopt_state(other.executable):
+            return False
+        self._lock = other._lock
+        return True
 
     def resident(self) -> dict[str, int]:
         held = self.executable.memory()
@@ -280,6 +294,24 @@ class Program:
         """Make the state what it was before the first call."""
         if self.outline.state:
             self.session.write_state([(v.port, v.initial) for v in self.outline.state])
+
+    def share_state(self, other: Program) -> bool:
+        """Work on the state of another program from now on, where both lie on one device and their states are laid out alike.
+
+        Returns:
+            Whether it does. If not (WebAssembly programs have a memory each), hand the state over: `load_state(other.state)`.
+
+        Raises:
+            NameMismatch, ShapeMismatch: the other keeps another state.
+        """
+        mine, theirs = ({v.port.name: v.port for v in p.outline.state} for p in (self, other))
+        for name in (*mine, *theirs):
+            if name not in mine or name not in theirs:
+                raise NameMismatch(f"the state {name!r} is in one of the two programs only, so they cannot share it")
+            if mine[name].abstract != theirs[name].abstract:
+                raise ShapeMismatch(f"the state {name!r} is {mine[name].abstract} here and {theirs[name].abstract} there")
+        alike = all(mine[name].ref == theirs[name].ref for name in mine)
+        return alike and self.device == other.device and self.session.adopt_state(other.session)
 
     def fork(self) -> Program:
         """Another state, what it is before the first call, over the same weights and code."""

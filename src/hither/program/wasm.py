@@ -47,6 +47,12 @@ class WasmSession:
     def fork(self) -> WasmSession:
         return WasmSession(self.plan, self.executable)
 
+    def adopt_state(self, other: Any) -> bool:
+        if not isinstance(other, WasmSession) or other.executable is not self.executable:
+            return False  # a state lies in the memory of its own module
+        self._state = other._state
+        return True
+
     def resident(self) -> dict[str, int]:
         sizes = self.executable.sizes
         return {

@@ -167,6 +167,19 @@ class WebGpuExecutable:
             other._allocate(shared)
         return other
 
+    def adopt_state(self, other: WebGpuExecutable) -> bool:
+        """Work on the state of another executable from now on. False if it lies in buffers of other sizes, or on another device."""
+        mine, theirs = (
+            [(i, b.offset, b.size) for i, b in enumerate(e.plan.buffers) if b.space == "state"] for e in (self, other)
+        )
+        if self.device is not other.device or [b[1:] for b in mine] != [b[1:] for b in theirs]:
+            return False
+        shared = {i: self._buffers[i] for i, b in enumerate(self.plan.buffers) if b.space != "state"}
+        shared |= {i: other._buffers[j] for (i, *_), (j, *_) in zip(mine, theirs)}
+        with self.device.watch():
+            self._allocate(shared)
+        return True
+
     # -- memory ------------------------------------------------------------------------------------------------------
 
     def memory(self) -> dict[str, int]:

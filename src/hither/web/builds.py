@@ -79,6 +79,7 @@ def bundle(
     targets: Sequence[str] = TARGETS,
     precision: str = "float32",
     name: str | None = None,
+    state: Any = None,
 ) -> dict[str, Any]:
     """Compile a model or function for the browser and write a folder that any static host can serve.
 
@@ -89,6 +90,8 @@ def bundle(
         targets: "webgpu", "wasm" or both.
         precision: "float32".
         name: the bundle's name; the folder's by default.
+        state: what survives calls of functions, as for `compile`; `program.save` and `restore` keep it in the browser. One
+            state for all variants.
 
     Returns:
         The manifest; its "digest" is what `load(url, {integrity})` pins.
@@ -107,7 +110,7 @@ def bundle(
         raise BundleError(f"no precision {precision!r}; there is float32")
     choices = [specs] if specs is None or isinstance(specs, Mapping) else list(specs)
     target = as_target(target, choices[0])
-    graphs = [graphs_of(target, choice) for choice in choices]
+    graphs = [graphs_of(target, choice, state) for choice in choices]
     pool = TensorPool()
     builds: list[WasmBuild | WebGpuBuild] = []
     for kind in [t for t in TARGETS if t in targets]:

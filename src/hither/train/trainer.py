@@ -1,0 +1,410 @@
+"""Trainer: a network, what it is to minimise, and how: Keras's fit, evaluate and predict over compiled steps.
+
+All that training changes (weights, the optimizer's state, metrics, keys of random numbers) lies in the programs' state; the
+network's own arrays are brought up to date when training ends, and when they are asked for.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..array import Array
+from ..errors import NonFiniteLoss, ShapeMismatch
+from ..formats import safetensors
+from ..nn.module import Module
+from ..ops import asarray
+from ..optim import get as get_optimizer
+from .batches import ArrayBatches, Batch, Batches, arrays_of, batches_of, is_arrays, split, weighted_by_class
+from .callbacks import Callback, CallbackList, TerminateOnNaN
+from .checkpoint import BackupAndRestore, replace_file
+from .history import History
+from .nonfinite import origin
+from .objective import Objective
+from .progress import progress_for
+from .steps import Steps, by_output, ensure_built
+
+Logs = dict[str, Any]
+
+
+class Trainer:
+    """Trains a network: Keras 3's `fit`, `evaluate` and `predict`, compiled once for each shape of batches.
+
+    Args:
+        net: the network, or any Module.
+        loss: a loss, its name ("mse", "sparse_categorical_crossentropy"), or a function (y_true, y_pred) → losses; for several
+            outputs a list, or a dict by output (None: no loss).
+        optimizer: an optimizer, or its name.
+        metrics, weighted_metrics: metrics or their names, for several outputs lists of them or dicts by output; samples' weights
+            count in the second.
+        loss_weights: factors of the outputs' losses.
+        device, precision: to compile for; see `hither.compile`.
+        seed: of the order of samples and of what layers draw. The same seed gives the same training, on every device up to
+            rounding.
+
+    Example:
+        >>> import numpy as np, hither as ht
+        >>> net = ht.nn.Sequential([ht.nn.Input((4,)), ht.nn.Dense(8, activation="relu"), ht.nn.Dense(3)])
+        >>> trainer = ht.Trainer(net, loss=ht.nn.losses.SparseCategoricalCrossentropy(from_logits=True), optimizer="adam",
+        ...                      metrics=["accuracy"])
+        >>> x, y = np.eye(4, dtype=np.float32)[:3].repeat(20, 0), np.arange(3).repeat(20)
+        >>> history = trainer.fit(x, y, epochs=60, verbose=0)
+        >>> trainer.evaluate(x, y, verbose=0)["accuracy"]
+        1.0
+    """
+
+    def __init__(
+        self, net: Module, loss: Any = None, optimizer: Any = "rmsprop", metrics: Any = None, *, weighted_metrics: Any = None,
+        loss_weights: Any = None, device: str | None = None, precision: str = "float32", seed: int = 0,
+    ) -> None:  # fmt: skip
+        if not isinstance(net, Module):
+            raise TypeError(f"a Trainer trains a hither.nn network or Module, got a {type(net).__name__}")
+        self._net = net
+        self.optimizer = get_optimizer(optimizer)
+        self.device, self.precision, self.seed = device, precision, seed
+        self._given = (loss, metrics, weighted_metrics, loss_weights)
+        self._steps: Steps | None = None
+        self._arrays: dict[str, Any] = {}  # the network's arrays as they were last brought up to date
+        self._stale = False  # whether the programs' weights are newer
+        self.stop_training = False
+        self.position = (0, 0)  # epoch and batch that come next
+        self.last_history: History | None = None
+
+    # -- state ---------------------------------------------------------------------------------------------------------------
+
+    @property
+    def net(self) -> Module:
+        """The network, its arrays up to date."""
+        self.sync()
+        return self._net
+
+    def sync(self) -> None:
+        """Bring the network's arrays up to date with the training."""
+        if self._stale and self._steps is not None:
+            self._put(self.get_weights())
+        self._stale = False
+
+    def _put(self, weights: Mapping[str, Array]) -> None:
+        self._net.load_weights(weights)
+        self._arrays = self._net.weights
+
+    def get_weights(self) -> dict[str, Array]:
+        """The weights by path, as they are now."""
+        if self._steps is None or not self._stale:
+            return dict(self._net.weights)
+        return {n.removeprefix("weights."): a for n, a in self._steps.state.items() if n.startswith("weights.")}
+
+    def set_weights(self, weights: Mapping[str, Any]) -> None:
+        """Go on from these weights; the optimizer keeps its state."""
+        self.sync()
+        self._net.load_weights(weights)
+
+    @property
+    def learning_rate(self) -> float:
+        """The optimizer's learning rate; setting it compiles nothing."""
+        if self._steps is not None:
+            return float(self._steps.state["optimizer.learning_rate"])
+        rate = self.optimizer.learning_rate
+        return float(rate(asarray(np.int32(0))) if callable(rate) else rate)
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        if callable(self.optimizer.learning_rate):
+            raise TypeError("the optimizer's learning rate follows a schedule, which callbacks cannot change; give it a number")
+        if self._steps is None:
+            self.optimizer = copy.copy(self.optimizer)
+            self.optimizer.learning_rate = value
+        else:
+            self._steps.load_state({"optimizer.learning_rate": np.float32(value)})
+
+    @property
+    def state(self) -> dict[str, Array]:
+        """All that training changes by name: "weights.…", "optimizer.…", "metrics.…", "keys.…"."""
+        return {} if self._steps is None else self._steps.state
+
+    def load_state(self, values: Mapping[str, Any]) -> None:
+        """Go on from a state that `state` gave."""
+        if self._steps is None:
+            raise RuntimeError("the Trainer has no state before its first batch")
+        self._steps.load_state(values)
+        self._stale = True
+
+    def save(self, path: str | os.PathLike[str], *, weights_only: bool = False) -> None:
+        """Write the network to a safetensors file, which is there whole or not at all."""
+        net = self.net
+        write = safetensors.save_weights if weights_only else safetensors.save
+        replace_file(Path(path), lambda part: write(net.weights if weights_only else net, part))  # type: ignore[operator]
+
+    def prepare(self, batch: Batch) -> Steps:
+        """The compiled steps for batches like this one, their state up to date with the network's arrays."""
+        steps = self._steps
+        if steps is None or (steps.objective is None and batch.y is not None) or self._frozen_otherwise(steps):
+            steps = self._make(batch)
+        current = self._net.weights
+        changed = {f"weights.{p}": a for p, a in current.items() if self._arrays.get(p) is not a}
+        if changed:
+            steps.load_state(changed)
+            self._arrays = current
+        return steps
+
+    def _frozen_otherwise(self, steps: Steps) -> bool:
+        return list(self._net.trainable_weights) != steps.trainable
+
+    def _make(self, batch: Batch) -> Steps:
+        before = self.state
+        self.sync()
+        predicted, names = ensure_built(self._net, batch)
+        objective = None
+        if batch.y is not None or any(g is not None for g in self._given):
+            if self._given[0] is None and batch.y is not None:
+                raise TypeError("the Trainer has no loss: Trainer(net, loss=…), for example \"mse\"")
+            if batch.y is not None:
+                targets = [None if t is None else _abstract(t) for t in by_output(batch.y, names, "y")]
+                loss, metrics, weighted, factors = self._given
+                objective = Objective(loss, metrics, weighted, factors, names, targets, predicted)
+        steps = Steps(self._net, objective, self.optimizer, self.device, self.precision, self.seed)
+        fresh = steps.state
+        steps.load_state({n: a for n, a in before.items() if n in fresh and a.shape == fresh[n].shape})
+        self._steps, self._arrays, self._stale = steps, self._net.weights, False
+        return steps
+
+    # -- one batch -----------------------------------------------------------------------------------------------------------
+
+    def _train(self, batch: Batch) -> Logs:
+        steps = self.prepare(batch)
+        if batch.y is None:
+            raise ShapeMismatch("training takes targets: fit(x, y), or batches (x, y)")
+        logs = _logs(steps.run("train", batch))
+        self._stale = True
+        if not np.isfinite(logs.pop("batch_loss")):
+            graph, arrays = steps.graph("train", batch)
+            where = origin(graph, arrays, "batch_loss")
+            raise NonFiniteLoss(
+                f"the loss of batch {self.position[1] + 1} of epoch {self.position[0] + 1} is not finite. It comes from {where}. "
+                "The weights are what they were before; look at the data, lower the learning rate, or clip gradients "
+                "(optimizer's clipnorm)",
+                where,
+            )
+        return logs
+
+    def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None) -> Logs:
+        """One step on one batch; what is reported of it alone, by name."""
+        batch = Batch(*map(arrays_of, (x, y, sample_weight)))
+        batch = weighted_by_class(batch, class_weight) if class_weight else batch
+        self.prepare(batch).reset_metrics()
+        logs = self._train(batch)
+        self.sync()
+        return logs
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None) -> Logs:
+        """What is reported of one batch, without training."""
+        batch = Batch(*map(arrays_of, (x, y, sample_weight)))
+        steps = self.prepare(batch)
+        steps.reset_metrics()
+        return _logs(steps.run("test", batch))
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """The network's outputs for one batch: an array, or a list, or a dict where the network gives one."""
+        return self.predict(x, batch_size=max(Batch(arrays_of(x)).size, 1), verbose=0)
+
+    # -- all batches ---------------------------------------------------------------------------------------------------------
+
+    def fit(
+        self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: Any = 1,
+        callbacks: Sequence[Callback] | None = None, validation_split: float = 0.0, validation_data: Any = None,
+        shuffle: bool = True, class_weight: Mapping[int, float] | None = None, sample_weight: Any = None,
+        initial_epoch: int = 0, steps_per_epoch: int | None = None, validation_steps: int | None = None,
+        validation_batch_size: int | None = None, validation_freq: int = 1,
+        resume: str | os.PathLike[str] | BackupAndRestore | None = None,
+    ) -> History:  # fmt: skip
+        """Train for a number of epochs. Arguments as Keras's, and `resume`.
+
+        Args:
+            x: arrays (for several inputs a list or a dict of them), or an iterable of batches: (x, y) or (x, y, sample_weight).
+            y: targets, for several outputs a list or a dict of them.
+            batch_size: of arrays; 32 if not given.
+            validation_data: (x, y), (x, y, sample_weight), or an iterable of batches.
+            validation_split: the last part of the arrays, taken for validation.
+            shuffle: whether each epoch has an order of its own, which the Trainer's seed decides.
+            class_weight: {class number: factor of its samples' weights}.
+            resume: a folder (or a BackupAndRestore with more settings): the training is kept there, and goes on from there when
+                it was interrupted, ending bit by bit as it would have.
+
+        Returns:
+            The History. Runs that went on from a checkpoint include what came before.
+
+        Raises:
+            NonFiniteLoss: names the layer that made the first NaN or infinity; unless TerminateOnNaN is among the callbacks.
+            ShapeMismatch, NameMismatch, TypeError: the data do not fit the network.
+        """
+        if validation_split and not is_arrays(x):
+            raise TypeError("validation_split parts arrays; give validation_data beside an iterable of batches")
+        if is_arrays(x):
+            whole = Batch(*map(arrays_of, (x, y, sample_weight)))
+            if validation_split:
+                whole, held_out = split(whole, validation_split)
+                validation_data = (held_out.x, held_out.y, held_out.sample_weight)
+            if class_weight:
+                whole = weighted_by_class(whole, class_weight)
+            data: Batches = ArrayBatches(whole, batch_size or 32, shuffle, self.seed, steps_per_epoch)
+        else:
+            data = batches_of(x, y, sample_weight, shuffle=shuffle, seed=self.seed, steps=steps_per_epoch)
+        validation = self._validation(validation_data, validation_batch_size or batch_size, validation_steps)
+        history = self.last_history = History()
+        history.set_trainer(self)
+        history.validation = validation
+        own, backup = _ordered_callbacks(callbacks, resume)
+        shown = progress_for(verbose)
+        params = {"epochs": epochs, "steps": data.steps, "verbose": verbose}
+        everything = CallbackList([history, *shown, *own, *([backup] if backup else [])], self, params)
+        quiet = any(isinstance(c, TerminateOnNaN) for c in own)
+        self.stop_training, self.position = False, (initial_epoch, 0)
+        everything.call("on_train_begin")
+        if backup is not None:
+            backup.watch([history, *own])
+            found = self._restore(backup, data)
+            self.position = found or self.position
+        logs: Logs = {}
+        while self.position[0] < epochs and not self.stop_training:
+            epoch, start = self.position
+            began = time.perf_counter()
+            everything.call("on_epoch_begin", epoch)
+            if not start and self._steps is not None:
+                self._steps.reset_metrics()
+            logs = {}
+            try:
+                for step, batch in enumerate(data.epoch(epoch, start), start):
+                    if class_weight and not is_arrays(x):
+                        batch = weighted_by_class(batch, class_weight)
+                    everything.call("on_train_batch_begin", step)
+                    logs = self._train(batch)
+                    self.position = (epoch, step + 1)
+                    everything.call("on_train_batch_end", step, logs)
+                    if self.stop_training:
+                        break
+            except NonFiniteLoss as error:
+                if not quiet:
+                    self.sync()
+                    raise
+                print(f"Training ends: {error}")
+                self.stop_training = True
+                break
+            if not logs and self.position == (epoch, 0):
+                raise ShapeMismatch(f"epoch {epoch + 1} had no batches; is the iterator at its end?")
+            logs = logs or self._reported()
+            if validation is not None and (epoch + 1) % validation_freq == 0:
+                logs |= {f"val_{n}": v for n, v in self._evaluate(validation, everything).items()}
+            history.seconds.append(time.perf_counter() - began)
+            self.position = (epoch + 1, 0)
+            everything.call("on_epoch_end", epoch, logs)
+        if self.optimizer.use_ema and self._steps is not None:
+            averages = {n: a for n, a in self.state.items() if n.startswith("optimizer.average.")}
+            self.load_state({f"weights.{n.removeprefix('optimizer.average.')}": a for n, a in averages.items()})
+        everything.call("on_train_end", logs)
+        self.sync()
+        return history
+
+    def _reported(self) -> Logs:
+        """What the metrics say now: of an epoch whose last batches were trained before an interruption."""
+        assert self._steps is not None and self._steps.objective is not None
+        nested: dict[str, dict[str, Array]] = {}
+        for name, array in self._steps.state.items():
+            part, _, rest = name.partition(".")
+            if part == "metrics":
+                metric, _, leaf = rest.rpartition(".")
+                nested.setdefault(metric, {})[leaf] = array
+        return _logs(self._steps.objective.results(nested))
+
+    def _restore(self, backup: BackupAndRestore, data: Batches) -> tuple[int, int] | None:
+        """Go on from a checkpoint, if there is one; the state needs to know a batch's shape first."""
+        if not backup.path.exists():
+            return None
+        first = next(iter(data.epoch(0))) if self._steps is None else None
+        if first is not None:
+            self.prepare(first)
+        found = backup.restore(self)
+        self._stale = True
+        return found
+
+    def _validation(self, given: Any, size: int | None, steps: int | None) -> Batches | None:
+        if given is None:
+            return None
+        if isinstance(given, tuple) and 2 <= len(given) <= 3 and is_arrays(given[0]):
+            return batches_of(*given, size=size, steps=steps)
+        return batches_of(given, size=size, steps=steps)
+
+    def evaluate(
+        self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: Any = "auto", sample_weight: Any = None,
+        steps: int | None = None, callbacks: Sequence[Callback] | None = None,
+    ) -> Logs:  # fmt: skip
+        """Loss and metrics of data, by name. Arguments as for `fit`."""
+        data = batches_of(x, y, sample_weight, size=batch_size, steps=steps)
+        shown = CallbackList([*progress_for(verbose), *(callbacks or ())], self, {"epochs": 1, "steps": data.steps})
+        return self._evaluate(data, shown)
+
+    def _evaluate(self, data: Batches, callbacks: CallbackList) -> Logs:
+        callbacks.call("on_test_begin")
+        logs: Logs = {}
+        for i, batch in enumerate(data.epoch(0)):
+            if batch.y is None:
+                raise ShapeMismatch("evaluating takes targets: evaluate(x, y), or batches (x, y)")
+            steps = self.prepare(batch)
+            if i == 0:
+                steps.reset_metrics()
+            callbacks.call("on_test_batch_begin", i)
+            logs = _logs(steps.run("test", batch))
+            callbacks.call("on_test_batch_end", i, logs)
+        callbacks.call("on_test_end", logs)
+        return logs
+
+    def predict(
+        self, x: Any, batch_size: int | None = None, verbose: Any = "auto", steps: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+    ) -> Any:  # fmt: skip
+        """The network's outputs for all samples: an array; for several outputs a list."""
+        data = batches_of(x, size=batch_size, steps=steps)
+        shown = CallbackList(list(callbacks or ()), self, {"epochs": 1, "steps": data.steps})
+        shown.call("on_predict_begin")
+        found: list[list[np.ndarray]] = []
+        for i, batch in enumerate(data.epoch(0)):
+            steps_ = self.prepare(Batch(batch.x))
+            shown.call("on_predict_batch_begin", i)
+            found.append([a.numpy() for a in steps_.run("predict", Batch(batch.x)).values()])
+            shown.call("on_predict_batch_end", i)
+        shown.call("on_predict_end")
+        joined = [Array(np.concatenate(parts)) for parts in zip(*found, strict=True)]
+        return joined[0] if len(joined) == 1 else joined
+
+    def __repr__(self) -> str:
+        return f"<Trainer of {self._net!r} with {self.optimizer!r}>"
+
+
+def _abstract(array: np.ndarray) -> Any:
+    from ..graph.core import abstract_of
+
+    return abstract_of(array)
+
+
+def _logs(outputs: Mapping[str, Any]) -> Logs:
+    """Reported values as numbers, or arrays where there are several."""
+    return {n: a.numpy().item() if a.ndim == 0 else a.numpy() for n, a in outputs.items()}
+
+
+def _ordered_callbacks(given: Sequence[Callback] | None, resume: Any) -> tuple[list[Callback], BackupAndRestore | None]:
+    """The callbacks without the backup, and the backup, which comes after all others have done their work."""
+    callbacks = list(given or ())
+    wrong = [c for c in callbacks if not isinstance(c, Callback)]
+    if wrong:
+        raise TypeError(f"callbacks are hither.train.Callback objects, got a {type(wrong[0]).__name__}")
+    backups = [c for c in callbacks if isinstance(c, BackupAndRestore)]
+    if resume is not None:
+        backups.append(resume if isinstance(resume, BackupAndRestore) else BackupAndRestore(resume))
+    if len(backups) > 1:
+        raise ValueError("one BackupAndRestore is enough: give resume=, or the callback")
+    return [c for c in callbacks if not isinstance(c, BackupAndRestore)], backups[0] if backups else None
