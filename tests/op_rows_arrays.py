@@ -326,7 +326,14 @@ op(
 
 # -- the rest of the standard ------------------------------------------------------------------------------------------------
 
-op("diff", lambda x: ht.diff(x, n=2, axis=0), lambda x: np.diff(x, n=2, axis=0), A((5, 3)), dtypes=("float32", "int32"), gradient=True)
+op(
+    "diff",
+    lambda x: ht.diff(x, n=2, axis=0),
+    lambda x: np.diff(x, n=2, axis=0),
+    A((5, 3)),
+    dtypes=("float32", "int32"),
+    gradient=True,
+)
 op(
     "searchsorted_sorter", lambda t, x: ht.searchsorted(t, x, side="right", sorter=ht.argsort(t)),
     lambda t, x: np.searchsorted(t, x, side="right", sorter=np.argsort(t)), A((5,), values=[3, 1, 2, 5, 4]), A((4, 2), 0, 6),

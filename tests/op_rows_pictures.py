@@ -18,20 +18,56 @@ op = TABLE.op
 
 # -- pictures ----------------------------------------------------------------------------------------------------------------
 
-op("flip_left_right", lambda x: ht.flip_left_right(x, layout="channels_last"), lambda x: x[..., ::-1, :], A((2, 3, 4, 2)), dtypes=("float32", "int64"), gradient=True, tolerance="exact")
-op("flip_up_down", ht.flip_up_down, lambda x: x[..., ::-1, :], A((2, 3, 4, 2)), dtypes=("float32", "int64"), gradient=True, tolerance="exact")
-op("grayscale_to_rgb", ht.grayscale_to_rgb, lambda x: np.repeat(x, 3, 1), A((2, 1, 3, 4)), dtypes=("float32", "int64"), gradient=True, tolerance="exact")
+op(
+    "flip_left_right",
+    lambda x: ht.flip_left_right(x, layout="channels_last"),
+    lambda x: x[..., ::-1, :],
+    A((2, 3, 4, 2)),
+    dtypes=("float32", "int64"),
+    gradient=True,
+    tolerance="exact",
+)
+op(
+    "flip_up_down",
+    ht.flip_up_down,
+    lambda x: x[..., ::-1, :],
+    A((2, 3, 4, 2)),
+    dtypes=("float32", "int64"),
+    gradient=True,
+    tolerance="exact",
+)
+op(
+    "grayscale_to_rgb",
+    ht.grayscale_to_rgb,
+    lambda x: np.repeat(x, 3, 1),
+    A((2, 1, 3, 4)),
+    dtypes=("float32", "int64"),
+    gradient=True,
+    tolerance="exact",
+)
 op(
     "rgb_to_grayscale", ht.rgb_to_grayscale,
     lambda x: (x * np.reshape([0.2989, 0.587, 0.114], (3, 1, 1))).sum(1, keepdims=True), A((2, 3, 4, 5)),
     dtypes=("float32", "float16"), gradient=True, tolerance="sums",
 )  # fmt: skip
-op("rotate", lambda x: ht.rotate(x, 0.7, fill=9.0), lambda x: ref.rotate(x, 0.7, (0.5, 0.5), 9.0), A((1, 2, 6, 7)), dtypes=("float32",))
+op(
+    "rotate",
+    lambda x: ht.rotate(x, 0.7, fill=9.0),
+    lambda x: ref.rotate(x, 0.7, (0.5, 0.5), 9.0),
+    A((1, 2, 6, 7)),
+    dtypes=("float32",),
+)
 op(
     "rotate_about", lambda x: ht.rotate(x, -2.5, center=(0.2, 0.7), layout="channels_last"),
     lambda x: np.moveaxis(ref.rotate(np.moveaxis(x, 3, 1), -2.5, (0.2, 0.7), 0.0), 1, 3), A((2, 5, 6, 3)), dtypes=("float32",),
 )  # fmt: skip
-op("threshold", lambda x: ht.threshold(x, 0.25), lambda x: np.where(x > 0.25 * 255, 255, 0), A((1, 6, 7), 0, 256), dtypes=("int32",))
+op(
+    "threshold",
+    lambda x: ht.threshold(x, 0.25),
+    lambda x: np.where(x > 0.25 * 255, 255, 0),
+    A((1, 6, 7), 0, 256),
+    dtypes=("int32",),
+)
 op(
     "threshold_otsu", lambda x: ht.threshold(x, method="otsu", inverted=True), lambda x: np.where(x > ref.otsu(x), 0, 255),
     A((1, 8, 9), 0, 256), dtypes=("int32",),

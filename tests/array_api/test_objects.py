@@ -263,7 +263,11 @@ SPECIAL = [0.0, -0.0, math.inf, -math.inf, math.nan, 1.0, -1.0, 2.0, -2.0, 3.0, 
 
 
 def same_number(a: float, b: float) -> bool:
-    return (math.isnan(a) and math.isnan(b)) or (a == b and math.copysign(1, a) == math.copysign(1, b)) or math.isclose(a, b, rel_tol=1e-5)
+    return (
+        (math.isnan(a) and math.isnan(b))
+        or (a == b and math.copysign(1, a) == math.copysign(1, b))
+        or math.isclose(a, b, rel_tol=1e-5)
+    )
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,20 @@ from hypothesis.extra import numpy as hnp
 import hither as ht
 
 from .strict import (
-    ALL, BOOL, COMPLEX, FLOATS, INTEGERS, NUMERIC, REAL, arrays, assert_same, broadcastable, elements, name_of, pair, xp,
+    ALL,
+    BOOL,
+    COMPLEX,
+    FLOATS,
+    INTEGERS,
+    NUMERIC,
+    REAL,
+    arrays,
+    assert_same,
+    broadcastable,
+    elements,
+    name_of,
+    pair,
+    xp,
 )  # fmt: skip
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -231,10 +244,14 @@ def test_searching_and_sorting(data: Any) -> None:
     axis, keepdims = data.draw(st.integers(-x.ndim, x.ndim - 1)), data.draw(st.booleans())
     mine, theirs = pair(x)
     for name in ("argmax", "argmin"):
-        assert_same(getattr(ht, name)(mine, axis=axis, keepdims=keepdims), getattr(xp, name)(theirs, axis=axis, keepdims=keepdims))
+        assert_same(
+            getattr(ht, name)(mine, axis=axis, keepdims=keepdims), getattr(xp, name)(theirs, axis=axis, keepdims=keepdims)
+        )
         assert_same(getattr(ht, name)(mine), getattr(xp, name)(theirs))
     for descending in (False, True):
-        assert_same(ht.sort(mine, axis=axis, descending=descending), xp.sort(theirs, axis=axis, descending=descending), signs=False)
+        assert_same(
+            ht.sort(mine, axis=axis, descending=descending), xp.sort(theirs, axis=axis, descending=descending), signs=False
+        )
         assert_same(ht.argsort(mine, axis=axis, descending=descending), xp.argsort(theirs, axis=axis, descending=descending))
     assert_same(ht.nonzero(mine), xp.nonzero(theirs))
     assert_same(ht.diff(mine, axis=axis), reference(xp.diff, theirs, axis=axis), signs=False)
@@ -252,7 +269,9 @@ def test_diff_and_searchsorted(data: Any) -> None:
     values = data.draw(hnp.arrays(np.float32, (2, 3), elements=elements("float32")))
     (m, t), (mv, tv) = pair(table), pair(values)
     for side in ("left", "right"):
-        assert_same(ht.searchsorted(m, mv, side=side, sorter=ht.argsort(m)), xp.searchsorted(t, tv, side=side, sorter=xp.argsort(t)))
+        assert_same(
+            ht.searchsorted(m, mv, side=side, sorter=ht.argsort(m)), xp.searchsorted(t, tv, side=side, sorter=xp.argsort(t))
+        )
         assert_same(ht.searchsorted(ht.sort(m), mv, side=side), xp.searchsorted(xp.sort(t), tv, side=side))
 
 
@@ -331,7 +350,9 @@ def test_take(data: Any) -> None:
     x = data.draw(arrays(ALL, hnp.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=4)))
     axis = data.draw(st.integers(-x.ndim, x.ndim - 1))
     n = x.shape[axis]
-    at = data.draw(hnp.arrays(st.sampled_from([np.int64, np.int8, np.uint8]), st.integers(0, 5), elements=st.integers(0, n - 1)))
+    at = data.draw(
+        hnp.arrays(st.sampled_from([np.int64, np.int8, np.uint8]), st.integers(0, 5), elements=st.integers(0, n - 1))
+    )
     (mine, theirs), (i, j) = pair(x), pair(at)
     assert_same(ht.take(mine, i, axis=axis), xp.take(theirs, j, axis=axis))
     shape = tuple(3 if a == axis % x.ndim else data.draw(st.sampled_from([1, e])) for a, e in enumerate(x.shape))
@@ -404,7 +425,9 @@ def test_creation(data: Any) -> None:
 @drawn
 @given(st.data())
 def test_linear_algebra(data: Any) -> None:
-    names = data.draw(st.sampled_from([("float32", "float64"), ("int8", "int16"), ("complex64",) * 2, ("uint8", "int8"), ("int64",) * 2]))
+    names = data.draw(
+        st.sampled_from([("float32", "float64"), ("int8", "int16"), ("complex64",) * 2, ("uint8", "int8"), ("int64",) * 2])
+    )
     n, m, k, batch = (data.draw(st.integers(1, 3)) for _ in range(4))
     small = st.integers(0, 4)
 

@@ -18,7 +18,14 @@ from ..errors import NameMismatch
 from ..model import Model
 from .card import Card, Example, Page, Result, Source
 
-TASKS = ("filetype", "voice", "wakeword", "pitch", "ocr", "sentence")  # the files with cards, in the order in which they are shown
+TASKS = (
+    "filetype",
+    "voice",
+    "wakeword",
+    "pitch",
+    "ocr",
+    "sentence",
+)  # the files with cards, in the order in which they are shown
 
 
 @cache

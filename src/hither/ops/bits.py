@@ -9,6 +9,7 @@ from .. import dtypes as dt
 from . import elementwise as el
 from .operands import Like, apply, asarray, broadcasted, combine, floating, number, promoted
 
+
 def signbit(x: Like, /) -> Any:
     """Whether the sign bit is set: true for -0.0 as well."""
     x = asarray(x)
@@ -38,11 +39,12 @@ def nextafter(x1: Like, x2: Like, /) -> Any:
     count = apply("bitcast", a, dtype=kind)
     away = el.equal(el.less(a, b), el.less(0, a))  # from zero
     beside = el.add(count, el.where(away, number(1, kind), number(-1, kind)))
-    least = el.add(el.where(el.less(b, 0), number(-(2 ** (kind.bits - 1)), kind), number(0, kind)), 1)  # a step from either zero
+    least = el.add(
+        el.where(el.less(b, 0), number(-(2 ** (kind.bits - 1)), kind), number(0, kind)), 1
+    )  # a step from either zero
     made = apply("bitcast", el.where(el.equal(a, 0), least, beside), dtype=a.dtype)
     made = el.where(el.equal(a, b), b, made)
     return el.where(el.logical_or(el.isnan(a), el.isnan(b)), math.nan, made)
-
 
 
 def bitwise_and(x1: Like, x2: Like, /) -> Any:

@@ -212,7 +212,12 @@ def trace_entry(function: Callable[..., Any], specs: Mapping[str, Any], name: st
         inputs = tracers[len(kept) :]
         result = function(*first, **dict(zip(specs, inputs, strict=True))) if by_keyword else function(*first, *inputs)
         changed: dict[str, Any] = {}
-        if state is not None and isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Mapping | list | tuple):
+        if (
+            state is not None
+            and isinstance(result, tuple)
+            and len(result) == 2
+            and isinstance(result[1], Mapping | list | tuple)
+        ):
             result, after = result
             changed = _changed(after, kept, name)
         named = name_outputs(result)

@@ -87,7 +87,9 @@ class LambdaCallback(Callback):
     def __init__(self, **hooks: Callable[..., Any] | None) -> None:
         unknown = [h for h in hooks if not h.startswith("on_") or not hasattr(Callback, h)]
         if unknown:
-            raise NameMismatch(f"there is no hook {unknown[0]!r}; there are {', '.join(h for h in dir(Callback) if h[:3] == 'on_')}")
+            raise NameMismatch(
+                f"there is no hook {unknown[0]!r}; there are {', '.join(h for h in dir(Callback) if h[:3] == 'on_')}"
+            )
         for hook, function in hooks.items():
             if function is not None:
                 setattr(self, hook, function)

@@ -78,7 +78,9 @@ class History(Callback):
             from matplotlib.figure import Figure
         except ImportError:
             if where is not None:
-                raise ValueError(f"{where.name} takes matplotlib, which is not installed; a name ending in .svg does not") from None
+                raise ValueError(
+                    f"{where.name} takes matplotlib, which is not installed; a name ending in .svg does not"
+                ) from None
             return self.svg()
         curves = self.curves()
         figure = Figure(figsize=(4.5 * max(len(curves), 1), 3.2), layout="constrained")

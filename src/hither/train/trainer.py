@@ -163,7 +163,7 @@ class Trainer:
         objective = None
         if batch.y is not None or any(g is not None for g in self._given):
             if self._given[0] is None and batch.y is not None:
-                raise TypeError("the Trainer has no loss: Trainer(net, loss=…), for example \"mse\"")
+                raise TypeError('the Trainer has no loss: Trainer(net, loss=…), for example "mse"')
             if batch.y is not None:
                 targets = [None if t is None else _abstract(t) for t in by_output(batch.y, names, "y")]
                 loss, metrics, weighted, factors = self._given

@@ -45,9 +45,7 @@ def build_recogniser(paths: Mapping[str, Path]) -> Model:
     function = networks.recognise(inner)
     inputs = {"line": Spec((networks.LINE_HEIGHT, None, 3), "uint8"), "columns": Spec((), "int32")}
     outputs = {"classes": Spec((None,), "int32"), "scores": Spec((None,))}
-    return Model(
-        lambda a: function(a["line"], a["columns"]), inputs, outputs, weights=inner.weights, metadata=inner.metadata
-    )
+    return Model(lambda a: function(a["line"], a["columns"]), inputs, outputs, weights=inner.weights, metadata=inner.metadata)
 
 
 def _picture(source: Any) -> np.ndarray:

@@ -15,10 +15,10 @@ import numpy as np
 
 from ... import dtypes as dt
 from .. import elementwise as el
-from . import generator as random
 from .. import reduce as rd
 from ..operands import Like, asarray, common_shape, converted, spread
 from ..shape import expand_dims, moveaxis
+from . import generator as random
 
 _GAMMA_CANDIDATES = 8  # each is accepted with probability 0.95 or more: none of them once in 10^10
 _POISSON_CANDIDATES = 12  # each is accepted with probability 0.85 or more: none of them once in 10^10
