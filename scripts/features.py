@@ -101,7 +101,8 @@ def page(sections: list[Section]) -> str:
     have, due = (sum(c[i] for c in counts) for i in (0, 1))
     lines = [
         "# What TensorFlow.js has, and hither's name for it", "",
-        "Made by `scripts/features.py` from `scripts/features.txt`, for TensorFlow.js 4.22; do not edit. A name counts if it exists.",
+        "Made by `scripts/features.py` from `scripts/features.txt`, for TensorFlow.js 4.22; do not edit. A name counts if it "
+        "exists.",
         "Lines marked *not needed* count neither way.", "",
         f"**{have} of {due}: {have / due:.0%}**", "", "| section | there | of | |", "|---|--:|--:|--:|",
         *(f"| {s.title} | {a} | {b} | {a / b:.0%} |" for s, (a, b) in zip(sections, counts, strict=True)),

@@ -338,7 +338,7 @@ def rnn_both(x: np.ndarray, w: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, .
 
 def rotate(x: np.ndarray, angle: float, center: tuple[float, float], fill: float) -> np.ndarray:
     """Pixel by pixel: where each pixel of the result comes from, rounded halves up."""
-    n, c, height, width = x.shape
+    _, _, height, width = x.shape
     made = np.full(x.shape, fill)
     cx, cy = center[0] * width, center[1] * height
     for row in range(height):

@@ -72,7 +72,8 @@ kind, folder = sys.argv[1:]
 data = np.load(folder + "/data.npz")
 if kind == "dense":
     net = keras.Sequential([keras.Input((6,)), L.Dense(16, activation="relu", kernel_regularizer="l2",
-        activity_regularizer=keras.regularizers.L2(0.01)), L.Dense(3, activation="softmax", kernel_constraint=keras.constraints.MaxNorm(1.0))])
+        activity_regularizer=keras.regularizers.L2(0.01)),
+        L.Dense(3, activation="softmax", kernel_constraint=keras.constraints.MaxNorm(1.0))])
     settings = dict(optimizer=keras.optimizers.Adam(0.01), loss="sparse_categorical_crossentropy", metrics=["accuracy"],
         weighted_metrics=["accuracy"])
     extra = dict(class_weight={0: 1.0, 1: 2.0, 2: 0.5}, validation_split=0.25)
@@ -83,7 +84,8 @@ elif kind == "cnn":
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     extra = dict(sample_weight=data["sample_weight"])
 elif kind == "masked":
-    net = keras.Sequential([keras.Input((5,), dtype="int32"), L.Embedding(9, 4, mask_zero=True), L.GRU(6, return_sequences=True), L.Dense(1)])
+    net = keras.Sequential([keras.Input((5,), dtype="int32"), L.Embedding(9, 4, mask_zero=True),
+        L.GRU(6, return_sequences=True), L.Dense(1)])
     settings = dict(optimizer="rmsprop", loss="mse", metrics=["mae"])
     extra = {}
 net.compile(**settings)
@@ -103,7 +105,8 @@ def _ours(kind: str, sample_weight: Any) -> tuple[ht.nn.Sequential, dict[str, An
     L = ht.nn
     if kind == "dense":
         net = L.Sequential([
-            L.Input((6,)), L.Dense(16, activation="relu", kernel_regularizer="l2", activity_regularizer=L.regularizers.L2(0.01)),
+            L.Input((6,)),
+            L.Dense(16, activation="relu", kernel_regularizer="l2", activity_regularizer=L.regularizers.L2(0.01)),
             L.Dense(3, activation="softmax", kernel_constraint=L.constraints.MaxNorm(1.0)),
         ])  # fmt: skip
         settings: dict[str, Any] = {
@@ -126,8 +129,8 @@ def _ours(kind: str, sample_weight: Any) -> tuple[ht.nn.Sequential, dict[str, An
 
 @pytest.mark.parametrize("kind", ["dense", "cnn", "masked"])
 def test_curves_are_those_of_keras(kind: str, tmp_path: Path) -> None:
-    """Batch by batch the loss and metrics that Keras reports, and its weights at the end: regularizers and constraints, class and
-    sample weights, batch normalisation, gradient accumulation, masks, a smaller last batch."""
+    """Batch by batch the loss and metrics that Keras reports, and its weights at the end: regularizers and constraints, class
+    and sample weights, batch normalisation, gradient accumulation, masks, a smaller last batch."""
     rng = np.random.default_rng(3)
     if kind == "masked":
         x: np.ndarray = rng.integers(0, 9, (40, 5)).astype(np.int32)
@@ -212,12 +215,18 @@ def test_several_inputs_and_outputs() -> None:
     """Dicts by name, a loss for each output, its factor, and names of what is reported."""
     a, b = ht.nn.Input((3,), name="a"), ht.nn.Input((2,), name="b")
     joined = ht.nn.Concatenate()([a, b])
-    net = ht.nn.Functional([a, b], [ht.nn.Dense(1, name="size")(joined), ht.nn.Dense(2, activation="softmax", name="kind")(joined)])
+    net = ht.nn.Functional(
+        [a, b], [ht.nn.Dense(1, name="size")(joined), ht.nn.Dense(2, activation="softmax", name="kind")(joined)]
+    )
     rng = np.random.default_rng(0)
     x = {"a": rng.normal(size=(20, 3)), "b": rng.normal(size=(20, 2))}
     y = {"size": rng.normal(size=(20, 1)), "kind": rng.integers(0, 2, 20)}
     trainer = ht.Trainer(
-        net, {"size": "mse", "kind": "sparse_categorical_crossentropy"}, "sgd", {"kind": ["accuracy"]}, loss_weights={"size": 0.5}
+        net,
+        {"size": "mse", "kind": "sparse_categorical_crossentropy"},
+        "sgd",
+        {"kind": ["accuracy"]},
+        loss_weights={"size": 0.5},
     )
     logs = trainer.evaluate(x, y, verbose=0)
     assert set(logs) == {"loss", "size_loss", "kind_loss", "kind_accuracy"}
@@ -227,7 +236,7 @@ def test_several_inputs_and_outputs() -> None:
     assert logs["loss"] == pytest.approx(0.5 * mse + cross, rel=1e-4)
     assert logs["kind_accuracy"] == pytest.approx((kind.argmax(1) == y["kind"]).mean())
     trainer.fit([x["a"], x["b"]], [y["size"], y["kind"]], epochs=1, verbose=0)
-    with pytest.raises(NameMismatch, match="'sort'.*size, kind"):
+    with pytest.raises(NameMismatch, match=r"'sort'.*size, kind"):
         trainer.fit(x, {"sort": y["size"]}, verbose=0)
 
 
@@ -293,7 +302,9 @@ class Log(ht.nn.Layer):
 def test_a_nan_names_its_layer() -> None:
     """The layer whose operation makes the first NaN is named, and the weights are what they were."""
     x, y = data()
-    net = ht.nn.Sequential([ht.nn.Input((5,)), ht.nn.Dense(4, name="before"), Log(name="culprit"), ht.nn.Dense(3, name="after")])
+    net = ht.nn.Sequential(
+        [ht.nn.Input((5,)), ht.nn.Dense(4, name="before"), Log(name="culprit"), ht.nn.Dense(3, name="after")]
+    )
     before = {n: np.array(a.numpy()) for n, a in net.weights.items()}
     trainer = ht.Trainer(net, LOSS, "sgd")
     with pytest.raises(NonFiniteLoss, match=r"batch 1 of epoch 1 .*culprit \(Log\), in 'log'") as caught:
@@ -318,7 +329,7 @@ def test_errors_say_what_to_do() -> None:
         ht.Trainer(net).fit(x, y, verbose=0)
     with pytest.raises(ShapeMismatch, match="one row per sample"):
         ht.Trainer(net, LOSS).fit(x, y[:-1], verbose=0)
-    with pytest.raises(NameMismatch, match="watches 'val_loss'.*validation_data"):
+    with pytest.raises(NameMismatch, match=r"watches 'val_loss'.*validation_data"):
         ht.Trainer(net, LOSS).fit(x, y, verbose=0, callbacks=[ht.train.EarlyStopping()])
     with pytest.raises(ShapeMismatch, match="takes targets"):
         ht.Trainer(net, LOSS).fit(x, verbose=0)

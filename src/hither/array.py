@@ -3,7 +3,8 @@
 An Array has a shape, a dtype, a device and a buffer that frees itself when the last reference goes. What its operators do
 lives in hither.ops; this file reaches them through one registered hook, so that it can stand at the top of the import order.
 
-Arrays are values: no operation changes its operands, and what `numpy()` gives is read-only. `x[key] = value` and `x += y` change
+Arrays are values: no operation changes its operands, and what `numpy()` gives is read-only. `x[key] = value` and `x += y`
+change
 what x stands for, never another Array, however they were made from each other.
 """
 

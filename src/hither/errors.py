@@ -49,7 +49,8 @@ class DTypeMismatch(HitherError, TypeError):
 
 
 class NonFiniteLoss(HitherError, FloatingPointError):
-    """The loss of a training step is NaN or infinite. The state is what it was before the step. `where` made the first such value."""
+    """The loss of a training step is NaN or infinite. The state is what it was before the step. `where` made the first such
+    value."""
 
     def __init__(self, message: str, where: str) -> None:
         self.where = where

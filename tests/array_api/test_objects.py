@@ -83,7 +83,7 @@ def test_dlpack_capsules_in_every_version(x: Any, data: Any) -> None:
     np.testing.assert_array_equal(same.numpy(), x.numpy())
 
 
-# -- DLPack and NumPy ------------------------------------------------------------------------------------------------------------
+# -- DLPack and NumPy ------------------------------------------------------------------------------------------------------
 
 
 class Old:
@@ -154,14 +154,17 @@ def test_numpy_views_cannot_be_written_to_and_copies_can() -> None:
     assert x.numpy() is x.numpy()
 
 
-# -- values, not references --------------------------------------------------------------------------------------------------------
+# -- values, not references ------------------------------------------------------------------------------------------------
 
 SAME = {
-    "positive": ht.positive, "reshape": lambda x: x.reshape(2, 3), "astype": lambda x: x.astype("float32"), "getitem": lambda x: x[...],
+    "positive": ht.positive, "reshape": lambda x: x.reshape(2, 3), "astype": lambda x: x.astype("float32"),
+    "getitem": lambda x: x[...],
     "permute_dims": lambda x: ht.permute_dims(x, (0, 1)), "broadcast_to": lambda x: ht.broadcast_to(x, (2, 3)),
     "broadcast_arrays": lambda x: ht.broadcast_arrays(x, x)[0], "concat": lambda x: ht.concat([x]), "clip": ht.clip,
-    "squeeze": ht.squeeze, "roll": lambda x: ht.roll(x, 0), "tile": lambda x: ht.tile(x, (1, 1)), "real": ht.real, "conj": ht.conj,
-    "flip": lambda x: ht.flip(x, axis=()), "diff": lambda x: ht.diff(x, n=0), "pow": lambda x: x**1.0, "copy": lambda x: ht.asarray(x, copy=True),
+    "squeeze": ht.squeeze, "roll": lambda x: ht.roll(x, 0), "tile": lambda x: ht.tile(x, (1, 1)), "real": ht.real,
+    "conj": ht.conj,
+    "flip": lambda x: ht.flip(x, axis=()), "diff": lambda x: ht.diff(x, n=0), "pow": lambda x: x**1.0,
+    "copy": lambda x: ht.asarray(x, copy=True),
     "repeat": lambda x: ht.repeat(x, 1, axis=0), "take": lambda x: ht.take(x, ht.arange(2), axis=0),
 }  # fmt: skip
 
@@ -212,7 +215,7 @@ def test_in_place_operators_bind_a_new_value() -> None:
     assert x.tolist() == [4, 9] and y.tolist() == [1, 2]
 
 
-# -- conversions -------------------------------------------------------------------------------------------------------------------
+# -- conversions -----------------------------------------------------------------------------------------------------------
 
 
 def test_python_numbers_of_zero_dimensional_arrays() -> None:
@@ -226,7 +229,7 @@ def test_python_numbers_of_zero_dimensional_arrays() -> None:
     assert bool(ht.asarray(True)) is True
     with pytest.raises(TypeError):
         operator.index(ht.asarray(1.0))
-    assert (ht.asarray([1]) == None) is False  # noqa: E711: Python's answer, not an error
+    assert (ht.asarray([1]) == None) is False  # noqa: E711  (Python's answer, not an error)
 
 
 def test_asarray_keeps_all_digits_and_obeys_copy() -> None:
@@ -246,18 +249,21 @@ def test_asarray_keeps_all_digits_and_obeys_copy() -> None:
 def test_mistakes_raise_what_the_standard_says() -> None:
     x = ht.ones((2, 3))
     for wrong, error in (
-        (lambda: ht.expand_dims(x, axis=5), IndexError), (lambda: ht.squeeze(x, 0), ValueError), (lambda: ht.nonzero(ht.asarray(1)), ValueError),
+        (lambda: ht.expand_dims(x, axis=5), IndexError), (lambda: ht.squeeze(x, 0), ValueError), (lambda:
+        ht.nonzero(ht.asarray(1)), ValueError),
         (lambda: ht.astype(ht.asarray([1j]), ht.float32), TypeError), (lambda: ht.zeros(2, device="gpu"), ValueError),
-        (lambda: ht.isdtype(ht.int8, "real"), ValueError), (lambda: ht.iinfo(ht.float32), TypeError), (lambda: ht.finfo(ht.int8), TypeError),
+        (lambda: ht.isdtype(ht.int8, "real"), ValueError), (lambda: ht.iinfo(ht.float32), TypeError),
+        (lambda: ht.finfo(ht.int8), TypeError),
         (lambda: ht.result_type(ht.uint64, ht.int8), TypeError), (lambda: ht.stack([x, x[0]]), ValueError),
-        (lambda: ht.vecdot(x, ht.ones((2, 4))), ValueError), (lambda: ht.roll(x, (1, 2)), TypeError), (lambda: ht.floor(ht.asarray([1j])), TypeError),
+        (lambda: ht.vecdot(x, ht.ones((2, 4))), ValueError), (lambda: ht.roll(x, (1, 2)), TypeError), (lambda:
+        ht.floor(ht.asarray([1j])), TypeError),
         (lambda: ht.negative(ht.asarray([True])), TypeError), (lambda: ht.make_complex(ht.asarray([1j]), 0.0), TypeError),
     ):  # fmt: skip
         with pytest.raises(error):
             wrong()
 
 
-# -- special numbers ---------------------------------------------------------------------------------------------------------------
+# -- special numbers -------------------------------------------------------------------------------------------------------
 
 SPECIAL = [0.0, -0.0, math.inf, -math.inf, math.nan, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 0.5, -0.5, 1e30, -1e30, 1e-40]
 
@@ -272,7 +278,8 @@ def same_number(a: float, b: float) -> bool:
 
 @pytest.mark.parametrize(
     "name",
-    ["add", "subtract", "multiply", "divide", "floor_divide", "remainder", "pow", "atan2", "hypot", "logaddexp", "maximum", "minimum",
+    ["add", "subtract", "multiply", "divide", "floor_divide", "remainder", "pow", "atan2", "hypot", "logaddexp", "maximum",
+    "minimum",
      "copysign", "nextafter"],
 )  # fmt: skip
 @pytest.mark.parametrize("dtype", FLOATS)

@@ -171,7 +171,7 @@ def test_clip_and_where(data: Any) -> None:
         assert_same(ht.where(x3, x1, 2.0), xp.where(y3, y1, 2.0))
 
 
-# -- reductions, statistics, searching, sorting, sets -----------------------------------------------------------------------------
+# -- reductions, statistics, searching, sorting, sets ----------------------------------------------------------------------
 
 
 def axes(data: Any, rank: int, several: bool = True) -> Any:
@@ -286,7 +286,7 @@ def test_sets(x: np.ndarray) -> None:
         assert_same(got, expected, signs=False)
 
 
-# -- shapes ------------------------------------------------------------------------------------------------------------------------
+# -- shapes ----------------------------------------------------------------------------------------------------------------
 
 
 @drawn
@@ -387,7 +387,7 @@ def test_indexing(data: Any) -> None:
     assert_same(mine[tuple(ht.asarray(p) for p in places)], theirs[tuple(xp.asarray(p) for p in places)])
 
 
-# -- creation and linear algebra ---------------------------------------------------------------------------------------------------
+# -- creation and linear algebra -------------------------------------------------------------------------------------------
 
 
 @drawn
@@ -451,7 +451,7 @@ def test_linear_algebra(data: Any) -> None:
         assert_same(ht.vecdot(x1, x2, axis=axis), xp.vecdot(y1, y2, axis=axis), rtol=1e-4)
 
 
-# -- dtypes ------------------------------------------------------------------------------------------------------------------------
+# -- dtypes ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("first", ALL)

@@ -1,8 +1,8 @@
 """The notes of a piece of music: Spotify's Basic Pitch, for any instrument and several notes at once.
 
 Bittner et al.: A Lightweight Instrument-Agnostic Model for Polyphonic Note Transcription and Multipitch Estimation (2022). The
-network says for each of 88 pitches and 86 times a second whether it sounds and whether it begins; `notes` makes notes of that, as
-section 2.3 has it. `pitch.js` is the same in JavaScript.
+network says for each of 88 pitches and 86 times a second whether it sounds and whether it begins; `notes` makes notes of
+that, as section 2.3 has it. `pitch.js` is the same in JavaScript.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def notes(sounding: np.ndarray, onsets: np.ndarray, times: np.ndarray) -> list[N
     inner = onsets[1:-1]
     peaks = (inner > onsets[:-2]) & (inner > onsets[2:]) & (inner >= ONSET)
     # Backwards in time: a note ends where a later one of the same pitch has begun.
-    for start, pitch in (np.argwhere(peaks) + (1, 0))[::-1]:
+    for start, pitch in (np.argwhere(peaks) + np.array([1, 0]))[::-1]:
         stop = start + 1 + _lasts(left[start + 1 :, pitch])
         if stop - start > LEAST_FRAMES:
             take(start, stop, pitch)
@@ -179,7 +179,8 @@ CARDS = [
         # A guitar plays E minor with the seventh and the ninth, string by string.
         example=Example(
             Source(
-                "sonic-pi-samples", "3.2.2~repack-8", "usr/share/sonic-pi/samples/guit_em9.flac", "e6dbbdc5aef03fada9cbd84d9ef000472c6954db9badcf5721969c515d46c2f1", "debian",
+                "sonic-pi-samples", "3.2.2~repack-8", "usr/share/sonic-pi/samples/guit_em9.flac",
+                "e6dbbdc5aef03fada9cbd84d9ef000472c6954db9badcf5721969c515d46c2f1", "debian",
             ),
             lambda values: {n.pitch % 12 for n in values["notes"] if n.strength > 0.4} == {4, 7, 11, 2, 6},
         ),

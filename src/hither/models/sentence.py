@@ -1,6 +1,7 @@
 """Sentences as vectors of which near ones mean much the same: MiniLM, a small BERT, written with hither.nn layers.
 
-Devlin et al.: BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding (2019); Wang et al.: MiniLM (2020);
+Devlin et al.: BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding (2019); Wang et al.: MiniLM
+(2020);
 Reimers, Gurevych: Sentence-BERT (2019). The file with the weights was written by PyTorch: `torch_name` and `from_torch` say
 how its names and axes become those of the layers.
 """

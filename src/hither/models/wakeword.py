@@ -153,5 +153,6 @@ CARDS = [
         "wake-word", "Alexa", "alexa_v0.1.onnx", "6ff566a01d12670e8d9e3c59da32651db1575d17272a601b7f8a39283dfbae3e",
         ("wake-word-alexa",),
     ),
-    _card("wake-word-jarvis", "hey Jarvis", "hey_jarvis_v0.1.onnx", "94a13cfe60075b132f6a472e7e462e8123ee70861bc3fb58434a73712ee0d2cb"),
+    _card("wake-word-jarvis", "hey Jarvis", "hey_jarvis_v0.1.onnx",
+          "94a13cfe60075b132f6a472e7e462e8123ee70861bc3fb58434a73712ee0d2cb"),
 ]  # fmt: skip

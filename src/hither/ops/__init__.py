@@ -29,7 +29,8 @@ from .shape import *  # noqa: F403
 register_operations(sys.modules[__name__])
 
 _THEMES = (
-    "activations", "bits", "control", "conv", "creation", "elementwise", "image", "indexing", "linalg", "norm", "pictures", "recurrent", "reduce",
+    "activations", "bits", "control", "conv", "creation", "elementwise", "image", "indexing", "linalg", "norm", "pictures",
+    "recurrent", "reduce",
     "sampling", "search", "shape",
 )  # fmt: skip
 

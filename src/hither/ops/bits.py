@@ -83,5 +83,6 @@ def bitcast(x: Like, dtype: Any, /) -> Any:
 
 
 __all__ = [
-    "bitcast", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "copysign", "nextafter", "signbit",
+    "bitcast", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor",
+    "copysign", "nextafter", "signbit",
 ]  # fmt: skip

@@ -182,6 +182,7 @@ def one_hot(indices: Like, depth: int, /, *, values: tuple[Any, Any] = (0.0, 1.0
 
 
 __all__ = [
-    "arange", "empty", "empty_like", "eye", "from_dlpack", "full", "full_like", "linspace", "one_hot", "ones", "ones_like", "tril",
+    "arange", "empty", "empty_like", "eye", "from_dlpack", "full", "full_like", "linspace", "one_hot", "ones", "ones_like",
+    "tril",
     "triu", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -330,7 +330,8 @@ def bincount(x: Like, /, *, length: int) -> Any:
 
 
 __all__ = [
-    "UniqueAll", "UniqueCounts", "UniqueInverse", "argsort", "bincount", "nms", "nms_bounded", "nonzero", "nonzero_bounded", "searchsorted",
+    "UniqueAll", "UniqueCounts", "UniqueInverse", "argsort", "bincount", "nms", "nms_bounded", "nonzero", "nonzero_bounded",
+    "searchsorted",
     "soft_nms_bounded", "sort", "top_k", "unique_all", "unique_bounded", "unique_counts",
     "unique_inverse", "unique_values",
 ]  # fmt: skip

@@ -168,7 +168,8 @@ class WebGpuExecutable:
         return other
 
     def adopt_state(self, other: WebGpuExecutable) -> bool:
-        """Work on the state of another executable from now on. False if it lies in buffers of other sizes, or on another device."""
+        """Work on the state of another executable from now on. False if it lies in buffers of other sizes, or on another
+        device."""
         mine, theirs = (
             [(i, b.offset, b.size) for i, b in enumerate(e.plan.buffers) if b.space == "state"] for e in (self, other)
         )

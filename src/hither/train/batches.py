@@ -120,7 +120,7 @@ class ArrayBatches:
             # With steps_per_epoch, passes do not begin with epochs: the next goes on where the last stopped, as in Keras.
             passed, place = divmod(number * (self.steps or 0) + step, self.a_pass)
             if self.shuffle and of != passed:
-                order = random.permutation(random.fold_in(random.key(self.seed), passed), self.count).numpy()
+                order = random.permutation(random.fold_in(random.key(self.seed), passed), int(self.count or 0)).numpy()
                 of = passed
             start = place * self.size
             rows = slice(start, start + self.size) if order is None else order[start : start + self.size]

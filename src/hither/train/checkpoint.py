@@ -1,8 +1,8 @@
 """Checkpoints of a training: everything that decides how it goes on, in one file that is there whole or not at all.
 
 The state (weights, optimizer, metrics, keys of random numbers), the position (epoch and batch), the history, and what callbacks
-remember lie in one safetensors file. It is written beside, flushed to the disk and then renamed, so that a process killed at any
-moment leaves the last whole one. The order of samples follows from the seed and the position.
+remember lie in one safetensors file. It is written beside, flushed to the disk and then renamed, so that a process killed at
+any moment leaves the last whole one. The order of samples follows from the seed and the position.
 """
 
 from __future__ import annotations
@@ -54,9 +54,10 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
 class BackupAndRestore(Callback):
     """Keeps a training's state in a folder, and goes on from there when `fit` is called again: after a crash, exactly.
 
-    `fit(…, resume="folder")` is the short form. The end is bit by bit that of a training that was not interrupted, as long as the
-    data are the same in the same order: arrays are; an iterator is run forward to where it was. A training that had ended is not
-    run again. Callbacks must be the same, too.
+    `fit(…, resume="folder")` is the short form. The end is bit by bit that of a training that was not interrupted, as long as
+    the
+    data are the same in the same order: arrays are; an iterator is run forward to where it was. A training that had ended is
+    not run again. Callbacks must be the same, too.
 
     Args:
         backup_dir: the folder; made if missing. Another training needs another one.

@@ -59,7 +59,8 @@ class History(Callback):
         return found
 
     def plot(self, path: str | Path | None = None) -> Any:
-        """Draw the curves: a matplotlib figure where matplotlib is installed, an SVG (text) where not or if `path` ends in .svg.
+        """Draw the curves: a matplotlib figure where matplotlib is installed, an SVG (text) where not or if `path` ends in
+        .svg.
 
         Args:
             path: a file to write: .svg, or anything that matplotlib writes.
@@ -107,7 +108,8 @@ class History(Callback):
         return f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="11">{"".join(parts)}</svg>'
 
     def report(self, path: str | Path, *, title: str = "", labels: Sequence[str] | None = None) -> None:
-        """Write a page with the curves, the confusion matrix and accuracy of each class on the validation data, and the weights.
+        """Write a page with the curves, the confusion matrix and accuracy of each class on the validation data, and the
+        weights.
 
         The page needs nothing from anywhere else.
 

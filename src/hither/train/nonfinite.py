@@ -1,4 +1,5 @@
-"""Where a NaN comes from: a step's Graph is run on NumPy, and from the loss backwards the first value that is not finite is found."""
+"""Where a NaN comes from: a step's Graph is run on NumPy, and from the loss backwards the first value that is not finite is
+found."""
 
 from __future__ import annotations
 

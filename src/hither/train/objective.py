@@ -69,6 +69,8 @@ class Objective:
         self._first = self._initial(targets, predictions)
 
     def _add(self, name: str, metric: Metric, output: int, counts: bool) -> None:
+        if counts and name in self.metrics:
+            name = f"weighted_{name}"
         base, count = name, 0
         while name in self.metrics or name == "loss" or name in self.loss_names:
             count += 1
@@ -172,10 +174,13 @@ def _metric(identifier: Any, loss: Loss | None, target: Abstract, predicted: Abs
             if kind == "binary" and short == "accuracy" and getattr(loss, "from_logits", False):
                 made = metrics.BinaryAccuracy(threshold=0.0)
             for setting in ("from_logits",) if short == "crossentropy" and getattr(loss, "from_logits", False) else ():
-                made = type(made)(**{setting: True})
+                made = type(made)(**{setting: True})  # type: ignore[arg-type]
         made.name = identifier
         return made
-    return metrics.get(identifier, loss)
+    made = metrics.get(identifier, loss)
+    if isinstance(identifier, str):
+        made.name = identifier
+    return made
 
 
 def _kind(target: Abstract, predicted: Abstract) -> str:
@@ -205,7 +210,7 @@ def _for_each(given: Any, names: Sequence[str], what: str, *, repeat: bool, list
             return [list(given)]
         if len(given) != len(names):
             raise NameMismatch(
-                f"{what} has {len(given)} entries and the network {len(names)} outputs ({', '.join(names)}); give one for each, "
+                f"{what} has {len(given)} entries and the network {len(names)} outputs ({', '.join(names)}); one for each, "
                 "or a dict by output"
             )
         return [[e] if e is not None and not isinstance(e, list | tuple) else e for e in given] if lists else list(given)

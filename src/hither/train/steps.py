@@ -1,7 +1,7 @@
 """Steps: the pure functions that train, test and predict, compiled for the shapes of batches, over one state.
 
-The state is a dict: weights by path, the optimizer's, the metrics', and keys of random numbers. A program is made for each entry
-and each combination of shapes; all work on one state: on one device in the same memory, elsewhere it is handed over.
+The state is a dict: weights by path, the optimizer's, the metrics', and keys of random numbers. A program is made for each
+entry and each combination of shapes; all work on one state: on one device in the same memory, elsewhere it is handed over.
 """
 
 from __future__ import annotations
@@ -55,8 +55,9 @@ def output_names(net: Module, result: Any, count: int) -> list[str]:
     """The names of a network's outputs: a dict's keys, or those of the layers that make them."""
     if isinstance(result, Mapping):
         return [str(k) for k in result]
-    if isinstance(net, Network) and isinstance(getattr(net, "output_names", None), list) and len(net.output_names) == count:
-        return list(net.output_names)
+    own = getattr(net, "output_names", None) if isinstance(net, Network) else None
+    if isinstance(own, list) and len(own) == count:
+        return list(own)
     return [getattr(net, "name", "output")] if count == 1 else [f"output_{i}" for i in range(count)]
 
 

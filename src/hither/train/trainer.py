@@ -41,7 +41,8 @@ class Trainer:
         loss: a loss, its name ("mse", "sparse_categorical_crossentropy"), or a function (y_true, y_pred) → losses; for several
             outputs a list, or a dict by output (None: no loss).
         optimizer: an optimizer, or its name.
-        metrics, weighted_metrics: metrics or their names, for several outputs lists of them or dicts by output; samples' weights
+        metrics, weighted_metrics: metrics or their names, for several outputs lists of them or dicts by output; samples'
+        weights
             count in the second.
         loss_weights: factors of the outputs' losses.
         device, precision: to compile for; see `hither.compile`.
@@ -138,8 +139,14 @@ class Trainer:
     def save(self, path: str | os.PathLike[str], *, weights_only: bool = False) -> None:
         """Write the network to a safetensors file, which is there whole or not at all."""
         net = self.net
-        write = safetensors.save_weights if weights_only else safetensors.save
-        replace_file(Path(path), lambda part: write(net.weights if weights_only else net, part))  # type: ignore[operator]
+
+        def write(part: Path) -> None:
+            if weights_only:
+                safetensors.save_weights(net.weights, part)
+            else:
+                safetensors.save(net, part)
+
+        replace_file(Path(path), write)
 
     def prepare(self, batch: Batch) -> Steps:
         """The compiled steps for batches like this one, their state up to date with the network's arrays."""
@@ -186,7 +193,7 @@ class Trainer:
             graph, arrays = steps.graph("train", batch)
             where = origin(graph, arrays, "batch_loss")
             raise NonFiniteLoss(
-                f"the loss of batch {self.position[1] + 1} of epoch {self.position[0] + 1} is not finite. It comes from {where}. "
+                f"the loss of batch {self.position[1] + 1} of epoch {self.position[0] + 1} is not finite: {where}. "
                 "The weights are what they were before; look at the data, lower the learning rate, or clip gradients "
                 "(optimizer's clipnorm)",
                 where,

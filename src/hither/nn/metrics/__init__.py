@@ -92,6 +92,8 @@ def get_all(identifiers: Sequence[Any] | None, loss: Loss | None = None) -> list
     made: list[Metric] = []
     for identifier in identifiers or ():
         metric = get(identifier, loss)
+        if isinstance(identifier, str):
+            metric.name = identifier  # as Keras reports it: "mae", "accuracy"
         taken, base, count = {m.name for m in made} | {"loss"}, metric.name, 0
         while metric.name in taken:
             count += 1
