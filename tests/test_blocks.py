@@ -102,6 +102,24 @@ def test_blocks_compute_what_their_convolutions_do(
         np.testing.assert_array_equal(other, results[0])
 
 
+@pytest.mark.parametrize(("stride", "around"), [(2, ((1, 1), (1, 1))), (1, ((0, 2), (1, 0))), (3, ((2, 0), (2, 3)))])
+def test_a_picture_at_the_front_of_a_block_is_padded_line_by_line(
+    stride: int, around: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A padded copy of it took a fiftieth of a network's time."""
+    monkeypatch.setattr("hither.kernels.blocks.RESIDENT", 1 << 20)
+    w, d = weight(24, 3, 3, 4), weight(24, 1, 3, 3)
+
+    def function(x: Any) -> Any:
+        y = ht.relu(ht.conv(x, w, strides=(stride, stride), padding=around))
+        return ht.conv(y, d, padding=((1, 1), (1, 1)), groups=24)
+
+    x = RNG.uniform(-1, 1, (2, 3, 53, 61)).astype(np.float32)
+    assert len(launches(function, machine_for("cpu"), *x.shape)) == 2  # the last one puts the result's channels first
+    (got,), (expected,) = on_target("cpu", function, [x]), oracle(function, [x])
+    check(got, expected, "sums")
+
+
 @pytest.mark.parametrize(("stride", "pad"), [(1, 0), (2, 1), (2, 0), (3, 2)])
 def test_a_picture_is_read_where_it_lies(stride: int, pad: int) -> None:
     """Turning a channels-first picture around first took as long as a third of the convolution."""

@@ -6,7 +6,7 @@ of that pad. Together they are one kernel (templates/block.py), which needs some
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from .. import dtypes as dt
 from ..graph.core import Graph, Node, Value
@@ -40,6 +40,9 @@ def join_blocks(groups: Sequence[Group], graph: Graph, machine: Machine, constan
         if padded.abstract.size * padded.dtype.itemsize > machine.l2_bytes // RESIDENT:
             group.feeder = feeder
             gone |= {feeder, border}
+            if (picture := _padded_picture(feeder, makers, users, outputs)) is not None:
+                feeder.feeder = picture
+                gone.add(picture)
     return [g for g in groups if g not in gone]
 
 
@@ -58,6 +61,24 @@ def _only_pads(group: Group) -> bool:
     if group.root.primitive.name != "pad" or not group.placed or group.placement is not None or p["value"] != 0:
         return False
     return all(p[side][axis] == 0 for side in ("low", "high") for axis in (0, 3)) and min(*p["low"], *p["high"]) >= 0
+
+
+def _padded_picture(
+    feeder: Group, makers: Mapping[Value, Group], users: Mapping[Value, Sequence[Node]], outputs: Collection[Value]
+) -> Group | None:
+    """The pad of a channels-first picture that a convolution alone reads, through a transpose: a line of output needs few lines
+    of it."""
+    assert feeder.anchor is not None
+    view = feeder.producers().get(feeder.anchor.operands[0])
+    if view is None or view.primitive.name != "transpose":
+        return None
+    pad = makers.get(view.operands[0])
+    if pad is None or pad.root.primitive.name != "pad" or len(pad.nodes) > 1 or pad.placed or pad.placement is not None:
+        return None
+    (padded,), low, high = pad.results, pad.root.params["low"], pad.root.params["high"]
+    plain = view.params["permutation"] == (0, 2, 3, 1) and low[:2] == high[:2] == (0, 0) and min(*low, *high) >= 0
+    alone = users[padded] == [view] and users[view.results[0]] == [feeder.anchor] and padded not in outputs
+    return pad if plain and alone and padded.dtype is dt.float32 else None
 
 
 def _walks_lines(group: Group, constants: Mapping[Value, object]) -> bool:

@@ -83,6 +83,12 @@ class Builder:
         stored = self._to_storage(value, buffer)
         self._append(Op("store", (self.as_index(index), stored), (buffer, count or stored.width)))
 
+    def prefetch(self, buffer: Buffer, index: Any) -> None:
+        """Have the line of an element fetched into the second-level cache; nothing where the target cannot ask for it.
+        The element need not exist."""
+        if self.machine.name == "llvm":
+            self._append(Op("prefetch", (self.as_index(index),), buffer))
+
     def scatter(self, buffer: Buffer, indices: Val, value: Val) -> None:
         """Store each lane at its own index, lanes in order."""
         stored = self._to_storage(self.broadcast(value, indices.width), buffer)

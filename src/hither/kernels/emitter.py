@@ -241,7 +241,7 @@ def cost(group: Group) -> int:
 
 def describe(group: Group) -> str:
     """A name for profiles: what was fused."""
-    nodes = group.nodes if group.feeder is None else [*group.feeder.nodes, *group.nodes]
+    nodes = group.every_node()
     computing = [n for n in nodes if not (isinstance(n.primitive.lowering, Indexed) and n.primitive.lowering.view)]
     names = [n.primitive.name for n in computing]
     return "_".join(names[:4] or [group.root.primitive.name]) + (f"_and_{len(names) - 4}" if len(names) > 4 else "")

@@ -74,6 +74,10 @@ class Group:
     def producers(self) -> dict[Value, Node]:
         return {r: n for n in self.nodes for r in n.results}
 
+    def every_node(self) -> list[Node]:
+        """Its nodes and those of the groups that feed it."""
+        return [*(self.feeder.every_node() if self.feeder else ()), *self.nodes]
+
     def inputs(self) -> tuple[Value, ...]:
         """Values read from memory, in order of first use."""
         inside = {r for n in self.nodes for r in n.results}

@@ -46,6 +46,7 @@ OTHER = {
     "gather",  # (vector of INDEX), attr: buffer -> one element per lane
     "store",  # (index, value), attr: (buffer, count): the first count lanes, contiguous
     "scatter",  # (vector of INDEX, value), attr: buffer; lanes in order
+    "prefetch",  # (index), attr: buffer: it will be read soon; native code only. The one access that may be outside the buffer
     "atomic",  # (index, scalar), attr: (buffer, "add" | "max" | "min"): GPU only, int32/uint32
     "loop",  # (start, stop, *initial), attr: Loop; block params: counter, *carried; yields: next carried
     "if",  # (bool scalar), two blocks yielding the results

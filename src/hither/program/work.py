@@ -31,7 +31,7 @@ def node_flops(node: Node) -> int:
 
 def works(group: Group, lowered: Sequence[Lowered], machine: Machine) -> list[Work]:
     """The Work of each kernel of a group. What comes before the last one only arranges its operands."""
-    nodes = group.nodes if group.feeder is None else [*group.feeder.nodes, *group.nodes]
+    nodes = group.every_node()
     flops = sum(node_flops(node) for node in set(nodes))
     computing = [n for n in nodes if not (isinstance(n.primitive.lowering, Indexed) and n.primitive.lowering.view)]
     sources = tuple(dict.fromkeys(node.source for node in computing or nodes if node.source))

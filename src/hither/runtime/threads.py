@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-PARK_AFTER = 1500  # pauses a helper spins for work before it parks: about 40 µs
+PARK_AFTER = 4000  # pauses a helper spins for work before it parks: about 100 µs, somewhat longer than waking it takes
 NAP = 5e-4  # seconds; of a helper in a run that has had nothing for it for as long
 _chosen: int | None = None
 
@@ -58,6 +58,7 @@ class WorkerPool:
         self._running = threading.Lock()
         self._guard = threading.Lock()  # over what follows
         self._invited = 0  # how many threads the run has
+        self._runs = 0  # that there have been, this one included
         self._parked = [False]
         self._wake = [threading.Lock()]
 
@@ -71,6 +72,7 @@ class WorkerPool:
                 self._hire()
             with self._guard:
                 self._invited = threads
+                self._runs += 1
                 for i in range(1, threads):
                     if self._parked[i]:
                         self._parked[i] = False
@@ -91,11 +93,12 @@ class WorkerPool:
 
     def _live(self, index: int, wake: threading.Lock) -> None:
         while True:
+            before = self._runs
             self._work(self._address, index, PARK_AFTER)
             with self._guard:
-                invited = index < self._invited
+                invited, idle = index < self._invited, self._runs == before
                 self._parked[index] = not invited
-            if invited:
-                time.sleep(NAP)
-            else:
+            if not invited:
                 wake.acquire()
+            elif idle:  # else a run has begun while this thread waited for its turn in Python
+                time.sleep(NAP)

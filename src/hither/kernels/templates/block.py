@@ -3,8 +3,8 @@
 Networks for small machines widen a picture by a pointwise convolution, filter each channel, and narrow it again. The wide
 picture is the largest array of all and is needed a few lines at a time. Here a unit of work is a panel of channels of a
 segment of lines: it computes the convolution's next line into a ring of lines of its own, with the padding around it, and
-from the ring each line of the depthwise convolution that has become possible. Segments begin by computing again the few
-lines that they share with the one before.
+from the ring each line of the depthwise convolution that has become possible. A segment begins by computing again
+the few lines that it shares with the one before, unless the same thread has just done that one.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from ...graph.core import Abstract, Value
 from ..emitter import Context, Emitter, Lowered, pieces
 from ..fusion import Group, unflatten
 from ..index import Index, Var, constant, variable
-from ..ir import Val
-from .conv import packed_weights, tiles_of
+from ..ir import Buffer, Val
+from .conv import Held, packed_weights, tiles_of
 from .depthwise import STRIP, packed_taps, strip_of
 from .tile import row_tiles, tile_for
+from .winograd import MOST_SCRATCH
 
 UNITS = 8  # units of work to aim at, so that threads can share them
 REPEATED = 12  # a segment has at least so many lines for one that is computed twice
@@ -38,6 +39,56 @@ class _Ring(Emitter):
     def store_root(self, flat: Index, element: Val, count: int | None = None, index: tuple[Index, ...] | None = None) -> None:
         assert self.ring is not None and index is not None, "a tile stores elements by their index, into a line it was given"
         self.store_flat(self.ring, self.start + index[-2] * self.pitch + index[-1], element, count)
+
+
+class _Window:
+    """The lines of a padded channels-first picture that a line of its convolution needs, in memory of the thread's own:
+    [channel][line][column]. That spares a padded copy of the picture."""
+
+    def __init__(self, e: Emitter, feeder: Group) -> None:
+        assert feeder.feeder is not None and feeder.anchor is not None
+        pad, conv = feeder.feeder.root, feeder.anchor
+        (self.picture,), (padded,) = pad.operands, pad.results
+        self.e, self.above, self.beside, self.value = e, pad.params["low"][2], pad.params["low"][3], pad.params["value"]
+        self.stride = conv.params["strides"][0]
+        self.lines = (conv.operands[1].shape[2] - 1) * conv.params["dilation"][0] + 1
+        self.channels, self.width = padded.shape[1], padded.shape[3]
+        self.buffer = e.k.local(dt.float32, self.channels * self.lines * self.width)
+        self.held: Held = self.buffer, (0, self.width, 1, self.lines * self.width)  # batch, lines, columns, channels
+
+    def begin(self) -> None:
+        """Padding on both sides, which no line changes."""
+        after = self.beside + self.picture.shape[3]
+        with self.e.k.loop(0, self.channels * self.lines) as loop:
+            start = self.e.k.var(loop, "line", 0, self.channels * self.lines - 1) * self.width
+            _fill(self.e, self.buffer, start, self.beside, self.value)
+            _fill(self.e, self.buffer, start + after, self.width - after, self.value)
+
+    def read(self, image: Index, line: Index) -> None:
+        """What output line `line` needs."""
+        e, k, (_, _, height, width) = self.e, self.e.k, self.picture.shape
+        with k.loop(0, self.channels * self.lines) as loop:
+            at = k.var(loop, "line", 0, self.channels * self.lines - 1)
+            start = at * self.width + self.beside
+            channel, tap = unflatten(at, (self.channels, self.lines))
+            position = line * self.stride + tap + -self.above
+            inside = k.inside(position, 0, height)
+            with k.if_(inside):
+                known = variable(Var("input_line", 0, height - 1, value=k.index(position)))
+                source = k.index(((image * self.channels + channel) * height + known) * width)
+                for begin, end, w in pieces(width, e.machine.lanes(32), e.machine):
+                    with k.loop(begin, end, w) as columns:
+                        there = k.index(start + k.var(columns, "column", begin, end - w))
+                        k.store(self.buffer, there, k.load(e.buffer(self.picture), source + columns.index, w))
+            with k.if_(~inside):
+                _fill(e, self.buffer, start, width, self.value)
+
+
+def _fill(e: Emitter, buffer: Buffer, start: Index, count: int, value: float) -> None:
+    """One value, `count` times."""
+    for begin, end, width in pieces(count, e.machine.lanes(32), e.machine):
+        with e.k.loop(begin, end, width) as loop:
+            e.k.store(buffer, start + e.k.var(loop, "i", begin, end - width), e.k.const(value, dt.float32, width))
 
 
 def block(context: Context, group: Group) -> list[Lowered]:
@@ -66,23 +117,29 @@ def block(context: Context, group: Group) -> list[Lowered]:
     e = Emitter(context, group)
     k = e.k
     inner = _Ring(e, feeder)
-    ring = Value(Abstract((units, slots, padded.shape[2], tile.columns), dt.float32), f"{wide.name}_lines")
+    private = 4 * slots * pitch <= min(machine.l2_bytes, MOST_SCRATCH) // 2
+    # A thread's own ring stays in its cache from chunk to chunk. One too large for that lies in the arena, where chunks that
+    # run at the same time must not meet.
+    ring = Value(Abstract((1 if private else units, slots, padded.shape[2], tile.columns), dt.float32), f"{wide.name}_lines")
+    if private:
+        e.buffers[ring] = k.local(dt.float32, slots * pitch)
     buffer = e.buffer(ring, "scratch")
     inner.ring, inner.pitch = ring, tile.columns
-    _, tile_at = tiles_of(inner, packed_weights(context, feeder.anchor.operands[1], 1, tile), tile, lines=True)
+    window = None if feeder.feeder is None else _Window(e, feeder)
+    weights = packed_weights(context, feeder.anchor.operands[1], 1, tile)
+    _, tile_at = tiles_of(inner, weights, tile, lines=True, held=None if window is None else window.held)
     taps = packed_taps(context, w)
     lanes = machine.lanes(32)
-    # chunks run at the same time, units of one chunk one after the other: a ring per chunk
-    mine = variable(Var("chunk", 0, units - 1, value=k.special("thread"))) * (slots * pitch)
+    mine = constant(0) if private else variable(Var("chunk", 0, units - 1, value=k.special("thread"))) * (slots * pitch)
 
     def fill(start: Index, count: int) -> None:
         """Padding into the ring."""
-        for begin, end, w_ in pieces(count, lanes, machine):
-            with k.loop(begin, end, w_) as loop:
-                k.store(buffer, start + k.var(loop, "i", begin, end - w_), k.const(0, dt.float32, w_))
+        _fill(e, buffer, start, count, 0)
 
     def line_of_conv(image: Index, line: Index, start: Index, panel: Index, count: int) -> None:
         inner.start = start + panel * -tile.columns + beside * tile.columns
+        if window is not None:
+            window.read(image, line)
         for first, number, tall in row_tiles(width, tile.rows):
             with k.loop(0, number) as loop:
                 at = k.var(loop, "tile", 0, number - 1) if number > 1 else constant(0)
@@ -117,22 +174,32 @@ def block(context: Context, group: Group) -> list[Lowered]:
                         there = panel * tile.columns + channel
                         strip_of(e, taps, (image, line, column), size, there, w_, load)
 
-    def unit(panel: Index, image: Index, piece: Index, count: int) -> None:
-        first = piece * segment
+    last = k.local(dt.int32, 1) if segments > 1 and halo else None  # the unit that the ring comes from
+
+    def unit(number: Index, panel: Index, image: Index, piece: Index, count: int) -> None:
+        first, known = piece * segment, k.as_index(0)  # lines that are there already
+        if last is not None:
+            now = k.convert(k.index(number), dt.int32)
+            follows = k.load(last, 0).eq(now + -1) & ~k.index(piece).eq(0)
+            known = k.select(follows, k.as_index(halo), known)
+            k.store(last, 0, now)
+        if window is not None:
+            window.begin()
         for slot in range(slots):
             line = mine + slot * pitch
             fill(line, beside * tile.columns)
             fill(line + (beside + width) * tile.columns, (padded.shape[2] - beside - width) * tile.columns)
         here = segment if lines % segment == 0 else k.min(k.as_index(segment), k.index(first * -1 + lines))
         steps = here * stride + (rows - stride)
-        with k.loop(0, steps) as loop:
+        with k.loop(known, steps) as loop:
             step = k.var(loop, "step", 0, segment * stride + rows - stride - 1)
-            start = variable(Var("start", 0, (units * slots - 1) * pitch, value=k.index(mine + step % slots * pitch)))
-            line = first * stride + step + -above
+            below = first * stride + step
+            start = variable(Var("start", 0, (units * slots - 1) * pitch, value=k.index(mine + below % slots * pitch)))
+            line = below + -above
             inside = k.inside(line, 0, height)
             with k.if_(inside):
-                known = variable(Var("input_line", 0, height - 1, value=k.index(line)))
-                line_of_conv(image, known, start, panel, count)
+                there = variable(Var("input_line", 0, height - 1, value=k.index(line)))
+                line_of_conv(image, there, start, panel, count)
             with k.if_(~inside):
                 fill(start, pitch)
             back = step + (1 - rows)
@@ -140,16 +207,18 @@ def block(context: Context, group: Group) -> list[Lowered]:
             if stride > 1:
                 ready = ready & k.index((back + stride * rows) % stride).eq(0)
             with k.if_(ready):
-                top = variable(Var("top", 0, (segment - 1) * stride, value=k.index(back)))
-                line_of_depthwise(image, first + top // stride, top, panel, count)
+                top = variable(Var("top", 0, (lines - 1) * stride, stride, value=k.index(first * stride + back)))
+                line_of_depthwise(image, top // stride, top, panel, count)
 
     full, rest = divmod(channels, tile.columns)
     for panel_from, number, count in ((0, full, tile.columns), (full, 1 if rest else 0, rest)):
         total = number * batch * segments
         if not total:
             continue
+        if last is not None:
+            k.store(last, 0, k.const(-2, dt.int32))
         with k.loop(0, total, kind="parallel") as loop:
             flat = k.var(loop, "unit", 0, total - 1) if total > 1 else constant(0)
             panel, image, piece = unflatten(flat, (number, batch, segments))
-            unit(panel + panel_from, image, piece, count)
+            unit(flat, panel + panel_from, image, piece, count)
     return [e.finish(f"block_{'x'.join(map(str, w.shape[2:]))}_{lines * pixels}x{channels}")]

@@ -15,12 +15,14 @@ from ...graph.core import Abstract, Value
 from ..emitter import Context, Emitter, Lowered, lane
 from ..fusion import Group, flatten, unflatten
 from ..index import Index
-from ..ir import Val
+from ..ir import Buffer, Val
 from ..nests import write_nest
 from . import template
 from .product import Product, TileAt, tiles
 from .tile import Tile, pack_panels, tile_for
 from .winograd import convolve, scheme
+
+Held = tuple[Buffer, tuple[int, ...]]  # and the elements there between neighbours along the input's axes
 
 
 @template("conv", epilogue=True)
@@ -62,9 +64,10 @@ def packed_weights(context: Context, w: Value, groups: int, tile: Tile) -> Value
     return context.pack(w, f"conv panels {tile.columns} {groups}", lambda a: _pack(a, groups, tile.columns))
 
 
-def tiles_of(e: Emitter, packed: Value, tile: Tile, lines: bool = False) -> tuple[int, TileAt]:
+def tiles_of(e: Emitter, packed: Value, tile: Tile, lines: bool = False, held: Held | None = None) -> tuple[int, TileAt]:
     """How to compute any tile of the convolution that is the anchor of the emitter's group, and how many output pixels make a
-    line from which a tile may take its rows; `lines`: no more than a line of the picture."""
+    line from which a tile may take its rows; `lines`: no more than a line of the picture. `held`: where the lines of the
+    input that the next line of output needs lie."""
     k, group, node = e.k, e.group, e.group.anchor
     assert node is not None
     x, w = node.operands
@@ -75,12 +78,17 @@ def tiles_of(e: Emitter, packed: Value, tile: Tile, lines: bool = False) -> tupl
     window, out = w.shape[2:], result.shape[1:-1]
     depth = channels * math.prod(window)
     strides, dilation = tuple(node.params["strides"]), tuple(node.params["dilation"])
-    stored, (image, *pixel_strides, apart) = _picture(e, x)
-    computed = stored is None
+    if held is None:
+        stored, (image, *pixel_strides, apart) = _picture(e, x)
+        left = None if stored is None else e.buffer(stored)
+        steps = pixel_strides
+    else:
+        left, (image, *pixel_strides, apart) = held
+        steps = [0, *pixel_strides[1:]]
+    computed = left is None
     taps, run = _taps(window, dilation, pixel_strides, channels, groups == 1 and apart == 1 and not computed)
     if apart != 1:
         taps.reverse()  # neighbours of a line outermost: only they are read by several rows
-    left = None if stored is None else e.buffer(stored)
     product = Product(
         e, left, x.dtype, e.buffer(packed), w.dtype, result.dtype, tile, taps, run, apart, tile.columns,
         alternate=panels > 1 and not lines,
@@ -92,12 +100,13 @@ def tiles_of(e: Emitter, packed: Value, tile: Tile, lines: bool = False) -> tupl
         contiguous = False  # lines are apart where the result is stored
     by_line = contiguous or lines or out[-1] >= min(6, tile.rows)
     length = out[-1] if lines or (by_line and not contiguous) else math.prod(result.shape[:-1])
+    total_tiles = math.prod(result.shape[:-1]) // length * -(-length // tile.rows)
     neighbour = pixel_strides[-1] * strides[-1]
 
     def address(pixel: Index, instance: Index) -> Val:
         at = unflatten(pixel, (result.shape[0], *out))
         base = at[0] * image + instance * (channels * apart)
-        for i, stride, pitch in zip(at[1:], strides, pixel_strides, strict=True):
+        for i, stride, pitch in zip(at[1:], strides, steps, strict=True):
             base = base + i * (stride * pitch)
         return k.index(base)
 
@@ -126,6 +135,8 @@ def tiles_of(e: Emitter, packed: Value, tile: Tile, lines: bool = False) -> tupl
                 channel = first_column + column + lane(size)
                 e.finish_element((*unflatten(pixel + r, (result.shape[0], *out)), channel), values)
 
+        if lines or math.prod(result.shape[:-1]) < outputs:  # one panel after the other
+            product.prefetch(depth * tile.columns, line if length <= tile.rows else first // tile.rows, total_tiles)
         bias = product.bias(outputs, result.abstract.rank, lambda column: first_column + column)
         product.compute(rows, right, columns, store, bias)
 

@@ -61,6 +61,8 @@ def matmul(context: Context, group: Group) -> list[Lowered]:
                 where = panel * tile.columns + column + lane(size)
                 e.finish_element((*unflatten(instance, batch), first + r, where), values)
 
+        if packed is not None and m < n:
+            product.prefetch(depth * tile.columns, first // tile.rows, -(-m // tile.rows))
         bias = product.bias(n, result.abstract.rank, lambda column: panel * tile.columns + column)
         product.compute(rows, right, columns, store, bias)
 

@@ -21,6 +21,7 @@ from .tile import Tile, accumulator, column_parts, part, row_tiles
 
 STRAIGHT = 16  # steps of k that are written out: the loop around them would cost as much as they do
 PANEL_BLOCK = 3 << 17  # bytes of panels that stay in the second-level cache beside what else is read (1 MB here, 512 KB often)
+CACHE_LINE = 64
 UNDER_WAY = 12  # sums that hide the latency of multiply-adds (8 would do) and leave registers for operands in WebAssembly
 
 Row = tuple[Val, int]  # an element address, and a constant to add to it: rows that share the Val share a register
@@ -47,6 +48,7 @@ class Product:
     packed: bool = True
     element: Callable[[int, tuple[Index, ...], Index], Val] | None = None  # row, taps, step: instead of a load
     alternate: bool = False  # tiles that follow each other have different panels
+    ahead: tuple[Val, int] | None = None  # each step of a run prefetches so many lines of cache, from its row of this panel on
     bare: bool = False  # `store` takes the sums as they are: the group's epilogue comes later
     _kept: Buffer | None = None  # where a tile's sums wait for being finished
 
@@ -115,6 +117,16 @@ class Product:
             kept = [k.load(self._kept, loop.index * pitch + o, w, dtype) for o, w in zip(offsets, widths, strict=True)]
             finish(k.var(loop, "row", 0, len(rows) - 1), kept)
 
+    def prefetch(self, apart: int, number: Index, of: int) -> None:
+        """While it computes, tile `number` of the `of` tiles of a panel fetches its share of the next panel, `apart` elements
+        on: a few lines of every row. Else the first tile of each panel waits for it."""
+        if of == 1:
+            return  # memory is what it waits for: there is no time in which more could come
+        each_line = CACHE_LINE // self.right_dtype.itemsize
+        lines = -(-self.tile.columns // each_line)
+        share = -(-lines // max(1, of))
+        self.ahead = (self.e.k.index(number % -(-lines // share) * (share * each_line) + apart), share)
+
     def _finishes_in_a_loop(self) -> bool:
         """Whether rows are finished in a loop of their own: as fast, and an epilogue with an exponential in it, written out for
         every vector of every tile, is most of a module's code."""
@@ -175,6 +187,9 @@ class Product:
             here = panel + k.index(at * self.pitch)
             loaded = [k.load(self.right, here + o, w, self.right_dtype) for o, w in zip(offsets, widths, strict=True)]
             across = [k.convert(v, dtype) for v in loaded]
+            if self.ahead is not None:
+                for line in range(self.ahead[1]):
+                    k.prefetch(self.right, here + self.ahead[0] + line * (CACHE_LINE // self.right_dtype.itemsize))
             following: list[Val] = []
             for r, (base, fixed) in enumerate(rows):
                 if self.element:

@@ -140,6 +140,12 @@ class KernelPrinter(ValuePrinter):
         pointer = self.address(buffer, self.name(op.args[0]))
         return self.put(f"load {typed(result.dtype, result.width)}, ptr {pointer}, align {buffer.dtype.itemsize}")
 
+    def _prefetch(self, op: Op) -> None:
+        (index,), buffer = op.args, op.attr
+        pointer = self.put(f"getelementptr {scalar(buffer.dtype)}, ptr {self.pointers[buffer]}, i64 {self.name(index)}")
+        self.support.setdefault("llvm.prefetch.p0", "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+        self.lines.append(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 0, i32 2, i32 1)")
+
     def _store(self, op: Op) -> None:
         (index, value), (buffer, count) = op.args, op.attr
         pointer, name = self.address(buffer, self.name(index)), self.name(value)

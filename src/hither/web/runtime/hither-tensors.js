@@ -93,13 +93,16 @@ export const given = (x) =>
 
 /** A copy of a caller's array as bytes of storage dtype `to`: the caller may change it while the run waits for its turn, and a view
  * sent to a worker would take all of the memory behind it along. Its shape has been checked.
- * @param {Given} given @param {Spec} spec @param {string} to @returns {Uint8Array} */
-export function encode({ data }, { name, dtype }, to) {
+ * @param {Given} given @param {Spec} spec @param {string} to @param {Uint8Array[]} spare memory of earlier copies @returns {Uint8Array} */
+export function encode({ data }, { name, dtype }, to, spare) {
   const what = `input "${name}"`, kind = data.constructor;
   if (Array.isArray(data)) return convert(cast(data, "", dtype, what), dtype, to, what);
   const from = dtype === "int64" && kind === Int32Array ? "int32" : kind === arrayOf(dtype) || (dtype === "uint8" && kind === Uint8ClampedArray) ? dtype
     : fail("input", `${what} is ${dtype}: pass ${arrayOf(dtype).name}${dtype === "int64" ? ", Int32Array" : ""} or a plain array, not ${kind.name}`);
-  return convert(new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice(), from, to, what);
+  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength), fits = spare.findIndex((s) => s.length === bytes.length);
+  const copy = fits < 0 ? new Uint8Array(bytes.length) : spare.splice(fits, 1)[0];
+  copy.set(bytes);
+  return convert(copy, from, to, what);
 }
 
 /** A result from stored bytes, trimmed to its run-time lengths.

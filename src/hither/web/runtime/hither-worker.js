@@ -99,7 +99,12 @@ export function host(code) {
     queue = queue.then(async () => {
       try {
         const value = await (methods[method] ?? backend[method])(...args);
-        port.postMessage({ id, value }, method === "place" ? value : value?.outputs?.map((/** @type {Uint8Array} */ x) => x.buffer) ?? []);
+        let back = method === "place" ? value : [];
+        if (method === "run") {
+          value.lent = args[2];
+          back = [...value.outputs, ...args[2].map((/** @type {any} */ p) => p.bytes)].map((x) => x.buffer);
+        }
+        port.postMessage({ id, value }, back);
       } catch (e) {
         const { code = "internal", message } = /** @type {any} */ (e);
         port.postMessage({ id, error: [code, message] });

@@ -136,6 +136,7 @@ const text = ({ name, dtype, shape }) => `${name}: ${dtype}[${shape}]`;
 class Program {
   #queue = /** @type {Promise<unknown>} */ (Promise.resolve());
   #gone = "";
+  #spare = /** @type {Uint8Array[]} */ ([]); // memory that inputs lay in: the system takes a while to hand out more
   #manifest; #build; #backend; #store;
 
   /** @param {Manifest} manifest @param {Build} build @param {Backend} backend @param {Store} store @param {Promise<any>} lost @param {number} first */
@@ -157,7 +158,7 @@ class Program {
     const { outputs = {}, signal, variant: wanted } = /** @type {RunOptions} */ (options);
     signal?.throwIfAborted();
     const { variant, specs, inputs } = await this.#match(entry, values, wanted), plan = this.#build.variants[variant][entry];
-    const encoded = inputs.map((x, i) => ({ offset: plan.inputs[i].offset, bytes: encode(x, specs.inputs[i], plan.inputs[i].dtype) }));
+    const encoded = inputs.map((x, i) => ({ offset: plan.inputs[i].offset, bytes: encode(x, specs.inputs[i], plan.inputs[i].dtype, this.#spare) }));
     const ran = await this.#call(variant, entry, encoded, signal);
     /** @type {Record<string, Tensor>} */
     const results = {};
@@ -179,7 +180,8 @@ class Program {
     const ranges = plan.outputs.map((p, i) => ({ offset: p.offset, bytes: sizeOf(outputs[i].shape, p.dtype) }));
     return this.#enqueue(async () => {
       await this.#backend.ready(variant);
-      const { outputs: found, ...counts } = await this.#backend.run(variant, entry, inputs, ranges, keep);
+      const { outputs: found, lent = inputs, ...counts } = await this.#backend.run(variant, entry, inputs, ranges, keep);
+      this.#spare = lent.map((x) => x.bytes);
       if (keep && (dry || signal?.aborted)) await this.#backend.rollback();
       Object.assign(this.info, counts);
       return found;

@@ -35,7 +35,9 @@ export interface Manifest {
 export interface Range { offset: number; bytes: number }
 export interface BackendInfo { build: number; device: string; why: string; threads: number; adapter: string; bytes: Record<string, number>; subgroups?: boolean }
 export interface BackendEvent { pipelines?: [ready: number, total: number]; lost?: string }
-export interface Ran { outputs: Uint8Array[]; dispatches: number; roundTrips: number }
+export interface Placed { offset: number; bytes: Uint8Array }
+/** `lent`: the inputs' memory, where a Worker took it. */
+export interface Ran { outputs: Uint8Array[]; dispatches: number; roundTrips: number; lent?: Placed[] }
 export interface CreateOptions { builds: Build[]; layouts: Layout[]; snapshot: boolean; threads?: number; gpu?: GPUDevice; auto: boolean }
 
 /** What runs kernels: hither-wasm.js and hither-webgpu.js, or either of them behind hither-worker.js. */
@@ -49,7 +51,7 @@ export interface Backend {
   /** Store pieces, before, while or after kernels are prepared; a Worker takes the memory lent rather than copies, and gives it back. */
   place(pieces: Piece[], lent: ArrayBufferLike[]): Promise<ArrayBufferLike[]>;
   /** Variant -1 is the build's `init`. */
-  run(variant: number, entry: string, inputs: { offset: number; bytes: Uint8Array }[], outputs: Range[], snapshot: boolean): Promise<Ran>;
+  run(variant: number, entry: string, inputs: Placed[], outputs: Range[], snapshot: boolean): Promise<Ran>;
   /** Put the state back as it was before the last run with `snapshot`. */
   rollback(): Promise<void>;
   read(space: string, offset: number, bytes: number): Promise<Uint8Array>;
