@@ -59,3 +59,9 @@ def test_the_code_of_a_document_runs(document: Path, tmp_path: Path) -> None:
         [sys.executable, "blocks.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240
     )  # fmt: skip
     assert done.returncode == 0, f"{document.name}, lines as in the document:\n{done.stderr[-3000:]}"
+
+
+def test_the_page_of_features_is_current() -> None:
+    """docs/features.md says what exists: made again, it is the same, and no name that it gives is missing."""
+    run = subprocess.run([sys.executable, str(ROOT / "scripts" / "features.py"), "--check"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr

@@ -68,6 +68,7 @@ def test_the_namespace_has_no_strays() -> None:
         "nn",
         "models",
         "optim",
+        "train",
         "linalg",
         "fft",
         "data",
