@@ -12,11 +12,8 @@ from ...kernels.steps import SPACES
 from .encoder import I32, Function, assemble
 
 # byte offsets in the memory that threads share, zero at the start; what cores write at different times lies in different lines
-WORD, DONE, AWAITED, SLEEPERS, UNHELPED, JOB, SYNC_BYTES = 0, 64, 68, 128, 132, 192, 256
-_SPINS = 16384  # some 20 µs: longer than the chunks of one step differ, much shorter than sleeping and waking
-# A helper that still sleeps after so many steps was woken onto the core of the driver and waits there for its turn, which comes
-# milliseconds later: the driver rests a moment, once a run. The helper then has this core, and the driver wakes on another.
-_PATIENCE, _REST = 2, 50_000  # steps, nanoseconds
+WORD, DONE, AWAITED, SLEEPERS, JOB, SYNC_BYTES = 0, 64, 68, 128, 192, 256
+_SPINS = 131072  # some 160 µs: longer than most chunks, for the last of which others wait, and than sleeping and waking
 
 STEP_PARAMS = (I32,) * (1 + len(SPACES) + 3)  # step, regions, chunk, chunks, scratch
 _JOB = range(1 + len(SPACES))  # step, regions: words of the job
@@ -99,13 +96,6 @@ def share(step: int) -> Function:
           i32.lt_u
           br_if 0
         end
-        local.get {_MINE}
-        local.get {_CHUNKS}
-        i32.eq
-        if
-          {_make_room()}
-          return
-        end
         i32.const {_SPINS}
         local.set {_SPIN}
         loop
@@ -141,43 +131,13 @@ def share(step: int) -> Function:
     return Function("share", SHARE_PARAMS, (), ((_SEEN + 1 - _CHUNK, I32),), assemble(text))
 
 
-def _make_room() -> str:
-    """After a step that nobody helped with."""
-    return f"""
-        local.get {_SYNC}
-        i32.atomic.load 2 {SLEEPERS}
-        if
-          local.get {_SYNC}
-          local.get {_SYNC}
-          i32.load 2 {UNHELPED}
-          i32.const 1
-          i32.add
-          local.tee {_SEEN}
-          i32.store 2 {UNHELPED}
-          local.get {_SEEN}
-          i32.const {_PATIENCE}
-          i32.eq
-          if
-            local.get {_SYNC}
-            local.get {_SEEN}
-            i64.const {_REST}
-            memory.atomic.wait32 2 {UNHELPED}   ; nobody notifies there
-            drop
-          end
-        end
-    """
-
-
 def wake() -> Function:
-    """`wake(threads, sync)`: begin a run: wake the helpers that sleep, ahead of the work; for a run of one thread nothing."""
+    """`wake(threads, sync)`: wake the helpers that sleep, ahead of the work; for a run of one thread nothing."""
     text = f"""
         local.get 0
         i32.const 2
         i32.ge_s
         if
-          local.get 1
-          i32.const 0
-          i32.store 2 {UNHELPED}
           {_wake(1)}
         end
     """
