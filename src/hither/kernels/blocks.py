@@ -15,14 +15,16 @@ from .ir import Machine
 
 SHORT_LINE = 6  # pixels: a tile takes its rows from one line, and shorter ones would leave it half empty
 RESIDENT = 4  # an array larger than this part of the second-level cache is not left there for its reader
+SLOWER = 4  # WebAssembly computes that much slower than native code, memory is as fast: blocks pay for larger arrays only
 
 
 def join_blocks(groups: Sequence[Group], graph: Graph, machine: Machine, constants: Mapping[Value, object]) -> list[Group]:
-    """The groups, convolutions joined to the depthwise ones that they feed."""
-    if machine.name != "llvm":
-        return list(
-            groups
-        )  # on GPUs lines have no order; in WebAssembly the memory it saves is worth less than the longer code
+    """The groups, convolutions joined to the depthwise ones that they feed. Natively pads of pictures join those; in
+    WebAssembly copying their lines costs more than a padded picture does."""
+    if machine.gpu:
+        return list(groups)  # lines have no order there
+    native = machine.name == "llvm"
+    room = machine.l2_bytes * (1 if native else SLOWER) // RESIDENT
     users, outputs = graph.users(), set(graph.outputs)
     makers = {g.root.results[0]: g for g in groups}
     gone: set[Group] = set()
@@ -37,10 +39,10 @@ def join_blocks(groups: Sequence[Group], graph: Graph, machine: Machine, constan
         feeder = makers.get(border.root.operands[0])
         if feeder is None or not _walks_lines(feeder, constants):
             continue
-        if padded.abstract.size * padded.dtype.itemsize > machine.l2_bytes // RESIDENT:
+        if padded.abstract.size * padded.dtype.itemsize > room:
             group.feeder = feeder
             gone |= {feeder, border}
-            if (picture := _padded_picture(feeder, makers, users, outputs)) is not None:
+            if native and (picture := _padded_picture(feeder, makers, users, outputs)) is not None:
                 feeder.feeder = picture
                 gone.add(picture)
     return [g for g in groups if g not in gone]

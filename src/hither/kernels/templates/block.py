@@ -18,11 +18,12 @@ from ..fusion import Group, unflatten
 from ..index import Index, Var, constant, variable
 from ..ir import Buffer, Val
 from .conv import Held, packed_weights, tiles_of
-from .depthwise import STRIP, packed_taps, strip_of
+from .depthwise import packed_taps, strip_length, strip_of
 from .tile import row_tiles, tile_for
 from .winograd import MOST_SCRATCH
 
 UNITS = 8  # units of work to aim at, so that threads can share them
+TOGETHER = 48  # channels of a unit of work at most, where a panel has fewer
 REPEATED = 12  # a segment has at least so many lines for one that is computed twice
 
 
@@ -103,7 +104,11 @@ def block(context: Context, group: Group) -> list[Lowered]:
     (stride, stride_x), machine = node.params["strides"], context.machine
     lines, pixels = result.shape[1:3]
     tile = tile_for(context, feeder.anchor, batch * height * width, channels)
-    panels = -(-channels // tile.columns)
+    # A unit has several narrow panels, which read a tile's rows from the first-level cache.
+    narrow = -(-channels // tile.columns)
+    together = -(-narrow // -(-channels // max(TOGETHER, tile.columns)))
+    across = together * tile.columns
+    panels = -(-channels // across)
     # segments of lines, and the ring of one unit
     halo = max(rows - stride, 0)
     shortest = max(1, -(-halo * REPEATED // stride))
@@ -111,7 +116,7 @@ def block(context: Context, group: Group) -> list[Lowered]:
     segment = -(-lines // segments)
     segments = -(-lines // segment)
     slots = 1 << (rows - 1).bit_length()
-    pitch = padded.shape[2] * tile.columns
+    pitch = padded.shape[2] * across
     units = panels * batch * segments
 
     e = Emitter(context, group)
@@ -120,11 +125,11 @@ def block(context: Context, group: Group) -> list[Lowered]:
     private = 4 * slots * pitch <= min(machine.l2_bytes, MOST_SCRATCH) // 2
     # A thread's own ring stays in its cache from chunk to chunk. One too large for that lies in the arena, where chunks that
     # run at the same time must not meet.
-    ring = Value(Abstract((1 if private else units, slots, padded.shape[2], tile.columns), dt.float32), f"{wide.name}_lines")
+    ring = Value(Abstract((1 if private else units, slots, padded.shape[2], across), dt.float32), f"{wide.name}_lines")
     if private:
         e.buffers[ring] = k.local(dt.float32, slots * pitch)
     buffer = e.buffer(ring, "scratch")
-    inner.ring, inner.pitch = ring, tile.columns
+    inner.ring, inner.pitch = ring, across
     window = None if feeder.feeder is None else _Window(e, feeder)
     weights = packed_weights(context, feeder.anchor.operands[1], 1, tile)
     _, tile_at = tiles_of(inner, weights, tile, lines=True, held=None if window is None else window.held)
@@ -137,13 +142,20 @@ def block(context: Context, group: Group) -> list[Lowered]:
         _fill(e, buffer, start, count, 0)
 
     def line_of_conv(image: Index, line: Index, start: Index, panel: Index, count: int) -> None:
-        inner.start = start + panel * -tile.columns + beside * tile.columns
+        inner.start = start + panel * -across + beside * across
         if window is not None:
             window.read(image, line)
         for first, number, tall in row_tiles(width, tile.rows):
             with k.loop(0, number) as loop:
                 at = k.var(loop, "tile", 0, number - 1) if number > 1 else constant(0)
-                tile_at(constant(0), image * height + line, at * tall + first, tall, panel, count)
+                whole, part = divmod(count, tile.columns)
+                for begin, several, columns in ((0, whole, tile.columns), (whole, 1 if part else 0, part)):
+                    if not several:
+                        continue
+                    with k.loop(0, several) as each, e.point():
+                        beyond = k.var(each, "panel", 0, several - 1) if several > 1 else constant(0)
+                        here = panel * together + beyond + begin
+                        tile_at(constant(0), image * height + line, at * tall + first, tall, here, columns)
 
     def line_of_depthwise(image: Index, line: Index, top: Index, panel: Index, count: int) -> None:
         """An output line from the ring, where its first input line has the number `top`."""
@@ -151,7 +163,7 @@ def block(context: Context, group: Group) -> list[Lowered]:
             variable(Var("line", 0, (units * slots - 1) * pitch, value=k.index(mine + (top + t) % slots * pitch)))
             for t in range(rows)
         ]
-        full, rest = divmod(pixels, strip := min(pixels, STRIP))
+        full, rest = divmod(pixels, strip := strip_length(machine, pixels))
         for first, number, size in ((0, full, strip), (full * strip, 1 if rest else 0, rest)):
             if not number:
                 continue
@@ -168,10 +180,10 @@ def block(context: Context, group: Group) -> list[Lowered]:
                             channel: Index = channel,
                             n: int = w_,
                         ) -> Val:
-                            at = (column * stride_x + pixel) * tile.columns + channel
+                            at = (column * stride_x + pixel) * across + channel
                             return k.load(buffer, starts[where[0].const] + at, n)
 
-                        there = panel * tile.columns + channel
+                        there = panel * across + channel
                         strip_of(e, taps, (image, line, column), size, there, w_, load)
 
     last = k.local(dt.int32, 1) if segments > 1 and halo else None  # the unit that the ring comes from
@@ -185,10 +197,10 @@ def block(context: Context, group: Group) -> list[Lowered]:
             k.store(last, 0, now)
         if window is not None:
             window.begin()
-        for slot in range(slots):
-            line = mine + slot * pitch
-            fill(line, beside * tile.columns)
-            fill(line + (beside + width) * tile.columns, (padded.shape[2] - beside - width) * tile.columns)
+        with k.loop(0, slots) as loop:
+            line = mine + k.var(loop, "slot", 0, slots - 1) * pitch
+            fill(line, beside * across)
+            fill(line + (beside + width) * across, (padded.shape[2] - beside - width) * across)
         here = segment if lines % segment == 0 else k.min(k.as_index(segment), k.index(first * -1 + lines))
         steps = here * stride + (rows - stride)
         with k.loop(known, steps) as loop:
@@ -210,8 +222,8 @@ def block(context: Context, group: Group) -> list[Lowered]:
                 top = variable(Var("top", 0, (lines - 1) * stride, stride, value=k.index(first * stride + back)))
                 line_of_depthwise(image, top // stride, top, panel, count)
 
-    full, rest = divmod(channels, tile.columns)
-    for panel_from, number, count in ((0, full, tile.columns), (full, 1 if rest else 0, rest)):
+    full, rest = divmod(channels, across)
+    for panel_from, number, count in ((0, full, across), (full, 1 if rest else 0, rest)):
         total = number * batch * segments
         if not total:
             continue

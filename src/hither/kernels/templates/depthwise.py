@@ -15,7 +15,7 @@ from ...graph.core import Value
 from ..emitter import GRAIN, Context, Emitter, Lowered, lane, pieces
 from ..fusion import Group, unflatten
 from ..index import Index, Var, constant, variable
-from ..ir import Val
+from ..ir import Machine, Val
 from .tile import accumulator
 
 STRIP = 7  # output pixels along the last spatial axis held in registers
@@ -34,9 +34,7 @@ def depthwise(context: Context, group: Group) -> list[Lowered]:
     e = Emitter(context, group)
     k, machine = e.k, e.machine
     width = 4 if machine.gpu and channels % 4 == 0 else machine.lanes(max(32, result.dtype.bits))
-    strip = min(out[-1], STRIP if not machine.gpu else 1)
-    if machine.name == "wasm":
-        strip = min(strip, 4)
+    strip = strip_length(machine, out[-1])
     lines = result.shape[0] * math.prod(out[:-1])
 
     def element(line: Index, column: Index, count: int, channel: Index, w_: int) -> None:
@@ -64,6 +62,11 @@ def depthwise(context: Context, group: Group) -> list[Lowered]:
             line, block = unflatten(k.var(loop, "strip", 0, total - 1) if total > 1 else constant(0), (lines, number))
             channel_loops(line, block * strip + start, count)
     return [e.finish(f"depthwise_{'x'.join(map(str, window))}_{lines * out[-1]}x{channels}")]
+
+
+def strip_length(machine: Machine, pixels: int) -> int:
+    """Output pixels along a line that are computed together."""
+    return min(pixels, 1 if machine.gpu else 4 if machine.name == "wasm" else STRIP)
 
 
 def packed_taps(context: Context, w: Value) -> Value:
