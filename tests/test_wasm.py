@@ -15,6 +15,7 @@ from hither import dtypes as dt
 from hither.dtypes import DType
 from hither.kernels.builder import Builder
 from hither.kernels.ir import INDEX, Val
+from hither.kernels.sharing import CHUNKS_PER_THREAD
 from hither.kernels.steps import Launch, Ref
 from hither.targets.wasm.encoder import signed, unsigned
 from tests.wasm_kernels import MACHINE, printed, run_kernel, same, samples
@@ -339,6 +340,20 @@ def test_loads_keep_their_place_among_stores() -> None:
         k.store(x, loop.index, k.const(9, dt.int32))
     k.store(x, 3, third)
     same(run_kernel(k.finish("swap"), [np.int32([1, 2, 3, 4])])[0], np.int32([2, 1, 9, 3]))
+
+
+def test_private_scratch_is_set_for_every_chunk() -> None:
+    """Blocks note there which lines they have; what an earlier chunk on the same thread left gave wrong results."""
+    k = Builder(MACHINE)
+    out, mine = k.buffer("out", dt.int32, 64, "write"), k.local(dt.int32, 1)
+    k.store(mine, 0, k.const(5, dt.int32))
+    with k.loop(0, 64, kind="parallel") as loop:
+        k.store(out, loop.index, k.load(mine, 0))
+        k.store(mine, 0, k.const(99, dt.int32))
+    kernel = k.finish("private")
+    for threads, chunks in ((1, 1), (2, 2 * CHUNKS_PER_THREAD)):
+        expected = np.where(np.arange(64) % (64 // chunks) == 0, 5, 99)
+        same(run_kernel(kernel, [np.zeros(64, np.int32)], threads)[0], expected.astype(np.int32))
 
 
 def test_private_scratch() -> None:

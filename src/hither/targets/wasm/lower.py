@@ -50,7 +50,7 @@ class KernelLowering:
 
     def _block(self, block: Block, top: bool = False) -> None:
         for op in block.ops:
-            if top and self.has_parallel and _stores(op) and not (op.kind == "loop" and op.attr.kind == "parallel"):
+            if top and self.has_parallel and _writes_shared(op) and not (op.kind == "loop" and op.attr.kind == "parallel"):
                 self._on_first_thread(op)
             else:
                 self._op(op)
@@ -270,8 +270,12 @@ def _check_type(kernel: Kernel, op: Op, result: Val) -> None:
         )
 
 
-def _stores(op: Op) -> bool:
-    return op.kind in ("store", "scatter") or any(_stores(inner) for block in op.blocks for inner in block.ops)
+def _writes_shared(op: Op) -> bool:
+    """Whether it changes memory that other threads see."""
+    if op.kind in ("store", "scatter"):
+        buffer = op.attr[0] if op.kind == "store" else op.attr
+        return bool(buffer.space == "global")
+    return any(_writes_shared(inner) for block in op.blocks for inner in block.ops)
 
 
 def _loads_only_splatted(kernel: Kernel) -> set[Val]:
