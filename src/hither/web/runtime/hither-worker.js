@@ -57,6 +57,12 @@ export function spawn(target) {
   return port;
 }
 
+/** Write pieces into WebAssembly's memory. @param {import("./types.d.ts").Regions} regions @param {import("./types.d.ts").Piece[]} pieces */
+export function fill({ memory, at }, pieces) {
+  const bytes = new Uint8Array(memory.buffer);
+  for (const [space, offset, data] of pieces) bytes.set(data, at[space] + offset);
+}
+
 /** A backend that lives in a Worker: calls queue up there while it is made. `created` says when it is.
  * @param {Port} port @param {object} options @param {import("./types.d.ts").Emit} emit @returns {{ backend: Backend, created: Promise<Backend> }} */
 export function remote(port, options, emit) {
@@ -66,7 +72,12 @@ export function remote(port, options, emit) {
   /** @type {any} */
   const backend = {
     close: port.close,
-    place: (/** @type {any} */ pieces, /** @type {any} */ lent) => port.call("place", [pieces, lent], lent),
+    async place(/** @type {any} */ pieces, /** @type {any} */ lent) {
+      const { shared } = backend.info ?? {};
+      if (!shared) return port.call("place", [pieces, lent], lent);
+      fill(shared, pieces); // the Worker need not, which rehearses meanwhile
+      return lent;
+    },
     ready: (/** @type {number} */ variant) => ready[variant] ??= port.call("ready", [variant]),
     run: (/** @type {any[]} */ ...args) => port.call("run", args, [...new Set(args[2].map((/** @type {any} */ p) => p.bytes.buffer))]),
   };

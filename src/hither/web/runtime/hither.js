@@ -15,7 +15,7 @@ const dropped = new FinalizationRegistry((close) => close());
 
 /** Load a bundle; see hither.d.ts. @param {string | URL} source @param {LoadOptions} [options] @returns {Promise<Program>} */
 export async function load(source, options = {}) {
-  const { device = "auto", gpu, onProgress, warmup = true } = options;
+  const { device = "auto", gpu, onProgress } = options;
   const progress = { phase: "manifest", bytesLoaded: 0, bytesTotal: 0, pipelinesReady: 0, pipelinesTotal: 0 };
   const report = (/** @type {object} */ change) => onProgress?.({ .../** @type {any} */ (Object.assign(progress, change)) });
   report({});
@@ -33,7 +33,6 @@ export async function load(source, options = {}) {
     try {
       const program = await attempt(target, !last, manifest, store, options, report, port);
       program.info.why = [...why, program.info.why].filter(Boolean).join("; ") || (device === "auto" ? "it works" : "asked for");
-      if (warmup) store.keep(); // nobody waits for it
       report({ phase: "ready" });
       return program;
     } catch (e) {
@@ -83,7 +82,8 @@ async function attempt(target, auto, manifest, store, options, report, port) {
     brought.catch(() => {}); // it is awaited, but later
     return brought;
   };
-  const rehearse = warmup && build.variants[first][entry].rehearsable ? entry : "";
+  const pure = !variants[first].entries[entry].updates_state; // else it would change a state that came before it
+  const rehearse = warmup && pure && build.variants[first][entry].rehearsable ? entry : "";
   const preparing = bring([{ ...build, offset: 0, start: 0 }], async (backend, _, bytes) => {
     await backend.prepare(bytes.slice(), first, rehearse); // a copy: the backend edits it
     return bytes;
@@ -184,6 +184,7 @@ class Program {
       this.#spare = lent.map((x) => x.bytes);
       if (keep && (dry || signal?.aborted)) await this.#backend.rollback();
       Object.assign(this.info, counts);
+      if (!dry) this.#store.keep(); // nobody waits for it
       return found;
     }, signal);
   }
