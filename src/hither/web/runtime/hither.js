@@ -84,10 +84,15 @@ async function attempt(target, auto, manifest, store, options, report, port) {
   };
   const pure = !variants[first].entries[entry].updates_state; // else it would change a state that came before it
   const rehearse = warmup && pure && build.variants[first][entry].rehearsable ? entry : "";
+  let hand = (/** @type {unknown} */ _) => {};
+  const handed = new Promise((resolve) => (hand = resolve));
   const preparing = bring([{ ...build, offset: 0, start: 0 }], async (backend, _, bytes) => {
-    await backend.prepare(bytes.slice(), first, rehearse); // a copy: the backend edits it
+    const prepared = backend.prepare(bytes.slice(), first, rehearse); // a copy: the backend edits it
+    hand(0);
+    await prepared;
     return bytes;
   });
+  preparing.catch(hand);
   const placing = bring(weights.segments, async (backend, { start, bytes: length }, bytes) => {
     const pieces = /** @type {import("./types.d.ts").Piece[]} */ ([]);
     for (const [index, space, offset, dtype] of layouts[build.layout].placements) {
@@ -98,7 +103,7 @@ async function attempt(target, auto, manifest, store, options, report, port) {
     }
     const lent = new Set([bytes.buffer, ...pieces.map((p) => p[2].buffer)]);
     return new Uint8Array((await backend.place(pieces, [...lent]))[0]);
-  }, worker && target === "wasm" && creating); // a Worker starts only while its maker has time, which bytes that come quickly take
+  }, worker && target === "wasm" && Promise.all([creating, handed])); // bytes that come quickly take the time in which a page could start a Worker and pass kernels on
   const backend = await creating;
   try {
     const program = new Program(manifest, build, backend, store, lost, first);
