@@ -34,8 +34,7 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
   const root = node && !/^\w\w+:/.test(folder) ? (await import("node:url")).pathToFileURL(folder) : new URL(folder, globalThis.location?.href);
   const get = own ?? (root.protocol === "file:" ? /** @type {typeof fetch} */ (read) : fetch);
   const opening = globalThis.caches?.open("hither").catch(() => null); // null: a private window, an opaque origin
-  let cache = /** @type {Cache | null | undefined} */ (null), held = /** @type {Promise<Set<string>> | null} */ (null);
-  const kept = keep(); // this load may want what an earlier one got
+  let cache = /** @type {Cache | null | undefined} */ (null), held = /** @type {Promise<Set<string>>} */ (Promise.resolve(new Set()));
   const store = { root: root.href, network: 0, cached: 0, manifest, segments, keep };
 
   /** Have the body cached when there is time. @param {string} key @param {any} body */
@@ -86,6 +85,7 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
     const unknown = required.filter((x) => !EXTENSIONS.includes(x));
     if (unknown.length) fail("format", `the bundle requires extensions that this loader does not know: ${unknown.join(", ")}`);
     cache = await opening;
+    held = keep().then(() => cache?.keys()).then((all = []) => new Set(all.map((request) => request.url))); // with what an earlier load got
     // what an earlier version of this bundle cached and this one does not use is dropped
     const index = `${KEY}?${root}`, used = [...weights.segments, ...builds].map((x) => x.sha256);
     for (const sha of await (await cache?.match(index))?.json() ?? []) if (!used.includes(sha)) await cache?.delete(KEY + sha);
@@ -102,8 +102,7 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
   /** @template {Segment} S @param {string} name @param {S[]} all @param {(s: S, bytes: Uint8Array) => Promise<Uint8Array>} use @param {unknown} [gate] */
   async function fromFile(name, all, use, gate) {
     const missing = new Set(all.filter((s) => s.file === name));
-    await kept;
-    const keys = await (held ??= (cache?.keys() ?? Promise.resolve([])).then((all) => new Set(all.map((request) => request.url))));
+    const keys = await held;
     for (const s of missing) {
       if (!keys.has(KEY + s.sha256)) continue;
       const found = await cache?.match(KEY + s.sha256), bytes = new Uint8Array(await found?.arrayBuffer() ?? []);

@@ -1,6 +1,6 @@
 // The WebAssembly backend: one memory, one instance per thread. Runs where waiting is allowed: a Worker, or Node.
 import { fail, fitting, node } from "./hither-tensors.js";
-import { fill, host, spawn } from "./hither-worker.js";
+import { host, spawn } from "./hither-worker.js";
 /** @typedef {{ module: WebAssembly.Module, memory: WebAssembly.Memory, at: Record<string, number>, thread: number }} Team */
 
 const PAGE = 65536;
@@ -55,7 +55,7 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
   };
   return {
     info: {
-      build: index, device: "wasm", threads, shared: shareable ? { memory, at } : undefined, why, adapter: build.requires.join() || "simd128",
+      build: index, device: "wasm", threads, shared: shareable && { bytes, at }, why, adapter: build.requires.join() || "simd128",
       bytes: { weights, state: state + sizes.kept, arena: arena + sizes.scratch, io, total: pages * PAGE },
     },
     async prepare(kernels, variant, rehearse) {
@@ -68,7 +68,7 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
     },
     async ready() {},
     async place(pieces, lent) {
-      fill({ memory, at }, pieces);
+      for (const [space, offset, data] of pieces) bytes.set(data, at[space] + offset);
       return lent;
     },
     async run(variant, entry, inputs, outputs, keep) {

@@ -57,12 +57,6 @@ export function spawn(target) {
   return port;
 }
 
-/** Write pieces into WebAssembly's memory. @param {import("./types.d.ts").Regions} regions @param {import("./types.d.ts").Piece[]} pieces */
-export function fill({ memory, at }, pieces) {
-  const bytes = new Uint8Array(memory.buffer);
-  for (const [space, offset, data] of pieces) bytes.set(data, at[space] + offset);
-}
-
 /** A backend that lives in a Worker: calls queue up there while it is made. `created` says when it is.
  * @param {Port} port @param {object} options @param {import("./types.d.ts").Emit} emit @returns {{ backend: Backend, created: Promise<Backend> }} */
 export function remote(port, options, emit) {
@@ -73,9 +67,9 @@ export function remote(port, options, emit) {
   const backend = {
     close: port.close,
     async place(/** @type {any} */ pieces, /** @type {any} */ lent) {
-      const { shared } = backend.info ?? {};
-      if (!shared) return port.call("place", [pieces, lent], lent);
-      fill(shared, pieces); // the Worker need not, which rehearses meanwhile
+      const { bytes, at } = backend.info?.shared || {};
+      if (!bytes) return port.call("place", [pieces, lent], lent);
+      for (const [space, offset, data] of pieces) bytes.set(data, at[space] + offset); // here, for the Worker may be rehearsing
       return lent;
     },
     ready: (/** @type {number} */ variant) => ready[variant] ??= port.call("ready", [variant]),

@@ -21,30 +21,27 @@ export async function load(source, options = {}) {
   report({});
   // a Worker is long in starting: where one is bound to be needed, it starts while the manifest comes
   const port = page && (device === "wasm" || !(gpu || globalThis.navigator.gpu)) ? import("./hither-worker.js").then((m) => m.spawn("wasm")) : undefined;
-  const closePort = () => port?.then((p) => p.close());
-  const store = await openStore(source, options), manifest = await store.manifest().catch((/** @type {unknown} */ e) => {
-    closePort();
-    throw e;
-  });
-  const built = ["webgpu", "wasm"].filter((t) => manifest.builds.some((b) => b.target === t));
-  const targets = built.filter((t) => device === "auto" || device === t), why = [];
-  for (const target of targets) {
-    const last = target === targets.at(-1);
-    try {
-      const program = await attempt(target, !last, manifest, store, options, report, port);
-      program.info.why = [...why, program.info.why].filter(Boolean).join("; ") || (device === "auto" ? "it works" : "asked for");
-      report({ phase: "ready" });
-      return program;
-    } catch (e) {
-      if (last || !(e instanceof HitherError) || e.code !== "device") {
-        closePort();
-        throw e;
+  try {
+    const store = await openStore(source, options), manifest = await store.manifest();
+    const built = ["webgpu", "wasm"].filter((t) => manifest.builds.some((b) => b.target === t));
+    const targets = built.filter((t) => device === "auto" || device === t), why = [];
+    for (const target of targets) {
+      const last = target === targets.at(-1);
+      try {
+        const program = await attempt(target, !last, manifest, store, options, report, port);
+        program.info.why = [...why, program.info.why].filter(Boolean).join("; ") || (device === "auto" ? "it works" : "asked for");
+        report({ phase: "ready" });
+        return program;
+      } catch (e) {
+        if (last || !(e instanceof HitherError) || e.code !== "device") throw e;
+        why.push(`not ${target}: ${e.message}`);
       }
-      why.push(`not ${target}: ${e.message}`);
     }
+    return fail("device", `device is "${device}", the bundle has ${built.join(" and ")}`);
+  } catch (e) {
+    port?.then((p) => p.close());
+    throw e;
   }
-  closePort();
-  return fail("device", `device is "${device}", the bundle has ${built.join(" and ")}`);
 }
 
 /** Load for one target. @param {string} target @param {boolean} auto another target is left @param {Manifest} manifest @param {Store} store
@@ -82,8 +79,7 @@ async function attempt(target, auto, manifest, store, options, report, port) {
     brought.catch(() => {}); // it is awaited, but later
     return brought;
   };
-  const pure = !variants[first].entries[entry].updates_state; // else it would change a state that came before it
-  const rehearse = warmup && pure && build.variants[first][entry].rehearsable ? entry : "";
+  const rehearse = warmup && !snapshot && build.variants[first][entry].rehearsable ? entry : ""; // it might change a state that came before it
   let hand = (/** @type {unknown} */ _) => {};
   const handed = new Promise((resolve) => (hand = resolve));
   const preparing = bring([{ ...build, offset: 0, start: 0 }], async (backend, _, bytes) => {
