@@ -122,7 +122,7 @@ def make_counter(folder: Path) -> dict[str, Any]:
             builds.append(
                 WasmBuild(
                     layout, made.bytes, made.shared_flag_offset, 0, 512, made.scratch_bytes, made.sync_bytes,
-                    ({"add": EntryPlan(**places, call="add")},),
+                    ({"add": EntryPlan(**places, call="add", rehearsable=True)},),
                 )
             )  # fmt: skip
         else:

@@ -365,3 +365,23 @@ def test_state_survives_runs_is_saved_and_restored(node: str, counter: Path, tmp
     """
     got = in_node(node, counter, body, file=str(tmp_path / "saved"))["value"]
     assert got == [12, 15, 20, 24, 32, "state"]
+
+
+def test_a_rehearsal_leaves_state_that_came_before_the_kernels(node: str, counter: Path) -> None:
+    """Warm-up runs before or after the state is there: neither may change it."""
+    body = f"""
+      const {{ readFile }} = await import("node:fs/promises");
+      const fetch = async (url) => {{
+        const name = new URL(url).pathname.slice(1);
+        if (name.endsWith(".wasm")) await new Promise((resolve) => setTimeout(resolve, 200));
+        return new Response(await readFile(folder + "/" + name));
+      }};
+      const add = {COUNT}, found = [];
+      for (const worker of [false, true]) {{
+        const p = await load("http://bundle/", {{ device: "wasm", threads: 1, worker, fetch }});
+        found.push(await add(p, 1));
+        p.close();
+      }}
+      return found;
+    """
+    assert in_node(node, counter, body)["value"] == [12, 12]

@@ -1,5 +1,5 @@
 // Gets the bundle's files: from the network or a folder, resumed where the server has ranges, kept by hash in Cache Storage.
-// Nothing leaves this file unverified. The cache is written behind the load's back: it must not delay the first result.
+// Nothing leaves this file unverified. The cache is written after the first result, which it must not delay.
 import { fail, HitherError, node } from "./hither-tensors.js";
 /** @typedef {import("./types.d.ts").Segment} Segment */
 /** @typedef {import("./types.d.ts").Manifest} Manifest */
@@ -9,7 +9,14 @@ const VERSION = 1;
 /** @type {string[]} */
 const EXTENSIONS = []; // that this loader knows
 const KEY = "https://hither.invalid/"; // keys of Cache Storage must be addresses
+/** @type {[cache: Cache, key: string, body: any][]} */
+const waiting = []; // to be cached
 let keeping = Promise.resolve(); // what this page is writing to the cache
+
+/** Write to the cache what waits for it. Only now is it copied: while a load runs, fresh memory costs it time. */
+const keep = () => keeping = keeping.then(async () => {
+  for (const [cache, key, body] of waiting.splice(0)) await cache.put(key, new Response(body));
+}).catch((e) => console.warn(`hither: not cached: ${e.message}`));
 
 /** @param {Uint8Array} bytes @returns {Promise<string>} */
 async function hash(bytes) {
@@ -27,20 +34,13 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
   const root = node && !/^\w\w+:/.test(folder) ? (await import("node:url")).pathToFileURL(folder) : new URL(folder, globalThis.location?.href);
   const get = own ?? (root.protocol === "file:" ? /** @type {typeof fetch} */ (read) : fetch);
   const opening = globalThis.caches?.open("hither").catch(() => null); // null: a private window, an opaque origin
-  let cache = /** @type {Cache | null | undefined} */ (null), held = /** @type {Promise<Set<string>> | null} */ (null);
-  /** @type {[key: string, response: Response][]} */
-  const waiting = [];
-
-  /** Write to the cache what waits for it. */
-  const keep = () => keeping = keeping.then(async () => {
-    for (const entry of waiting.splice(0)) await cache?.put(...entry);
-  }).catch((e) => console.warn(`hither: not cached: ${e.message}`));
+  let cache = /** @type {Cache | null | undefined} */ (null), held = /** @type {Promise<Set<string>>} */ (Promise.resolve(new Set()));
   const store = { root: root.href, network: 0, cached: 0, manifest, segments, keep };
 
-  /** Have a copy of the body cached when there is time. @param {string} key @param {any} body */
+  /** Have the body cached when there is time. @param {string} key @param {any} body */
   function later(key, body) {
     if (!cache) return;
-    if (waiting.push([key, new Response(body)]) < 2) setTimeout(keep, 2000); // so that a slow download survives a closed tab
+    if (waiting.push([cache, key, body]) < 2) setTimeout(keep, 2000); // so that a slow download survives a closed tab
     return waiting.length > 64 && keep(); // they take memory
   }
 
@@ -85,6 +85,7 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
     const unknown = required.filter((x) => !EXTENSIONS.includes(x));
     if (unknown.length) fail("format", `the bundle requires extensions that this loader does not know: ${unknown.join(", ")}`);
     cache = await opening;
+    held = keep().then(() => cache?.keys()).then((all = []) => new Set(all.map((request) => request.url))); // with what an earlier load got
     // what an earlier version of this bundle cached and this one does not use is dropped
     const index = `${KEY}?${root}`, used = [...weights.segments, ...builds].map((x) => x.sha256);
     for (const sha of await (await cache?.match(index))?.json() ?? []) if (!used.includes(sha)) await cache?.delete(KEY + sha);
@@ -101,8 +102,7 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
   /** @template {Segment} S @param {string} name @param {S[]} all @param {(s: S, bytes: Uint8Array) => Promise<Uint8Array>} use @param {unknown} [gate] */
   async function fromFile(name, all, use, gate) {
     const missing = new Set(all.filter((s) => s.file === name));
-    await keeping; // an earlier load may still be writing what this one wants
-    const keys = await (held ??= (cache?.keys() ?? Promise.resolve([])).then((all) => new Set(all.map((request) => request.url))));
+    const keys = await held;
     for (const s of missing) {
       if (!keys.has(KEY + s.sha256)) continue;
       const found = await cache?.match(KEY + s.sha256), bytes = new Uint8Array(await found?.arrayBuffer() ?? []);

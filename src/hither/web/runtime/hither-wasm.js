@@ -39,7 +39,7 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
   const pages = Math.ceil(end / PAGE);
   let memory = /** @type {any} */ (null);
   try {
-    memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: threads > 1 });
+    memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: shareable });
   } catch (e) {
     fail("memory", `${end} bytes of memory were refused: ${/** @type {Error} */ (e).message}`);
   }
@@ -49,21 +49,21 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
   let exports;
   let broken = "";
 
-  const enter = (/** @type {string} */ call) => exports[call](at.weights, at.state, at.arena, at.io, threads, at.sync, at.scratch);
+  const enter = (/** @type {string} */ call, cuts = threads) => exports[call](at.weights, at.state, at.arena, at.io, cuts, at.sync, at.scratch);
   const rollback = async () => {
     bytes.copyWithin(at.state, at.kept, at.kept + state);
   };
   return {
     info: {
-      build: index, device: "wasm", threads, why, adapter: build.requires.join() || "simd128",
+      build: index, device: "wasm", threads, shared: shareable && { bytes, at }, why, adapter: build.requires.join() || "simd128",
       bytes: { weights, state: state + sizes.kept, arena: arena + sizes.scratch, io, total: pages * PAGE },
     },
     async prepare(kernels, variant, rehearse) {
-      kernels[build.shared_flag_offset] = threads > 1 ? 3 : 1; // memory limits: a maximum, and whether shared
+      kernels[build.shared_flag_offset] = shareable ? 3 : 1; // memory limits: a maximum, and whether shared
       const module = await WebAssembly.compile(/** @type {BufferSource} */ (kernels)), team = { module, memory, at, thread: 0 };
       exports = link(team);
       await Promise.all(pool.map((p, i) => p.call("join", [{ ...team, thread: i + 1 }]))); // a Worker starts only while its maker does not wait
-      if (rehearse) enter(build.variants[variant][rehearse].call);
+      if (rehearse) enter(build.variants[variant][rehearse].call, 16); // in small chunks: optimised code takes over between them
       emit({ pipelines: [1, 1] });
     },
     async ready() {},

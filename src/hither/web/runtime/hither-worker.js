@@ -66,7 +66,12 @@ export function remote(port, options, emit) {
   /** @type {any} */
   const backend = {
     close: port.close,
-    place: (/** @type {any} */ pieces, /** @type {any} */ lent) => port.call("place", [pieces, lent], lent),
+    async place(/** @type {any} */ pieces, /** @type {any} */ lent) {
+      const { bytes, at } = backend.info?.shared || {};
+      if (!bytes) return port.call("place", [pieces, lent], lent);
+      for (const [space, offset, data] of pieces) bytes.set(data, at[space] + offset); // here, for the Worker may be rehearsing
+      return lent;
+    },
     ready: (/** @type {number} */ variant) => ready[variant] ??= port.call("ready", [variant]),
     run: (/** @type {any[]} */ ...args) => port.call("run", args, [...new Set(args[2].map((/** @type {any} */ p) => p.bytes.buffer))]),
   };

@@ -15,37 +15,33 @@ const dropped = new FinalizationRegistry((close) => close());
 
 /** Load a bundle; see hither.d.ts. @param {string | URL} source @param {LoadOptions} [options] @returns {Promise<Program>} */
 export async function load(source, options = {}) {
-  const { device = "auto", gpu, onProgress, warmup = true } = options;
+  const { device = "auto", gpu, onProgress } = options;
   const progress = { phase: "manifest", bytesLoaded: 0, bytesTotal: 0, pipelinesReady: 0, pipelinesTotal: 0 };
   const report = (/** @type {object} */ change) => onProgress?.({ .../** @type {any} */ (Object.assign(progress, change)) });
   report({});
   // a Worker is long in starting: where one is bound to be needed, it starts while the manifest comes
   const port = page && (device === "wasm" || !(gpu || globalThis.navigator.gpu)) ? import("./hither-worker.js").then((m) => m.spawn("wasm")) : undefined;
-  const closePort = () => port?.then((p) => p.close());
-  const store = await openStore(source, options), manifest = await store.manifest().catch((/** @type {unknown} */ e) => {
-    closePort();
-    throw e;
-  });
-  const built = ["webgpu", "wasm"].filter((t) => manifest.builds.some((b) => b.target === t));
-  const targets = built.filter((t) => device === "auto" || device === t), why = [];
-  for (const target of targets) {
-    const last = target === targets.at(-1);
-    try {
-      const program = await attempt(target, !last, manifest, store, options, report, port);
-      program.info.why = [...why, program.info.why].filter(Boolean).join("; ") || (device === "auto" ? "it works" : "asked for");
-      if (warmup) store.keep(); // nobody waits for it
-      report({ phase: "ready" });
-      return program;
-    } catch (e) {
-      if (last || !(e instanceof HitherError) || e.code !== "device") {
-        closePort();
-        throw e;
+  try {
+    const store = await openStore(source, options), manifest = await store.manifest();
+    const built = ["webgpu", "wasm"].filter((t) => manifest.builds.some((b) => b.target === t));
+    const targets = built.filter((t) => device === "auto" || device === t), why = [];
+    for (const target of targets) {
+      const last = target === targets.at(-1);
+      try {
+        const program = await attempt(target, !last, manifest, store, options, report, port);
+        program.info.why = [...why, program.info.why].filter(Boolean).join("; ") || (device === "auto" ? "it works" : "asked for");
+        report({ phase: "ready" });
+        return program;
+      } catch (e) {
+        if (last || !(e instanceof HitherError) || e.code !== "device") throw e;
+        why.push(`not ${target}: ${e.message}`);
       }
-      why.push(`not ${target}: ${e.message}`);
     }
+    return fail("device", `device is "${device}", the bundle has ${built.join(" and ")}`);
+  } catch (e) {
+    port?.then((p) => p.close());
+    throw e;
   }
-  closePort();
-  return fail("device", `device is "${device}", the bundle has ${built.join(" and ")}`);
 }
 
 /** Load for one target. @param {string} target @param {boolean} auto another target is left @param {Manifest} manifest @param {Store} store
@@ -83,11 +79,16 @@ async function attempt(target, auto, manifest, store, options, report, port) {
     brought.catch(() => {}); // it is awaited, but later
     return brought;
   };
-  const rehearse = warmup && build.variants[first][entry].rehearsable ? entry : "";
+  const rehearse = warmup && !snapshot && build.variants[first][entry].rehearsable ? entry : ""; // it might change a state that came before it
+  let hand = (/** @type {unknown} */ _) => {};
+  const handed = new Promise((resolve) => (hand = resolve));
   const preparing = bring([{ ...build, offset: 0, start: 0 }], async (backend, _, bytes) => {
-    await backend.prepare(bytes.slice(), first, rehearse); // a copy: the backend edits it
+    const prepared = backend.prepare(bytes.slice(), first, rehearse); // a copy: the backend edits it
+    hand(0);
+    await prepared;
     return bytes;
   });
+  preparing.catch(hand);
   const placing = bring(weights.segments, async (backend, { start, bytes: length }, bytes) => {
     const pieces = /** @type {import("./types.d.ts").Piece[]} */ ([]);
     for (const [index, space, offset, dtype] of layouts[build.layout].placements) {
@@ -98,7 +99,7 @@ async function attempt(target, auto, manifest, store, options, report, port) {
     }
     const lent = new Set([bytes.buffer, ...pieces.map((p) => p[2].buffer)]);
     return new Uint8Array((await backend.place(pieces, [...lent]))[0]);
-  }, worker && target === "wasm" && creating); // a Worker starts only while its maker has time, which bytes that come quickly take
+  }, worker && target === "wasm" && Promise.all([creating, handed])); // bytes that come quickly take the time in which a page could start a Worker and pass kernels on
   const backend = await creating;
   try {
     const program = new Program(manifest, build, backend, store, lost, first);
@@ -184,6 +185,7 @@ class Program {
       this.#spare = lent.map((x) => x.bytes);
       if (keep && (dry || signal?.aborted)) await this.#backend.rollback();
       Object.assign(this.info, counts);
+      if (!dry) this.#store.keep(); // nobody waits for it
       return found;
     }, signal);
   }

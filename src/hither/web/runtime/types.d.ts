@@ -33,7 +33,8 @@ export interface Manifest {
 
 /** Bytes to write or read in the io region. */
 export interface Range { offset: number; bytes: number }
-export interface BackendInfo { build: number; device: string; why: string; threads: number; adapter: string; bytes: Record<string, number>; subgroups?: boolean }
+/** `shared`: WebAssembly's memory and where its regions begin, if other threads may write there. */
+export interface BackendInfo { shared?: false | { bytes: Uint8Array; at: Record<string, number> }; build: number; device: string; why: string; threads: number; adapter: string; bytes: Record<string, number>; subgroups?: boolean }
 export interface BackendEvent { pipelines?: [ready: number, total: number]; lost?: string }
 export interface Placed { offset: number; bytes: Uint8Array }
 /** `lent`: the inputs' memory, where a Worker took it. */
