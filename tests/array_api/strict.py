@@ -1,8 +1,7 @@
 """The reference for the array API standard: array-api-strict, held to the version that hither follows, and how results compare.
 
-array-api-strict implements exactly the standard on NumPy: its signatures, dtypes and values are the standard's. Its defaults
-are
-64 bits wide where hither's are 32, so operands have explicit dtypes here, and results of default dtype are mapped.
+array-api-strict implements exactly the standard on NumPy: its signatures, dtypes and values are the standard's. Its
+defaults are 64 bits wide where hither's are 32, so operands have explicit dtypes here, and results of default dtype are mapped.
 """
 
 from __future__ import annotations
