@@ -22,9 +22,8 @@ MODULES = ROOT / "bench" / "js" / "node_modules"
 INTERNAL = {
     "AdadeltaOptimizer", "AdagradOptimizer", "AdamOptimizer", "AdamaxOptimizer", "DataStorage", "Environment", "GPGPUContext",
     "GraphModel", "InputSpec", "KernelBackend", "LayerVariable", "LayersModel", "MathBackendCPU", "MathBackendWebGL",
-    "MomentumOptimizer", "Optimizer", "OptimizerConstructors", "RMSPropOptimizer", "RNN", "SGDOptimizer", "Sequential", "Tensor",
-    "TensorBuffer", "Variable",
-    "copyRegisteredKernels", "deprecationWarn", "deregisterOp", "disableDeprecationWarnings",
+    "MomentumOptimizer", "Optimizer", "OptimizerConstructors", "RMSPropOptimizer", "RNN", "SGDOptimizer", "Sequential",
+    "Tensor", "TensorBuffer", "Variable", "copyRegisteredKernels", "deprecationWarn", "deregisterOp", "disableDeprecationWarnings",
     "enclosingPowerOfTwo", "engine", "findBackendFactory", "forceHalfFloat", "getGradient", "getKernel", "getKernelsForBackend",
     "op", "registerCallbackConstructor", "setPlatform", "setWebGLContext", "sumOutType", "train", "unregisterGradient",
     "unregisterKernel", "upcastType",
