@@ -20,13 +20,13 @@ MODULES = ROOT / "bench" / "js" / "node_modules"
 
 # Internals that tf exports besides its API: classes of backends, registries of kernels, helpers of its own tests and tools.
 INTERNAL = {
-    "AdadeltaOptimizer", "AdagradOptimizer", "AdamOptimizer", "AdamaxOptimizer", "DataStorage", "Environment", "GPGPUContext",
-    "GraphModel", "InputSpec", "KernelBackend", "LayerVariable", "LayersModel", "MathBackendCPU", "MathBackendWebGL",
-    "MomentumOptimizer", "Optimizer", "OptimizerConstructors", "RMSPropOptimizer", "RNN", "SGDOptimizer", "Sequential",
-    "Tensor", "TensorBuffer", "Variable", "copyRegisteredKernels", "deprecationWarn", "deregisterOp", "disableDeprecationWarnings",
-    "enclosingPowerOfTwo", "engine", "findBackendFactory", "forceHalfFloat", "getGradient", "getKernel", "getKernelsForBackend",
-    "op", "registerCallbackConstructor", "setPlatform", "setWebGLContext", "sumOutType", "train", "unregisterGradient",
-    "unregisterKernel", "upcastType",
+    "AdadeltaOptimizer", "AdagradOptimizer", "AdamOptimizer", "AdamaxOptimizer", "DataStorage", "Environment",
+    "GPGPUContext", "GraphModel", "InputSpec", "KernelBackend", "LayerVariable", "LayersModel", "MathBackendCPU",
+    "MathBackendWebGL", "MomentumOptimizer", "Optimizer", "OptimizerConstructors", "RMSPropOptimizer", "RNN",
+    "SGDOptimizer", "Sequential", "Tensor", "TensorBuffer", "Variable", "copyRegisteredKernels", "deprecationWarn",
+    "deregisterOp", "disableDeprecationWarnings", "enclosingPowerOfTwo", "engine", "findBackendFactory", "forceHalfFloat",
+    "getGradient", "getKernel", "getKernelsForBackend", "op", "registerCallbackConstructor", "setPlatform",
+    "setWebGLContext", "sumOutType", "train", "unregisterGradient", "unregisterKernel", "upcastType",
 }  # fmt: skip
 
 
