@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,8 @@ def draws(key: Any) -> list[Any]:
         ht.random.randint(key, -5, 6, (64,)), ht.random.bernoulli(key, 0.3, (64,)), ht.random.permutation(key, 33),
         ht.random.categorical(key, ht.zeros((5, 4))), ht.random.split(key, 3), ht.random.fold_in(key, 5),
         ht.random.truncated_normal(key, (20,)), ht.random.uniform(key, (9,), dtype="float64"),
+        ht.random.exponential(key, (9,)), ht.random.laplace(key, (9,)), ht.random.gamma(key, 0.7, (9,)),
+        ht.random.beta(key, 2.0, 0.5, (9,)), ht.random.multinomial(key, ht.zeros((4,)), 5),
     ]  # fmt: skip
 
 
@@ -68,6 +71,70 @@ def test_distributions() -> None:
     picks = ht.random.categorical(KEY, np.log(np.tile(np.float32([[0.1, 0.2, 0.7]]), (n, 1)))).numpy()
     np.testing.assert_allclose(np.bincount(picks) / n, [0.1, 0.2, 0.7], atol=0.02)
     assert sorted(ht.random.permutation(KEY, 100).tolist()) == list(range(100))
+
+
+def distance(drawn: np.ndarray, distribution: Any) -> float:
+    """Kolmogorov and Smirnov's: the largest gap between the drawn numbers' distribution function and the true one."""
+    x = np.sort(drawn.astype(np.float64))
+    true, rank = distribution(x), np.arange(1, len(x) + 1) / len(x)
+    return float(np.maximum(np.abs(rank - true), np.abs(rank - 1 / len(x) - true)).max())
+
+
+def incomplete_gamma(a: float, x: np.ndarray) -> np.ndarray:
+    """The gamma distribution's function, by its power series (Abramowitz and Stegun 6.5.29), fit for moderate x."""
+    total, term = np.zeros_like(x), np.full_like(x, 1 / a)
+    for n in range(1, 400):
+        total, term = total + term, term * x / (a + n)
+    return np.exp(a * np.log(np.maximum(x, 1e-300)) - x - math.lgamma(a)) * total
+
+
+N = 20_000
+FAR = 1.63 / math.sqrt(N)  # the test's critical distance at one percent; keys are fixed
+
+
+@pytest.mark.parametrize(
+    ("drawn", "distribution"),
+    [
+        (lambda: ht.random.exponential(KEY, (N,), scale=2.0), lambda x: 1 - np.exp(-x / 2)),
+        (
+            lambda: ht.random.laplace(KEY, (N,), mean=1.0, scale=3.0),
+            lambda x: np.where(x < 1, np.exp((x - 1) / 3) / 2, 1 - np.exp(-np.abs(x - 1) / 3) / 2),
+        ),
+        (lambda: ht.random.gamma(KEY, 0.3, (N,)), lambda x: incomplete_gamma(0.3, x)),
+        (lambda: ht.random.gamma(KEY, 1.0, (N,)), lambda x: 1 - np.exp(-x)),
+        (lambda: ht.random.gamma(KEY, 7.5, (N,), scale=0.5), lambda x: incomplete_gamma(7.5, 2 * x)),
+        (lambda: ht.random.beta(KEY, 2.0, 1.0, (N,)), lambda x: x**2),
+        (lambda: ht.random.beta(KEY, 0.1, 1.0, (N,)), lambda x: x**0.1),
+        (lambda: ht.random.beta(KEY, 2.0, 2.0, (N,)), lambda x: x * x * (3 - 2 * x)),
+        (lambda: ht.random.gumbel(KEY, (N,)), lambda x: np.exp(-np.exp(-x))),
+    ],
+    ids=["exponential", "laplace", "gamma_small", "gamma_one", "gamma", "beta", "beta_small", "beta_even", "gumbel"],
+)
+def test_continuous_distributions(drawn: Any, distribution: Any) -> None:
+    assert distance(drawn().numpy(), distribution) < FAR
+
+
+@pytest.mark.parametrize("rate", [0.2, 3.0, 9.9, 10.5, 60.0, 2000.0])
+def test_poisson(rate: float) -> None:
+    """Mean, variance, and each frequent count by the chi-squared test, on both sides of where the method changes."""
+    drawn = ht.random.poisson(KEY, rate, (N,)).numpy()
+    assert abs(drawn.mean() - rate) < 4 * math.sqrt(rate / N)
+    assert abs(drawn.var() / rate - 1) < 4 * math.sqrt((2 + 1 / rate) / N)
+    k = np.arange(drawn.max() + 1)
+    chance = np.exp(k * math.log(rate) - rate - np.array([math.lgamma(i + 1) for i in k]))
+    often = chance * N > 20
+    seen = np.bincount(drawn, minlength=len(k))
+    chi = ((seen - chance * N) ** 2 / np.maximum(chance * N, 1e-9))[often].sum()
+    freedom = int(often.sum())
+    assert chi < freedom + 4 * math.sqrt(2 * freedom)
+
+
+def test_multinomial_and_shapes() -> None:
+    picks = ht.random.multinomial(KEY, np.log(np.float32([[0.1, 0.2, 0.7], [0.5, 0.25, 0.25]])), N).numpy()
+    assert picks.shape == (2, N)
+    np.testing.assert_allclose([np.bincount(p) / N for p in picks], [[0.1, 0.2, 0.7], [0.5, 0.25, 0.25]], atol=0.015)
+    rates = ht.random.gamma(KEY, ht.asarray([[0.5], [20.0]]), (2, 3))
+    assert rates.shape == (2, 3) and ht.random.beta(KEY, ht.ones((2, 1)), ht.ones((3,))).shape == (2, 3)
 
 
 def test_misuse_says_what_a_key_is() -> None:

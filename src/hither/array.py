@@ -4,8 +4,7 @@ An Array has a shape, a dtype, a device and a buffer that frees itself when the 
 lives in hither.ops; this file reaches them through one registered hook, so that it can stand at the top of the import order.
 
 Arrays are values: no operation changes its operands, and what `numpy()` gives is read-only. `x[key] = value` and `x += y`
-change
-what x stands for, never another Array, however they were made from each other.
+change what x stands for, never another Array, however they were made from each other.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Names and signatures of the array API standard 2024.12. If these fail, code written for the standard does not run on
-hither."""
+"""Names and signatures of the array API standard 2024.12. If these fail, code written for it does not run on hither."""
 
 from __future__ import annotations
 

@@ -246,6 +246,11 @@ def test_asarray_keeps_all_digits_and_obeys_copy() -> None:
     assert ht.e == math.e and ht.pi == math.pi and ht.newaxis is None and math.isnan(ht.nan) and ht.inf == math.inf
 
 
+def test_every_nan_is_another_element_of_a_set() -> None:
+    values, counts = ht.unique_counts(ht.asarray([math.nan, 1.0, math.nan, 1.0]))
+    assert values.tolist()[0] == 1 and counts.tolist() == [2, 1, 1]
+
+
 def test_mistakes_raise_what_the_standard_says() -> None:
     x = ht.ones((2, 3))
     for wrong, error in (

@@ -161,6 +161,7 @@ def test_binary_with_a_python_scalar(name: str, data: Any) -> None:
 def test_clip_and_where(data: Any) -> None:
     x = data.draw(arrays(REAL))
     low, high = (data.draw(st.none() | st.sampled_from([0, 1, 3])) for _ in range(2))
+    assume(low is None or high is None or low <= high)  # else the standard leaves it open
     mine, theirs = pair(x)
     assert_same(ht.clip(mine, low, high), xp.clip(theirs, low, high), signs=False)
     a, b = data.draw(broadcastable(ALL))
@@ -278,6 +279,7 @@ def test_diff_and_searchsorted(data: Any) -> None:
 @drawn
 @given(arrays(ALL))
 def test_sets(x: np.ndarray) -> None:
+    assume(x.dtype.kind != "f" or np.isnan(x).sum() < 2)  # which NaN comes first is not defined
     mine, theirs = pair(x)
     for name in ("unique_all", "unique_counts", "unique_inverse", "unique_values"):
         got, expected = getattr(ht, name)(mine), getattr(xp, name)(theirs)

@@ -471,4 +471,4 @@ __all__ = [
     "logical_and", "logical_not", "logical_or", "logical_xor", "make_complex", "maximum", "minimum", "multiply",
     "negative", "not_equal", "positive", "pow", "real", "reciprocal", "remainder", "round", "rsqrt", "sigmoid", "sign",
     "sin", "sinh", "sqrt", "square", "subtract", "tan", "tanh", "trunc", "truncated_divide", "where",
-]  # fmt: skip  # fmt: skip
+]  # fmt: skip

@@ -1,0 +1,67 @@
+"""The mapping behind docs/features.md: if these fail it leaves out what TensorFlow.js has, or takes mistakes for names.
+
+That the page itself is current, test_docs says.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = ROOT / "bench" / "js" / "node_modules"
+
+# Internals that tf exports besides its API: classes of backends, registries of kernels, helpers of its own tests and tools.
+INTERNAL = {
+    "AdadeltaOptimizer", "AdagradOptimizer", "AdamOptimizer", "AdamaxOptimizer", "DataStorage", "Environment",
+    "GPGPUContext", "GraphModel", "InputSpec", "KernelBackend", "LayerVariable", "LayersModel", "MathBackendCPU",
+    "MathBackendWebGL", "MomentumOptimizer", "Optimizer", "OptimizerConstructors", "RMSPropOptimizer", "RNN",
+    "SGDOptimizer", "Sequential", "Tensor", "TensorBuffer", "Variable", "copyRegisteredKernels", "deprecationWarn",
+    "deregisterOp", "disableDeprecationWarnings", "enclosingPowerOfTwo", "engine", "findBackendFactory", "forceHalfFloat",
+    "getGradient", "getKernel", "getKernelsForBackend", "op", "registerCallbackConstructor", "setPlatform",
+    "setWebGLContext", "sumOutType", "train", "unregisterGradient", "unregisterKernel", "upcastType",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def features() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("features", ROOT / "scripts" / "features.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["features"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_wrong_lines_are_refused(features: ModuleType) -> None:
+    for line in ("abs", "abs = ", "abs = abs\nabs = abs"):
+        with pytest.raises(ValueError, match="expected"):
+            features.read(f"[A | tf]\n{line}\n")
+    assert not features.exists("no_such_name") and not features.exists("nn.NoSuchLayer") and features.exists("random.gamma")
+
+
+@pytest.mark.skipif(
+    not (MODULES / "@tensorflow" / "tfjs").exists() or not shutil.which("node"), reason="needs make bench's packages"
+)
+def test_no_function_of_tfjs_is_left_out(features: ModuleType) -> None:
+    script = (
+        "const tf=require('@tensorflow/tfjs');"
+        "console.log('\\n'+JSON.stringify([...Object.keys(tf).filter(k=>typeof tf[k]==='function'),"
+        "...['image','signal','spectral','linalg','sparse','string','math','fused','train','losses','initializers','constraints',"
+        "'regularizers'].flatMap(n=>Object.getOwnPropertyNames(tf[n]).filter(k=>typeof tf[n][k]==='function'&&"
+        "!['length','name','prototype'].includes(k)).map(k=>n+'.'+k))]))"
+    )
+    made = subprocess.run(["node", "-e", script], cwd=MODULES.parent, capture_output=True, text=True, check=True, timeout=120)
+    theirs = set(json.loads(made.stdout.strip().splitlines()[-1]))
+    listed = set()
+    for section in features.read(features.MAPPING.read_text(encoding="utf-8")):
+        listed |= {f"{section.prefix}.{f.name}".removeprefix("tf.") for f in section.features}
+    listed |= {f"spectral.{n}" for n in ("fft", "ifft", "irfft", "rfft")}
+    assert theirs - listed - INTERNAL == set()
