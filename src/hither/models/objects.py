@@ -15,7 +15,7 @@ from ..model import BoundedOutput, Model
 from ..spec import Spec
 from .card import Card, Example, Result, human
 from .drawing import Drawing
-from .photos import COFFEE
+from .photos import COFFEE, COFFEE_CUP, overlap
 from .pictures import Picture, image_spec, show_box
 from .regions import Fit, relative
 
@@ -75,20 +75,26 @@ def answer(model: Model, source: Any) -> Result:
     return Result({"boxes": boxes, "scores": found["scores"], "labels": labels}, tuple(lines or ["nothing"]), drawing.image)
 
 
+def _one_cup(values: Mapping[str, Any]) -> bool:
+    """Whether there is one cup, where the cup is."""
+    cups = [box for box, label in zip(values["boxes"], values["labels"]) if label == "cup"]
+    return len(cups) == 1 and overlap(cups[0], COFFEE_CUP) > 0.7
+
+
 CARDS = [
     Card(
         name="object-detection",
         task="object detection",
         summary="Objects of 80 everyday kinds (COCO).",
         takes="image",
-        licence="MIT (package); Apache-2.0 upstream",
+        licence="MIT (package); none stated upstream",
         sources=human(
             "model", "centernet", "bfb942eaacc5becf738d536663bc4580a0ae9e560722306e6d4dd7fe4a09de05",
             "1b635a15009071f506f9f2b3519b31c072c534888989f30d269ffd44734ef7ef",
         ),
         build=build,
         answer=answer,
-        example=Example(COFFEE, lambda values: "cup" in values["labels"]),
+        example=Example(COFFEE, _one_cup),
         citation="Zhou et al.: Objects as Points (2019)",
         aliases=("detection", "objects"),
     ),

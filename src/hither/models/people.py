@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .. import ops
 from ..formats import load
 from ..model import Model
 from ..spec import Spec
 from .card import Card, Example, Result, Source
 from .drawing import Drawing
-from .photos import WINDOW
+from .photos import WINDOW, WINDOW_GROUND, WINDOW_SKIN, Box
 from .pictures import Picture, image_spec
 from .regions import unit
 
@@ -41,6 +43,18 @@ def answer(model: Model, source: Any) -> Result:
     return Result({"mask": mask, "share": share}, (f"{100 * share:.0f} % of the picture is people",), drawing.image)
 
 
+def _people_only(values: Mapping[str, Any]) -> bool:
+    """Whether the mask has all faces and bodies that were marked by hand, and none of the window above them."""
+    mask: np.ndarray = values["mask"]
+    height, width = mask.shape
+
+    def covered(box: Box) -> float:
+        x1, y1, x2, y2 = (round(v * extent) for v, extent in zip(box, (width, height) * 2))
+        return float((mask[y1:y2, x1:x2] > 0.5).mean())
+
+    return all(covered(box) > 0.9 for box in WINDOW_SKIN) and all(covered(box) < 0.1 for box in WINDOW_GROUND)
+
+
 CARDS = [
     Card(
         name="person-segmentation",
@@ -56,7 +70,7 @@ CARDS = [
         },
         build=build,
         answer=answer,
-        example=Example(WINDOW, lambda values: 0.4 < values["share"] < 0.7),
+        example=Example(WINDOW, _people_only),
         citation="Google: MediaPipe Selfie Segmentation, model card (2021)",
         aliases=("segmentation",),
     ),
