@@ -65,7 +65,7 @@ def section(card: models.Card) -> str:
     if result.picture is not None:
         target = PICTURES / f"{card.name}.jpg"
         save(result.picture, target)
-        text += [f"![{card.task}: {lines[0]}]({target.relative_to(PAGE.parent).as_posix()})", ""]
+        text += [f"![{card.task}]({target.relative_to(PAGE.parent).as_posix()})", ""]
     return "\n".join(text)
 
 

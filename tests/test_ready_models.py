@@ -76,10 +76,9 @@ def test_a_bundle_of_two_stages_finds_the_same_in_a_page(page: Any, tmp_path: Pa
           const plain = ([name, { data, shape }]) => [name, { data: Array.from(data, Number), shape: Array.from(shape) }];
           return Object.fromEntries(Object.entries(await program.run({ image })).map(plain));
         }""")
-    assert len(native["landmarks"]) == 3
+    assert found.keys() >= native.keys() and len(native["landmarks"]) == 3
     for name, array in native.items():
-        (count,) = found[f"{name}.length"]["data"]  # the loader gives buffers whole, and beside them how much of them counts
-        got = np.array(found[name]["data"]).reshape(found[name]["shape"])[: int(count)]
+        got = np.array(found[name]["data"]).reshape(found[name]["shape"])
         np.testing.assert_allclose(got, array, rtol=1e-3, atol=1e-3, err_msg=name)
 
 

@@ -69,7 +69,7 @@ def answer(model: Model, source: Any) -> Result:
     found = {name: value.numpy() for name, value in model(picture.frame).items()}
     boxes, labels = picture.boxes(found["boxes"]).clip(0, 1), [LABELS[k] for k in found["kinds"]]
     drawing = Drawing(picture.pixels)
-    for box, label, score, kind in zip(boxes, labels, found["scores"], found["kinds"]):
+    for box, label, score, kind in reversed(list(zip(boxes, labels, found["scores"], found["kinds"]))):  # the best on top
         drawing.box(box, f"{label} {100 * score:.0f} %", int(kind))
     lines = [f"{label:<14} {100 * s:3.0f} %  at {show_box(box)}" for label, s, box in zip(labels, found["scores"], boxes)]
     return Result({"boxes": boxes, "scores": found["scores"], "labels": labels}, tuple(lines or ["nothing"]), drawing.image)
