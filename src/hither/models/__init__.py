@@ -20,7 +20,17 @@ from ..model import Model
 from .card import Card, Example, Page, Result, Source
 
 TASKS = (
-    "filetype", "faces", "hands", "poses", "people", "objects", "ocr", "voice", "wakeword", "pitch", "sentence",
+    "filetype",
+    "faces",
+    "hands",
+    "poses",
+    "people",
+    "objects",
+    "ocr",
+    "voice",
+    "wakeword",
+    "pitch",
+    "sentence",
 )  # the files with cards, in the order in which they are shown
 
 
