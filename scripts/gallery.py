@@ -48,12 +48,16 @@ def save(picture: Any, target: Path) -> None:
     target.write_bytes(buffer.getvalue())
 
 
+class WrongAnswer(Exception):
+    """A model that says something else than its card; it is left out of the page."""
+
+
 def section(card: models.Card) -> str:
     """One model: what it is, how to run it, what it finds in its example."""
     given = card.example.path()
     result = models.run(card.name, given)
     if not card.example.expects(result.values):
-        raise SystemExit(f"{card.name} does not give the answer that its card expects: {result.lines}")
+        raise WrongAnswer(f"{card.name} does not give the answer that its card expects: {result.lines}")
     packages = ", ".join(dict.fromkeys(map(str, card.sources.values())))
     example = Path(given).name if isinstance(given, Path) else f'"{given}"'
     option = f" -o {card.name}.png" if result.picture is not None else ""
@@ -79,11 +83,14 @@ def kept() -> Iterator[tuple[str, str]]:
 def main(names: list[str]) -> None:
     chosen = {models.card(name).name for name in names}
     before = dict(kept()) if names else {}
-    parts = []
+    parts, wrong = [], []
     for name, card in models.catalogue().items():
         fresh = name not in before or name in chosen
         print("running" if fresh else "keeping", name)
-        parts.append(section(card).rstrip() if fresh else before[name].rstrip())
+        try:
+            parts.append(section(card).rstrip() if fresh else before[name].rstrip())
+        except WrongAnswer as error:
+            wrong.append(str(error))
     PAGE.write_text("\n\n".join([INTRODUCTION.rstrip(), *parts]) + "\n")
     for picture in PICTURES.glob("*.jpg"):
         if picture.stem not in models.catalogue():
@@ -92,6 +99,8 @@ def main(names: list[str]) -> None:
     print(f"{PAGE.relative_to(ROOT)}: {len(parts)} models, pictures {total} bytes")
     if total > MOST_IN_ALL:
         raise SystemExit(f"pictures take {total} bytes; at most {MOST_IN_ALL} are meant")
+    if wrong:
+        raise SystemExit("\n".join(wrong))
 
 
 if __name__ == "__main__":

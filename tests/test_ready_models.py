@@ -33,6 +33,11 @@ def test_cards_are_complete(name: str) -> None:
     assert all(len(source.sha256) == 64 for source in card.sources.values())
 
 
+def test_no_two_cards_share_a_name() -> None:
+    names = [name for card in models.catalogue().values() for name in (card.name, *card.aliases)]
+    assert len(names) == len(set(names))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [n if n in IN_EVERY_RUN else pytest.param(n, marks=pytest.mark.models) for n in CARDS])
 def test_the_example_gets_its_answer(name: str) -> None:
