@@ -49,7 +49,8 @@ models:
 	@scripts/system_packages.sh chromium vulkan
 	@scripts/venv.sh test
 	@scripts/node.sh
-	@HITHER_STRICT=1 $(PYTEST) tests/test_models.py tests/test_models_tflite.py tests/test_models_keras.py $(ARGS)
+	@HITHER_STRICT=1 $(PYTEST) tests/test_models.py tests/test_models_tflite.py tests/test_models_keras.py \
+		tests/test_ready_models.py $(ARGS)
 	@$(PYTHON) -m tests.test_models
 
 bench:

