@@ -81,7 +81,8 @@ function cover({ data, width, height }) {
 }
 
 /** @param {{ track: HTMLElement, seconds: number }} input @param {Answer} answer @param {(e: Element, row?: number) => void} link */
-function onSound({ track, seconds }, { spans = [], notes = [], curve }, link) {
+function onSound({ track, seconds }, answer, link) {
+  const { spans = [], notes = [], curve } = answer;
   track.replaceChildren();
   const at = (/** @type {number} */ t) => `${(100 * t) / seconds}%`;
   for (const { start, end, row } of spans) {
@@ -97,6 +98,11 @@ function onSound({ track, seconds }, { spans = [], notes = [], curve }, link) {
     Object.assign(note.style, { left: at(start), width: at(end - start), bottom: `${(100 * (pitch - low)) / (high - low)}%`, height: `${90 / (high - low)}%` });
     link(note, row);
     track.append(note);
+  }
+  for (const pitch of new Set(pitches)) {
+    const key = make("span", { className: "key", textContent: answer.rows[notes.find((n) => n.low === pitch)?.row ?? -1]?.text ?? "" });
+    key.style.bottom = `${(100 * (pitch - low + 0.45)) / (high - low)}%`;
+    track.append(key);
   }
   if (curve?.length) {
     const svg = draw("svg", { viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" });

@@ -24,7 +24,9 @@ export class WordPiece {
       if (found === undefined) throw Error(`the vocabulary has no ${token}`);
       return found;
     };
-    [this.begin, this.end, this.unknown] = ["[CLS]", "[SEP]", "[UNK]"].map(id);
+    this.begin = id("[CLS]");
+    this.end = id("[SEP]");
+    this.unknown = id("[UNK]");
   }
 
   /** The longest pieces that the vocabulary has, from the left. @param {string} word @returns {number[]} */
