@@ -6,7 +6,11 @@ python -m tests.sentence_reference
 
 from __future__ import annotations
 
-SENTENCES = ["The quick brown fox jumps over the lazy dog.", "Machine learning runs in your browser.", "Café naïveté 東京 — it's 42°!"]
+SENTENCES = [
+    "The quick brown fox jumps over the lazy dog.",
+    "Machine learning runs in your browser.",
+    "Café naïveté 東京 — it's 42°!",
+]
 
 # torch 2.13.0+cpu, transformers 5.24.0: the first eight of 384 numbers of each, and their cosines.
 FIRST = [

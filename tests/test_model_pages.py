@@ -1,4 +1,4 @@
-"""Pages of ready models: what `hither models page` writes answers in Chromium as the cards do, and its JavaScript is Python's twin."""
+"""Pages of ready models: what `hither models page` writes answers in Chromium as cards do; its JavaScript is Python's twin."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def test_the_page_of_a_model_answers_its_example(page: Any, tmp_path: Path) -> N
     answer = answered(page, tmp_path)
     native = models.run("voice-activity", models.card("voice-activity").example.path())
     assert len(answer["spans"]) == len(native.values["spans"]) >= 1
-    for found, (start, end) in zip(answer["spans"], native.values["spans"], strict=True):  # the browser resamples in its own way
+    for found, (start, end) in zip(
+        answer["spans"], native.values["spans"], strict=True
+    ):  # the browser resamples in its own way
         assert found["start"] == pytest.approx(start, abs=0.07) and found["end"] == pytest.approx(end, abs=0.07)
     assert page.inner_text("h1") == "voice-activity" and "MIT" in page.inner_text("footer")
 
@@ -111,7 +113,7 @@ def test_several_models_get_a_page_that_lists_them(page: Any, tmp_path: Path) ->
 
 
 def test_free_shapes_are_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(ShapeMismatch, match="'image'.*page.bundles"):
+    with pytest.raises(ShapeMismatch, match=r"'image'.*page\.bundles"):
         write_page(_vision(tmp_path, (None, None, None, 3)), tmp_path / "page")
 
 
@@ -183,9 +185,9 @@ def test_javascript_answers_as_python_does(node: str, tmp_path: Path) -> None:
 
 
 SENTENCES = [
-    "The quick brown fox jumps over the lazy dog.", "Café naïveté 東京 — it's 42°!", "", "  tabs\tand\nlines  ", "😀 emoji 👩‍💻 and …",
-    "Donaudampfschifffahrtsgesellschaft", "x" * 130, "İstanbul ǅ ﬁ", "a$b^c`d~e+f=g|h<i>", "Ünïcödé\u200bzero\u00adsoft\u00a0nbsp",
-    "한국어 ไทย हिन्दी", "\u0000nul\ufffd",
+    "The quick brown fox jumps over the lazy dog.", "Café naïveté 東京 — it's 42°!", "", "  tabs\tand\nlines  ",
+    "😀 emoji 👩‍💻 and …", "Donaudampfschifffahrtsgesellschaft", "x" * 130, "İstanbul ǅ ﬁ", "a$b^c`d~e+f=g|h<i>",
+    "Ünïcödé\u200bzero\u00adsoft\u00a0nbsp", "한국어 ไทย हिन्दी", "\u0000nul\ufffd",
 ]  # fmt: skip
 
 

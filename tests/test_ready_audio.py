@@ -137,7 +137,9 @@ def say(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., np.ndarray]:
 
 
 @pytest.mark.models
-@pytest.mark.parametrize(("name", "word", "other"), [("wake-word", "alexa", "hey jarvis"), ("wake-word-jarvis", "hey jarvis", "alexa")])
+@pytest.mark.parametrize(
+    ("name", "word", "other"), [("wake-word", "alexa", "hey jarvis"), ("wake-word-jarvis", "hey jarvis", "alexa")]
+)
 def test_wake_words_are_heard_and_others_are_not(say: Callable[..., np.ndarray], name: str, word: str, other: str) -> None:
     model, card = models.load(name), models.card(name)
     pause = np.zeros(wakeword.RATE, np.float32)

@@ -26,7 +26,8 @@ def torch_weights() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(5)
     shapes = {
         "embeddings.word_embeddings.weight": (WORDS, WIDTH), "embeddings.position_embeddings.weight": (PLACES, WIDTH),
-        "embeddings.token_type_embeddings.weight": (2, WIDTH), "pooler.dense.weight": (WIDTH, WIDTH), "pooler.dense.bias": (WIDTH,),
+        "embeddings.token_type_embeddings.weight": (2, WIDTH), "pooler.dense.weight": (WIDTH, WIDTH),
+        "pooler.dense.bias": (WIDTH,),
     }  # fmt: skip
     norms = ["embeddings.LayerNorm"]
     dense = {}
@@ -98,7 +99,7 @@ def test_without_the_transform_the_file_does_not_fit(tmp_path: Path) -> None:
     save_file(torch_weights(), tmp_path / "model.safetensors")
     with pytest.raises(ShapeMismatch, match=r"attention\..*_dense"):
         ht.load(tmp_path / "model.safetensors", network=small(), names=sentence.torch_name)
-    with pytest.raises(NameMismatch, match="position_ids|has no weight"):
+    with pytest.raises(NameMismatch, match=r"has no weight"):
         ht.load(tmp_path / "model.safetensors", network=small(), transform=sentence.from_torch(HEADS))
 
 

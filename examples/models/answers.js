@@ -99,7 +99,10 @@ function onSound({ track, seconds }, answer, link) {
     link(note, row);
     track.append(note);
   }
-  for (const pitch of new Set(pitches)) {
+  let named = -Infinity;
+  for (const pitch of [...new Set(pitches)].sort((a, b) => a - b)) {
+    if (pitch - named < (high - low) / 14) continue; // names need room
+    named = pitch;
     const key = make("span", { className: "key", textContent: answer.rows[notes.find((n) => n.low === pitch)?.row ?? -1]?.text ?? "" });
     key.style.bottom = `${(100 * (pitch - low + 0.45)) / (high - low)}%`;
     track.append(key);

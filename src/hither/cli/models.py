@@ -72,7 +72,7 @@ def page_command(
     serve: Annotated[bool, typer.Option("--serve", help="Serve it then, until interrupted.")] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="To serve it on; 0 takes a free one.")] = 0,
 ) -> None:
-    """Write a page that runs a model in the browser on pictures, sounds, files or text; of several models, one that lists them."""
+    """Write a page that runs a model in the browser; of several models, one page each and one that lists them."""
     from ..models import card, catalogue
     from . import report
     from .model_page import write_catalogue, write_page
