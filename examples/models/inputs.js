@@ -71,7 +71,7 @@ function picture(card, place, controls, stage, to) {
     stop();
     let bitmap;
     try {
-      bitmap = await createImageBitmap(file);
+      bitmap = await createImageBitmap(file, { colorSpaceConversion: "none" }); // the numbers that are in the file, as Python reads them
     } catch {
       return to.fail("This is no picture that the browser can open.");
     }
