@@ -201,3 +201,10 @@ def test_plain_modules_hold_their_arrays_as_a_tree() -> None:
     assert list(block.weights) == ["scale", *(f"parts_.{k}.{n}" for k in ("0", "1.again") for n in ("kernel", "bias"))]
     program = ht.compile(block, {"x": ht.Spec((2, 4))})
     np.testing.assert_allclose(program(x=X)["output"].numpy(), block(X).numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_initialisers_go_by_keras_short_names_too() -> None:
+    """Keras's own defaults use them: an Embedding is "uniform"."""
+    names = {"zero": "Zeros", "one": "Ones", "normal": "RandomNormal", "uniform": "RandomUniform"}
+    assert {n: type(nn.initializers.get(n)).__name__ for n in names} == names
+    assert nn.Embedding(3, 2)(np.array([[1, 2]])).shape == (1, 2, 2)

@@ -9,7 +9,7 @@ import { cut } from "./picture.js";
 const LEAST_SCORE = 0.5;
 
 export class Reader {
-  /** @param {any} detector @param {any} recogniser programs @param {string[]} characters what the recogniser's classes stand for */
+  /** @param {any} detector @param {any} recogniser programs; without a recogniser it only finds @param {string[]} characters what the recogniser's classes stand for */
   constructor(detector, recogniser, characters) {
     this.detector = detector;
     this.recogniser = recogniser;
@@ -17,8 +17,8 @@ export class Reader {
     const first = (/** @type {any} */ v) => v.entries.predict.inputs[0].shape;
     /** @type {[height: number, width: number, channels: number][]} */
     this.canvases = detector.info.variants.map(first);
-    this.widths = recogniser.info.variants.map((/** @type {any} */ v) => first(v)[1]);
-    this.lineHeight = first(recogniser.info.variants[0])[0];
+    this.widths = recogniser?.info.variants.map((/** @type {any} */ v) => first(v)[1]) ?? [];
+    this.lineHeight = recogniser && first(recogniser.info.variants[0])[0];
   }
 
   /** The smallest canvas that takes the picture without shrinking it; else the one that shrinks it least. @param {Picture} picture */
@@ -26,6 +26,20 @@ export class Reader {
     const scales = this.canvases.map(([h, w]) => Math.min(h / height, w / width)), fits = scales.findIndex((s) => s >= 1);
     const canvas = fits >= 0 ? fits : scales.indexOf(Math.max(...scales));
     return { canvas, scale: scales[canvas] };
+  }
+
+  /** The boxes of lines. @param {Picture} picture @param {(stage: "prepare" | "detect" | "boxes") => void} [clock] told when a stage ends @param {AbortSignal} [signal] */
+  async find(picture, clock, signal) {
+    const { width, height } = picture, { canvas, scale } = this.canvasFor(picture), [rows, columns] = this.canvases[canvas];
+    const innerHeight = Math.max(1, Math.floor(height * scale + 0.5)), innerWidth = Math.max(1, Math.floor(width * scale + 0.5));
+    const page = new Uint8Array(rows * columns * 3);
+    cut(picture, { x: width / 2, y: height / 2, width, height, angle: 0, score: 1 }, innerWidth, innerHeight, page, columns);
+    clock?.("prepare");
+    const { text } = await this.detector.run({ picture: { data: page, shape: this.canvases[canvas] } }, { signal });
+    clock?.("detect");
+    const boxes = findBoxes(text.data, innerWidth, innerHeight, columns).map((b) => scaled(b, 1 / scale));
+    clock?.("boxes");
+    return boxes;
   }
 
   /** @param {Picture} picture @param {(line: Line | null, box: Box, done: number, total: number) => void} [onLine] null: nothing was legible
@@ -38,15 +52,7 @@ export class Reader {
       times[stage] += now - last;
       last = now;
     };
-    const { width, height } = picture, { canvas, scale } = this.canvasFor(picture), [rows, columns] = this.canvases[canvas];
-    const innerHeight = Math.max(1, Math.floor(height * scale + 0.5)), innerWidth = Math.max(1, Math.floor(width * scale + 0.5));
-    const page = new Uint8Array(rows * columns * 3);
-    cut(picture, { x: width / 2, y: height / 2, width, height, angle: 0, score: 1 }, innerWidth, innerHeight, page, columns);
-    clock("prepare");
-    const { text } = await this.detector.run({ picture: { data: page, shape: this.canvases[canvas] } }, { signal });
-    clock("detect");
-    const boxes = findBoxes(text.data, innerWidth, innerHeight, columns).map((b) => scaled(b, 1 / scale));
-    clock("boxes");
+    const boxes = await this.find(picture, clock, signal);
     /** @type {Line[]} */
     const lines = [];
     for (const [i, box] of boxes.entries()) {

@@ -15,15 +15,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import HitherError
+from .examples import example
 
 NAME = "demo"
-# In a clone, and in an installed package.
-PLACES = (Path(__file__).resolve().parents[3] / "examples" / "ocr", Path(__file__).resolve().parents[1] / "examples" / "ocr")
-
-
-class DemoMissing(HitherError, RuntimeError):
-    """The example's files are not installed."""
 
 
 def demo_command(
@@ -43,21 +37,21 @@ def demo_command(
     from ..runtime.object_cache import cache_directory
     from . import report
 
-    example = _example()
+    demo = _example()
     folder = output or cache_directory() / "demo" / "ocr"
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = example.expected() if picture is None else None
+    wanted = demo.expected() if picture is None else None
     with report.stages() as stage:
         stage("fetching a photo")
-        path = picture or example.photo()
+        path = picture or demo.photo()
         pixels = read_image(path)
-        networks = example.Networks(stage, device)
+        networks = demo.Networks(stage, device)
         networks.read(pixels)  # compiles what this picture needs
         warm = networks.read(pixels)
     report.out.print(f"\n{path.name}, {pixels.shape[1]}x{pixels.shape[0]}, read on {device}:\n", style="bold", markup=False)
     report.out.print(warm.text or "(no text found)", markup=False)
     _times({"compile, once": networks.compiling, **warm.seconds})
-    wrong = [] if wanted is None else example.differences("native", warm.text, wanted)
+    wrong = [] if wanted is None else demo.differences("native", warm.text, wanted)
 
     start = time.perf_counter()
     with report.stages() as stage:
@@ -67,7 +61,7 @@ def demo_command(
     if headless is None:
         headless = not (sys.stdin.isatty() and sys.stdout.isatty())
     if headless:
-        wrong += _drive(example, folder, warm.text if wanted is None else wanted)
+        wrong += _drive(demo, folder, warm.text if wanted is None else wanted)
     for line in wrong:
         report.err.print(line, style="red", markup=False)
     if wrong:
@@ -85,14 +79,14 @@ def _times(seconds: dict[str, float]) -> None:
     report.out.print(shown)
 
 
-def _drive(example: Any, folder: Path, wanted: str) -> list[str]:
+def _drive(demo: Any, folder: Path, wanted: str) -> list[str]:
     """Read the picture with headless Chromium and show what it read; returns how that differs from `wanted`."""
     from . import report
 
     screenshot = folder / "screenshot.png"
     with report.stages() as stage:
         stage("reading with the page in headless Chromium")
-        page = example.drive(example.serve_aside(folder), screenshot)
+        page = demo.drive(demo.serve_aside(folder), screenshot)
     text = "\n".join(line["text"] for line in page["lines"])
     report.out.print(f"\nread in Chromium on {page['device']} ({page['why']}):\n", style="bold", markup=False)
     report.out.print(text or "(no text found)", markup=False)
@@ -101,7 +95,7 @@ def _drive(example: Any, folder: Path, wanted: str) -> list[str]:
     report.out.print(f"downloaded {downloaded}; resident {report.size(page['resident'])}")
     report.out.print(f"requests since load: {page['requests']}")
     report.out.print(f"screenshot: {screenshot}", markup=False)
-    wrong: list[str] = example.differences("page", text, wanted)
+    wrong: list[str] = demo.differences("page", text, wanted)
     if page["requests"]:
         wrong.append(f"the page made {page['requests']} requests while it read; expected none")
     return wrong
@@ -122,13 +116,8 @@ def _open(folder: Path, port: int) -> None:
 
 def _example() -> ModuleType:
     """The package examples/ocr, which is no part of hither's own."""
-    for place in PLACES:
-        if (place / "demo.py").is_file():
-            spec = importlib.util.spec_from_file_location("hither_example_ocr", place / "__init__.py")
-            assert spec is not None and spec.loader is not None
-            package = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(package)
-            return importlib.import_module(f"{spec.name}.demo")
-    raise DemoMissing(
-        f"the demo's files are missing (looked in {' and '.join(map(str, PLACES))}); run it from a clone: make demo"
-    )
+    spec = importlib.util.spec_from_file_location("hither_example_ocr", example("ocr") / "__init__.py")
+    assert spec is not None and spec.loader is not None
+    package = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(package)
+    return importlib.import_module(f"{spec.name}.demo")

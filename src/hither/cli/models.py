@@ -1,9 +1,10 @@
-"""`hither models`: the catalogue of ready models, and running one on a picture, a sound, a file or a text."""
+"""`hither models`: the catalogue of ready models, running one here, and making a page that runs it in a browser."""
 
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -47,7 +48,9 @@ def run_command(
     with report.stages() as stage:
         stage(f"fetching {name}")
         model = load(name, device=device)
-        given = source if source is not None else found.example.path()
+        given: Any = source if source is not None else found.example.path()
+        if source is not None and found.takes == "text" and Path(source).is_file():
+            given = Path(source)
         stage(f"running {name}")
         start = time.perf_counter()
         result = found.answer(model, given)
@@ -60,3 +63,30 @@ def run_command(
             raise arguments.ArgumentError(f"{name} finds nothing that could be drawn; leave -o out")
         result.picture.save(output)
         report.out.print(f"wrote {output}", markup=False)
+
+
+@application.command("page")
+def page_command(
+    names: Annotated[list[str], typer.Argument(help="One name that hither models lists, several, or: all")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the page is written.")],
+    serve: Annotated[bool, typer.Option("--serve", help="Serve it then, until interrupted.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="To serve it on; 0 takes a free one.")] = 0,
+) -> None:
+    """Write a page that runs a model in the browser; of several models, one page each and one that lists them."""
+    from ..models import card, catalogue
+    from . import report
+    from .model_page import write_catalogue, write_page
+
+    cards = list(catalogue().values()) if names == ["all"] else [card(name) for name in names]
+    with report.stages() as stage:
+        if len(cards) == 1:
+            write_page(cards[0], output, stage)
+        else:
+            write_catalogue(cards, output, stage)
+    report.out.print(f"wrote {output}", markup=False)
+    if not serve:
+        report.out.print(f"open it: hither serve {output}", style="dim", markup=False)
+        return
+    from ..web.server import serve as run_server
+
+    run_server(output, port, announce=lambda address: report.out.print(f"{address}  (stop with Ctrl-C)", style="bold"))

@@ -14,7 +14,7 @@ from .. import ops
 from ..formats import load
 from ..model import Model
 from ..spec import Spec
-from .card import Card, Example, Result, Source
+from .card import Card, Example, Page, Result, Source
 
 ENDS = 1024  # bytes of either end that the network sees
 BLOCK = 4096  # bytes of either end from which white space is stripped before
@@ -91,5 +91,6 @@ CARDS = [
             lambda values: values["label"] == "jpeg" and values["confidence"] > 0.9,
         ),
         citation="Fratantonio et al.: Magika: AI-Powered Content-Type Detection (2024)",
+        page=Page("file.js"),
     ),
 ]  # fmt: skip

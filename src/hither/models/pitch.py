@@ -186,6 +186,6 @@ CARDS = [
         ),
         citation="Bittner et al.: A Lightweight Instrument-Agnostic Model for Polyphonic Note Transcription (2022)",
         aliases=("transcription", "basic-pitch"),
-        page=Page("pitch.js", data=lambda paths: {"rate": RATE}),
+        page=Page("pitch.js"),
     ),
 ]  # fmt: skip

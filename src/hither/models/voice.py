@@ -12,7 +12,7 @@ from .. import media
 from ..formats import load
 from ..model import Model
 from ..spec import Spec
-from .card import Card, Example, Result, Source
+from .card import Card, Example, Page, Result, Source
 
 RATE = 16000
 FRAME = 512  # new samples per step
@@ -96,5 +96,6 @@ CARDS = [
         ),
         citation="Silero Team: Silero VAD (2021)",
         aliases=("vad",),
+        page=Page("voice.js"),
     ),
 ]  # fmt: skip

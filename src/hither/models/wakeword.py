@@ -144,7 +144,7 @@ def _card(name: str, phrase: str, file: str, sha256: str, aliases: tuple[str, ..
         example=Example(_OTHER, lambda values: values["times"] == [] and values["score"] < 0.1),
         citation="Scripka: openWakeWord (2022)",
         aliases=aliases,
-        page=Page("wakeword.js", data=lambda paths: {"phrase": phrase, "rate": RATE}),
+        page=Page("wakeword.js", data=lambda paths: {"phrase": phrase}),
     )
 
 

@@ -102,7 +102,7 @@ CARDS = [
         sources={"detector": networks.DETECTOR, "recogniser": networks.RECOGNISER},
         build=build_recogniser,
         answer=answer,
-        example=Example(PHOTO, lambda values: "Region-based segmentation" in values["text"] and len(values["lines"]) >= 10),
+        example=Example(PHOTO, lambda values: "Region-based segmentation" in values["text"] and len(values["lines"]) == 7),
         citation=_PAPER,
         aliases=("ocr",),
         page=Page(
@@ -118,7 +118,7 @@ CARDS = [
         sources={"detector": networks.DETECTOR},
         build=build_detector,
         answer=find,
-        example=Example(PHOTO, lambda values: len(values["boxes"]) >= 10),
+        example=Example(PHOTO, lambda values: len(values["boxes"]) == 7),
         citation="Liao et al.: Real-time Scene Text Detection with Differentiable Binarization (2020)",
         page=Page("text.js", _SCRIPTS, _bundles),
     ),
