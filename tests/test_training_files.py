@@ -255,5 +255,3 @@ def test_progress_is_quiet_without_a_terminal(capsys: pytest.CaptureFixture[str]
     trainer.fit(x, y, epochs=2, verbose=2)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and lines[1].startswith("Epoch 2/2 - ") and "loss: " in lines[1]
-
-

@@ -147,15 +147,17 @@ def _weights(trainer: Trainer) -> str:
             counts, _ = np.histogram(finite, bins=BINS)
             heights = counts / max(counts.max(), 1) * 34
             bars = "".join(
-                f'<rect x="{4 * k}" y="{36 - h:.1f}" width="3.4" height="{h:.1f}" fill="#2563eb"/>' for k, h in enumerate(heights)
+                f'<rect x="{4 * k}" y="{36 - h:.1f}" width="3.4" height="{h:.1f}" fill="#2563eb"/>'
+                for k, h in enumerate(heights)
             )
         odd = array.size - finite.size
         numbers = [f"{v:.4g}" for v in (finite.min(), finite.mean(), finite.std(), finite.max())] if finite.size else [""] * 4
         cells = "".join(f"<td>{v}</td>" for v in numbers)
         shape = "×".join(map(str, array.shape))
-        rows.append(f"<tr><td>{html.escape(name)}</td><td>{shape}</td>{cells}<td>{odd or ''}</td><td>{_svg(bars, 160, 38)}</td></tr>")
+        rows.append(
+            f"<tr><td>{html.escape(name)}</td><td>{shape}</td>{cells}<td>{odd or ''}</td><td>{_svg(bars, 160, 38)}</td></tr>"
+        )
     head = "<tr><th>weight</th><th>shape</th><th>min</th><th>mean</th><th>std</th><th>max</th><th>not finite</th><th></th></tr>"
     more = len(weights) - MAX_TENSORS
     note = f'<p class="note">and {more} more</p>' if more > 0 else ""
     return f'<h2>Weights</h2><div class="scroll"><table>{head}{"".join(rows)}</table></div>{note}'
-
