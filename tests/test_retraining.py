@@ -90,7 +90,7 @@ def onnx_cnn(net: ht.nn.Sequential, batch: int) -> ht.Model:
 
 @pytest.mark.parametrize("batch", [16, 1])
 def test_convolutions_train_as_in_the_network_itself(batch: int) -> None:
-    """Equal to the network of layers with its statistics held, step by step, weight by weight; channels first, other layouts."""
+    """Equal to the network of layers with its statistics held, step by step, weight by weight; the file is channels first."""
     x, y = pictures()
     net = cnn()
     layer = ht.nn.from_model(onnx_cnn(net, batch))
@@ -119,7 +119,7 @@ def test_cutting_freezing_and_a_new_head(cut: str) -> None:
     x, y = pictures()
     x = x.transpose(0, 3, 1, 2)
     model = onnx_cnn(cnn(), 1)
-    with pytest.raises(NameMismatch, match="computes nothing called 'feature'.*'features'"):
+    with pytest.raises(NameMismatch, match=r"computes nothing called 'feature'.*'features'"):
         ht.nn.from_model(model, "feature")(x)
     features = ht.nn.from_model(model, cut, freeze=True)
     net = ht.nn.Sequential([features, ht.nn.Flatten(), ht.nn.Dense(3, name="new")])

@@ -38,7 +38,8 @@ callbacks = [
     ht.train.LambdaCallback(on_train_batch_begin=lambda batch, logs=None: open(mark, "a").write(".")),
 ]
 backup = ht.train.BackupAndRestore(folder, save_freq=2)
-history = trainer.fit(x, y, batch_size=8, epochs=12, validation_data=(x[:20], y[:20]), verbose=0, callbacks=callbacks, resume=backup)
+history = trainer.fit(x, y, batch_size=8, epochs=12, validation_data=(x[:20], y[:20]), verbose=0, callbacks=callbacks,
+                      resume=backup)
 np.savez(folder + "/end.npz", **{n: a.numpy() for n, a in trainer.state.items()})
 import json
 print(json.dumps(history.history))
@@ -151,7 +152,7 @@ def test_model_checkpoint_keeps_the_best(tmp_path: Path) -> None:
     scripted([3, 1, 2], ht.train.ModelCheckpoint(tmp_path / "e{epoch}-{score:.1f}.safetensors", "score", save_best_only=True))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["e1-3.0.safetensors", "e2-1.0.safetensors"]
     model = ht.load(tmp_path / "e2-1.0.safetensors")
-    assert list(model(np.zeros((1, 5), np.float32)).values())[0].shape == (1, 3)
+    assert next(iter(model(np.zeros((1, 5), np.float32)).values())).shape == (1, 3)
 
 
 def fields(data_: bytes) -> dict[int, list[Any]]:

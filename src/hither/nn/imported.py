@@ -43,8 +43,8 @@ def from_model(
 
     Args:
         model: what `hither.load` gives, of whatever format.
-        outputs: where to cut: names of outputs, of values inside (ONNX and TFLite tensors, TF.js nodes), or of nodes and layers,
-            whose result it is; the model's outputs if not given. "features" of a list: several outputs, in a dict.
+        outputs: where to cut: the name of an output, of a value inside (ONNX and TFLite tensors, TF.js nodes), or of the node
+            or layer that makes it; a list for several, which come in a dict. The model's outputs if not given.
         freeze: which weights stay as they are: True for all, patterns of names ("conv1*"), or a function of the name. Means and
             variances of batch normalisations, which gradients do not change, always stay.
         lora: the rank of a trained change to each matrix, or {pattern of names: rank}; matrices that have one, and all other
@@ -99,8 +99,9 @@ class Imported(Layer):
         shapes = self._by_name(input_shape) if input_shape is not None else {n: None for n in self.model.inputs}
         abstracts = {}
         for name, spec in self.model.inputs.items():
-            own = spec.shape if spec.shape is not None else shapes[name]
-            given = shapes[name] if shapes[name] is not None and len(shapes[name]) == len(own or ()) else own
+            seen = shapes[name]
+            own = spec.shape if spec.shape is not None else seen
+            given = seen if seen is not None and len(seen) == len(own or ()) else own
             if own is None or given is None:
                 raise ShapeMismatch(f"{self.name}: the shape of input {name!r} is not known; call the layer once")
             pairs = [e if isinstance(e, int) else g for e, g in zip(own, given)]
@@ -135,7 +136,7 @@ class Imported(Layer):
 
     def merge(self) -> Imported:
         """Make the changes of low rank part of the weights they belong to."""
-        for path, (a, b) in self._factors.items():
+        for path, (_, b) in self._factors.items():
             attribute = self._attributes[path]
             setattr(self, attribute, self._weight(path))
             setattr(self, b, Array(np.zeros(getattr(self, b).shape, np.float32)))
@@ -169,11 +170,11 @@ class Imported(Layer):
                 whole = self.model.graph({n: Spec(a.shape, a.dtype) for n, a in abstracts.items()})
             if whole.state:
                 raise UnsupportedFeature(
-                    f"{self.name} keeps state from call to call ({', '.join(whole.state)}) and is not trained"
+                    f"{self.name} keeps state from call to call ({', '.join(whole.state)}), which is not trained"
                 )
             if whole.output_lengths:
                 raise UnsupportedFeature(
-                    f"{self.name}: the size of output {next(iter(whole.output_lengths))!r} depends on data; cut the model before"
+                    f"{self.name}: the size of {next(iter(whole.output_lengths))!r} depends on data; cut the model before"
                 )
             graph = whole if self.cuts is None else self._cut(whole, notes.named)
             self._noted = notes.statistics

@@ -57,7 +57,7 @@ class LoRA(Layer):
     def __init__(self, layer: Any, rank: int = 4, alpha: float | None = None, **kwargs: Any) -> None:
         self.layer = config.deserialize(layer, Layer)
         super().__init__(**{"name": f"{self.layer.name}_lora", **kwargs})
-        self.supports_masking = self.layer.supports_masking  # type: ignore[misc]
+        self.supports_masking = self.layer.supports_masking
         self.rank, self.alpha = rank, alpha
 
     def build(self, input_shape: Any) -> None:
@@ -86,4 +86,4 @@ class LoRA(Layer):
         self.layer.kernel = self.kernel()
         self.layer._kept["kernel"].trainable = True
         self.lora_b = ops.zeros_like(self.lora_b)
-        return self.layer  # type: ignore[no-any-return]
+        return self.layer
