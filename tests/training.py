@@ -1,7 +1,7 @@
 """Training on real data: `make train` runs each task, holds its accuracy against a target, and writes docs/training.md.
 
-python -m tests.training [task…] [--device cpu]: results are kept under build/training, with a report of each training, and the page
-is made of what has been measured. A task that misses its target ends the run with an error.
+python -m tests.training [task…] [--device cpu]: results are kept under build/training, with a report of each training, and the
+page is made of what has been measured. A task that misses its target ends the run with an error.
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ def page(results: list[Result]) -> str:
     lines = [
         "# Training",
         "",
-        "What `make train` trains on real data, with the accuracy that it must reach on samples it has not seen. Seeds are fixed;",
-        "times are rough, of one run on whatever else the machine did.",
+        "What `make train` trains on real data, with the accuracy that it must reach on samples it has not seen.",
+        "Seeds are fixed; times are rough, of one run beside whatever else the machine did.",
         "",
         "| task | device | parameters | samples | epochs | target | reached | seconds per epoch |",
         "|---|---|---|---|---|---|---|---|",

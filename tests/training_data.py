@@ -22,12 +22,13 @@ FASHION_CLASSES = ("T-shirt", "trousers", "pullover", "dress", "coat", "sandal",
 
 
 def digits() -> tuple[Arrays, Arrays]:
-    """Handwritten digits, 8×8 (Alpaydin and Kaynak, 1998), as scikit-learn has them: 1,797, of which every fifth is for testing."""
+    """Handwritten digits, 8×8 (Alpaydin and Kaynak, 1998), as scikit-learn has them: 1,797, every fifth of them for testing."""
     path = fetch(
         "scikit-learn", "1.5.2", "sklearn/datasets/data/digits.csv.gz",
         "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22", python="3.11", platform="manylinux2014_x86_64",
     )  # fmt: skip
-    table = np.loadtxt(gzip.open(path, "rt"), delimiter=",", dtype=np.float32)
+    with gzip.open(path, "rt") as file:
+        table = np.loadtxt(file, delimiter=",", dtype=np.float32)
     x, y = (table[:, :64] / 16).reshape(-1, 8, 8, 1), table[:, 64].astype(np.int32)
     held = np.arange(len(x)) % 5 == 0
     return (x[~held], y[~held]), (x[held], y[held])
