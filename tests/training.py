@@ -96,8 +96,11 @@ def run(name: str, device: str) -> Result:
     net = task.net()
     steps = -(-len(x) // task.batch_size) * task.epochs
     trainer = ht.Trainer(net, LOSS, task.optimizer(steps), ["accuracy"], device=device, seed=0)
-    history = trainer.fit(x, y, batch_size=task.batch_size, epochs=task.epochs, validation_data=test, verbose=1)
     MEASURED.mkdir(parents=True, exist_ok=True)
+    backup = ht.train.BackupAndRestore(MEASURED / f"{name}-{device}", save_freq=100, delete_checkpoint=True)
+    history = trainer.fit(
+        x, y, batch_size=task.batch_size, epochs=task.epochs, validation_data=test, verbose=1, resume=backup
+    )  # fmt: skip
     history.report(MEASURED / f"{name}-{device}.html", title=f"{name} on {device}", labels=task.labels)
     result = Result(
         name, device, history.history["val_accuracy"], history.history["val_loss"], history.seconds,
