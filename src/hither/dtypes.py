@@ -70,6 +70,7 @@ ALL = (
     float16, float32, float64, complex64, complex128,
 )  # fmt: skip
 _BY_NAME = {d.name: d for d in ALL}
+_BY_NUMPY = {np.dtype(d.name): d for d in ALL}  # NumPy makes a dtype's name anew each time it is asked
 
 
 def dtype(like: Any) -> DType:
@@ -82,6 +83,8 @@ def dtype(like: Any) -> DType:
     """
     if isinstance(like, DType):
         return like
+    if isinstance(like, np.dtype) and like in _BY_NUMPY:
+        return _BY_NUMPY[like]
     if like is float:
         return float32
     if like is int:

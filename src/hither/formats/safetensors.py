@@ -46,7 +46,7 @@ def save_weights(weights: Mapping[str, Any], path: str | os.PathLike[str], metad
     """Write arrays by name, such as `net.weights`; any framework reads them."""
     from safetensors.numpy import save_file
 
-    arrays = {name: np.ascontiguousarray(w.numpy() if isinstance(w, Array) else np.asarray(w)) for name, w in weights.items()}
+    arrays = {n: np.asarray(w.numpy() if isinstance(w, Array) else w, order="C") for n, w in weights.items()}
     save_file(arrays, Path(path), {"format": "np", **(metadata or {})})
 
 

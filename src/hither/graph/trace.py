@@ -7,7 +7,7 @@ disappears from the Graph by itself. Values of an outer trace that an inner func
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -68,6 +68,42 @@ def source(text: str) -> Iterator[None]:
         yield
     finally:
         _source.reset(token)
+
+
+class Notes:
+    """What importers say about the values that they record: their names in the file, and which are statistics of data."""
+
+    def __init__(self) -> None:
+        self.named: dict[str, Value] = {}
+        self.statistics: set[Value] = set()
+
+
+_notes: ContextVar[Notes | None] = ContextVar("hither_notes", default=None)
+
+
+@contextmanager
+def noting() -> Iterator[Notes]:
+    """Collect, inside, what `note_name` and `note_statistics` are told; elsewhere nobody listens."""
+    notes = Notes()
+    token = _notes.set(notes)
+    try:
+        yield notes
+    finally:
+        _notes.reset(token)
+
+
+def note_name(name: str, x: Any) -> None:
+    """The name that a value has in the file which is being imported."""
+    notes = _notes.get()
+    if notes is not None and isinstance(x, Tracer):
+        notes.named[name] = x.value
+
+
+def note_statistics(*arrays: Any) -> None:
+    """These arrays, where they are weights, hold what was measured on data (a mean, a variance): no gradient changes them."""
+    notes = _notes.get()
+    if notes is not None:
+        notes.statistics.update(x.value for x in arrays if isinstance(x, Tracer))
 
 
 class _Limit:
@@ -248,9 +284,12 @@ def _known_array(x: Any) -> np.ndarray | None:
     return x.numpy() if isinstance(x, Array) else np.asarray(x)
 
 
-def call_graph(graph: Graph, *operands: Any) -> tuple[Any, ...]:
-    """Apply a Graph's nodes to these operands: evaluated where they are concrete, inlined into the trace where not."""
-    env: dict[Value, Any] = {v: Array(a) for v, a in graph.constants.items()}
+def call_graph(graph: Graph, *operands: Any, constants: Mapping[Value, Any] | None = None) -> tuple[Any, ...]:
+    """Apply a Graph's nodes to these operands: evaluated where they are concrete, inlined into the trace where not.
+
+    `constants` takes the places of some of the Graph's own.
+    """
+    env: dict[Value, Any] = {v: Array(a) for v, a in graph.constants.items()} | dict(constants or {})
     env.update(zip(graph.inputs, operands, strict=True))
     for node in graph.nodes:
         with source(node.source):
@@ -300,6 +339,7 @@ def static_value(x: Any) -> np.ndarray | None:
 
 
 __all__ = [
-    "Trace", "Tracer", "abstract_of", "bind", "call_graph", "is_tracing", "record", "result_limit", "source", "static_value",
+    "Notes", "Trace", "Tracer", "abstract_of", "bind", "call_graph", "is_tracing", "note_name", "note_statistics",
+    "noting", "record", "result_limit", "source", "static_value",
     "trace_function", "weight",
 ]  # fmt: skip

@@ -8,16 +8,18 @@ hither.compile(net, {…})            # or hither.bundle: compiled, as any model
 from . import activations, constraints, initializers, losses, metrics, regularizers
 from .as_model import as_model
 from .config import deserialize, register, serialize
+from .imported import Imported, from_model
 from .layer import Layer, weights_to_come
 from .layers import *  # noqa: F403
 from .layers import __all__ as _layers
+from .lora import LoRA
 from .module import Module
 from .network import Functional, Sequential
 from .randomness import randomness, seed
 from .symbolic import Input, InputLayer, SymbolicTensor
 
 __all__ = [
-    "Functional", "Input", "InputLayer", "Layer", "Module", "Sequential", "SymbolicTensor", "activations", "as_model",
-    "constraints", "deserialize", "initializers", "losses", "metrics", "randomness", "register", "regularizers", "seed",
-    "serialize", "weights_to_come", *_layers,
+    "Functional", "Imported", "Input", "InputLayer", "Layer", "LoRA", "Module", "Sequential", "SymbolicTensor",
+    "activations", "as_model", "constraints", "deserialize", "from_model", "initializers", "losses", "metrics", "randomness",
+    "register", "regularizers", "seed", "serialize", "weights_to_come", *_layers,
 ]  # fmt: skip

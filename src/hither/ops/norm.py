@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import dtypes as dt
+from ..graph.trace import note_statistics
 from . import elementwise as el
 from . import reduce as rd
 from .conv import window_sums
@@ -69,6 +70,7 @@ def batch_norm(
 
     Written as one multiplication and one addition by vectors, which fold into a convolution before it.
     """
+    note_statistics(mean, variance)
     x, back = wide_float(x)
     axis = one_axis(axis, x.ndim)
     factor = el.rsqrt(el.add(converted(asarray(variance), x.dtype), epsilon))

@@ -59,8 +59,7 @@ class History(Callback):
         return found
 
     def plot(self, path: str | Path | None = None) -> Any:
-        """Draw the curves: a matplotlib figure where matplotlib is installed, an SVG (text) where not or if `path` ends in
-        .svg.
+        """Draw the curves: with matplotlib where it is installed; as an SVG where not, or if `path` ends in .svg.
 
         Args:
             path: a file to write: .svg, or anything that matplotlib writes.

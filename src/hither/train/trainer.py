@@ -41,9 +41,8 @@ class Trainer:
         loss: a loss, its name ("mse", "sparse_categorical_crossentropy"), or a function (y_true, y_pred) → losses; for several
             outputs a list, or a dict by output (None: no loss).
         optimizer: an optimizer, or its name.
-        metrics, weighted_metrics: metrics or their names, for several outputs lists of them or dicts by output; samples'
-        weights
-            count in the second.
+        metrics, weighted_metrics: metrics or their names, for several outputs lists of them or dicts by output; in the second
+            samples' weights count.
         loss_weights: factors of the outputs' losses.
         device, precision: to compile for; see `hither.compile`.
         seed: of the order of samples and of what layers draw. The same seed gives the same training, on every device up to

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...array import Array
 from ...errors import InvalidModel, LimitExceeded, UnsupportedFeature
-from ...graph.trace import weight
+from ...graph.trace import note_name, weight
 from ..interpreter import Interpreter, arity, stays_visible
 from .proto import MAX_DEPTH, FunctionDef, GraphDef, NodeDef
 from .registry import OPERATORS, Bounded, Node
@@ -104,7 +104,10 @@ class Importer(Interpreter):
             self.scope = outer
         if len(results) < len(node.outputs) and any(node.outputs[len(results) :]):
             raise InvalidModel(f"{node.label}: has {len(node.outputs)} outputs, the operator makes {len(results)}")
-        scope.values.update((n, r) for n, r in zip(node.outputs, results) if n)
+        for name, result in zip(node.outputs, results):
+            if name:
+                scope.values[name] = result
+                note_name(name, result)
 
     def run_operator(self, node: NodeDef, inputs: list[Any]) -> list[Any]:
         operator = OPERATORS[node.domain, node.op_type]

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...array import Array
 from ...errors import InvalidModel, LimitExceeded, UnsupportedFeature
-from ...graph.trace import Tracer, static_value, weight
+from ...graph.trace import Tracer, note_name, static_value, weight
 from ..interpreter import Interpreter, arity, stays_visible
 from .flow import Flow
 from .graphdef import GraphDef, NodeDef, Ref, Tensor
@@ -108,7 +108,8 @@ class Importer(Interpreter):
             missing = [r.node for r in self._needs(node, scope) if scope.find(r.node) is None]
             if not missing:
                 with self.at(node.label):
-                    scope.values[name] = self._run_node(node, scope)
+                    results = scope.values[name] = self._run_node(node, scope)
+                    note_name(name, results[0] if results else None)
                 waiting.discard(name)
                 stack.pop()
                 continue

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...array import Array
 from ...errors import InvalidModel, LimitExceeded, UnsupportedFeature, UnsupportedOperators
-from ...graph.trace import weight
+from ...graph.trace import note_name, weight
 from ...model import BoundedOutput
 from ..interpreter import Interpreter, arity, stays_visible
 from .registry import CUSTOM, OPERATORS, Complex, Handle, Node, Operator
@@ -114,6 +114,7 @@ class Importer(Interpreter):
             if not isinstance(result, tuple(_SPECIAL)) and tensor.dtype is not None and result.dtype != tensor.dtype:
                 raise InvalidModel(f"{op.label}: its output is declared {tensor.dtype}, the operator makes {result.dtype}")
             values[index] = result
+            note_name(tensor.name, result)
 
 
 def _missing(op: OperatorDef) -> tuple[str, str, int]:
