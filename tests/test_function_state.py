@@ -149,14 +149,14 @@ def test_the_loader_trains_saves_and_restores(node: str, tmp_path: Path) -> None
         const program = await load(folder, { device: "wasm" });
         const step = async () => (await program.run("train_step", { x, y })).loss.data[0];
         const losses = [await step(), await step()];
-        await program.save("two");
+        await program.save(kept);
         losses.push(await step());
         const after = (await program.run({ x })).y.data;
-        await program.restore("two");
+        await program.restore(kept);
         losses.push(await step());
         return { losses, after };
     """
-    made = in_node(node, tmp_path / "b", body, x=x.ravel().tolist(), y=y.ravel().tolist())
+    made = in_node(node, tmp_path / "b", body, x=x.ravel().tolist(), y=y.ravel().tolist(), kept=str(tmp_path / "two"))
     assert "value" in made, made
     losses, w, b = by_hand(3, x, y)
     np.testing.assert_allclose(made["value"]["losses"], [*losses, losses[2]], rtol=1e-5)
