@@ -55,7 +55,7 @@ def signed(w: Writer, node: Any, x: str) -> str:
 def divide(w: Writer, node: Any, a: str, b: str) -> str:
     """ONNX Runtime stops at an integer divided by zero, which is 0 here."""
     kind = _kind(node)
-    known = w.graph.constants.get(node.operands[1])
+    known = w.found.known(node.operands[1])
     if kind.kind == "f" or (known is not None and np.all(known != 0)):
         return _widened(w, node, lambda *v: w.op("Div", *v), a, b)
 
@@ -98,7 +98,7 @@ def arithmetic(w: Writer, node: Any, a: str, b: str) -> str:
     if _kind(node).kind == "b":
         return w.op(LOGICAL[name], a, b)
     made = _widened(w, node, lambda *v: w.op(ARITHMETIC[name], *v), a, b)
-    if name in ("max", "min") and _kind(node).kind == "f" and not any(o in w.graph.constants for o in node.operands):
+    if name in ("max", "min") and _kind(node).kind == "f" and all(w.found.known(o) is None for o in node.operands):
         made = w.op("Where", w.op("IsNaN", a), a, w.op("Where", w.op("IsNaN", b), b, made))
     return made
 

@@ -1,7 +1,8 @@
 """Writes a Graph as an ONNX model, node by node: each primitive by its rule, control flow as subgraphs.
 
-Weights keep their names, so that a file that goes through hither can still be recognised. What a Graph computes with several
-primitives (a softmax) stays several ONNX nodes, which runtimes fuse again.
+Weights keep their names, so that a file that goes through hither can still be recognised. What ONNX has one operator for and
+a Graph computes with several primitives becomes that operator (composites.py). ONNX's elementwise operators broadcast by
+themselves, so a broadcast that only they read is not written.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import numpy as np
 from ....dtypes import DType
 from ....errors import UnsupportedOperators
 from ....graph.core import Graph, Node, Value
+from ....graph.primitive import Elementwise
 from ....passes import open_barriers, tidy
 from ....program.compile import graphs_of
+from .composites import Found, lined, without_leading_ones
 
 OPSET = 18
 IR_VERSION = 8  # of opset 18
@@ -40,6 +43,8 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
 
 def export(target: Any, specs: Mapping[str, Any] | None = None, *, name: str = "hither") -> Any:
     """An `onnx.ModelProto` of what `hither.compile` takes: a Model, a network of layers, a function.
+
+    What a Model keeps from call to call is an input and an output of the file, `name` and `name.next`: the caller carries it.
 
     Args:
         target: the model.
@@ -89,6 +94,7 @@ class Writer:
         self.nodes: list[Any] = []
         self.initializers: list[Any] = []
         self.names: dict[Value, str] = {}
+        self.found = Found(graph)
         self.root: Writer = self if outer is None else outer.root
         if outer is None:
             self.taken: set[str] = set()
@@ -156,7 +162,7 @@ class Writer:
         inner.names.update(zip(graph.inputs, operands, strict=True))
         inner.nodes, inner.initializers = self.nodes, self.initializers
         inner.run()
-        return [inner.names[v] for v in graph.outputs]
+        return [inner.name_of(v) for v in graph.outputs]
 
     # -- the whole -----------------------------------------------------------------------------------------------------------
 
@@ -167,25 +173,73 @@ class Writer:
 
     def run(self) -> None:
         """Write all nodes."""
-        for value, array in self.graph.constants.items():
-            if array.size > 1:
-                self.names[value] = self.root._initializer(array, value.name)
+        nodes, composites = self.found.plan()
+        for node in nodes:
+            if node.primitive.name == "broadcast":
+                continue  # written where it is read as such
+            composite = composites.get(id(node))
+            if composite is not None:
+                made = composite.write(self, *[self.name_of(o) for o in composite.operands])
             else:
-                self.names[value] = self.const(array, array.dtype)
-        for node in self.graph.nodes:
-            self._node(node)
+                made = RULES[node.primitive.name](self, node, *self._operands(node))
+            names = made if isinstance(made, list) else [made]
+            self.names.update(zip(node.results, names, strict=True))
 
-    def _node(self, node: Node) -> None:
-        made = RULES[node.primitive.name](self, node, *[self.names[o] for o in node.operands])
-        names = made if isinstance(made, list) else [made]
-        self.names.update(zip(node.results, names, strict=True))
+    def _operands(self, node: Node) -> list[str]:
+        """The names that a node reads: of elements that are repeated, those that ONNX repeats by itself."""
+        if not isinstance(node.primitive.lowering, Elementwise) or len(node.operands) == 1:
+            return [self.name_of(o) for o in node.operands]
+        shapes = [self._small_shape(o) for o in node.operands]
+        whole = np.broadcast_shapes(*shapes) == tuple(node.results[0].shape)
+        return [self._small(o) if whole else self.name_of(o) for o in node.operands]
+
+    def _small_shape(self, value: Value) -> tuple[int, ...]:
+        spread, known = self.found.node(value, "broadcast"), self.found.known(value)
+        if known is not None:
+            return tuple(known.shape)
+        return tuple(value.shape if spread is None else lined(spread))
+
+    def _small(self, value: Value) -> str:
+        """The name of something that broadcasts to the value."""
+        spread, known = self.found.node(value, "broadcast"), self.found.known(value)
+        if known is not None:
+            return self.weight(known, self.found.named(value))
+        if spread is None:
+            return self.name_of(value)
+        x, shape = spread.operands[0], lined(spread)
+        return (
+            self.name_of(x)
+            if list(without_leading_ones(np.broadcast_to(0, shape)).shape) == list(x.shape)
+            else self.reshape(self.name_of(x), shape)
+        )
+
+    def name_of(self, value: Value) -> str:
+        """The name of a value; what does not exist yet, constants and broadcasts, is written."""
+        if value not in self.names:
+            array = self.graph.constants.get(value)
+            if array is not None:
+                self.names[value] = self.weight(array, value.name)
+            else:
+                spread = self.found.made[value]
+                self.names[value] = RULES["broadcast"](self, spread, self.name_of(spread.operands[0]))
+        return self.names[value]
+
+    def weight(self, array: np.ndarray, name: str = "") -> str:
+        """A constant that keeps the name of the weight it is; literals share one."""
+        if array.size <= 1 or not name:
+            return self.const(array, array.dtype)
+        key = (name, array.dtype.str, array.shape, array.tobytes())
+        root = self.root
+        if key not in root.constants:
+            root.constants[key] = root._initializer(array, name)
+        return root.constants[key]
 
     def results(self) -> list[tuple[str, Value]]:
         """(name, value) of the outputs; what is not made here or is an output already gets a node that copies it."""
         made = {name for node in self.nodes for name in node.output}
         found: list[tuple[str, Value]] = []
         for value in self.graph.outputs:
-            name = self.names[value]
+            name = self.name_of(value)
             if name not in made or any(name == n for n, _ in found):
                 name = self.op("Identity", name)
             found.append((name, value))
@@ -209,8 +263,8 @@ class Writer:
             self.names[value] = self.unique(label or f"input_{i}")
             inputs.append(self.info(self.names[value], value.dtype, value.shape))
         outputs_wanted = [n or f"output_{i}" for i, n in enumerate(graph.output_names or [""] * len(graph.outputs))]
-        for label in outputs_wanted:
-            self.taken.add(label)
+        outputs_wanted = [f"{n}.next" if n in self.taken else n for n in outputs_wanted]  # state: read, and computed anew
+        self.taken.update(outputs_wanted)
         self.run()
         made = self.results()
         outputs = []
