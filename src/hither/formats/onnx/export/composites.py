@@ -471,15 +471,15 @@ def layer_norm(f: Found, node: Node) -> Composite | None:
         if shift is None:
             return None
     assert scaled is not None
-    for this, other in ((0, 1), (1, 0)):
-        factor = f.known(scaled.operands[other])
-        found = _standardized(f, scaled.operands[this])
+    for a, b in ((0, 1), (1, 0)):
+        factor = f.known(scaled.operands[b])
+        found = _standardized(f, scaled.operands[a])
         if factor is None or found is None:
             continue
         x, axes, epsilon, nodes = found
         rank = len(x.shape)
         inside = [x.shape[a] for a in axes]
-        parts = [(factor, scaled.operands[other]), *([] if shift is None else [(f.known(shift), shift)])]
+        parts = [(factor, scaled.operands[b]), *([] if shift is None else [(f.known(shift), shift)])]
         if axes != tuple(range(rank - len(axes), rank)) or any(a is None or a.ndim > len(axes) for a, _ in parts):
             continue
         vectors = [(np.broadcast_to(a, inside), f.named(v)) for a, v in parts if a is not None]
