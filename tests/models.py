@@ -147,6 +147,12 @@ def _light(name: str, sha256: str, operand: str = "data_0") -> RealModel:
 _FRAME: Inputs = {"input": ((1, 576), "float32"), "state": ((2, 1, 128), "float32")}
 _FRAME_AND_RATE: Inputs = {**_FRAME, "sr": ((), "int64")}
 
+# The 16 kHz network's weights under the names of its PyTorch modules (MIT).
+SILERO_WEIGHTS = Asset(
+    "silero-vad", "6.2.3", "silero_vad/data/silero_vad_16k.safetensors",
+    "c59271c284ae9c8335d795d60e0bfdb71aaaceec578d9bd9ffc1b8153c319ea1",
+)  # fmt: skip
+
 MODELS: dict[str, RealModel] = {
     # OCR (Apache-2.0). Fully dynamic shapes; H and W multiples of 32 for the detector.
     # x: f32[B,3,H,W] → sigmoid_0.tmp_0: f32[B,1,H,W]; opset 12, 672 nodes

@@ -35,6 +35,11 @@ def stays_visible(array: np.ndarray) -> bool:
     return array.size > 1 if array.dtype.kind == "f" else array.size > 256
 
 
+def is_weight(array: np.ndarray) -> bool:
+    """Whether a file's array is one of a Model's `weights`: what stays visible, and the bias of a single channel."""
+    return stays_visible(array) or (array.dtype.kind == "f" and array.shape == (1,))
+
+
 @cache
 def arity(function: Any) -> tuple[int, int]:
     """The fewest and most inputs that an operator's function takes."""

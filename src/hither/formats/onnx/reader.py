@@ -16,7 +16,7 @@ import numpy as np
 from ...errors import InvalidModel, UnsupportedFeature, UnsupportedOperators
 from ...model import BoundedOutput, Build, Model
 from ...spec import Spec
-from ..interpreter import stays_visible
+from ..interpreter import is_weight
 from . import operators  # noqa: F401  (fills the registry)
 from .external import ExternalData
 from .importer import Importer
@@ -174,9 +174,9 @@ def _output(spec: Spec | UnsupportedFeature | None) -> Spec:
 
 
 def _weights(graph: GraphDef) -> Iterator[tuple[str, np.ndarray]]:
-    """The named arrays that stay visible in the Graph: initialisers and large constants."""
+    """The named arrays that are weights: initialisers and large constants."""
     for name, array in graph.initializers.items():
-        if stays_visible(array):
+        if is_weight(array):
             yield name, array
     for node in graph.nodes:
         yield from _node_weights(node)
@@ -184,7 +184,7 @@ def _weights(graph: GraphDef) -> Iterator[tuple[str, np.ndarray]]:
 
 def _node_weights(node: NodeDef) -> Iterator[tuple[str, np.ndarray]]:
     value = node.attributes.get("value")
-    if node.op_type == "Constant" and isinstance(value, np.ndarray) and stays_visible(value):
+    if node.op_type == "Constant" and isinstance(value, np.ndarray) and is_weight(value):
         yield node.outputs[0], value
     for subgraph in node.graphs():
         yield from _weights(subgraph)

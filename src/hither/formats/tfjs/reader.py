@@ -13,7 +13,7 @@ import numpy as np
 from ...errors import InvalidModel, UnsupportedFeature, UnsupportedOperators
 from ...model import BoundedOutput, Model
 from ...spec import Spec
-from ..interpreter import stays_visible
+from ..interpreter import is_weight
 from . import operators  # noqa: F401  (fills the registry)
 from .graphdef import DTYPES, FunctionName, GraphDef, NodeDef, Ref, dtype_of, graph_def, reference_of, shape_of
 from .importer import Importer
@@ -56,7 +56,7 @@ def load_document(document: Mapping[str, Any], source: Source, *, device: str | 
 
     return Model(
         build, {k: s for k, (_, s) in inputs.items()}, outputs,
-        weights={k: a for k, a in weights.items() if a.dtype != object and stays_visible(a)},
+        weights={k: a for k, a in weights.items() if a.dtype != object and is_weight(a)},
         metadata=_metadata(document), name=name, device=device, precision=precision,
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ from ...errors import InvalidModel, UnsupportedOperators
 from ...model import Model
 from ...runtime.provenance import code_identity
 from ...spec import Spec
-from ..interpreter import stays_visible
+from ..interpreter import is_weight
 from . import operators  # noqa: F401  (fills the registry)
 from .container import model_bytes
 from .importer import Importer, missing_operators
@@ -123,11 +123,11 @@ def _spec(tensor: TensorDef, is_input: bool = False) -> Spec:
 
 
 def _weights(definition: ModelDef, graphs: Sequence[int]) -> dict[str, np.ndarray]:
-    """The named arrays that stay visible in the Graph."""
+    """The named arrays that are weights."""
     found: dict[str, np.ndarray] = {}
     for index in graphs:
         for tensor in definition.subgraphs[index].tensors:
-            if tensor.array is not None and stays_visible(tensor.array):
+            if tensor.array is not None and is_weight(tensor.array):
                 found.setdefault(tensor.name, tensor.array)
     return found
 
