@@ -75,6 +75,7 @@ class Model:
     """
 
     module: Any = None  # the hither.nn module whose network this is, if it is one
+    packed: bool = False  # whether the weights lie as compiled code reads them, not as the network has them
     identity: str | None = None  # stands for all that `build` computes, where that is known: what programs are stored under
 
     def __init__(

@@ -22,16 +22,26 @@ def convert_command(
     ] = [],  # noqa: B006  (typer makes a new list for each call)
     value: Annotated[list[str], typer.Option(metavar="NAME=NUMBER", help="Compile an input in as a constant.")] = [],  # noqa: B006
     rename: Annotated[list[str], typer.Option(metavar="OLD=NEW", help="Give an input or output another name.")] = [],  # noqa: B006
-    targets: Annotated[str, typer.Option(help="For a bundle: what to build for, separated by commas.")] = "webgpu,wasm",
+    targets: Annotated[
+        str | None, typer.Option(help="For a bundle: what to build for, separated by commas; webgpu,wasm by default.")
+    ] = None,
 ) -> None:
     """Write a model in another format: a bundle, ONNX, safetensors, Keras or TensorFlow.js where it is a network of layers."""
-    from ..formats import save
+    from ..formats import save, writer_of
     from . import arguments, report
     from .bundle import bundle_command
 
     if to == BUNDLE or (to is None and not Path(output).suffix):
-        bundle_command(model, output, targets, shape=shape, value=value, rename=rename)
+        bundle_command(model, output, targets or "webgpu,wasm", shape=shape, value=value, rename=rename)
         return
+    writer = writer_of(Path(output), to)
+    if targets:
+        raise arguments.ArgumentError(f"--targets is for bundles, not for {writer.name}")
+    for option, given in (("--shape", shape), ("--value", value), ("--rename", rename)):
+        if given and not writer.for_shapes:
+            raise arguments.ArgumentError(
+                f"{option} is for bundles and ONNX; {writer.name} holds the network itself, with its own names and free shapes"
+            )
     if len(shape) > 1:
         raise arguments.ArgumentError("only bundles hold several variants: give --shape once, the inputs separated by spaces")
     start = time.perf_counter()
@@ -41,7 +51,7 @@ def convert_command(
         if rename:
             loaded = loaded.rename(arguments.pairs("--rename", rename))
         specs = None
-        if shape or value or output.endswith(".onnx"):
+        if writer.for_shapes:
             specs = arguments.specs_for(loaded, arguments.shapes(" ".join(shape)), arguments.pairs("--value", value))
         stage(f"writing {output}")
         save(loaded, output, specs, format=to)

@@ -22,22 +22,25 @@ class Format:
     """A model format: the module that reads and writes it, and how its files are told from others.
 
     `matches(path, head)` is given the path and the file's first bytes (empty for a folder). `writes` are the endings of names
-    that mean this format when a file is written.
+    that mean this format when a file is written, `for_shapes` says that it holds a graph for shapes that are chosen then.
     """
 
     name: str
     module: str
     matches: Callable[[Path, bytes], bool]
     writes: tuple[str, ...]
+    for_shapes: bool = False
 
 
 FORMATS: list[Format] = []
 
 
-def register(name: str, module: str, matches: Callable[[Path, bytes], bool], writes: tuple[str, ...] = ()) -> None:
+def register(
+    name: str, module: str, matches: Callable[[Path, bytes], bool], writes: tuple[str, ...] = (), for_shapes: bool = False
+) -> None:
     """Make `load` try a format; `module` has a `load(path, device=, precision=, **options)`, and a `save(target, path, specs,
     **options)` if the format `writes` files whose names end so."""
-    FORMATS.append(Format(name, module, matches, writes))
+    FORMATS.append(Format(name, module, matches, writes, for_shapes))
 
 
 def _is_onnx(path: Path, head: bytes) -> bool:
@@ -74,7 +77,7 @@ def _is_tfjs(path: Path, head: bytes) -> bool:
     return kind(parse_any(Folder(file).document(), file.name)) is not None
 
 
-register("ONNX", "hither.formats.onnx", _is_onnx, (".onnx",))
+register("ONNX", "hither.formats.onnx", _is_onnx, (".onnx",), for_shapes=True)
 register("safetensors", "hither.formats.safetensors", _is_safetensors, (".safetensors",))
 register("TFLite", "hither.formats.tflite", _is_tflite)
 register("Keras", "hither.formats.keras", _is_keras, (".keras", ".weights.h5"))
@@ -145,7 +148,8 @@ def save(
 
     Args:
         target: a Model, a network of layers, or a function, as `hither.compile` takes it.
-        path: the file; its ending decides: .onnx, .safetensors, .keras, .weights.h5, model.json (TF.js, with shards beside it).
+        path: the file, whose folder is made; its ending decides: .onnx, .safetensors, .keras, .weights.h5, model.json (TF.js,
+            with shards beside it).
         specs: {input name: Spec} for formats that hold a graph of fixed shapes, where the model leaves some free.
         format: the format's name, where the ending does not tell.
         **options: passed to the format's writer.
@@ -159,10 +163,20 @@ def save(
         >>> ht.save(net, "net.safetensors")                     # doctest: +SKIP
     """
     where = Path(path)
+    writer = writer_of(where, format)
+    where.parent.mkdir(parents=True, exist_ok=True)
+    import_module(writer.module).save(target, where, specs, **options)
+
+
+def writer_of(path: Path, format: str | None = None) -> Format:
+    """The format that a file of this name is written in.
+
+    Raises:
+        UnsupportedFeature: none; names those that are.
+    """
     for candidate in FORMATS:
-        chosen = format.lower() == candidate.name.lower() if format else where.name.lower().endswith(candidate.writes)
+        chosen = format.lower() == candidate.name.lower() if format else path.name.lower().endswith(candidate.writes)
         if chosen and candidate.writes:
-            import_module(candidate.module).save(target, where, specs, **options)
-            return
+            return candidate
     known = ", ".join(f"{f.name} ({', '.join(f.writes)})" for f in FORMATS if f.writes)
-    raise UnsupportedFeature(f"hither writes {known}; got {f'format {format!r}' if format else f'the name {where.name!r}'}")
+    raise UnsupportedFeature(f"hither writes {known}; got {f'format {format!r}' if format else f'the name {path.name!r}'}")

@@ -103,11 +103,18 @@ def save(target: Any, path: str | os.PathLike[str], specs: Mapping[str, Any] | N
     """Write a network with its configuration, or a Model's weights.
 
     A Model that is no network of layers (one from an ONNX file) keeps its weights alone.
+
+    Raises:
+        UnsupportedFeature: nothing has weights here, or they are those of a bundle.
     """
     network = target if isinstance(target, nn.Module) else getattr(target, "module", None)
     if network is not None:
         config = {CONFIG: json.dumps(nn.serialize(network))} if hasattr(network, "get_config") else {}
         save_weights(network.weights, path, config)
+    elif getattr(target, "packed", False):
+        raise UnsupportedFeature(
+            f"the weights of the bundle {target.name} lie as its code reads them; convert the model that it was made from"
+        )
     elif getattr(target, "weights", None):
         save_weights(target.weights, path)
     else:

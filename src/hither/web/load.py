@@ -175,6 +175,8 @@ class BundleModel(Model):
         >>> model.run("train_step", x=x, y=y)                  # doctest: +SKIP
     """
 
+    packed = True
+
     def __init__(self, bundle: LoadedBundle, entry: str) -> None:
         self._bundle, self._entry = bundle, entry
         signatures = self._signatures = [v[entry] for v in bundle.contents.variants]

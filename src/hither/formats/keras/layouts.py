@@ -37,7 +37,8 @@ def network_of(target: Any, specs: Mapping[str, Any] | None, files: str) -> Netw
     network = target if isinstance(target, Module) else getattr(target, "module", None)
     if not isinstance(network, Network):
         raise UnsupportedFeature(
-            f"{files} hold networks of layers (Sequential, Functional), got {type(network or target).__name__}"
+            f"{files} hold networks of layers (Sequential, Functional), got {type(network or target).__name__}: a graph "
+            "or compiled code does not say which layers it was; ONNX holds graphs"
         )
     if not network.built and specs:
         network.ensure_built(next(iter(specs.values())))
