@@ -16,17 +16,18 @@ from collections.abc import Callable
 from typing import Any
 
 from . import engines, measure, report
+from .converted import CONVERTED
 from .nets import NETS, OUT, ROOT, Net
 from .results import Results
 
-PARTS = ("native", "start", "browser", "gpu", "cold", "report")
-QUICK = ("mobilenetv2", "silero-vad")
+PARTS = ("native", "start", "browser", "converted", "gpu", "cold", "report")
+QUICK = ("mobilenetv2", "silero-vad", "blazeface-front")
 GPU_NETS = ("mobilenetv2",)  # a software adapter measures counts, not speed: one net is enough
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--nets", default="", help=f"comma-separated, of: {', '.join(NETS)}")
+    parser.add_argument("--nets", default="", help=f"comma-separated, of: {', '.join((*NETS, *CONVERTED))}")
     parser.add_argument("--only", default="", help=f"comma-separated, of: {', '.join(PARTS)}")
     parser.add_argument("--rounds", type=int, help="turns of each contestant (12)")
     parser.add_argument("--threads", default="1,2", help="thread counts (1,2)")
@@ -35,7 +36,8 @@ def arguments() -> argparse.Namespace:
         "--quiet-wait", type=float, default=0, metavar="SECONDS", help="before each case, wait for an idle machine"
     )
     options = parser.parse_args()
-    options.nets = _chosen(parser, "--nets", options.nets, QUICK if options.quick else tuple(NETS), NETS)
+    known = (*NETS, *CONVERTED)
+    options.nets = _chosen(parser, "--nets", options.nets, QUICK if options.quick else known, known)
     options.only = _chosen(parser, "--only", options.only, PARTS, PARTS)
     options.threads = [int(n) for n in options.threads.split(",")]
     options.rounds = options.rounds or (2 if options.quick else 12)
@@ -55,7 +57,7 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.nets: list[Net] = [NETS[name] for name in options.nets]
+        self.nets: list[Net] = [NETS[name] for name in options.nets if name in NETS]
         self.results = Results(OUT / ("quick.json" if options.quick else "results.json"))
         self.failed: list[str] = []
 
@@ -90,7 +92,9 @@ class Bench:
             raise SystemExit("the browser's peers are not installed; run: scripts/node.sh bench/js (make bench does)")
         with browser.chromium() as chromium, site.serving() as served:
             self.results.note("browser", {**browser.versions(chromium), "WebGPU adapter": browser.adapter(chromium, served)})
-            for net in self.nets:
+            if "converted" in only:
+                self.converted(chromium, served)
+            for net in self.nets if {"browser", "gpu", "cold"} & set(only) else ():
                 self.before(f"bundle  {net.name}")
                 if not self.case(f"bundle/{net.name}", site.prepare, net):
                     continue
@@ -106,6 +110,18 @@ class Bench:
                     self.before(f"cold    {net.name}")
                     repeats = 1 if self.options.quick else 7
                     self.case(f"cold/{net.name}", browser.cold, chromium, served, net, "wasm", 1, repeats)
+
+    def converted(self, chromium: Any, served: Any) -> None:
+        from . import browser, converted
+
+        for net in (CONVERTED[name] for name in self.options.nets if name in CONVERTED):
+            self.before(f"bundle  {net.name}")
+            if not self.case(f"bundle/{net.name}", converted.prepare, net):
+                continue
+            for threads in self.options.threads:
+                self.before(f"converted {net.name}, threads: {threads}")
+                case = (chromium, served, net, "wasm", threads, self.options.rounds, converted.ENGINES)
+                self.case(f"converted/{net.name}/{threads}", browser.steady, *case)
 
     def case(self, key: str, measure_it: Callable[..., dict[str, Any]], *arguments: Any) -> bool:
         """Measure and keep a case. One that fails is told now, drops its older result, and fails the run in the end."""
@@ -129,7 +145,7 @@ class Bench:
             self.native()
         if "start" in only:
             self.start()
-        if {"browser", "gpu", "cold"} & set(only):
+        if {"browser", "converted", "gpu", "cold"} & set(only):
             self.browser(only)
         folder = OUT if self.options.quick else ROOT / "docs"
         path = report.write(self.results, folder, "quick" if self.options.quick else "benchmarks")

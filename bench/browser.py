@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 from tests.conftest import CHROMIUM_FLAGS, chromium_path
 
 from . import measure, site
+from .converted import Converted
 from .nets import ROOT, Net
 
 # (name in the report, module in web/engines); ours first
@@ -65,14 +66,17 @@ def _page(browser: Any) -> Iterator[Any]:
         context.close()
 
 
-def steady(browser: Any, served: site.Served, net: Net, target: str, threads: int, rounds: int) -> dict[str, Any]:
-    """Times of all contestants on one net in one page, each checked against native ONNX Runtime first."""
+def steady(
+    browser: Any, served: site.Served, net: Net | Converted, target: str, threads: int, rounds: int,
+    engines: Sequence[tuple[str, str]] = ENGINES,
+) -> dict[str, Any]:  # fmt: skip
+    """Times of all contestants on one net in one page, each checked against the expected answers first."""
     record: dict[str, Any] = {**measure.conditions(), "contestants": {}, "skipped": {}}
     with _page(browser) as page:
         page.goto(f"{served.origin}/web/page.html")
         page.wait_for_function("globalThis.bench && crossOriginIsolated")
         page.evaluate("(base) => bench.open(base)", f"/nets/{net.name}/")
-        for name, engine in ENGINES:
+        for name, engine in engines:
             try:
                 made = page.evaluate(
                     "([name, engine, options, floor]) => bench.add(name, engine, options, floor)",

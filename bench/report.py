@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from . import plot, targets
+from .converted import CONVERTED
 from .nets import NETS
 from .results import Results
 
@@ -47,11 +48,12 @@ def document(results: Results, picture: str | None) -> Iterator[str]:
         ),
     )
     yield "## Nets\n"
-    yield from table(("net", "what"), ((net.name, net.about) for net in NETS.values()))
+    yield from table(("net", "what"), ((net.name, net.about) for net in (*NETS.values(), *CONVERTED.values())))
     for kind, title in (("native", "Native"), ("wasm", "WebAssembly in Chromium")):
         for threads in results.threads(kind):
             yield f"## {title}, {threads} thread{'s' * (threads > 1)}\n"
             yield from steady(results, kind, threads)
+    yield from converted(results)
     yield from webgpu(results)
     yield from cold(results)
     yield from start(results)
@@ -92,7 +94,7 @@ def steady(results: Results, kind: str, threads: int) -> Table:
     nets = [net for net in results.nets(kind) if results.get(kind, net, threads)]
     seen = (name for net in nets for name in results.get(kind, net, threads)["contestants"])
     names = list(dict.fromkeys(seen))
-    first = "onnxruntime" if kind == "native" else "onnxruntime-web"
+    first = {"native": "onnxruntime", "wasm": "onnxruntime-web", "converted": "tfjs"}[kind]
     compared = ((first, "median"), (None, "median"), (None, "min"))
     rows = []
     for net in nets:
@@ -108,6 +110,18 @@ def steady(results: Results, kind: str, threads: int) -> Table:
     rows.append(("geometric mean", *([""] * len(names)), *map(_ratio, means), ""))
     yield "Median (min … p90), ms.\n"
     yield from table(("net", *names, f"ratio to {first}", "to the best peer", "of minima", "load / busy"), rows)
+
+
+def converted(results: Results) -> Iterator[str]:
+    """Networks published for TF.js and TFLite, against those engines on the same files."""
+    for threads in results.threads("converted"):
+        yield f"## Converted nets, WebAssembly in Chromium, {threads} thread{'s' * (threads > 1)}\n"
+        if threads == 1:
+            yield (
+                "Networks published for TensorFlow.js or TensorFlow Lite. Everyone reads the published file; the answers are "
+                "compared with hither's evaluation in NumPy.\n"
+            )
+        yield from steady(results, "converted", threads)
 
 
 def _times(found: dict[str, Any] | None) -> str:

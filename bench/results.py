@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .converted import CONVERTED
 from .nets import NETS
 
 Record = dict[str, Any]
@@ -60,9 +61,9 @@ class Results:
         return min(theirs) / ours if ours and theirs else None
 
     def nets(self, kind: str) -> list[str]:
-        """Nets with a case of this kind, in the order of NETS."""
+        """Nets with a case of this kind, in the order of NETS and CONVERTED."""
         measured = {key.split("/")[1] for key in self.cases if key.startswith(f"{kind}/")}
-        return [name for name in NETS if name in measured]
+        return [name for name in (*NETS, *CONVERTED) if name in measured]
 
     def threads(self, kind: str) -> list[int]:
         """Thread counts with a case of this kind."""

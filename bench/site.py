@@ -44,7 +44,7 @@ def prepare(net: Net) -> dict[str, Any]:
         shutil.copyfile(net.path(), folder / "model.onnx")
     if not (folder / "arrays.json").exists():
         call, _ = engines.onnxruntime(net, 1)
-        _pack(folder, net.feeds(), call())
+        pack(folder, net.feeds(), call())
     if net.name == "mobilenetv2":
         from . import tflite_file  # needs the bench extra; the tests import this module for its measuring functions
 
@@ -99,7 +99,8 @@ def _cold_page(engine: str, modules: Sequence[str]) -> str:
     return page.replace("<!-- modules -->", "\n".join(links))
 
 
-def _pack(folder: Path, inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> None:
+def pack(folder: Path, inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> None:
+    """Write inputs and expected outputs as web/net.js reads them."""
     chunks, index, at = [], {}, 0
     for key, arrays in (("inputs", inputs), ("outputs", outputs)):
         index[key] = []

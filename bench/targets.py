@@ -93,6 +93,7 @@ def rows(results: Results) -> Iterator[Row]:
     for threads, least in ((1, 2.3), (2, 2.7)):
         ratio = results.ratio("wasm", MOBILENET, threads, against="onnxruntime-web")
         yield _least(f"WASM, MobileNetV2 against onnxruntime-web, threads: {threads}", least, ratio)
+    yield from _family(results, "converted", None, 2.0, None, "converted nets, WASM against the best of tfjs and LiteRT.js")
     cold = results.get("cold", MOBILENET).get("contestants", {})
     first = [cold.get(name, {}).get("result_ms") for name in ("hither", "onnxruntime-web")]
     yield _least("cold start in the page against onnxruntime-web", 4, first[1] / first[0] if all(first) else None)

@@ -1,21 +1,9 @@
 // TensorFlow.js: a net given as layers, built from its fused operations in its own layout (NHWC), weights laid out beforehand.
 import { openLayers } from "../net.js";
-
-const script = (src) => new Promise((resolve, reject) => {
-  document.head.append(Object.assign(document.createElement("script"), { src, onload: resolve, onerror: () => reject(new Error(`cannot load ${src}`)) }));
-});
+import { openTf } from "../tfjs.js";
 
 export async function create({ base, feeds, reference, target, threads }) {
-  const layers = await openLayers(base), folder = `/npm/@tensorflow/tfjs-backend-${target}/dist/`;
-  if (!globalThis.tf) await script("/npm/@tensorflow/tfjs/dist/tf.min.js");
-  await script(`${folder}tf-backend-${target}.min.js`);
-  const { tf } = globalThis;
-  if (target === "wasm") {
-    tf.wasm.setWasmPaths(folder);
-    tf.wasm.setThreadsCount(threads);
-  }
-  if (!await tf.setBackend(target)) throw new Error(`tfjs has no backend ${target} here`);
-  await tf.ready();
+  const layers = await openLayers(base), tf = await openTf(target, threads);
   const tensor = ({ data, shape }, order) => tf.tidy(() => (order ? tf.tensor(data, shape).transpose(order) : tf.tensor(data, shape)));
   const dense = layers.at(-1);
   const weights = layers.map((layer) => ({

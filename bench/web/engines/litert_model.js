@@ -1,0 +1,21 @@
+// LiteRT.js (TensorFlow Lite, XNNPACK) on a .tflite file as published.
+export async function create({ base, feeds, reference, target, threads }) {
+  const file = await fetch(`${base}model.tflite`, { method: "HEAD" });
+  if (!file.ok) throw new Error("this net has no .tflite file");
+  const { loadLiteRt, loadAndCompile, Tensor } = await import("/npm/@litertjs/core/dist/index.js");
+  await loadLiteRt("/npm/@litertjs/core/wasm/", { threads: threads > 1 });
+  const model = await loadAndCompile(`${base}model.tflite`, { accelerator: target, cpuOptions: { numThreads: threads } });
+  const [[, { data, shape }]] = Object.entries(feeds), outputs = model.getOutputDetails().map(({ name }) => name);
+  const names = Object.fromEntries(Object.keys(reference).map((name) => [name.split(":")[0], name]));
+  return {
+    async run() {
+      const input = new Tensor(data, shape), results = await model.run(input);
+      const found = await Promise.all(results.map(async (result) => (await result.data()).slice()));
+      input.delete();
+      for (const result of results) result.delete();
+      return Object.fromEntries(outputs.map((name, i) => [names[name.split(":")[0]] ?? name, found[i]]));
+    },
+    about: {},
+    close: () => model.delete(),
+  };
+}
