@@ -349,6 +349,18 @@ def test_damaged_files_are_refused_or_run(kind: str, tmp_path: Path) -> None:
     assert 20 < results.count("refused") < 200 or kind == "h5"
 
 
+@pytest.mark.parametrize("name", [[None], -1, {"a": 1}])
+def test_names_of_layers_are_text(name: Any, tmp_path: Path) -> None:
+    """Found by mutation: a name that is no text made it into the network."""
+    document = json.loads(write_layers_model(for_tfjs(), tmp_path).read_text())
+    for layer in document["modelTopology"]["model_config"]["config"]["layers"]:
+        if layer["class_name"] == "DepthwiseConv2D":
+            layer["config"]["name"] = name
+    (tmp_path / "model.json").write_text(json.dumps(document))
+    with pytest.raises(InvalidModel, match="DepthwiseConv2D.*text"):
+        ht.load(tmp_path)
+
+
 def test_archives_and_links_are_checked(tmp_path: Path) -> None:
     model = small()
     model.save(tmp_path / "m.keras")

@@ -111,6 +111,8 @@ class Layer(Module):
         input_shape: Sequence[int | None] | None = None,
         batch_input_shape: Sequence[int | None] | None = None,
     ) -> None:
+        if not isinstance(name, str | None):
+            raise TypeError(f"the name of a layer is text, got {name!r}")
         self.name = name or unique_name(type(self).__name__)
         self.activity_regularizer = regularizers.get(activity_regularizer)
         self.trainable = trainable
