@@ -357,7 +357,7 @@ def test_names_of_layers_are_text(name: Any, tmp_path: Path) -> None:
         if layer["class_name"] == "DepthwiseConv2D":
             layer["config"]["name"] = name
     (tmp_path / "model.json").write_text(json.dumps(document))
-    with pytest.raises(InvalidModel, match="DepthwiseConv2D.*text"):
+    with pytest.raises(InvalidModel, match=r"DepthwiseConv2D.*text"):
         ht.load(tmp_path)
 
 

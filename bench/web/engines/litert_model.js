@@ -1,10 +1,8 @@
 // LiteRT.js (TensorFlow Lite, XNNPACK) on a .tflite file as published.
+import { openLiteRt } from "../litert.js";
+
 export async function create({ base, feeds, reference, target, threads }) {
-  const file = await fetch(`${base}model.tflite`, { method: "HEAD" });
-  if (!file.ok) throw new Error("this net has no .tflite file");
-  const { loadLiteRt, loadAndCompile, Tensor } = await import("/npm/@litertjs/core/dist/index.js");
-  await loadLiteRt("/npm/@litertjs/core/wasm/", { threads: threads > 1 });
-  const model = await loadAndCompile(`${base}model.tflite`, { accelerator: target, cpuOptions: { numThreads: threads } });
+  const { model, Tensor } = await openLiteRt(base, target, threads);
   const [[, { data, shape }]] = Object.entries(feeds), outputs = model.getOutputDetails().map(({ name }) => name);
   const names = Object.fromEntries(Object.keys(reference).map((name) => [name.split(":")[0], name]));
   return {
