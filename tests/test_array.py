@@ -226,6 +226,12 @@ def test_closures_of_branches_and_loops_become_operands() -> None:
             np.testing.assert_allclose(got, expected.numpy())
 
 
+def test_scalars_of_numpy_are_arrays_without_axes() -> None:
+    """NumPy's arithmetic on a 0-d array gives a scalar, which has no flags to set: weights of models are made so."""
+    x = ht.array.Array(np.float32(2) * np.ones((), np.float32))  # type: ignore[arg-type]
+    assert x.numpy().shape == () and not x.numpy().flags.writeable
+
+
 def test_branches_that_differ_raise() -> None:
     with pytest.raises(TypeError, match="branches"):
         trace_function(lambda x: [ht.cond(x > 0, lambda: x, lambda: ht.ones((2,)))], [Abstract((), ht.float32)])

@@ -186,7 +186,7 @@ class Array(ArrayMethods):
 
     def __init__(self, data: np.ndarray) -> None:
         dtype(data.dtype)  # refuses object arrays and other dtypes that hither does not have
-        self._data = data
+        self._data = np.asarray(data)  # NumPy's arithmetic makes scalars of arrays without axes
         self._view: np.ndarray | None = None  # _data, read-only: always the same object, by which constants are recognised
         self._unseen = False  # whether nobody else holds _data, so that __setitem__ may write into it
 
