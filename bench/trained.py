@@ -31,6 +31,7 @@ class Trained:
         """A hither Trainer of the network, its weights made."""
         import hither as ht
 
+        ht.nn.seed(0)
         net = self.build()
         loss = ht.nn.losses.SparseCategoricalCrossentropy(from_logits=True)
         return ht.Trainer(net, loss=loss, optimizer=ht.optim.Adam(RATE))
