@@ -1,7 +1,7 @@
 """Training steps in the browser: hither's bundle of a step, TensorFlow.js on each of its backends and jax-js, in one page.
 
-Everyone begins with the weights that hither begins with natively, and the losses of the first steps must be hither's native ones
-before anything is timed. An engine that takes seconds for a step is timed on a few single steps, in a page of its own.
+Everyone begins with the weights that hither begins with natively, and the losses of the first steps must be hither's native
+ones before anything is timed. An engine that takes seconds for a step is timed on a few single steps, in a page of its own.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def prepare(net: Trained) -> dict[str, Any]:
 
 
 def steady(
-    browser: Any, served: site.Served, net: Trained, threads: int, rounds: int, engines: Sequence[tuple[str, str, str]] = ENGINES
+    browser: Any, served: site.Served, net: Trained, threads: int, rounds: int,
+    engines: Sequence[tuple[str, str, str]] = ENGINES,
 ) -> dict[str, Any]:  # fmt: skip
     """Times of a training step of all contestants: each is tried in a page of its own, and those that are not slow take turns
     in one page."""

@@ -145,10 +145,14 @@ class Emitter:
             for lane in range(count):
                 self.k.scatter(buffer, self.k.extract(where, lane), self.k.extract(element, lane))
 
-    def store_root(self, flat: Index, element: Val, count: int | None = None, index: tuple[Index, ...] | None = None) -> None:
-        """Store elements of the group's result, wherever that result has its place. `index` is `flat` as a multi-index,
-        where the caller has it."""
-        root, placement = self.group.root.results[0], self.group.placement
+    def store_root(
+        self, flat: Index, element: Val, count: int | None = None, index: tuple[Index, ...] | None = None,
+        part: Group | None = None,
+    ) -> None:  # fmt: skip
+        """Store elements of the result of the group, or of a part of it, wherever that result has its place. `index` is `flat`
+        as a multi-index, where the caller has it."""
+        group = part or self.group
+        root, placement = group.root.results[0], group.placement
         if placement is None:
             self.store_flat(root, flat, element, count)
             return
@@ -175,16 +179,19 @@ class Emitter:
         self._finished = users[0].results[0]
         return bias
 
-    def finish_element(self, index: tuple[Index, ...], element: Val, count: int | None = None) -> None:
-        """A template's result element(s) at `index`: run the group's epilogue and store the root."""
-        anchor = self.group.anchor
+    def finish_element(
+        self, index: tuple[Index, ...], element: Val, count: int | None = None, part: Group | None = None
+    ) -> None:  # fmt: skip
+        """A template's result element(s) at `index`: run the epilogue of the group, or of a part of it, and store the root."""
+        group = part or self.group
+        anchor = group.anchor
         assert anchor is not None
-        result, root = self._finished or anchor.results[0], self.group.root.results[0]
+        result, root = self._finished or anchor.results[0], group.root.results[0]
         flat = flatten(index, result.shape)
         with self.point(self.k.width):
             self.known[result] = element
             at = index if root.shape == result.shape else unflatten(flat, root.shape)
-            self.store_root(flat, self.read(root, at), count, at)
+            self.store_root(flat, self.read(root, at), count, at, part)
             del self.known[result]
 
     def finish(self, name: str, **kwargs: object) -> Lowered:

@@ -56,7 +56,8 @@ class Group:
 
     `results` are the values it stores: the root alone, or every result of a template with several. `placed` are operands of
     a concat or pad root that their own groups store in their place: what is left to do here is the rest. `feeder` is a group
-    that is computed line by line where this one reads it (kernels/blocks.py).
+    that is computed line by line where this one reads it (kernels/blocks.py). `parts` are groups that are computed side by side
+    in one nest, which has the nodes of all of them (kernels/siblings.py).
     """
 
     root: Node
@@ -66,10 +67,11 @@ class Group:
     placement: Placement | None = None
     placed: frozenset[int] = frozenset()
     feeder: Group | None = None
+    parts: tuple[Group, ...] = ()
 
     @property
     def results(self) -> tuple[Value, ...]:
-        return self.root.results
+        return tuple(r for part in self.parts for r in part.root.results) or self.root.results
 
     def producers(self) -> dict[Value, Node]:
         return {r: n for n in self.nodes for r in n.results}
@@ -179,7 +181,7 @@ class _Fusion:
         """Elementwise work and gathers, computed where they are read, unless a template above can finish with them."""
         if node.primitive.name == "concat" or not _fits_vectors([node], group.anchor, self.machine):
             return False
-        return _same_index(group, node) or not _finishes_template(node, self.producers, self.users, self.outputs)
+        return reads_same_index(group, node) or not _finishes_template(node, self.producers, self.users, self.outputs)
 
     def _as_anchor(self, group: Group, node: Node) -> bool:
         """A template whose result the group only finishes, element by element."""
@@ -194,7 +196,7 @@ class _Fusion:
         if group.anchor is not None:
             return False
         rows = _row_compatible(group, node)
-        if rows is None and group.rows is None and _same_index(group, node):
+        if rows is None and group.rows is None and reads_same_index(group, node):
             group.anchor, rows = node, Rows(node.operands[0].shape, tuple(node.params["axes"]))
         if rows is not None:
             group.rows = rows
@@ -285,7 +287,7 @@ def _tolerated(node: Node) -> float:
 
 def _epilogue(group: Group, node: Node) -> bool:
     """Whether the group is a chain of same-index operations on this template's result."""
-    return _takes_epilogue(node) and _same_index(group, node)
+    return _takes_epilogue(node) and reads_same_index(group, node)
 
 
 def _fits_vectors(nodes: list[Node], anchor: Node | None, machine: Machine) -> bool:
@@ -299,7 +301,7 @@ def _fits_vectors(nodes: list[Node], anchor: Node | None, machine: Machine) -> b
     )
 
 
-def _same_index(group: Group, node: Node) -> bool:
+def reads_same_index(group: Group, node: Node) -> bool:
     """Whether the group's root needs, for each element, just the element of `node`'s result at the same position."""
     if node.results[0].abstract.size != group.root.results[0].abstract.size:
         return False

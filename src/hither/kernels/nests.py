@@ -21,12 +21,21 @@ def pointwise(context: Context, group: Group) -> Lowered:
     """A group without reductions: each element of the result from operands at its index."""
     e = Emitter(context, group)
     root = group.root.results[0]
-    if group.root.primitive.name == "pad" and not context.machine.gpu:
+    if group.parts:
+        write_nest(e, root.shape, lambda e, index: _store_parts(e, group.parts, index))
+    elif group.root.primitive.name == "pad" and not context.machine.gpu:
         _inside(e, group)
         _slabs(e, group)
     else:
         write_nest(e, root.shape, lambda e, index: e.store_root(flatten(index, root.shape), e.read(root, index), None, index))
     return e.finish(describe(group))
+
+
+def _store_parts(e: Emitter, parts: tuple[Group, ...], index: tuple[Index, ...]) -> None:
+    """An element of each part's result; all are computed before any is stored, for a result may take an operand's place."""
+    elements = [e.read(part.root.results[0], index) for part in parts]
+    for part, element in zip(parts, elements, strict=True):
+        e.store_root(flatten(index, part.root.results[0].shape), element, None, index, part)
 
 
 def border(context: Context, group: Group) -> Lowered:

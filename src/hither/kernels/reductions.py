@@ -139,6 +139,19 @@ def _reduce_row(e: Emitter, node: Node, row: Index, inner: int, width: int) -> V
     return first if total is None else total
 
 
+def _how(node: Node) -> str:
+    assert isinstance(node.primitive.lowering, Reduction)
+    return node.primitive.lowering.combine
+
+
+def _neutral(k: Builder, node: Node) -> Val:
+    """What a reduction's total begins with."""
+    lowering, dtype = node.primitive.lowering, node.operands[0].dtype
+    assert isinstance(lowering, Reduction)
+    dtype = dt.float32 if dtype is dt.float16 else dtype
+    return k.const(lowering.initial(dtype), dtype)
+
+
 def column_index(group: Group, kept: tuple[Index, ...], r: Index) -> tuple[Index, ...]:
     """Where a reduction reads for result `kept`: the r-th of what it reduces over."""
     assert group.rows is not None
@@ -153,28 +166,27 @@ def columns(context: Context, group: Group) -> Lowered:
     e = Emitter(context, group)
     k, machine, rows = e.k, e.machine, group.rows
     assert rows is not None
-    node = group.anchor or group.root
-    lowering, operand, root = node.primitive.lowering, node.operands[0], node.results[0]
-    assert isinstance(lowering, Reduction)
-    dtype = dt.float32 if operand.dtype is dt.float16 else operand.dtype
+    parts = group.parts or (group,)
+    nodes = [part.anchor or part.root for part in parts]
+    root = nodes[0].results[0]
     reduced = math.prod(rows.inner)
     inner = 1 if machine.gpu or not root.shape else root.shape[-1]
     outer = root.abstract.size // inner
     width = 1 if machine.gpu else widest(group, machine)
 
     def one(flat: Index, w: int) -> None:
-        start = k.broadcast(k.const(lowering.initial(dtype), dtype), w)
         kept = unflatten(flat, root.shape)
-        with k.loop(0, reduced, init=[start]) as loop:
+        with k.loop(0, reduced, init=[k.broadcast(_neutral(k, node), w) for node in nodes]) as loop:
             r = k.var(loop, "r", 0, max(reduced - 1, 0))
             with e.point(w):
-                x = e.read(operand, column_index(group, kept, r))
-            loop.yield_(combine(k, lowering.combine, loop.carried[0], k.broadcast(x, w)))
-        with e.point(w):
-            if group.anchor is None:
-                e.store_root(flat, loop.results[0])
-            else:
-                e.finish_element(kept, loop.results[0])
+                elements = [k.broadcast(e.read(node.operands[0], column_index(group, kept, r)), w) for node in nodes]
+            loop.yield_(*(combine(k, _how(n), total, x) for n, total, x in zip(nodes, loop.carried, elements, strict=True)))
+        for part, total in zip(parts, loop.results, strict=True):
+            with e.point(w):
+                if part.anchor is None:
+                    e.store_root(flat, total, part=part)
+                else:
+                    e.finish_element(kept, total, part=part)
 
     grain = max(1, GRAIN // max(cost(group) * inner * reduced, 1))
     if outer == 1 and inner > width:

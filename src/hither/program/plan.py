@@ -21,6 +21,7 @@ from ..kernels.emitter import Context, describe
 from ..kernels.fusion import Group, fuse
 from ..kernels.ir import Kernel, Machine
 from ..kernels.lowering import lower_group
+from ..kernels.siblings import side_by_side
 from ..kernels.steps import ALIGN, Code, Cond, Copy, Launch, Ref, Step, While, Work
 from ..kernels.templates.tile import Problem, Tile
 from .arena import Life, place
@@ -199,6 +200,7 @@ class _Planner:
         """Steps that compute a Graph whose inputs have storage; outputs end up in `targets` (where given)."""
         self._constants.update(graph.constants)
         groups = join_blocks(fuse(graph, self.machine), graph, self.machine, self._constants)
+        groups = side_by_side(groups, graph, self.machine)
         alias: dict[Value, Value] = {}
         for group in groups:
             if _is_alias(group):

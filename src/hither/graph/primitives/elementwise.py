@@ -325,7 +325,7 @@ def _emit_extremum(how: str) -> Callable[..., Any]:
 def _extremum_vjp(how: str) -> Callable[..., Any]:
     """Where operands are equal the second takes the cotangent, so that relu = max(x, 0) has derivative 0 at 0.
 
-    Whether the first was taken shows in the result, which in a network is kept for what comes after it; the operand need not be.
+    Whether the first was taken shows in the result, which a network keeps for what comes after it; the operand it need not.
     """
 
     def vjp(g: Any, a: Any, b: Any, y: Any) -> tuple[Any, Any]:

@@ -6,8 +6,9 @@ transformed back: 36 multiplications for 16 pixels instead of 144. toom_cook.py 
 accuracy. An infinity or NaN in the input spreads to all pixels of the tiles that see it, as NaN.
 
 * One step transforms the filters in every run, from the panels of the direct convolution into the arena: those of a network
-  that is being trained, and constant ones too. Transformed ones are four times as large: kept, they would be downloaded and held in memory; made anew, they cost a few per cent of the layer where
-  images are large. Where images are small it is the larger part, and smaller tiles or the direct convolution win.
+  that is being trained, and constant ones too. Transformed ones are four times as large: kept, they would be downloaded and
+  held in memory; made anew, they cost a few per cent of the layer where images are large. Where images are small it is the
+  larger part, and smaller tiles or the direct convolution win.
 * The next step does everything else, so that only the result leaves the caches: a thread takes a block of tiles, transforms it
   into scratch memory of its own, and then for each panel of output channels multiplies and transforms back.
 * Tiles that would reach past the image are moved inwards until they fit. What they share with their neighbours is computed
