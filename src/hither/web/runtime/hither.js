@@ -162,8 +162,9 @@ class Program {
     const encoded = inputs.map((x, i) => ({ offset: plan.inputs[i].offset, bytes: encode(x, specs.inputs[i], plan.inputs[i].dtype, this.#spare) }));
     const ran = await this.#call(variant, entry, encoded, signal);
     /** @type {Record<string, Tensor>} */
-    const results = {};
+    const results = {}, hidden = plan.outputs.flatMap(({ lengths = [] }) => lengths.map((l) => l.output));
     specs.outputs.forEach((spec, i) => {
+      if (hidden.includes(i)) return; // the extent of another
       const { dtype, lengths = [] } = plan.outputs[i];
       const known = lengths.map(({ axis, output }) => ({ axis, length: Number(decode(ran[output], plan.outputs[output].dtype, specs.outputs[output], []).data[0]) }));
       const result = results[spec.name] = decode(ran[i], dtype, spec, known), mine = outputs[spec.name], { data } = result;
