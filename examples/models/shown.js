@@ -3,7 +3,7 @@
 /** @typedef {{ data: any, shape: number[], dtype: string }} Tensor */
 
 const SEEN = 0.2; // confidence of a landmark that is drawn
-const LEAST = 0.4; // score of a box that is worth showing, where a model leaves the choice open
+const LEAST = 0.2; // score of a box that is worth showing, where a model leaves the choice open
 const percent = (/** @type {number} */ p) => `${(100 * p).toFixed(p > 0.1 ? 0 : 1)} %`;
 
 /** @param {{ load: (folder: string) => Promise<any>, links?: [number, number][] }} given */
