@@ -44,7 +44,8 @@ def build(paths: Mapping[str, Path]) -> Model:
     palms = Detector(load(paths["palms"], member="model at 11"), grid(192, [(8, 2), (16, 6)]), 0.0, 0.5, MOST)
     hand = load(paths["hand"])
     outputs = {
-        "landmarks": Spec((None, 21, 3)), "boxes": Spec((None, 4)), "scores": Spec((None,)), "label": Spec((None,), "int32", labels=("left hand", "right hand"))
+        "landmarks": Spec((None, 21, 3)), "boxes": Spec((None, 4)), "scores": Spec((None,)),
+        "label": Spec((None,), "int32", labels=("left hand", "right hand")),
     }  # fmt: skip
 
     def network(arrays: Mapping[str, Any]) -> dict[str, Any]:
