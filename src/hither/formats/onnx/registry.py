@@ -31,9 +31,9 @@ class Operator:
     """A registered function. `bounded` says that it handles Bounded inputs; all others refuse them.
 
     Operators that ONNX's schemas do not describe (ONNX Runtime's) declare their `attributes`: the default of each, or its
-    type where it must be given, or a list of one type for a list that may be left out. What is not declared is refused, so
-    that nothing that a newer version adds is passed over in silence. `optional` names the inputs before the last required
-    one that may be left out.
+    type where it must be given, or a list of one type for a list that may be left out, or None for a number that may. What
+    is not declared is refused, so that nothing that a newer version adds is passed over in silence. `optional` names the
+    inputs before the last required one that may be left out.
     """
 
     name: str

@@ -66,6 +66,8 @@ def _declared_parts(
         elif isinstance(value, type):
             kinds[name] = _KINDS[value]
             required.append(name)
+        elif value is None:
+            kinds[name] = _KINDS[float]
         else:
             kinds[name], defaults[name] = _KINDS[type(value)], value
     parameters = list(inspect.signature(own.function).parameters.values())[1:]
