@@ -13,6 +13,7 @@ import pytest
 
 import hither as ht
 from hither.graph.core import abstract_of, evaluate
+from hither.graph.primitive import REGISTRY
 from hither.graph.pullback import pullback
 from hither.graph.trace import trace_function
 
@@ -91,3 +92,42 @@ def test_webassembly(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_webgpu(family: str) -> None:
     check_family("webgpu", family)
+
+
+def test_products_that_hold_zeros() -> None:
+    """A factor's slope is the product of the others also where factors are 0; equal extremes share theirs."""
+    x, u, at = np.array([2.0, 0.0, 3.0, 0.0]), np.array([5.0, 0.0, 7.0, 0.0, 0.0]), np.array([[0], [0], [1], [2], [2]])
+    of_x, of_u = ht.grad(lambda x, u: ht.sum(ht.scatter_nd(x, at, u, combine="mul")), argnums=(0, 1))(x, u)
+    np.testing.assert_array_equal(of_x.numpy(), [0, 7, 0, 1])
+    np.testing.assert_array_equal(of_u.numpy(), [0, 10, 0, 0, 0])
+    of_x, of_u = ht.grad(lambda x, u: ht.sum(ht.scatter_nd(x, at, u, combine="max")), argnums=(0, 1))(np.full(4, 5.0), u)
+    np.testing.assert_array_equal(of_x.numpy(), [0.5, 0, 1, 1])
+    np.testing.assert_array_equal(of_u.numpy(), [0.5, 0, 1, 0, 0])
+
+
+# What has no gradient, and why: results that are whole numbers or truth values, or bits read as another dtype.
+WITHOUT = {
+    "comparisons": {"eq", "ne", "lt", "le", "is_nan", "is_inf"},
+    "bits": {"bitwise_not", "bit_and", "bit_or", "bit_xor", "shift_left", "shift_right", "bitcast"},
+    "positions": {"argmax", "argmin", "nonzero", "nms"},
+}
+ON_NUMPY = {"conj", "real", "imag", "complex"}  # in tests/test_transforms.py: no compiled target has complex numbers
+
+
+def test_every_primitive_has_a_checked_gradient_or_a_reason() -> None:
+    reasons = set().union(*WITHOUT.values())
+    assert {n for n, p in REGISTRY.items() if p.vjp is None} == reasons
+    reached: set[str] = set()
+
+    def visit(graph: Any) -> None:
+        for node in graph.nodes:
+            reached.add(node.primitive.name)
+            for param in node.params.values():
+                if hasattr(param, "nodes"):
+                    visit(param)
+
+    for rows in ROWS.values():
+        for row in rows:
+            graph, _ = trace_function(lambda *xs, f=row.function: flat_results(f(*xs)), list(map(abstract_of, row.arrays("float32"))))
+            visit(graph)
+    assert set(REGISTRY) - reasons - ON_NUMPY - reached == set()
