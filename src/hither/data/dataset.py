@@ -411,4 +411,4 @@ def _look(item: Any) -> Any:
     return tree_map(lambda leaf: f"{type(leaf).__name__}{np.shape(leaf)}", item)
 
 
-__all__ = ["Dataset"]
+__all__ = ["Dataset", "Items", "Positions"]

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import HitherError
 from ..media import IMAGES, SOUNDS, read_image, read_sound, resize_image
-from .dataset import Dataset
+from .dataset import Dataset, Items, Positions
 from .order import permutation
 
 Labels = str | Callable[[Path], str | None] | None
@@ -110,7 +110,7 @@ def _folder(
     def dataset(chosen: Sequence[int]) -> Dataset:
         files = [found[i] for i in chosen]
 
-        def at(epoch: int, positions: Sequence[int]) -> Any:
+        def at(epoch: int, positions: Positions) -> Items:
             return (files[i] for i in positions)
 
         def load(path: Path, label: str | None) -> Any:
