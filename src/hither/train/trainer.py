@@ -232,12 +232,13 @@ class Trainer:
         """Train for a number of epochs. Arguments as Keras's, and `resume`.
 
         Args:
-            x: arrays (for several inputs a list or a dict of them), or an iterable of batches: (x, y) or (x, y, sample_weight).
+            x: arrays (for several inputs a list or a dict of them), or batches, (x, y) or (x, y, sample_weight), from a
+                hither.data.Dataset, a generator or another iterable.
             y: targets, for several outputs a list or a dict of them.
             batch_size: of arrays; 32 if not given.
             validation_data: (x, y), (x, y, sample_weight), or an iterable of batches.
             validation_split: the last part of the arrays, taken for validation.
-            shuffle: whether each epoch has an order of its own, which the Trainer's seed decides.
+            shuffle: whether each epoch has an order of its own, which the Trainer's seed decides; a Dataset shuffles itself.
             class_weight: {class number: factor of its samples' weights}.
             resume: a folder (or a BackupAndRestore with more settings): the training is kept there, and goes on from there when
                 it was interrupted, ending bit by bit as it would have.
@@ -260,7 +261,7 @@ class Trainer:
                 whole = weighted_by_class(whole, class_weight)
             data: Batches = ArrayBatches(whole, batch_size or 32, shuffle, self.seed, steps_per_epoch)
         else:
-            data = batches_of(x, y, sample_weight, shuffle=shuffle, seed=self.seed, steps=steps_per_epoch)
+            data = batches_of(x, y, sample_weight, size=batch_size, shuffle=shuffle, seed=self.seed, steps=steps_per_epoch)
         validation = self._validation(validation_data, validation_batch_size or batch_size, validation_steps)
         history = self.last_history = History()
         history.set_trainer(self)
@@ -343,7 +344,7 @@ class Trainer:
             return None
         if isinstance(given, tuple) and 2 <= len(given) <= 3 and is_arrays(given[0]):
             return batches_of(*given, size=size, steps=steps)
-        return batches_of(given, size=size, steps=steps)
+        return batches_of(given, size=size if is_arrays(given) else None, steps=steps)
 
     def evaluate(
         self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: Any = "auto", sample_weight: Any = None,
