@@ -160,8 +160,8 @@ class Steps:
         keys = {**state["keys"], "test": key if draws.count else state["keys"]["test"]}
         return objective.results(found), {**state, "metrics": found, "keys": keys}
 
-    def predict(self, state: State, x: Any, *_: Any) -> Any:
-        """The network's outputs, in order."""
+    def predict(self, state: State, x: Any, y: Any = (), weights: Any = ()) -> Any:
+        """The network's outputs, in order; of x alone."""
         key, step_key = random.split(state["keys"]["test"])
         with self.net.swapped(state["weights"]), randomness(step_key) as draws:
             predicted, _, _ = apply(self.net, x, False)
