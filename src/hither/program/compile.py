@@ -48,8 +48,8 @@ def compile(
     """Compile a Model, a function, or several functions as entries of one Program.
 
     Args:
-        target: a Model or a network of layers; a function of arrays returning an array, a tuple or a dict of arrays; or
-            {entry name: function}.
+        target: a Model or a network of layers; a function of arrays returning an array, a tuple or a dict of arrays;
+            {entry name: function}; or a Trainer (see `Trainer.as_entries`).
         specs: {input name: Spec} (for several entries, {entry: {input: Spec}} or one dict for all).
         device: "cpu", "webgpu", or "wasm" (what a bundle ships, run through wasmtime).
         precision: "float32".
@@ -167,8 +167,22 @@ def _paths(state: Any, prefix: str = "") -> list[str]:
     return [path for key, part in items for path in _paths(part, f"{prefix}.{key}" if prefix else str(key))]
 
 
+@dataclass(frozen=True)
+class Entries:
+    """Functions over one state, each with its inputs' specs: what something that has `as_entries` (a Trainer) is compiled as.
+
+    `specs` are {entry: {input: Spec or Abstract}}; `state` is as for `compile`.
+    """
+
+    functions: Mapping[str, Callable[..., Any]]
+    specs: Mapping[str, Mapping[str, Any]]
+    state: Any
+
+
 def as_target(target: Any, specs: Mapping[str, Any] | None) -> Any:
-    """What to compile: a network of layers as the Model that it is, anything else as it is."""
+    """What to compile: a network of layers as the Model that it is, a Trainer as its Entries, anything else as it is."""
+    if hasattr(target, "as_entries"):
+        return target.as_entries(specs)
     return target.as_model(specs) if hasattr(target, "as_model") else target
 
 
@@ -179,6 +193,10 @@ def graphs_of(target: Any, specs: Mapping[str, Any] | None, state: Any = None) -
         if state is not None:
             raise CompileError("state= is for functions; a Model brings what survives its calls itself")
         return {"predict": target.graph(specs)}
+    if isinstance(target, Entries):
+        if state is not None:
+            raise CompileError("state= is for functions; a Trainer brings what survives its calls itself")
+        return {name: trace_entry(f, target.specs[name], name, target.state) for name, f in target.functions.items()}
     functions = target if isinstance(target, Mapping) else {"predict": target}
     if not all(callable(f) for f in functions.values()):
         raise CompileError(f"can compile a Model, a function or a dict of functions, got {type(target).__name__}")

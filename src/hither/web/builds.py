@@ -84,9 +84,11 @@ def bundle(
     """Compile a model or function for the browser and write a folder that any static host can serve.
 
     Args:
-        target: what `compile` takes: a Model, a hither.nn network, a function, or {entry: function}.
+        target: what `compile` takes: a Model, a hither.nn network, a function, {entry: function}, or a Trainer: the page then
+            goes on with the training, from the weights, the optimizer's state and the random keys as they are.
         directory: the folder; made if missing.
-        specs: {input: Spec}, or a list of them: one variant per choice of shapes, over the same weights.
+        specs: {input: Spec}, or a list of them: one variant per choice of shapes, over the same weights and state. For a
+            Trainer see `Trainer.as_entries`.
         targets: "webgpu", "wasm" or both.
         precision: "float32".
         name: the bundle's name; the folder's by default.
@@ -109,8 +111,9 @@ def bundle(
     if precision != "float32":
         raise BundleError(f"no precision {precision!r}; there is float32")
     choices = [specs] if specs is None or isinstance(specs, Mapping) else list(specs)
-    target = as_target(target, choices[0])
-    graphs = [graphs_of(target, choice, state) for choice in choices]
+    target = target if hasattr(target, "as_entries") else as_target(target, choices[0])
+    made = [as_target(target, choice) for choice in choices]
+    graphs = [graphs_of(each, choice, state) for each, choice in zip(made, choices)]
     pool = TensorPool()
     builds: list[WasmBuild | WebGpuBuild] = []
     for kind in [t for t in TARGETS if t in targets]:
@@ -118,7 +121,8 @@ def bundle(
             planned = _plan(graphs, machine)
             variants = [{e: planned.entries[_export(i, e)] for e in each} for i, each in enumerate(graphs)]
             builds.append((_webgpu if kind == "webgpu" else _wasm)(planned, variants, pool))
-    signatures = [_variant(each, variants[i], target, choices[i]) for i, each in enumerate(graphs)]
+    meanings = [getattr(each, "specs", choice) for each, choice in zip(made, choices)]
+    signatures = [_variant(each, variants[i], made[i], meanings[i]) for i, each in enumerate(graphs)]
     return write_bundle(
         directory,
         BundleSpec(

@@ -8,7 +8,7 @@ import { host } from "./hither-worker.js";
 const words = (/** @type {number} */ n) => (n + 3) & ~3;
 
 /** @param {import("./types.d.ts").CreateOptions} options @param {import("./types.d.ts").Emit} emit @returns {Promise<import("./types.d.ts").Backend>} */
-export async function create({ builds, snapshot, gpu, auto }, emit) {
+export async function create({ builds, layouts, snapshot, gpu, auto }, emit) {
   const adapter = gpu ?? await globalThis.navigator?.gpu?.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) return fail("device", globalThis.navigator?.gpu ? "WebGPU has no adapter here" : "no WebGPU: it needs https or localhost, and a browser that has it");
   const about = /** @type {any} */ (adapter).info ?? /** @type {any} */ (adapter).adapterInfo ?? {}, name = `${about.vendor} ${about.architecture} ${about.description}`.trim();
@@ -34,11 +34,12 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
     return result;
   }
 
+  const saved = snapshot ? layouts[build.layout].state : 0; // it is read in few pieces
   const { buffers, staging, kept } = await guarded("out-of-memory", () => {
     const make = (/** @type {number} */ size, usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC) => device.createBuffer({ size: words(size), usage: usage | GPUBufferUsage.COPY_DST });
     return {
       buffers: build.buffers.map(([, , size]) => make(size)),
-      staging: make(build.io || 4, GPUBufferUsage.MAP_READ),
+      staging: make(Math.max(build.io, 4, Math.min(saved, 2 ** 20)), GPUBufferUsage.MAP_READ),
       kept: build.buffers.map(([space, , size]) => (snapshot && space === "state" ? make(size) : null)),
     };
   });
@@ -82,7 +83,7 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
   }
 
   /** @type {Map<string, GPUBindGroupLayout>} */
-  const layouts = new Map();
+  const groupLayouts = new Map();
   /** @type {GPUComputePipeline[]} */
   const pipelines = [];
   /** @type {Promise<void>[]} */
@@ -97,10 +98,10 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
 
   /** @param {string} access a letter per binding: r, or w for read_write */
   function layoutOf(access) {
-    const layout = layouts.get(access) ?? device.createBindGroupLayout({
+    const layout = groupLayouts.get(access) ?? device.createBindGroupLayout({
       entries: [...access].map((x, binding) => ({ binding, visibility: GPUShaderStage.COMPUTE, buffer: { type: x === "r" ? "read-only-storage" : "storage" } })),
     });
-    layouts.set(access, layout);
+    groupLayouts.set(access, layout);
     return layout;
   }
 

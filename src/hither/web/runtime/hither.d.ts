@@ -76,10 +76,21 @@ export interface Program extends Disposable {
   readonly lost: Promise<string>;
   run(inputs: Record<string, TensorInput | MediaInput>, options?: RunOptions): Promise<Record<string, Tensor>>;
   run(entry: string, inputs: Record<string, TensorInput | MediaInput>, options?: RunOptions): Promise<Record<string, Tensor>>;
-  warmup(options?: { variant?: string | number; onProgress?: (progress: Partial<Progress>) => void; signal?: AbortSignal }): Promise<void>;
+  /** Run an entry once on zeros, the default one if none is named, and undo it. */
+  warmup(options?: { variant?: string | number; entry?: string; onProgress?: (progress: Partial<Progress>) => void; signal?: AbortSignal }): Promise<void>;
   memory(): { weights: number; state: number; arena: number; io: number; total: number };
+  /** What survives calls, by name: of a bundled Trainer "weights.…", "optimizer.…" (also "optimizer.learning_rate"), "metrics.…", "keys.…". */
+  state(): Promise<Record<string, Tensor>>;
+  /** Change some of the state, all of the given or nothing. */
+  loadState(values: Record<string, TensorInput>): Promise<void>;
+  /** Keep the state under a name, in this origin's IndexedDB; in Node in the file of this name. */
   save(name: string): Promise<void>;
+  /** Go on from a state that was kept. */
   restore(name: string): Promise<void>;
+  /** The state below a name ("weights" if none is given, "" for all of it) as a safetensors file, in which names go on from there. */
+  export(part?: string): Promise<Uint8Array>;
+  /** Take the state below a name from a safetensors file, which must have all of it, and nothing else. */
+  import(file: Uint8Array | ArrayBuffer | Blob, part?: string): Promise<void>;
   close(): void;
 }
 

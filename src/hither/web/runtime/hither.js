@@ -223,10 +223,10 @@ class Program {
     return { variant, specs, inputs: await Promise.all(specs.inputs.map(async (s, i) => tensors[i] ?? (await import("./hither-media.js")).toTensor(values[s.name], s))) };
   }
 
-  /** Build a variant and run it once, on zeros. @param {{ variant?: string | number, onProgress?: (change: any) => void, signal?: AbortSignal }} [options] */
-  async warmup({ variant = this.first, onProgress, signal } = {}) {
+  /** Build a variant and run an entry of it once, on zeros, without a trace. @param {{ variant?: string | number, entry?: string, onProgress?: (change: any) => void, signal?: AbortSignal }} [options] */
+  async warmup({ variant = this.first, entry = this.info.entry, onProgress, signal } = {}) {
     onProgress?.({ phase: "warmup" });
-    const v = find(this.#manifest.variants, variant), { entry } = this.info, { inputs } = this.#manifest.variants[v].entries[entry];
+    const v = find(this.#manifest.variants, variant), { inputs } = this.#manifest.variants[v].entries[entry];
     await this.#call(v, entry, this.#build.variants[v][entry].inputs.map((p, i) => ({ offset: p.offset, bytes: new Uint8Array(sizeOf(inputs[i].shape, p.dtype)) })), signal, true);
   }
 
@@ -235,26 +235,45 @@ class Program {
     return { ...this.#backend.info.bytes };
   }
 
+  /** Call a function of hither-state.js with what it needs of this program. @param {"state" | "loadState" | "save" | "restore" | "pack" | "unpack"} act @param {any[]} args */
+  async #state(act, ...args) {
+    const code = await import("./hither-state.js"), { layouts, weights: { tensors } } = this.#manifest, { state, placements } = layouts[this.#build.layout];
+    return /** @type {any} */ (code[act])({
+      root: this.#store.root,
+      places: placements.filter((p) => p[1] === "state").map(([i, , at, stored]) => ({ ...tensors[i], at, stored })),
+      read: () => this.#enqueue(() => this.#backend.read("state", 0, state)),
+      write: (/** @type {import("./types.d.ts").Piece[]} */ pieces) => this.#enqueue(() => this.#backend.place(pieces, [])),
+    }, ...args);
+  }
+
+  /** What survives calls, by name. */
+  state() {
+    return this.#state("state");
+  }
+
+  /** Change some of the state. @param {Record<string, any>} values */
+  loadState(values) {
+    return this.#state("loadState", values);
+  }
+
   /** Keep the state under a name: in IndexedDB, or a file in Node. @param {string} name */
-  async save(name) {
-    const { write } = await import("./hither-state.js");
-    await write(this.#store.root, name, await this.#enqueue(() => Promise.all(this.#state().map(async ({ tensor: t, offset, dtype }) =>
-      ({ ...t, bytes: convert(await this.#backend.read("state", offset, sizeOf(t.shape, dtype)), dtype, t.dtype, t.name) })))));
+  save(name) {
+    return this.#state("save", name);
   }
 
   /** Bring back a state that `save` kept. @param {string} name */
-  async restore(name) {
-    const saved = await (await import("./hither-state.js")).read(this.#store.root, name);
-    const pieces = this.#state().map(({ tensor: t, offset, dtype }) => {
-      const s = saved.find((x) => text(x) === text(t)) ?? fail("state", `the state "${name}" has no ${text(t)}; it has ${saved.map(text).join(", ")}`);
-      return /** @type {import("./types.d.ts").Piece} */ (["state", offset, convert(s.bytes, t.dtype, dtype, t.name)]);
-    });
-    await this.#enqueue(() => this.#backend.place(pieces, []));
+  restore(name) {
+    return this.#state("restore", name);
   }
 
-  #state() {
-    const { layouts, weights } = this.#manifest, { placements } = layouts[this.#build.layout];
-    return placements.filter((p) => p[1] === "state").map(([i, , offset, dtype]) => ({ tensor: weights.tensors[i], offset, dtype }));
+  /** A part of the state as a safetensors file. @param {string} [part] */
+  export(part) {
+    return this.#state("pack", part);
+  }
+
+  /** Take a part of the state from a safetensors file. @param {BlobPart} file @param {string} [part] */
+  import(file, part) {
+    return this.#state("unpack", file, part);
   }
 
   /** Free everything now. */
