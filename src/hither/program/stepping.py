@@ -114,7 +114,7 @@ class WebGpuStepper:
     def __init__(self, code: Code, machine: Machine, weights: np.ndarray) -> None:
         from ..runtime.webgpu import WebGpuExecutable
 
-        self.executable = WebGpuExecutable(code, machine, weights)
+        self.executable = WebGpuExecutable(code, machine, weights, private=True)  # steps go on where others stopped
 
     def write(self, inputs: Inputs) -> None:
         for port, array in inputs:

@@ -38,6 +38,6 @@ class Account:
         """How much is held, of these kinds or of all."""
         return sum(n for kind, n in list(self._held.values()) if not kinds or kind in kinds)
 
-    def count(self) -> int:
-        """How many owners there are."""
-        return len(self._held)
+    def count(self, *kinds: str) -> int:
+        """How many owners there are, of these kinds or of all."""
+        return sum(not kinds or kind in kinds for kind, _ in list(self._held.values()))
