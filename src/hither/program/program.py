@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -70,8 +70,11 @@ class CpuSession:
 
         image = aligned_empty(plan.code.sizes["weights"], "weights")
         image[:] = 0  # what lies between the weights is part of what is stored
-        for weight in plan.weights:
-            image[weight.ref.offset : weight.ref.offset + weight.ref.nbytes] = weight.array.reshape(-1).view(np.uint8)
+        for i, weight in enumerate(plan.weights):
+            place = image[weight.ref.offset : weight.ref.offset + weight.ref.nbytes]
+            place[:] = weight.array.reshape(-1).view(np.uint8)
+            kept = place.view(weight.array.dtype).reshape(weight.array.shape)
+            plan.weights[i] = replace(weight, array=kept)  # the Plan lives as long as the program: once is enough
         return cls(CpuExecutable(plan.code, plan.machine, image))
 
     def call(self, entry: str, inputs: list[tuple[Port, np.ndarray]], outputs: list[Port]) -> list[np.ndarray]:
