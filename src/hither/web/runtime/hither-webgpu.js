@@ -1,6 +1,6 @@
 // The WebGPU backend: all pipelines start compiling at once, bind groups are made once, a run is one submit, and nothing is
 // allocated on the device per run.
-import { fail } from "./hither-tensors.js";
+import { fail, tooLarge } from "./hither-tensors.js";
 import { host } from "./hither-worker.js";
 /** @typedef {import("./types.d.ts").Step} Step */
 /** @typedef {[buffer: GPUBuffer, offset: number, bytes: number]} Piece */
@@ -34,13 +34,26 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
     return result;
   }
 
+  /** @type {GPUBuffer[]} */
+  const made = [];
+  const close = () => {
+    for (const b of made) b.destroy();
+    if (!gpu) device.destroy();
+  };
   const { buffers, staging, kept } = await guarded("out-of-memory", () => {
-    const make = (/** @type {number} */ size, usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC) => device.createBuffer({ size: words(size), usage: usage | GPUBufferUsage.COPY_DST });
+    const make = (/** @type {number} */ size, usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC) => {
+      made.push(device.createBuffer({ size: words(size), usage: usage | GPUBufferUsage.COPY_DST }));
+      return /** @type {GPUBuffer} */ (made.at(-1));
+    };
     return {
       buffers: build.buffers.map(([, , size]) => make(size)),
       staging: make(build.io || 4, GPUBufferUsage.MAP_READ),
       kept: build.buffers.map(([space, , size]) => (snapshot && space === "state" ? make(size) : null)),
     };
+  }).catch((e) => {
+    close();
+    const needed = build.buffers.reduce((n, b) => n + b[2], build.io);
+    throw e.code === "memory" ? tooLarge("the GPU", needed, e.message) : e;
   });
   const bytes = { weights: 0, state: 0, arena: 0, io: staging.size, total: staging.size };
   build.buffers.forEach(([space], i) => {
@@ -93,7 +106,7 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
   let codes = [];
   /** @type {Promise<unknown>[]} */
   const started = [];
-  let made = 0, placed = 0;
+  let compiled = 0, placed = 0;
 
   /** @param {string} access a letter per binding: r, or w for read_write */
   function layoutOf(access) {
@@ -115,7 +128,7 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
       layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }), compute: { module: device.createShaderModule({ code: codes[subgroups?.[run] ?? run] }) },
     }).then((pipeline) => {
       pipelines[run] = pipeline;
-      emit({ pipelines: [++made, compiling.filter(Boolean).length] });
+      emit({ pipelines: [++compiled, compiling.filter(Boolean).length] });
     }, (e) => fail("device", `${build.file}: kernel ${run} was refused: ${e.message}`));
   }));
 
@@ -200,10 +213,7 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
       }
       return out;
     },
-    close() {
-      for (const b of [...buffers, ...kept, staging]) b?.destroy();
-      if (!gpu) device.destroy();
-    },
+    close,
   };
 }
 
