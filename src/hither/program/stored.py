@@ -57,7 +57,8 @@ def program_cache() -> ObjectCache:
 
 def load_program(key: str, machine: Machine) -> tuple[Outline, CpuSession] | None:
     """The program of this key, ready to run; None if it is not stored, or not whole any more."""
-    from ..runtime.cpu import CpuExecutable, NativeCode, aligned_empty
+    from ..runtime.cpu import CpuExecutable, NativeCode
+    from ..runtime.host_memory import aligned_empty
 
     cache = program_cache()
     content = cache.get(key)
@@ -65,7 +66,7 @@ def load_program(key: str, machine: Machine) -> tuple[Outline, CpuSession] | Non
         return None
     start = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
     header = json.loads(content[_LENGTH_BYTES:start])
-    weights = cache.read(header["weights"], aligned_empty)
+    weights = cache.read(header["weights"], lambda nbytes: aligned_empty(nbytes, "weights"))
     if weights is None:
         return None
     entries = {

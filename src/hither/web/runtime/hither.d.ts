@@ -94,5 +94,9 @@ export interface Program extends Disposable {
   close(): void;
 }
 
+/** Bytes that programs loaded here hold, by device, and how many programs there are. A program holds memory until it is closed,
+ * or until it is collected because nobody refers to it any more, which `load` sees to before it takes more. */
+export function memory(): { webgpu: number; wasm: number; programs: number };
+
 /** Load a bundle from the address of its folder; in Node also from a path. Resolves when the program is warm. */
 export function load(source: string | URL, options?: LoadOptions): Promise<Program>;
