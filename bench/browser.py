@@ -57,7 +57,8 @@ def chromium() -> Iterator[Any]:
 
 
 @contextmanager
-def _page(browser: Any) -> Iterator[Any]:
+def page_of(browser: Any) -> Iterator[Any]:
+    """A page in a profile of its own."""
     context = browser.new_context()
     context.set_default_timeout(TIMEOUT_S * 1000)
     try:
@@ -72,7 +73,7 @@ def steady(
 ) -> dict[str, Any]:  # fmt: skip
     """Times of all contestants on one net in one page, each checked against the expected answers first."""
     record: dict[str, Any] = {**measure.conditions(), "contestants": {}, "skipped": {}}
-    with _page(browser) as page:
+    with page_of(browser) as page:
         page.goto(f"{served.origin}/web/page.html")
         page.wait_for_function("globalThis.bench && crossOriginIsolated")
         page.evaluate("(base) => bench.open(base)", f"/nets/{net.name}/")
@@ -88,7 +89,7 @@ def steady(
             except Exception as error:
                 if name == "hither":
                     raise
-                record["skipped"][name] = _reason(error)
+                record["skipped"][name] = reason(error)
                 continue
             record["contestants"][name] = made
             if target == "webgpu":
@@ -104,7 +105,7 @@ def steady(
     return record
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The line of an engine's complaint that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0].removeprefix("Page.evaluate: ").removeprefix("Error: ")[:160] if lines else type(error).__name__
@@ -120,7 +121,7 @@ def cold(browser: Any, served: site.Served, net: Net, target: str, threads: int,
                 continue
             query = f"engine={engine}&net=/nets/{net.name}/&target={target}&threads={threads}"
             served.requests.clear()
-            with _page(browser) as page:
+            with page_of(browser) as page:
                 page.wait_for_timeout(SETTLE_MS)
                 with page.expect_console_message(lambda m: m.text == "measured", timeout=TIMEOUT_S * 1000):
                     page.goto(f"{served.origin}/nets/{net.name}/cold-{engine}.html?{query}")
@@ -144,7 +145,7 @@ def cold(browser: Any, served: site.Served, net: Net, target: str, threads: int,
 
 def adapter(browser: Any, served: site.Served) -> str:
     """What the page's WebGPU runs on."""
-    with _page(browser) as page:
+    with page_of(browser) as page:
         page.goto(f"{served.origin}/web/page.html")
         return str(
             page.evaluate(

@@ -99,10 +99,12 @@ def _cold_page(engine: str, modules: Sequence[str]) -> str:
     return page.replace("<!-- modules -->", "\n".join(links))
 
 
-def pack(folder: Path, inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> None:
-    """Write inputs and expected outputs as web/net.js reads them."""
+def pack(
+    folder: Path, inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray], weights: dict[str, np.ndarray] | None = None
+) -> None:  # fmt: skip
+    """Write inputs, expected outputs and, for peers that are to have them, weights as web/net.js reads them."""
     chunks, index, at = [], {}, 0
-    for key, arrays in (("inputs", inputs), ("outputs", outputs)):
+    for key, arrays in (("inputs", inputs), ("outputs", outputs), ("weights", weights or {})):
         index[key] = []
         for name, array in arrays.items():
             entry = {"name": name, "dtype": str(array.dtype), "shape": array.shape, "offset": at, "length": array.size}

@@ -117,18 +117,18 @@ def soft_nms(boxes: np.ndarray, scores: np.ndarray, most: int, sigma: float) -> 
 # -- windows -----------------------------------------------------------------------------------------------------------------
 
 
-def _tuple(value: Any, count: int) -> tuple[Any, ...]:
+def tuple_of(value: Any, count: int) -> tuple[Any, ...]:
     return (value,) * count if isinstance(value, int) else tuple(value)
 
 
-def _pairs(value: Any, count: int) -> list[tuple[int, int]]:
-    return [(p, p) if isinstance(p, int) else tuple(p) for p in _tuple(value, count)]
+def pairs_of(value: Any, count: int) -> list[tuple[int, int]]:
+    return [(p, p) if isinstance(p, int) else tuple(p) for p in tuple_of(value, count)]
 
 
 def conv(x: np.ndarray, w: np.ndarray, strides: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> np.ndarray:
     """Every output element is the sum over its window."""
     count = x.ndim - 2
-    s, d, pairs = _tuple(strides, count), _tuple(dilation, count), _pairs(padding, count)
+    s, d, pairs = tuple_of(strides, count), tuple_of(dilation, count), pairs_of(padding, count)
     padded = np.pad(x, [(0, 0), (0, 0), *pairs])
     reach = [(k - 1) * by + 1 for k, by in zip(w.shape[2:], d)]
     extents = [(n - r) // step + 1 for n, r, step in zip(padded.shape[2:], reach, s)]
@@ -153,8 +153,8 @@ def conv_transpose(
 ) -> np.ndarray:
     """Every input element adds its multiple of the window to the result."""
     count = x.ndim - 2
-    s, d, extra = _tuple(strides, count), _tuple(dilation, count), _tuple(output_padding, count)
-    pairs = _pairs(padding, count)
+    s, d, extra = tuple_of(strides, count), tuple_of(dilation, count), tuple_of(output_padding, count)
+    pairs = pairs_of(padding, count)
     reach = [(k - 1) * by + 1 for k, by in zip(w.shape[2:], d)]
     whole = [(n - 1) * t + r + e for n, t, r, e in zip(x.shape[2:], s, reach, extra)]
     per_in, per_out = x.shape[1] // groups, w.shape[1]
@@ -173,9 +173,9 @@ def pool(
 ) -> np.ndarray:
     """`fold` of every window."""
     count = x.ndim - 2
-    k = _tuple(window, count)
-    s, d = _tuple(k if strides is None else strides, count), _tuple(dilation, count)
-    padded = np.pad(x, [(0, 0), (0, 0), *_pairs(padding, count)], constant_values=fill)
+    k = tuple_of(window, count)
+    s, d = tuple_of(k if strides is None else strides, count), tuple_of(dilation, count)
+    padded = np.pad(x, [(0, 0), (0, 0), *pairs_of(padding, count)], constant_values=fill)
     reach = [(n - 1) * by + 1 for n, by in zip(k, d)]
     extents = [(n - r) // step + 1 for n, r, step in zip(padded.shape[2:], reach, s)]
     made = np.zeros((*x.shape[:2], *extents))

@@ -1,4 +1,4 @@
-// Inputs and expected outputs of a net, as bench/site.py wrote them.
+// Inputs, expected outputs and first weights of a net, as bench/site.py wrote them.
 const KINDS = { float32: Float32Array, int32: Int32Array, int64: BigInt64Array, uint8: Uint8Array };
 
 /** @param {string} base the net's folder */
@@ -9,7 +9,7 @@ export async function openNet(base) {
   ]);
   const read = (list) => Object.fromEntries(list.map(({ name, dtype, shape, offset, length }) =>
     [name, { dtype, shape, data: new KINDS[dtype](bytes, offset, length) }]));
-  return { feeds: read(index.inputs), reference: read(index.outputs), base };
+  return { feeds: read(index.inputs), reference: read(index.outputs), weights: read(index.weights ?? []), base };
 }
 
 /** A network as a list of layers, for engines without an ONNX reader. @param {string} base */

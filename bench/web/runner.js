@@ -79,6 +79,9 @@ globalThis.bench = {
   /** One run. */
   run: (name) => contestants.get(name).run(),
 
+  /** Milliseconds of one run. */
+  once: (name) => timed(contestants.get(name).run),
+
   /** Throw a contestant out. */
   remove(name) {
     contestants.get(name)?.close?.();

@@ -14,7 +14,8 @@ from typing import Any
 from ..graph.core import Graph, GraphBuilder, Node, Value, rewrite
 from ..graph.primitive import REGISTRY, Elementwise
 
-_WINDOWED = ("conv", "conv_transpose", "pool")
+_WINDOWED = ("conv", "conv_transpose", "pool", "conv_filter_gradient", "pool_gradient")
+_OF_PICTURES = ("conv_filter_gradient", "pool_gradient")  # all of whose operands have channels
 FEW_CHANNELS = 4  # of a picture as formats store it
 
 
@@ -91,11 +92,14 @@ class _Change:
             # a picture: padding it as it is, and reading it through the transpose, beats turning it around in memory
             x, params = self.padded(x, params, slice(2, None))
             return self.twin(self.add("conv", [self.last(x), *operands[1:]], params))
+        if self.node.primitive.name in _OF_PICTURES:
+            made = self.pad_first(tuple(map(self.last, operands)), params)
+            return made if self.node.primitive.name == "conv_filter_gradient" else self.twin(made)
         return self.twin(self.pad_first((self.last(x), *operands[1:]), params))
 
     def pad_first(self, operands: tuple[Value, ...], params: Mapping[str, Any]) -> Value:
         """A convolution's padding as a pad of its input (channels last)."""
-        if self.node.primitive.name == "conv":
+        if self.node.primitive.name in ("conv", "conv_filter_gradient"):
             padded, params = self.padded(operands[0], params, slice(1, -1))
             operands = (padded, *operands[1:])
         return self.add(self.node.primitive.name, operands, params)

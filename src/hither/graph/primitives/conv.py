@@ -20,7 +20,7 @@ from ..primitive import Template, primitive
 from .batch_rules import batch_window
 from .linalg import narrow, product_dtype, require_products
 from .rules import apply, full, highest, lowest, require_kind, wide
-from .shape import dilate, inverse_permutation
+from .shape import inverse_permutation
 
 Amounts = tuple[int, ...]
 Padding = tuple[tuple[int, int], ...]
@@ -38,11 +38,11 @@ def to_last(rank: int) -> tuple[int, ...]:
     return (0, *range(2, rank), 1)
 
 
-def _spatial(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
+def spatial_of(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
     return shape[2:] if layout == "channels_first" else shape[1:-1]
 
 
-def _require_window(
+def require_window(
     name: str, x: Abstract, window: Amounts, strides: Amounts, padding: Padding, dilation: Amounts, layout: str
 ) -> tuple[int, int, tuple[int, ...]]:
     """Checks shared by the family; returns batch, channels and spatial extents."""
@@ -59,14 +59,14 @@ def _require_window(
     if min(min(pair) for pair in padding) < 0:
         raise ValueError(f"{name}: padding is not negative, got {padding}; slice the input instead")
     channels = x.shape[1] if layout == "channels_first" else x.shape[-1]
-    return x.shape[0], channels, _spatial(x.shape, layout)
+    return x.shape[0], channels, spatial_of(x.shape, layout)
 
 
-def _assemble(batch: int, channels: int, spatial: tuple[int, ...], layout: str) -> tuple[int, ...]:
+def assemble(batch: int, channels: int, spatial: tuple[int, ...], layout: str) -> tuple[int, ...]:
     return (batch, channels, *spatial) if layout == "channels_first" else (batch, *spatial, channels)
 
 
-def _window_extents(
+def window_extents(
     name: str, spatial: Amounts, window: Amounts, strides: Amounts, padding: Padding, dilation: Amounts
 ) -> tuple[int, ...]:
     made = []
@@ -80,7 +80,7 @@ def _window_extents(
     return tuple(made)
 
 
-def _taps(
+def taps_of(
     window: Amounts, strides: Amounts, dilation: Amounts, extents: Amounts
 ) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
     """Each position in the window, with the slices of the padded input it reads for all outputs."""
@@ -107,15 +107,15 @@ def _conv_abstract(
     made = require_products("conv", x, w, dtype)
     if w.rank != x.rank:
         raise ValueError(f"conv takes weights [out, in/groups, *window] with as many axes as x, got {x} and {w}")
-    batch, channels, spatial = _require_window("conv", x, w.shape[2:], strides, padding, dilation, layout)
+    batch, channels, spatial = require_window("conv", x, w.shape[2:], strides, padding, dilation, layout)
     out = w.shape[0]
     if groups < 1 or channels % groups or out % groups or w.shape[1] * groups != channels:
         raise ValueError(
             f"conv: {channels} channels in {groups} groups need weights [multiple of {groups}, {channels // max(groups, 1)}, "
             f"*window], got {w}"
         )
-    extents = _window_extents("conv", spatial, w.shape[2:], strides, padding, dilation)
-    return Abstract(_assemble(batch, out, extents, layout), made)
+    extents = window_extents("conv", spatial, w.shape[2:], strides, padding, dilation)
+    return Abstract(assemble(batch, out, extents, layout), made)
 
 
 def _conv(
@@ -130,12 +130,12 @@ def _conv(
     source = x.transpose(to_last(x.ndim)) if layout == "channels_first" else x
     source = np.pad(source.astype(accumulate, copy=False), ((0, 0), *padding, (0, 0)))
     weights = w.astype(accumulate, copy=False)
-    extents = _window_extents("conv", _spatial(x.shape, layout), window, strides, padding, dilation)
+    extents = window_extents("conv", spatial_of(x.shape, layout), window, strides, padding, dilation)
     batch, channels = source.shape[0], source.shape[-1]
     made = np.zeros((batch, *extents, out), accumulate)
     if groups == channels and groups > 1:
         repeat = out // groups
-        for tap, where in _taps(window, strides, dilation, extents):
+        for tap, where in taps_of(window, strides, dilation, extents):
             piece = source[(slice(None), *where)]
             made += (np.repeat(piece, repeat, axis=-1) if repeat > 1 else piece) * _tap(weights, tap)[:, 0]
     else:
@@ -146,12 +146,12 @@ def _conv(
             mine = weights[group * width : (group + 1) * width]
             target = made[..., group * width : (group + 1) * width]
             if unfold:
-                columns = [part[(slice(None), *where)] for _, where in _taps(window, strides, dilation, extents)]
+                columns = [part[(slice(None), *where)] for _, where in taps_of(window, strides, dilation, extents)]
                 matrix = np.concatenate(columns, axis=-1).reshape(-1, depth * math.prod(window))
                 rows = np.moveaxis(mine, 1, -1).reshape(width, -1)  # [out, *window, in]: the order of the columns
                 target[...] = (matrix @ rows.T).reshape(target.shape)
             else:
-                for tap, where in _taps(window, strides, dilation, extents):
+                for tap, where in taps_of(window, strides, dilation, extents):
                     target += part[(slice(None), *where)] @ _tap(mine, tap).T
     made = narrow(made, result)
     return made.transpose(to_first(x.ndim)) if layout == "channels_first" else made
@@ -165,24 +165,11 @@ def _from_first(x: Any, layout: str) -> Any:
     return x if layout == "channels_first" else apply("transpose", x, permutation=to_last(len(x.shape)))
 
 
-def _weight_cotangent(
-    x: Any, g: Any, window: Amounts, strides: Amounts, padding: Padding, dilation: Amounts, groups: int
-) -> Any:
-    """What w gets in g = conv(x, w), all channels first: x's batch axis becomes the channels of a convolution with g as the
-    weights, strides and dilation exchanged."""
-    batch, channels, *spatial = x.shape
-    out, extents = g.shape[1], tuple(g.shape[2:])
-    rank = len(x.shape)
-    axes = tuple(range(3, rank + 1))
-    grouped = apply("reshape", x, shape=(batch, groups, channels // groups, *spatial))
-    grouped = apply("transpose", grouped, permutation=(2, 1, 0, *axes))
-    grouped = apply("reshape", grouped, shape=(channels // groups, groups * batch, *spatial))
-    kernel = apply("transpose", g, permutation=(1, 0, *range(2, rank)))
-    made = apply("conv", grouped, kernel, strides=dilation, padding=padding, dilation=strides, groups=groups)
-    if tuple(made.shape[2:]) != tuple(window):  # input beyond the last whole window met no output
-        made = apply("slice", made, starts=(0,) * rank, sizes=(channels // groups, out, *window), steps=(1,) * rank)
-    assert len(extents) == len(window)
-    return apply("transpose", made, permutation=(1, 0, *range(2, rank)))
+def _filter_gradient(x: Any, g: Any, **params: Any) -> Any:
+    """The cotangent of weights [O, C/groups, *K], from a convolution's input and the cotangent of its result."""
+    made = apply("conv_filter_gradient", x, g, **params)
+    rank = len(made.shape)
+    return apply("transpose", made, permutation=(rank - 1, rank - 2, *range(rank - 2)))
 
 
 def _conv_vjp(
@@ -193,7 +180,7 @@ def _conv_vjp(
     if x.dtype.kind != "f":
         return None, None
     g = cotangents[0] if cotangents[0].dtype == x.dtype else apply("convert", cotangents[0], dtype=x.dtype)
-    window, spatial = tuple(w.shape[2:]), _spatial(tuple(x.shape), layout)
+    window, spatial = tuple(w.shape[2:]), spatial_of(tuple(x.shape), layout)
     left_over = tuple(
         (n + low + high - ((k - 1) * d + 1)) % s
         for n, k, s, (low, high), d in zip(spatial, window, strides, padding, dilation, strict=True)
@@ -202,7 +189,9 @@ def _conv_vjp(
         "conv_transpose", g, w, strides=strides, padding=padding, output_padding=left_over, dilation=dilation,
         groups=groups, layout=layout,
     )  # fmt: skip
-    dw = _weight_cotangent(_first(x, layout), _first(g, layout), window, strides, padding, dilation, groups)
+    dw = _filter_gradient(
+        x, g, window=window, strides=strides, padding=padding, dilation=dilation, groups=groups, layout=layout
+    )
     return dx, dw
 
 
@@ -236,7 +225,7 @@ def _conv_transpose_abstract(
     made = require_products("conv_transpose", x, w, None)
     if w.rank != x.rank:
         raise ValueError(f"conv_transpose takes weights [in, out/groups, *window] with as many axes as x, got {x} and {w}")
-    batch, channels, spatial = _require_window("conv_transpose", x, w.shape[2:], strides, padding, dilation, layout)
+    batch, channels, spatial = require_window("conv_transpose", x, w.shape[2:], strides, padding, dilation, layout)
     if len(output_padding) != len(spatial) or min(output_padding) < 0:
         raise ValueError(f"conv_transpose takes {len(spatial)} non-negative output_padding, got {output_padding}")
     if groups < 1 or channels % groups or w.shape[0] != channels:
@@ -244,7 +233,7 @@ def _conv_transpose_abstract(
     extents = _transpose_extents(spatial, w.shape[2:], strides, padding, output_padding, dilation)
     if min(extents) < 0:
         raise ValueError(f"conv_transpose: padding {padding} removes more than there is of {x}; the result would be {extents}")
-    return Abstract(_assemble(batch, w.shape[1] * groups, extents, layout), made)
+    return Abstract(assemble(batch, w.shape[1] * groups, extents, layout), made)
 
 
 def _conv_transpose(
@@ -261,7 +250,7 @@ def _conv_transpose(
     extents = _transpose_extents(spatial, window, strides, padding, output_padding, dilation)
     whole = tuple(low + max(n, 0) + high for n, (low, high) in zip(extents, padding))
     made = np.zeros((source.shape[0], *whole, width * groups), accumulate)
-    for tap, where in _taps(window, strides, dilation, spatial):
+    for tap, where in taps_of(window, strides, dilation, spatial):
         view = made[(slice(None), *where)]
         for group in range(groups):
             mine = _tap(weights, tap)[group * depth : (group + 1) * depth]
@@ -279,9 +268,9 @@ def _conv_transpose_vjp(
     dx = apply("conv", g, w, strides=strides, padding=padding, dilation=dilation, groups=groups, layout=layout)
     if tuple(dx.shape) != tuple(x.shape):  # output padding of a whole stride or more
         dx = apply("slice", dx, starts=(0,) * len(x.shape), sizes=tuple(x.shape), steps=(1,) * len(x.shape))
-    dw = _weight_cotangent(
-        _first(g, layout), _first(x, layout), tuple(w.shape[2:]), strides, padding, dilation, groups
-    )  # fmt: skip
+    dw = _filter_gradient(
+        g, x, window=tuple(w.shape[2:]), strides=strides, padding=padding, dilation=dilation, groups=groups, layout=layout
+    )
     return dx, dw
 
 
@@ -306,9 +295,9 @@ def _pool_abstract(
     require_kind("pool", x, "iuf")
     if combine not in ("max", "min", "add"):
         raise ValueError(f"pool: combine is max, min or add, got {combine!r}")
-    batch, channels, spatial = _require_window("pool", x, window, strides, padding, dilation, layout)
-    extents = _window_extents("pool", spatial, window, strides, padding, dilation)
-    return Abstract(_assemble(batch, channels, extents, layout), x.dtype)
+    batch, channels, spatial = require_window("pool", x, window, strides, padding, dilation, layout)
+    extents = window_extents("pool", spatial, window, strides, padding, dilation)
+    return Abstract(assemble(batch, channels, extents, layout), x.dtype)
 
 
 def pool_identity(combine: str, dtype: DType) -> float | int:
@@ -323,10 +312,10 @@ def _pool(
     fold = {"max": np.maximum, "min": np.minimum, "add": np.add}[combine]
     source = wide(x.transpose(to_last(x.ndim)) if layout == "channels_first" else x)
     identity = np.asarray(pool_identity(combine, dt.dtype(source.dtype))).astype(source.dtype)
-    extents = _window_extents("pool", source.shape[1:-1], window, strides, padding, dilation)
+    extents = window_extents("pool", source.shape[1:-1], window, strides, padding, dilation)
     source = np.pad(source, ((0, 0), *padding, (0, 0)), constant_values=identity)
     made = np.full((source.shape[0], *extents, source.shape[-1]), identity, source.dtype)
-    for _, where in _taps(window, strides, dilation, extents):
+    for _, where in taps_of(window, strides, dilation, extents):
         fold(made, source[(slice(None), *where)], out=made)
     made = made.astype(x.dtype, copy=False)
     return made.transpose(to_first(x.ndim)) if layout == "channels_first" else made
@@ -346,43 +335,15 @@ def _pool_add_vjp(g: Any, x: Any, window: Amounts, strides: Amounts, padding: Pa
     )  # fmt: skip
 
 
-def _pool_extremum_vjp(
-    g: Any, x: Any, y: Any, combine: str, window: Amounts, strides: Amounts, padding: Padding, dilation: Amounts
-) -> Any:
-    """Each window gives its cotangent to its first extremum: tap by tap, the outputs whose extremum is there and that no
-    earlier tap took are put back at their places with dilation and padding."""
-    rank = len(x.shape)
-    extents = tuple(y.shape[2:])
-    low = (0, 0, *(a for a, _ in padding))
-    high = (0, 0, *(b for _, b in padding))
-    source = apply("pad", x, low=low, high=high, value=pool_identity(combine, x.dtype)) if any(low + high) else x
-    whole = tuple(source.shape)
-    nothing, free, total = full(0, g), full(True, y, dtype=dt.bool_), None
-    for tap in itertools.product(*map(range, window)):
-        starts = (0, 0, *(t * d for t, d in zip(tap, dilation)))
-        seen = apply("slice", source, starts=starts, sizes=tuple(y.shape), steps=(1, 1, *strides))
-        mine = apply("bit_and", apply("eq", seen, y), free)
-        free = apply("bit_and", free, apply("bitwise_not", mine))
-        placed = dilate(apply("select", mine, g, nothing), (1, 1, *strides))
-        after = tuple(n - s - m for n, s, m in zip(whole, starts, placed.shape))
-        placed = apply("pad", placed, low=starts, high=after, value=0)
-        total = placed if total is None else apply("add", total, placed)
-    assert len(extents) == rank - 2
-    if total is not None and tuple(total.shape) != tuple(x.shape):
-        total = apply("slice", total, starts=low, sizes=tuple(x.shape), steps=(1,) * rank)
-    return total
-
-
 def _pool_vjp(
     cotangents: Any, operands: Any, results: Any, combine: str, window: Amounts, strides: Amounts, padding: Padding,
     dilation: Amounts, layout: str = "channels_first",
 ) -> tuple[Any]:  # fmt: skip
-    g, x, y = (_first(v, layout) for v in (cotangents[0], operands[0], results[0]))
-    if combine == "add":
-        made = _pool_add_vjp(g, x, window, strides, padding, dilation)
-    else:
-        made = _pool_extremum_vjp(g, x, y, combine, window, strides, padding, dilation)
-    return (_from_first(made, layout),)
+    g, (x,), (y,) = cotangents[0], operands, results
+    same = {"window": window, "strides": strides, "padding": padding, "dilation": dilation}
+    if combine != "add":
+        return (apply("pool_gradient", g, x, y, combine=combine, layout=layout, **same),)
+    return (_from_first(_pool_add_vjp(_first(g, layout), _first(x, layout), **same), layout),)
 
 
 primitive(
@@ -395,4 +356,7 @@ primitive(
     flops=lambda operands, results, params: results[0].size * math.prod(params["window"]),
 )
 
-__all__ = ["inverse_permutation", "pool_identity", "to_first", "to_last"]
+__all__ = [
+    "Amounts", "Padding", "assemble", "inverse_permutation", "pool_identity", "require_window", "spatial_of", "taps_of",
+    "to_first", "to_last", "window_extents",
+]  # fmt: skip

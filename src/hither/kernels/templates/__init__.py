@@ -27,4 +27,14 @@ def template(name: str, *, epilogue: bool = False) -> Callable[[TemplateFunction
     return register
 
 
-from . import along, conv, conv_transpose, dynamic, gemm, pool, scatter  # noqa: E402, F401  (they register themselves)
+from . import (  # noqa: E402, F401  (they register themselves)
+    along,
+    conv,
+    conv_transpose,
+    dynamic,
+    filter_gradient,
+    gemm,
+    pool,
+    pool_gradient,
+    scatter,
+)  # fmt: skip
