@@ -128,6 +128,8 @@ def test_every_primitive_has_a_checked_gradient_or_a_reason() -> None:
 
     for rows in ROWS.values():
         for row in rows:
-            graph, _ = trace_function(lambda *xs, f=row.function: flat_results(f(*xs)), list(map(abstract_of, row.arrays("float32"))))
+            graph, _ = trace_function(
+                lambda *xs, f=row.function: flat_results(f(*xs)), list(map(abstract_of, row.arrays("float32")))
+            )
             visit(graph)
     assert set(REGISTRY) - reasons - ON_NUMPY - reached == set()

@@ -136,7 +136,9 @@ def test_multi_head_attention_with_a_past(unidirectional: int, mask: Any) -> Non
 def test_multi_head_attention_scores() -> None:
     plain = [floats(B, S, WIDTH) for _ in range(3)]
     check_node("MultiHeadAttention", plain, outputs=4, unwanted=[1, 2], num_heads=N, **MS)
-    check_node("MultiHeadAttention", [*plain, None, ints(4, 2), floats(B, N, S, S)], outputs=4, unwanted=[1, 2], num_heads=N, **MS)
+    check_node(
+        "MultiHeadAttention", [*plain, None, ints(4, 2), floats(B, N, S, S)], outputs=4, unwanted=[1, 2], num_heads=N, **MS
+    )
 
 
 @pytest.mark.parametrize("mask", [None, ints([1] * 4, [0, 1, 1, 1])])
@@ -192,7 +194,9 @@ G = 2  # groups of keys, for four heads of queries
 COS, SIN = (f(np.outer(np.arange(16), 10.0 ** -np.arange(H // 2))).astype(np.float32) for f in (np.cos, np.sin))
 
 
-def grouped(batch: int, steps: int, past: int | None, last: Any, total: int, packed: bool = False, rotary: bool = False) -> list:
+def grouped(
+    batch: int, steps: int, past: int | None, last: Any, total: int, packed: bool = False, rotary: bool = False
+) -> list:
     q, k, v = floats(batch, steps, 4 * H), floats(batch, steps, G * H), floats(batch, steps, G * H)
     inputs = [np.concatenate([q, k, v], -1), None, None] if packed else [q, k, v]
     cache = [None, None] if past is None else [floats(batch, G, past, H), floats(batch, G, past, H)]
@@ -283,7 +287,9 @@ def test_group_query_attention_norms_queries_and_keys() -> None:
 
 def test_half_precision() -> None:
     """Scores and softmax in float32 whatever the operands are."""
-    operands = [a if a is None or a.dtype.kind != "f" else a.astype(np.float16) for a in grouped(2, 1, 12, (4, 6), 7, rotary=True)]
+    operands = [
+        a if a is None or a.dtype.kind != "f" else a.astype(np.float16) for a in grouped(2, 1, 12, (4, 6), 7, rotary=True)
+    ]
     check_node(
         "GroupQueryAttention", operands, outputs=3, known=[6], num_heads=4, kv_num_heads=G, do_rotary=1, rtol=5e-3, atol=2e-3, **MS
     )  # fmt: skip

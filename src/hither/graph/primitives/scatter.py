@@ -162,6 +162,12 @@ primitive(
     batch=all_batched("scatter_along", axis="axis"),
     lowering=Template("scatter"),
     vjp=lambda cotangents, operands, results, axis, combine: _scatter_vjp(
-        "scatter_along", lambda g: apply("take_along", g, operands[1], axis=axis), cotangents, operands, results, combine, axis=axis
+        "scatter_along",
+        lambda g: apply("take_along", g, operands[1], axis=axis),
+        cotangents,
+        operands,
+        results,
+        combine,
+        axis=axis,
     ),
 )
