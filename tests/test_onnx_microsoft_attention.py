@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from hither.errors import HitherError, UnsupportedFeature
+from hither.formats.onnx import load_bytes
 
 from .onnx_build import check_node, expected, fed, hither_model, one_node
 
@@ -307,6 +308,23 @@ def test_half_precision() -> None:
     operands = grouped(2, 1, 12, (4, 6), 7, rotary=True)
     halves = [a if a is None or a.dtype.kind != "f" else a.astype(np.float16) for a in operands]
     check_grouped(halves, rtol=5e-3, atol=2e-3, do_rotary=1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_group_query_attention_compiled(dtype: Any) -> None:
+    """The evaluator's numbers from machine code: filled steps are data there, and caches are written by index."""
+    operands = [
+        a if a is None or a.dtype.kind != "f" else a.astype(dtype)
+        for a in grouped(2, 1, 12, (4, 6), 7, packed=True, rotary=True)
+    ]
+    data = one_node(
+        "GroupQueryAttention", operands, 3, known=[6], num_heads=4, kv_num_heads=G, do_rotary=1, smooth_softmax=1, **MS
+    )  # fmt: skip
+    want = [np.asarray(a) for a in hither_model(data)(fed(operands, [6])).values()]
+    got = [np.asarray(a) for a in load_bytes(data, device="cpu")(fed(operands, [6])).values()]
+    tolerance = 1e-5 if dtype is np.float32 else 2e-3
+    for g, w in zip(got, want, strict=True):
+        np.testing.assert_allclose(g, w, rtol=tolerance, atol=tolerance)
 
 
 # -- rotary embeddings ---------------------------------------------------------------------------------------------------------
