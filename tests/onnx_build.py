@@ -23,8 +23,9 @@ def info(name: str, dtype: Any = np.float32, shape: Sequence[Any] | None = ()) -
 
 
 def untyped(*names: str) -> list[onnx.ValueInfoProto]:
-    """Outputs whose type is to be inferred."""
-    return [onnx.ValueInfoProto(name=name) for name in names]
+    """Outputs whose type is to be inferred; "name:float32" says it where no schema does."""
+    parts = [name.partition(":") for name in names]
+    return [info(name, dtype, None) if dtype else onnx.ValueInfoProto(name=name) for name, _, dtype in parts]
 
 
 def build(
@@ -47,13 +48,13 @@ def build(
 
 def one_node(
     op_type: str, arrays: Sequence[Any], outputs: int = 1, opset: int = 17, known: Sequence[int] = (), domain: str = "",
-    unwanted: Sequence[int] = (), **attributes: Any,
+    unwanted: Sequence[int] = (), typed: Sequence[int] = (), **attributes: Any,
 ) -> bytes:  # fmt: skip
     """A model of one node. `known` are the positions of operands that are constants; None operands are left out, as are
-    the results at `unwanted` positions."""
+    the results at `unwanted` positions. No schema gives the type of those at `typed` positions: they are float32."""
     names = ["" if a is None else f"x{i}" for i, a in enumerate(arrays)]
     wanted = ["" if i in unwanted else f"y{i}" for i in range(outputs)]
-    results = [name for name in wanted if name]
+    results = [f"{name}:float32" if i in typed else name for i, name in enumerate(wanted) if name]
     node = helper.make_node(op_type, names, wanted, name="node", domain=domain, **attributes)
     given = {n: np.asarray(a) for n, a in zip(names, arrays) if n}
     inputs = [info(n, a.dtype, a.shape) for n, a in given.items() if int(n[1:]) not in known]
