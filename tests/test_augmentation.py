@@ -171,3 +171,15 @@ def test_training_with_augmentation() -> None:
     trainer = ht.Trainer(net, ht.nn.losses.SparseCategoricalCrossentropy(from_logits=True), "adam", ["accuracy"])
     trainer.fit(x, y, epochs=25, verbose=0)
     assert trainer.evaluate(x, y, verbose=0)["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize("axis", [-1, None, (1, 3)])
+def test_normalization_measures_arrays_and_batches(axis: Any) -> None:
+    """The statistics that Keras measures, of an array, and of uneven batches of a Dataset with targets beside."""
+    theirs = keras.layers.Normalization(axis=axis)
+    theirs.adapt(IMAGES)
+    data = ht.data.Dataset.from_arrays((IMAGES, np.arange(3))).batch(2)
+    for given in (IMAGES, ht.asarray(IMAGES), data):
+        ours = ht.nn.Normalization(axis=axis)
+        ours.adapt(given)
+        np.testing.assert_allclose(ours(IMAGES).numpy(), theirs(IMAGES), rtol=1e-4, atol=1e-4)

@@ -54,6 +54,8 @@ STEPS: dict[str, tuple[Callable[[Dataset], Dataset], list[Any]]] = {
     "cache": (lambda d: d.cache(), [0, 1, 2, 3, 4, 5, 6]),
     "prefetch": (lambda d: d.prefetch(2), [0, 1, 2, 3, 4, 5, 6]),
     "zip": (lambda d: d.zip(d.skip(1).map(lambda n: -n)), [[0, -1], [1, -2], [2, -3], [3, -4], [4, -5], [5, -6]]),
+    "concatenate": (lambda d: d.take(2).concatenate(d.skip(4)), [0, 1, 4, 5, 6]),
+    "both shuffled": (lambda d: d.take(3).concatenate(d).shuffle(seed=2), []),
     "shuffle": (lambda d: d.shuffle(seed=3).map(lambda n: n), []),
     "buffer": (lambda d: d.shuffle(3, seed=3), []),
     "batched batches": (lambda d: d.take(6).batch(2).batch(2, drop_remainder=True), [[[0, 1], [2, 3]]]),

@@ -277,6 +277,21 @@ class Dataset:
 
         return self._derived(read, at if len(ats) == len(parts) else None, length)
 
+    def concatenate(self, other: Dataset) -> Dataset:
+        """This Dataset's elements, then the other's."""
+        own, its = self._at, other._at
+        length = None if self.length is None or other.length is None else self.length + other.length
+
+        def at(epoch: int, positions: Positions) -> Items:
+            here = [int(p) for p in positions]
+            first = own(epoch, [p for p in here if p < len(self)])  # type: ignore[misc]
+            second = its(epoch, [p - len(self) for p in here if p >= len(self)])  # type: ignore[misc]
+            return (next(first if p < len(self) else second) for p in here)
+
+        if own is not None and its is not None:
+            return self._derived(self._read, at, length)
+        return self._streamed(lambda epoch, items: itertools.chain(items, other._read(epoch, 0)), length)
+
     def take(self, count: int) -> Dataset:
         """The first `count` elements."""
         _counted("take", count)
