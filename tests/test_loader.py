@@ -88,7 +88,7 @@ def test_only_entries_that_end_on_any_weights_are_rehearsed(tmp_path: Path) -> N
 
 
 def test_the_loader_is_small() -> None:
-    """DESIGN promises a few KB: 12½ KB gzip for all that runs models, less for what one device fetches, and little for what only
+    """DESIGN promises a few KB: 12½ KB gzip for all that runs models, less for what one device fetches, little for what only
     pages that train fetch."""
     shipped = {name: runtime_file(name) for name in RUNTIME if name.startswith("hither") and name.endswith(".js")}
     training = {name: shipped.pop(name) for name in ("hither-state.js",)}
