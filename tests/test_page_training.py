@@ -1,4 +1,4 @@
-"""Training where the bundle runs: in pages, workers and Node the losses are those of Python, and the state outlives the page."""
+"""Training where the bundle runs: in pages and in Node the losses are Python's, and the state outlives the page."""
 
 from __future__ import annotations
 
@@ -331,9 +331,9 @@ def line_trainer(**settings: Any) -> ht.Trainer:
     [
         (None, ShapeMismatch, "fit it first, or give specs"),
         ({"x": ht.Spec((4, 2))}, ShapeMismatch, "fit it first, or give specs"),
-        ({"x": ht.Spec((4, 2)), "y": ht.Spec((3, 1))}, ShapeMismatch, r"one row per sample, got x: float32\[4,2\], y: .*\[3,1\]"),
+        ({"x": ht.Spec((4, 2)), "y": ht.Spec((3, 1))}, ShapeMismatch, r"one row per sample, got x: float32\[4,2\], y"),
         ({"x": ht.Spec((None, 2)), "y": ht.Spec((4, 1))}, ShapeMismatch, "free extents"),
-        ({"a": ht.Spec((4, 2)), "b": ht.Spec((4, 2)), "y": ht.Spec((4, 1))}, NameMismatch, "specs name the inputs a, b; .* are x"),
+        ({"a": ht.Spec((4, 2)), "b": ht.Spec((4, 2)), "y": ht.Spec((4, 1))}, NameMismatch, "inputs a, b; .* are x, targets"),
         ({"x": ht.Spec((4, 2)), "y_other": ht.Spec((4, 1))}, NameMismatch, "the output 'other'"),
         ({"train": {"x": ht.Spec((4, 2))}}, NameMismatch, "no entry 'train'"),
     ],
