@@ -85,6 +85,9 @@ def _entry(steps: Steps, entry: str, like: _Like) -> tuple[Callable[..., Any], d
     named, structure = steps.named(entry, like.zeros)
     function = steps.function(entry, structure)
     public = {own: _public(own, like, outputs) for own in named}
+    for name in like.names:
+        if list(public.values()).count(name) > 1:
+            raise NameMismatch(f"{name!r} is an input of the network and a target; call the input otherwise in specs")
 
     def run(state: dict[str, Any], **inputs: Any) -> Any:
         result = function(state, **{own: inputs[name] for own, name in public.items()})
@@ -123,10 +126,9 @@ def _by_entry(specs: Specs) -> dict[str, Specs]:
 def _like(net: Module, entry: str, specs: Specs, seen: Batch | None) -> _Like:
     """What an entry's batches look like, by its specs and what the Trainer was fitted with."""
     parts: dict[str, dict[str, Abstract]] = {"x": {}, "y": {}, "sample_weight": {}}
-    own = list(net.input_names) if isinstance(net, Functional) else []  # whatever they begin with
     for name, spec in specs.items():
         part = next((p for p in ("y", "sample_weight") if name == p or name.startswith(p + "_")), "x")
-        parts["x" if name in own else part][name] = abstract_of_spec(name, spec)
+        parts["x" if name in _declared(net) else part][name] = abstract_of_spec(name, spec)
     if seen is None and not (parts["x"] and (parts["y"] or entry == "predict")):
         raise ShapeMismatch(
             "nothing says what batches of the Trainer look like: fit it first, or give specs, "
@@ -159,7 +161,9 @@ def _inputs(net: Module, specs: Mapping[str, Abstract], seen: Batch | None) -> t
     if set(specs) == set(own):
         return unflatten(structure, [specs[name] for name in own]), own
     if len(specs) != len(own) or set(specs) & set(own):
-        raise NameMismatch(f"specs name the inputs {', '.join(specs)}; the network's inputs are {', '.join(own)}")
+        raise NameMismatch(
+            f"specs name the inputs {', '.join(specs)}; the network's inputs are {', '.join(own)}, targets are called y or y_OUTPUT"
+        )
     return unflatten(structure, specs.values()), list(specs)  # other names, in order
 
 
@@ -169,12 +173,16 @@ def _input_names(net: Module, keys: Sequence[Any], count: int) -> list[str]:
         return [str(key) for key in keys]
     if count == 1:
         return ["x"]
-    if isinstance(net, Functional):
-        names = net.input_names
-    else:
-        parameters = inspect.signature(net.call if hasattr(net, "call") else net.__call__).parameters  # type: ignore[operator]
-        names = [n for n in parameters if n not in ("training", "mask")]
+    names = _declared(net)
     return names[:count] if len(names) >= count else [f"x_{i}" for i in range(count)]
+
+
+def _declared(net: Module) -> list[str]:
+    """The names of Input layers, or of the parameters of a network's call."""
+    if isinstance(net, Functional):
+        return net.input_names
+    parameters = inspect.signature(net.call if hasattr(net, "call") else net.__call__).parameters  # type: ignore[operator]
+    return [n for n in parameters if n not in ("training", "mask")]
 
 
 def _targets(part: str, given: Mapping[str, Abstract]) -> Any:

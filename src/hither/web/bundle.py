@@ -37,7 +37,8 @@ SEGMENT_BYTES = 1 << 20
 FILE_SEGMENTS = 16  # static hosts refuse files above 25 MiB
 RUNTIME = (
     "hither.js", "hither-tensors.js", "hither-store.js", "hither-wasm.js", "hither-webgpu.js", "hither-worker.js",
-    "hither-media.js", "hither-state.js", "hither-sha256.js", "hither.d.ts", "package.json", "index.html", "try.js", "sw.js",
+    "hither-media.js", "hither-state.js", "hither-fit.js", "hither-sha256.js", "hither.d.ts", "hither-fit.d.ts", "package.json",
+    "index.html", "try.js", "sw.js",
 )  # fmt: skip
 
 
