@@ -122,7 +122,7 @@ class Product:
         on: a few lines of every row. Else the first tile of each panel waits for it."""
         if of == 1:
             return  # memory is what it waits for: there is no time in which more could come
-        each_line = CACHE_LINE // self.right_dtype.itemsize
+        each_line = CACHE_LINE // self.right.dtype.itemsize
         lines = -(-self.tile.columns // each_line)
         share = -(-lines // max(1, of))
         self.ahead = (self.e.k.index(number % -(-lines // share) * (share * each_line) + apart), share)
@@ -189,7 +189,7 @@ class Product:
             across = [k.convert(v, dtype) for v in loaded]
             if self.ahead is not None:
                 for line in range(self.ahead[1]):
-                    k.prefetch(self.right, here + self.ahead[0] + line * (CACHE_LINE // self.right_dtype.itemsize))
+                    k.prefetch(self.right, here + self.ahead[0] + line * (CACHE_LINE // self.right.dtype.itemsize))
             following: list[Val] = []
             for r, (base, fixed) in enumerate(rows):
                 if self.element:
@@ -240,8 +240,8 @@ class Product:
         whole = self.run // lanes * lanes
 
         def step(at: Val, width: int, totals: Sequence[Val]) -> list[Val]:
-            weight = k.load(self.right, panel + at, width)
-            loaded = (k.load(left, (bases[base] + at) + fixed, width) for base, fixed in rows)
+            weight = k.load(self.right, panel + at, width, self.right_dtype)
+            loaded = (k.load(left, (bases[base] + at) + fixed, width, self.left_dtype) for base, fixed in rows)
             return [k.fma(x, weight, total) for x, total in zip(loaded, totals, strict=True)]
 
         with k.loop(0, whole, lanes, init=by_lane) as loop, self.e.point():

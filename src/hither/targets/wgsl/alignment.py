@@ -14,7 +14,7 @@ LANES = 4
 
 def vector_buffers(kernel: Kernel) -> set[Buffer]:
     """The kernel parameters of which every access is LANES wide, at an index that is always a multiple of LANES."""
-    multiples = _Multiples(kernel)
+    multiples = Multiples(kernel)
     scalar: set[Buffer] = set()
     seen: set[Buffer] = set()
     for op in kernel.walk():
@@ -35,7 +35,7 @@ def vector_buffers(kernel: Kernel) -> set[Buffer]:
     return (seen - scalar) & set(kernel.buffers)
 
 
-class _Multiples:
+class Multiples:
     """For each INDEX value, a number that it is always a multiple of (0 for the value 0)."""
 
     def __init__(self, kernel: Kernel) -> None:
