@@ -9,6 +9,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +19,12 @@ import pytest
 import hither as ht
 from hither.passes.precision import PrecisionWarning
 from hither.program import Program
+from hither.program import program as program_module
+from hither.program.program import Device, WebGpuSession
+from hither.runtime.webgpu_device import webgpu_machine
 
 from . import references as ref
+from .browser import serving
 from .op_case import check
 from .wasm_session import in_node
 
@@ -45,6 +51,13 @@ def float16(w: np.ndarray) -> np.ndarray:
     return w.astype(np.float16).astype(np.float32)
 
 
+def int8(w: np.ndarray, kept: tuple[int, ...]) -> np.ndarray:
+    """Symmetric: the largest magnitude of what each index of the kept axes selects becomes 127."""
+    others = tuple(a for a in range(w.ndim) if a not in kept)
+    scale = np.abs(w.astype(np.float64)).max(others, keepdims=True) / 127
+    return np.rint(w / scale) * scale
+
+
 def _lstm(x: np.ndarray, w: np.ndarray, r: np.ndarray) -> np.ndarray:
     """Hochreiter and Schmidhuber's cell, gates in the order input, output, forget, cell; forward, no bias."""
     hidden = r.shape[2]
@@ -59,66 +72,87 @@ def _lstm(x: np.ndarray, w: np.ndarray, r: np.ndarray) -> np.ndarray:
     return np.stack(rows)[:, None]
 
 
-# name: (function of the inputs and weights, reference of the same, inputs, weights)
-CASES: dict[str, tuple[Callable[..., Any], Callable[..., Any], list[np.ndarray], list[np.ndarray]]] = {
-    "product": (ht.matmul, np.matmul, [normal(7, 40)], [normal(40, 50, seed=1)]),
-    "product of a row": (ht.matmul, np.matmul, [normal(1, 96)], [normal(96, 33, seed=1)]),
-    "product of many rows": (ht.matmul, np.matmul, [normal(61, 24)], [normal(24, 48, seed=1)]),
-    "product by a column": (ht.matmul, np.matmul, [normal(9, 300)], [normal(300, 1, seed=1)]),
-    "stack of products": (ht.matmul, np.matmul, [normal(3, 5, 20)], [normal(3, 20, 18, seed=1)]),
-    "product from the left": (lambda x, w: ht.matmul(w, x), lambda x, w: w @ x, [normal(20, 9)], [normal(31, 20, seed=1)]),
-    "product with the transpose": (
-        lambda x, w: ht.matmul(x, ht.asarray(w).mT), lambda x, w: x @ w.T, [normal(4, 20)], [normal(31, 20, seed=1)],
+# name: (function of the inputs and weights, reference of the same, inputs, weights, axes that have scales in int8)
+CASES: dict[str, tuple[Callable[..., Any], Callable[..., Any], list[np.ndarray], list[np.ndarray], tuple[int, ...]]] = {
+    "product": (ht.matmul, np.matmul, [normal(7, 40)], [normal(40, 50, seed=1)], (1,)),
+    "product of a row": (ht.matmul, np.matmul, [normal(1, 96)], [normal(96, 33, seed=1)], (1,)),
+    "product of many rows": (ht.matmul, np.matmul, [normal(61, 24)], [normal(24, 48, seed=1)], (1,)),
+    "product by a column": (ht.matmul, np.matmul, [normal(9, 300)], [normal(300, 1, seed=1)], (1,)),
+    "stack of products": (ht.matmul, np.matmul, [normal(3, 5, 20)], [normal(3, 20, 18, seed=1)], (0, 2)),
+    "product from the left": (
+        lambda x, w: ht.matmul(w, x), lambda x, w: w @ x, [normal(20, 9)], [normal(31, 20, seed=1)], (0,),
     ),
-    "convolution": (ht.conv, ref.conv, [normal(1, 8, 9, 7)], [normal(20, 8, 3, 3, seed=1)]),
-    "pointwise convolution": (ht.conv, ref.conv, [normal(1, 24, 6, 7)], [normal(30, 24, 1, 1, seed=1)]),
-    "convolution of a picture": (ht.conv, ref.conv, [normal(1, 3, 12, 11)], [normal(16, 3, 3, 3, seed=1)]),
+    "product with the transpose": (
+        lambda x, w: ht.matmul(x, ht.asarray(w).mT), lambda x, w: x @ w.T, [normal(4, 20)], [normal(31, 20, seed=1)], (0,),
+    ),
+    "convolution": (ht.conv, ref.conv, [normal(1, 8, 9, 7)], [normal(20, 8, 3, 3, seed=1)], (0,)),
+    "pointwise convolution": (ht.conv, ref.conv, [normal(1, 24, 6, 7)], [normal(30, 24, 1, 1, seed=1)], (0,)),
+    "convolution of a picture": (ht.conv, ref.conv, [normal(1, 3, 12, 11)], [normal(16, 3, 3, 3, seed=1)], (0,)),
     "convolution in groups": (
         lambda x, w: ht.conv(x, w, groups=2), lambda x, w: ref.conv(x, w, groups=2),
-        [normal(1, 16, 6, 6)], [normal(12, 8, 3, 3, seed=1)],
+        [normal(1, 16, 6, 6)], [normal(12, 8, 3, 3, seed=1)], (0,),
     ),
     "depthwise convolution": (
         lambda x, w: ht.conv(x, w, groups=36), lambda x, w: ref.conv(x, w, groups=36),
-        [normal(1, 36, 6, 9)], [normal(36, 1, 3, 3, seed=1)],
+        [normal(1, 36, 6, 9)], [normal(36, 1, 3, 3, seed=1)], (0,),
+    ),
+    "transposed convolution": (
+        lambda x, w: ht.conv_transpose(x, w, strides=2), lambda x, w: ref.conv_transpose(x, w, strides=(2, 2)),
+        [normal(1, 12, 5, 4)], [normal(12, 10, 3, 3, seed=1)], (1,),
+    ),
+    "Winograd's convolution": (
+        lambda x, w: ht.conv(x, w, padding=[(1, 1), (1, 1)]),
+        lambda x, w: ref.conv(np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))), w),
+        [normal(1, 24, 16, 16)], [normal(32, 24, 3, 3, seed=1)], (0,),
     ),
     "rows of a table": (
         lambda i, w: ht.take(w, i, axis=0), lambda i, w: w[i], [np.array([3, 0, 40, 3], np.int32)], [normal(41, 12, seed=1)],
+        (0,),
     ),
     "columns of a table": (
         lambda i, w: ht.take(w, i, axis=1), lambda i, w: w[:, i], [np.array([3, 0, 11], np.int32)], [normal(41, 12, seed=1)],
+        (1,),
     ),
     "a table that is also a product's": (
         lambda i, w: ht.matmul(ht.take(w, i, axis=0), ht.asarray(w).mT), lambda i, w: w[i] @ w.T,
-        [np.array([3, 0, 40, 3], np.int32)], [normal(41, 12, seed=1)],
+        [np.array([3, 0, 40, 3], np.int32)], [normal(41, 12, seed=1)], (0,),
     ),
     "recurrence written out": (
         lambda x, w, r: ht.lstm(x, w, r)[0], _lstm, [normal(4, 2, 10)], [normal(1, 48, 10, seed=1), normal(1, 48, 12, seed=2)],
+        (0, 1),
     ),
     "recurrence in a loop": (
         lambda x, w, r: ht.lstm(x, w, r)[0], _lstm, [normal(20, 2, 10)], [normal(1, 48, 10, seed=1), normal(1, 48, 12, seed=2)],
+        (0, 1),
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("precision", ["float16", "int8"])
 @pytest.mark.parametrize("name", CASES)
-def test_weights_are_read_as_they_are_stored(name: str, device: str) -> None:
-    """Panels, pieces of panels, tables and loops hold float16 weights, and float16 alone."""
-    function, reference, inputs, weights = CASES[name]
-    program = compiled(lambda *xs: function(*xs, *weights), device, "float16", *inputs)
+def test_weights_are_read_as_they_are_stored(name: str, precision: str, device: str) -> None:
+    """Panels, pieces of panels, tables and loops hold small weights, and those alone."""
+    function, reference, inputs, weights, kept = CASES[name]
+    program = compiled(lambda *xs: function(*xs, *weights), device, precision, *inputs)
     stored = {w.array.dtype for w in program.plan.weights if w.array.size >= 256 and w.array.any()}
-    assert stored == {np.dtype(np.float16)}
-    expected = reference(*inputs, *map(float16, weights))
-    check(run(program, *inputs), np.asarray(expected, np.float32), "sums")
+    assert stored == {np.dtype(precision)}
+    rounded = [float16(w) if precision == "float16" else int8(w, kept) for w in weights]
+    expected = reference(*inputs, *rounded)
+    scale = np.abs(expected).max()  # Winograd's transforms round relative to the largest
+    np.testing.assert_allclose(run(program, *inputs), expected, rtol=2e-5, atol=2e-5 * scale)
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_memory_that_is_held(device: str) -> None:
-    """The weights region is half as large, up to what aligning it costs."""
-    w = normal(256, 512)
-    sizes = {p: compiled(lambda x: x @ w, device, p, normal(1, 256)).memory()["weights"] for p in ("float32", "float16")}
+    """The weights region is half or a quarter as large, up to scales and what aligning it costs."""
+    w, columns = normal(256, 512), 512
+    sizes = {
+        p: compiled(lambda x: x @ w, device, p, normal(1, 256)).memory()["weights"] for p in ("float32", "float16", "int8")
+    }
     assert sizes["float32"] >= w.nbytes
     assert sizes["float16"] <= w.nbytes // 2 + 256
+    assert sizes["int8"] <= w.nbytes // 4 + 4 * columns + 512
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -157,3 +191,42 @@ def test_a_weight_that_is_also_a_result() -> None:
     program = compiled(lambda x: {"y": x @ w, "w": ht.asarray(w)}, "cpu", "float16", x)
     results = program(x0=x)
     np.testing.assert_array_equal(results["w"].numpy(), w)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+@pytest.mark.parametrize("name", ["product", "convolution", "depthwise convolution", "rows of a table", "stack of products"])
+def test_adapters_without_halves(name: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where WebGPU has no float16 type, several numbers are read from a word."""
+    made = replace(webgpu_machine(), float16=False)
+    monkeypatch.setitem(program_module.DEVICES, "webgpu", Device(lambda: made, WebGpuSession))
+    test_weights_are_read_as_they_are_stored(name, precision, "webgpu")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_bundles_hold_small_weights(precision: str, page: Any, tmp_path: Path) -> None:
+    """Downloaded small and held small, by both devices of a page; Tint reads the shaders too."""
+    table, w, rows = normal(99, 24), normal(24, 96, seed=1), np.array([3, 0, 40], np.int32)
+    function = lambda i: ht.matmul(ht.take(table, i, axis=0), w)  # noqa: E731
+    manifest = ht.bundle(function, tmp_path / "net", {"i": ht.Spec((3,), "int32")}, precision=precision)
+    assert manifest["precision"] == precision
+    assert {t["dtype"] for t in manifest["weights"]["tensors"] if np.prod(t["shape"]) >= 256} == {precision}
+    assert len(manifest["layouts"]) == 1  # WASM and WebGPU read the same bytes
+    (tmp_path / "blank.html").write_text("<!doctype html><title>test</title><link rel=icon href=data:,>")
+    rounded = (float16(table), float16(w)) if precision == "float16" else (int8(table, (0,)), int8(w, (1,)))
+    expected = rounded[0][rows] @ rounded[1]
+    with serving(tmp_path) as site:
+        page.goto(f"{site.origin}/blank.html")
+        for device in ("wasm", "webgpu"):
+            found = page.evaluate(
+                """async (device) => {
+                  const { load } = await import("/net/hither.js"), program = await load("/net/", { device });
+                  const y = Object.values(await program.run({ i: Int32Array.of(3, 0, 40) }))[0];
+                  return { data: Array.from(y.data), precision: program.info.precision, weights: program.memory().weights };
+                }""",
+                device,
+            )
+            np.testing.assert_allclose(found["data"], expected.ravel(), rtol=2e-5, atol=1e-4)
+            assert found["precision"] == precision
+            assert found["weights"] < 0.6 * (table.nbytes + w.nbytes)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 
 from ...kernels.ir import INDEX, Buffer, Kernel, Op, Val
+from .plan import packed
 
 LANES = 4
 
 
-def vector_buffers(kernel: Kernel) -> set[Buffer]:
-    """The kernel parameters of which every access is LANES wide, at an index that is always a multiple of LANES."""
+def vector_buffers(kernel: Kernel, float16: bool) -> set[Buffer]:
+    """The kernel parameters of which every access is LANES wide, at an index that is always a multiple of LANES. Not those that
+    hold several elements in a word: they are read as words."""
     multiples = Multiples(kernel)
     scalar: set[Buffer] = set()
     seen: set[Buffer] = set()
@@ -32,7 +34,7 @@ def vector_buffers(kernel: Kernel) -> set[Buffer]:
         seen.add(buffer)
         if width != LANES or multiples.of(op.args[0]) % LANES:
             scalar.add(buffer)
-    return (seen - scalar) & set(kernel.buffers)
+    return {b for b in seen - scalar if not packed(b.dtype, float16)} & set(kernel.buffers)
 
 
 class Multiples:
