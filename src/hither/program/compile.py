@@ -18,14 +18,13 @@ from ..graph.trace import trace_function
 from ..graph.tree import flatten, unflatten
 from ..kernels.ir import Machine
 from ..ops import asarray
+from ..passes.precision import PRECISIONS, store_weights
 from ..runtime.devices import default_device, require_device
 from .program import DEVICES, Program
 from .stored import keep_program, load_program, program_key
 
 if TYPE_CHECKING:
     from .plan import Plan
-
-PRECISIONS = ("float32",)
 
 
 class CompileError(HitherError, ValueError):
@@ -52,7 +51,8 @@ def compile(
             {entry name: function}; or a Trainer (see `Trainer.as_entries`).
         specs: {input name: Spec} (for several entries, {entry: {input: Spec}} or one dict for all).
         device: "cpu", "webgpu", or "wasm" (what a bundle ships, run through wasmtime).
-        precision: "float32".
+        precision: how weights are stored: "float32", or "float16", which takes half the memory. They are widened as they
+            are read; all else computes in float32. A weight that float16 cannot hold keeps float32, with a PrecisionWarning.
         tune: measure the tiles of products on this machine instead of choosing them by rule: some seconds the first time,
             then known from the disk cache. Only for native code; which tiles win, and so the last digits of results, may
             differ from machine to machine.
@@ -90,8 +90,8 @@ def compile(
     machine = machine_for(device)
     if tune and machine.name != "llvm":
         raise CompileError(f"tune=True measures native code, and device {device!r} runs none here; compile without it")
-    make_plan = functools.cache(lambda: plan_target(target, specs, machine, tune, state))
-    key = program_key(target, specs, machine, tune) if state is None else None
+    make_plan = functools.cache(lambda: plan_target(target, specs, machine, tune, state, precision))
+    key = program_key(target, specs, machine, tune, precision) if state is None else None
     stored = None if key is None else load_program(key, machine)
     if stored is not None:
         outline, session = stored
@@ -102,7 +102,14 @@ def compile(
     return program
 
 
-def plan_target(target: Any, specs: Mapping[str, Any] | None, machine: Machine, tune: bool = False, state: Any = None) -> Plan:
+def plan_target(
+    target: Any,
+    specs: Mapping[str, Any] | None,
+    machine: Machine,
+    tune: bool = False,
+    state: Any = None,
+    precision: str = "float32",
+) -> Plan:
     """Everything short of code generation: trace, passes, fusion, memory plan. `tune`: as for compile."""
     from ..passes import optimize  # not before something is compiled: programs from disk need neither
     from .plan import plan
@@ -112,7 +119,7 @@ def plan_target(target: Any, specs: Mapping[str, Any] | None, machine: Machine, 
         name: {out: (graph.output_names[index], axis) for out, (index, axis) in getattr(graph, "output_lengths", {}).items()}
         for name, graph in graphs.items()
     }
-    optimized = {name: optimize(graph) for name, graph in graphs.items()}
+    optimized = {name: store_weights(optimize(graph), precision) for name, graph in graphs.items()}
     for graph in optimized.values():
         check_dtypes(graph, machine)
     tiles = None

@@ -30,7 +30,9 @@ LIMIT = 1 << 30  # bytes of all stored programs
 _LENGTH_BYTES = 8  # the number that says how long the outline is
 
 
-def program_key(target: Any, specs: Mapping[str, Any] | None, machine: Machine, tuned: bool = False) -> str | None:
+def program_key(
+    target: Any, specs: Mapping[str, Any] | None, machine: Machine, tuned: bool = False, precision: str = "float32"
+) -> str | None:
     """The key of what `target` is compiled to; None if that is not known beforehand, or nothing is to be stored.
 
     Raises:
@@ -42,7 +44,7 @@ def program_key(target: Any, specs: Mapping[str, Any] | None, machine: Machine, 
     from ..runtime.cpu import compiler_identity
 
     kind = "tuned program" if tuned else "program"
-    return ObjectCache.key(kind, *target.fingerprint(specs), repr(machine), *compiler_identity(), code)
+    return ObjectCache.key(kind, *target.fingerprint(specs), precision, repr(machine), *compiler_identity(), code)
 
 
 @functools.cache

@@ -17,6 +17,7 @@ from ..graph.core import Graph
 from ..kernels.ir import Machine
 from ..kernels.steps import While, walk
 from ..passes import optimize
+from ..passes.precision import PRECISIONS, store_weights
 from ..program.compile import as_target, check_dtypes, graphs_of, state_of
 from ..program.plan import Plan, plan, to_storage
 from ..program.signature import Entry, Port
@@ -90,7 +91,7 @@ def bundle(
         specs: {input: Spec}, or a list of them: one variant per choice of shapes, over the same weights and state. For a
             Trainer see `Trainer.as_entries`.
         targets: "webgpu", "wasm" or both.
-        precision: "float32".
+        precision: how weights are stored, downloaded and held in memory, as for `compile`.
         name: the bundle's name; the folder's by default.
         state: what survives calls of functions, as for `compile`; `program.save` and `restore` keep it in the browser. One
             state for all variants.
@@ -108,8 +109,8 @@ def bundle(
     wrong = [t for t in targets if t not in TARGETS]
     if wrong or not targets:
         raise BundleError(f"no target {', '.join(map(repr, wrong)) or 'given'}; there are {', '.join(TARGETS)}")
-    if precision != "float32":
-        raise BundleError(f"no precision {precision!r}; there is float32")
+    if precision not in PRECISIONS:
+        raise BundleError(f"no precision {precision!r}; there are {', '.join(PRECISIONS)}")
     choices = [specs] if specs is None or isinstance(specs, Mapping) else list(specs)
     target = target if hasattr(target, "as_entries") else as_target(target, choices[0])
     made = [as_target(target, choice) for choice in choices]
@@ -118,7 +119,7 @@ def bundle(
     builds: list[WasmBuild | WebGpuBuild] = []
     for kind in [t for t in TARGETS if t in targets]:
         for machine in MACHINES[kind]:
-            planned = _plan(graphs, machine)
+            planned = _plan(graphs, machine, precision)
             variants = [{e: planned.entries[_export(i, e)] for e in each} for i, each in enumerate(graphs)]
             builds.append((_webgpu if kind == "webgpu" else _wasm)(planned, variants, pool))
     meanings = [getattr(each, "specs", choice) for each, choice in zip(made, choices)]
@@ -140,7 +141,7 @@ def _export(variant: int, entry: str) -> str:
     return f"{entry}@{variant}"
 
 
-def _plan(graphs: Sequence[Mapping[str, Graph]], machine: Machine) -> Plan:
+def _plan(graphs: Sequence[Mapping[str, Graph]], machine: Machine, precision: str) -> Plan:
     """All entries of all variants in one plan: they share weights, kernels and memory."""
     optimized: dict[str, Graph] = {}
     lengths: dict[str, dict[str, tuple[str, int]]] = {}
@@ -149,7 +150,7 @@ def _plan(graphs: Sequence[Mapping[str, Graph]], machine: Machine) -> Plan:
             key = _export(i, name)
             found = getattr(graph, "output_lengths", {})
             lengths[key] = {out: (graph.output_names[index], axis) for out, (index, axis) in found.items()}
-            optimized[key] = optimize(graph)
+            optimized[key] = store_weights(optimize(graph), precision)
             check_dtypes(optimized[key], machine)
     return plan(optimized, machine, lengths, state=state_of(g for each in graphs for g in each.values()))
 
