@@ -11,7 +11,7 @@ masks) keep all their digits, and so do small ones: together they are a few per 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,16 +37,34 @@ class Small:
     scale: np.ndarray | None = None
     kept: tuple[int, ...] = ()
 
+    def widened(self) -> np.ndarray:
+        """The weight that the stored numbers stand for, in float32."""
+        wide = self.numbers.astype(np.float32)
+        if self.scale is None:
+            return wide
+        spread = [n if axis in self.kept else 1 for axis, n in enumerate(wide.shape)]
+        return np.asarray(wide * self.scale.reshape(spread))
 
-def store_weights(graph: Graph, precision: str) -> Graph:
-    """The Graph with its weights stored in `precision`; branch and loop bodies too.
+
+def stored_small(graph: Graph, precision: str, keep: Callable[[np.ndarray], bool] = lambda weight: False) -> dict[Value, Small]:
+    """What `precision` stores small in a Graph (its branch and loop bodies apart), and how; not what `keep` holds for."""
+    found = {}
+    for value, kept in _weights(graph) if precision != "float32" else ():
+        small = None if keep(graph.constants[value]) else _small(graph, value, kept, precision)
+        if small is not None:
+            found[value] = small
+    return found
+
+
+def store_weights(graph: Graph, precision: str, keep: Callable[[np.ndarray], bool] = lambda weight: False) -> Graph:
+    """The Graph with its weights stored in `precision`, but those that `keep` holds for; branch and loop bodies too.
 
     What the numbers of a weight must be multiplied by is applied to the result of the product or gather that reads them.
     Weights that `precision` cannot hold stay as they are, with a PrecisionWarning that names them.
     """
     if precision == "float32":
         return graph
-    chosen = {value: small for value, kept in _weights(graph) if (small := _small(graph, value, kept, precision)) is not None}
+    chosen = stored_small(graph, precision, keep)
     widened: dict[Value, Value] = {}
 
     def operand(builder: GraphBuilder, value: Value) -> Value:
@@ -60,7 +78,7 @@ def store_weights(graph: Graph, precision: str) -> Graph:
     def rule(builder: GraphBuilder, node: Node, operands: tuple[Value, ...]) -> list[Value]:
         params = node.params
         if isinstance(node.primitive.lowering, Control):
-            params = {k: store_weights(v, precision) if isinstance(v, Graph) else v for k, v in params.items()}
+            params = {k: store_weights(v, precision, keep) if isinstance(v, Graph) else v for k, v in params.items()}
         results = list(builder.add(node.primitive, [operand(builder, o) for o in operands], params, node.source))
         for i, value in enumerate(operands):
             if value in chosen and (scale := chosen[value].scale) is not None:
@@ -166,4 +184,4 @@ def _scaled(builder: GraphBuilder, node: Node, operands: tuple[Value, ...], i: i
     return builder.add(REGISTRY["mul"], (result, factor), {}, node.source)[0]
 
 
-__all__ = ["PRECISIONS", "PrecisionWarning", "store_weights", "widens"]
+__all__ = ["PRECISIONS", "PrecisionWarning", "Small", "store_weights", "stored_small", "widens"]

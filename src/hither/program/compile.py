@@ -43,6 +43,8 @@ def compile(
     precision: str = "float32",
     tune: bool = False,
     state: Any = None,
+    calibrate: Any = None,
+    tolerance: Mapping[str, float] | None = None,
 ) -> Program:
     """Compile a Model, a function, or several functions as entries of one Program.
 
@@ -61,6 +63,13 @@ def compile(
             dtypes, and nothing is copied that stays as it is. All entries share it. Program.state gives it by path
             ("weights.dense.kernel"), `load_state` takes it back, and a bundle's `save` and `restore` keep it.
 
+        calibrate: samples of real inputs, on which the accuracy of a precision is judged: an iterable of {input: array} (or of
+            arrays, where there is one input), or one {input: array} of samples stacked along a new first axis.
+        tolerance: {"relative": 0.01} (the default, if samples are given): no output may be further from float32 than that
+            share of its largest magnitude. {"top1": 0.99}: how often the largest element along the last axis must be the
+            same. Or both. Weights that do too much damage keep float32; `Program.accuracy` says which, and how accurate the
+            program is. Without samples, random numbers are used, which say less.
+
     What a Model from a file becomes on the CPU is kept on disk, and compiled once per machine (HITHER_CACHE=off: never kept).
 
     Returns:
@@ -69,6 +78,7 @@ def compile(
     Raises:
         CompileError: without specs, for an unknown precision, for `tune` where the device runs no native code, for a new state
             that differs from the old in structure, shape or dtype.
+        AccuracyError: results are not within the tolerance even if all weights keep float32.
         UnknownDevice: there is no device of this name; lists those there are.
         UnsupportedFeature: something in the model has no meaning on the device (float64 on WebGPU).
 
@@ -79,9 +89,9 @@ def compile(
         Array([2., 4., 6.], dtype=float32)
         >>> def count(state, x):
         ...     total = state["total"] + x
-        ...     return {"total": total}, {"total": total}
+        ...     return {"sum": total}, {"total": total}
         >>> counter = ht.compile(count, {"x": ht.Spec((), "int32")}, state={"total": ht.asarray(0)})
-        >>> [int(counter(x=5)["total"]), int(counter(x=2)["total"]), int(counter.state["total"])]
+        >>> [int(counter(x=5)["sum"]), int(counter(x=2)["sum"]), int(counter.state["total"])]
         [5, 7, 7]
     """
     device = device or default_device()
@@ -90,6 +100,8 @@ def compile(
     machine = machine_for(device)
     if tune and machine.name != "llvm":
         raise CompileError(f"tune=True measures native code, and device {device!r} runs none here; compile without it")
+    if calibrate is not None or tolerance is not None:
+        return accurate(graphs_of(target, specs, state), specs, precision, calibrate, tolerance, device, tune)
     make_plan = functools.cache(lambda: plan_target(target, specs, machine, tune, state, precision))
     key = program_key(target, specs, machine, tune, precision) if state is None else None
     stored = None if key is None else load_program(key, machine)
@@ -111,15 +123,22 @@ def plan_target(
     precision: str = "float32",
 ) -> Plan:
     """Everything short of code generation: trace, passes, fusion, memory plan. `tune`: as for compile."""
+    return plan_graphs(graphs_of(target, specs, state), machine, tune, precision)
+
+
+def plan_graphs(
+    graphs: Mapping[str, Graph],
+    machine: Machine,
+    tune: bool = False,
+    precision: str = "float32",
+    keep: Callable[[np.ndarray], bool] = lambda weight: False,
+) -> Plan:
+    """The Plan of entries as they were traced. `keep`: the weights that stay in float32 whatever the precision."""
     from ..passes import optimize  # not before something is compiled: programs from disk need neither
     from .plan import plan
 
-    graphs = graphs_of(target, specs, state)
-    lengths = {
-        name: {out: (graph.output_names[index], axis) for out, (index, axis) in getattr(graph, "output_lengths", {}).items()}
-        for name, graph in graphs.items()
-    }
-    optimized = {name: store_weights(optimize(graph), precision) for name, graph in graphs.items()}
+    lengths = {name: lengths_of(graph) for name, graph in graphs.items()}
+    optimized = {name: store_weights(optimize(graph), precision, keep) for name, graph in graphs.items()}
     for graph in optimized.values():
         check_dtypes(graph, machine)
     tiles = None
@@ -128,6 +147,33 @@ def plan_target(
 
         tiles = TileSearch(machine)
     return plan(optimized, machine, lengths, tiles, state_of(graphs.values()))
+
+
+def accurate(
+    graphs: Mapping[str, Graph],
+    specs: Mapping[str, Any] | None,
+    precision: str,
+    calibrate: Any,
+    tolerance: Mapping[str, float] | None,
+    device: str = "cpu",
+    tune: bool = False,
+) -> Program:
+    """A program of entries as they were traced, the first of which is as accurate as asked for. See `compile`."""
+    from .accuracy import guard
+
+    def compiled(keep: Callable[[np.ndarray], bool]) -> Program:
+        made = plan_graphs(graphs, machine_for(device), tune, precision, keep)
+        return Program(made, device, next(iter(made.entries)))
+
+    program, report = guard(graphs, specs, precision, compiled, calibrate, tolerance)
+    program.accuracy = report
+    return program
+
+
+def lengths_of(graph: Graph) -> dict[str, tuple[str, int]]:
+    """{output: (output that says how much of it is valid, axis)} of outputs whose extents are known at run time only."""
+    found = getattr(graph, "output_lengths", {})
+    return {out: (graph.output_names[index], axis) for out, (index, axis) in found.items()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,7 @@ from .wasm import WasmSession, warn_no_llvm
 
 if TYPE_CHECKING:
     from ..runtime.cpu import CpuExecutable
+    from .accuracy import AccuracyReport
     from .plan import Plan
     from .profile import Profile
 
@@ -219,6 +220,7 @@ class Program:
         self.device, self.default_entry = device, default_entry
         self.outline = outline_of_plan or outline(self.plan)
         self.session = session or DEVICES[device].session(self.plan)
+        self.accuracy: AccuracyReport | None = None  # of a program that was compiled with `calibrate` or `tolerance`
         self.reset()
 
     @property
@@ -326,7 +328,9 @@ class Program:
 
     def fork(self) -> Program:
         """Another state, what it is before the first call, over the same weights and code."""
-        return Program(self._make_plan, self.device, self.default_entry, self.session.fork(), self.outline)
+        forked = Program(self._make_plan, self.device, self.default_entry, self.session.fork(), self.outline)
+        forked.accuracy = self.accuracy
+        return forked
 
     def memory(self) -> dict[str, int]:
         """Bytes resident on the device: weights, state, arena (inputs and outputs included) and their total."""

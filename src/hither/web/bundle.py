@@ -92,6 +92,8 @@ def write_bundle(directory: str | Path, spec: BundleSpec) -> dict[str, Any]:
     }
     if spec.description:
         manifest["description"] = spec.description
+    if spec.accuracy is not None:
+        manifest["accuracy"] = spec.accuracy
     layouts: list[dict[str, Any]] = []
     manifest["layouts"] = layouts
     manifest["builds"] = [_build(b, layouts, files, _suffix(spec, b)) for b in spec.builds]

@@ -50,8 +50,21 @@ export interface TensorSpec {
   scale?: number | number[]; mean?: number | number[]; std?: number | number[]; rate?: number; labels?: string[];
 }
 
+/** Per output: the largest error over the largest magnitude (null: not finite), and how often the largest element is the same one. */
+export type OutputAccuracy = Record<string, { relative: number | null; top1: number | null }>;
+
+export interface Accuracy {
+  precision: string; tolerance: Record<string, number>; samples: number; synthetic: boolean;
+  /** Of the bundle as it is, and if everything had the precision. */
+  outputs: OutputAccuracy; everything: OutputAccuracy;
+  /** Weights that keep float32. */
+  kept: { name: string; shape: number[]; relative: number | null }[];
+}
+
 export interface Info {
   name: string; device: "wasm" | "webgpu"; why: string; precision: string; threads: number; adapter: string;
+  /** How far results are from float32, where that was judged when the bundle was made. */
+  accuracy?: Accuracy;
   /** Bytes resident on the device. */
   bytes: number;
   /** On WebGPU: whether kernels reduce across subgroups, for the adapter has them and the model such kernels. */
