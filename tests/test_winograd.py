@@ -82,6 +82,29 @@ def test_every_size(batch: int, channels: int, outputs: int, out: Any, window: A
 
 
 @pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("device", ["cpu", pytest.param("wasm", marks=pytest.mark.node)])
+def test_filters_of_a_network_in_training(device: str) -> None:
+    """Filters that are no constants are packed and transformed in every run; what flows back through a convolution is one with
+    the filters turned round, whatever the padding, and Winograd's way too."""
+    for padding in (0, 1, ((2, 0), (1, 2))):
+        x, w = normal(2, 5, 9, 8), normal(7, 5, 3, 3, seed=1)
+        forward = ref.conv(x.astype(np.float64), w.astype(np.float64), padding=padding)
+        g = normal(*forward.shape, seed=2)
+
+        def both(x: Any, w: Any, g: Any, padding: Any = padding) -> Any:
+            y, pull = ht.vjp(lambda v: ht.conv(v, w, padding=padding), x)
+            return y, pull(g)[0]
+
+        y, dx = on_target(device, both, [x, w, g])
+        np.testing.assert_allclose(y, forward, rtol=2e-5, atol=2e-5 * forward.std())
+        expected = ref.conv_transpose(g.astype(np.float64), w.astype(np.float64), padding=padding)
+        np.testing.assert_allclose(dx, expected, rtol=2e-5, atol=2e-5 * expected.std())
+        if device == "cpu":
+            program = ht.compile(both, {n: ht.Spec(a.shape, a.dtype) for n, a in {"x": x, "w": w, "g": g}.items()})
+            assert sum(name.startswith("winograd") for name in kernels(program)) == 2
+
+
+@pytest.mark.usefixtures("always")
 @pytest.mark.parametrize(("batch", "channels", "outputs", "out", "window"), SHAPES[1:4], ids=str)
 @pytest.mark.parametrize("device", ["cpu", "wasm"])
 def test_touches_nothing_else(batch: int, channels: int, outputs: int, out: Any, window: Any, device: str) -> None:

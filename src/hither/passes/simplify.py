@@ -203,6 +203,26 @@ def _scaled_convolution(s: Sweep, node: Node, operands: tuple[Value, ...]) -> Va
     return None
 
 
+@rule("conv_transpose")
+def _transposed_without_strides(s: Sweep, node: Node, operands: tuple[Value, ...]) -> Value | None:
+    """Without strides a transposed convolution is a convolution with the filters turned round, which has faster kernels: what
+    flows back through a convolution, above all."""
+    (x, w), p = operands, node.params
+    window, rank = w.shape[2:], w.abstract.rank
+    padding = tuple(
+        ((n - 1) * d - low, (n - 1) * d - high + extra)
+        for n, d, (low, high), extra in zip(window, p["dilation"], p["padding"], p["output_padding"], strict=True)
+    )
+    if p["groups"] != 1 or any(n != 1 for n in p["strides"]) or min(min(pair) for pair in padding) < 0:
+        return None
+    turned = s.add("transpose", (w,), {"permutation": (1, 0, *range(2, rank))}, node.source)
+    ends = {"starts": (0, 0, *(n - 1 for n in window)), "sizes": turned.shape, "steps": (1, 1, *(-1 for _ in window))}
+    if math.prod(window) > 1:
+        turned = s.add("slice", (turned,), ends, node.source)
+    kept = {name: p[name] for name in ("strides", "dilation", "groups", "layout")}
+    return s.add("conv", (x, turned), {**kept, "padding": padding}, node.source)
+
+
 @rule("concat")
 def _concat_of_concat(s: Sweep, node: Node, operands: tuple[Value, ...]) -> Value | None:
     """Joining what was only joined to be joined again: all the pieces at once."""

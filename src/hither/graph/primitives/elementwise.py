@@ -342,10 +342,13 @@ def _emit_extremum(how: str) -> Callable[..., Any]:
 
 
 def _extremum_vjp(how: str) -> Callable[..., Any]:
-    """Where operands are equal the second takes the cotangent, so that relu = max(x, 0) has derivative 0 at 0."""
+    """Where operands are equal the second takes the cotangent, so that relu = max(x, 0) has derivative 0 at 0.
+
+    Whether the first was taken shows in the result, which in a network is kept for what comes after it; the operand need not be.
+    """
 
     def vjp(g: Any, a: Any, b: Any, y: Any) -> tuple[Any, Any]:
-        first = apply("lt", b, a) if how == "max" else apply("lt", a, b)
+        first = apply("lt", b, y) if how == "max" else apply("lt", y, b)
         nothing = full(0, g)
         return _where(first, g, nothing), _where(first, nothing, g)
 

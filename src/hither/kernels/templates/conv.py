@@ -51,7 +51,7 @@ def conv(context: Context, group: Group) -> list[Lowered]:
         packed, kernel = _pack_kernel(context, group, w, groups, tile.columns)
         lowered.append(kernel)
     if fewer is not None:
-        return convolve(context, group, fewer, packed)
+        return [*lowered, *convolve(context, group, fewer, packed)]
     e = Emitter(context, group)
     product, length, tile_at = tiles_of(e, packed, tile)
     depth = math.prod(w.shape[1:])

@@ -5,8 +5,8 @@ many positions as the patch has pixels, multiplied position by position, which s
 transformed back: 36 multiplications for 16 pixels instead of 144. toom_cook.py has the transforms, and what they cost in
 accuracy. An infinity or NaN in the input spreads to all pixels of the tiles that see it, as NaN.
 
-* One step transforms the filters in every run, from the panels of the direct convolution into the arena. Transformed ones are
-  four times as large: kept, they would be downloaded and held in memory; made anew, they cost a few per cent of the layer where
+* One step transforms the filters in every run, from the panels of the direct convolution into the arena: those of a network
+  that is being trained, and constant ones too. Transformed ones are four times as large: kept, they would be downloaded and held in memory; made anew, they cost a few per cent of the layer where
   images are large. Where images are small it is the larger part, and smaller tiles or the direct convolution win.
 * The next step does everything else, so that only the result leaves the caches: a thread takes a block of tiles, transforms it
   into scratch memory of its own, and then for each panel of output channels multiplies and transforms back.
@@ -74,7 +74,7 @@ def scheme(context: Context, node: Node) -> Scheme | None:
     """The fastest way to compute a convolution by this template; None where it does not apply or the direct way is faster."""
     (x, w, *_), result, machine = node.operands, node.results[0], context.machine
     dense = node.params["groups"] == 1 and all(n == 1 for n in (*node.params["strides"], *node.params["dilation"]))
-    if machine.gpu or not dense or w not in context.constants or not x.dtype is w.dtype is result.dtype is dt.float32:
+    if machine.gpu or not dense or not x.dtype is w.dtype is result.dtype is dt.float32:
         return None
     if not result.abstract.size or not x.abstract.size or any(taps not in OUTPUTS for taps in w.shape[2:]):
         return None
