@@ -350,6 +350,20 @@ def test_qgemm(transposed: tuple[int, int], columns: bool) -> None:
     check_node("QGemm", operands, known=[1, 2, 4, 5], **attributes, **MS)
 
 
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_dynamic_quantized_lstm(direction: str) -> None:
+    ways, inputs, hidden = 2 if direction == "bidirectional" else 1, 6, 5
+    weights = [bytes_of(ways, inputs, 4 * hidden, signed=True), bytes_of(ways, hidden, 4 * hidden, signed=True)]
+    scales = [np.full((ways,), 0.01, np.float32), np.full((ways,), 0.02, np.float32)]
+    zeros = [np.zeros((ways,), np.int8)] * 2
+    operands = [
+        floats(4, 1, inputs), *weights, floats(ways, 8 * hidden), np.array([3], np.int32), floats(ways, 1, hidden),
+        floats(ways, 1, hidden), None, scales[0], zeros[0], scales[1], zeros[1],
+    ]  # fmt: skip
+    attributes = {"hidden_size": hidden, "direction": direction, "known": [1, 2, 8, 9, 10, 11]}
+    check_node("DynamicQuantizeLSTM", operands, outputs=3, **attributes, rtol=1e-3, atol=1e-3, **MS)
+
+
 Q = (np.float32(0.04), np.uint8(120))  # a scale and a zero point for inputs
 R = (np.float32(0.03), np.uint8(90))  # and for results
 
