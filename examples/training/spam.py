@@ -1,4 +1,4 @@
-"""Spam or not? Mails as sequences of words: an embedding and an LSTM.
+"""Spam or not? Mails as sequences of words: an embedding and a small transformer.
 
 python -m examples.training.spam
 """
@@ -15,7 +15,7 @@ import hither as ht
 
 from .sources import mails
 
-WORDS, LENGTH = 5000, 100  # the most frequent words, and how many of a mail are read
+WORDS, LENGTH, EPOCHS = 5000, 100, 3  # the most frequent words, and how many of a mail are read
 
 
 def words(text: str) -> list[str]:
@@ -32,12 +32,15 @@ def tokens(texts: list[list[str]], vocabulary: dict[str, int]) -> np.ndarray:
     return made
 
 
-def network() -> ht.nn.Sequential:
+def network() -> ht.nn.Functional:
+    """One block of a transformer encoder, and the mean over the words."""
     L = ht.nn
-    return L.Sequential([
-        L.Input((LENGTH,), dtype="int32"), L.Embedding(WORDS, 32, mask_zero=True), L.LSTM(32), L.Dropout(0.3),
-        L.Dense(1, activation="sigmoid"),
-    ])  # fmt: skip
+    numbers = L.Input((LENGTH,), dtype="int32")
+    x = L.Embedding(WORDS, 32, mask_zero=True)(numbers)
+    x = L.LayerNormalization()(L.Add()([x, L.MultiHeadAttention(2, 16)(x, x)]))
+    x = L.LayerNormalization()(L.Add()([x, L.Dense(32)(L.Dense(64, activation="relu")(x))]))
+    x = L.Dropout(0.3)(L.GlobalAveragePooling1D()(x))
+    return L.Functional(numbers, L.Dense(1, activation="sigmoid")(x))
 
 
 def train(device: str = "cpu", **options: Any) -> ht.train.History:
@@ -50,7 +53,7 @@ def train(device: str = "cpu", **options: Any) -> ht.train.History:
     ht.nn.seed(0)
     trainer = ht.Trainer(network(), "binary_crossentropy", ht.optim.Adam(2e-3), ["accuracy"], device=device)
     test = x[held], spam[held, None]
-    return trainer.fit(x[~held], spam[~held, None], batch_size=64, epochs=4, validation_data=test, **options)
+    return trainer.fit(x[~held], spam[~held, None], batch_size=64, epochs=EPOCHS, validation_data=test, **options)
 
 
 if __name__ == "__main__":
