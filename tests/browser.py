@@ -1,4 +1,4 @@
-"""Serves folders to the test browser, with the headers of a real deployment, counts what is asked for, and runs code in pages."""
+"""Serves folders to the test browser with the headers of a deployment, counts what is asked for, and runs code in pages."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ def _inputs(net: Module, specs: Mapping[str, Abstract], seen: Batch | None) -> t
         return unflatten(structure, [specs[name] for name in own]), own
     if len(specs) != len(own) or set(specs) & set(own):
         raise NameMismatch(
-            f"specs name the inputs {', '.join(specs)}; the network's inputs are {', '.join(own)}, targets are called y or y_OUTPUT"
+            f"specs name the inputs {', '.join(specs)}; the network's inputs are {', '.join(own)}, targets are y or y_OUTPUT"
         )
     return unflatten(structure, specs.values()), list(specs)  # other names, in order
 
