@@ -21,6 +21,7 @@ from hither.kernels.builder import Builder
 from hither.kernels.ir import Kernel, Machine
 from hither.kernels.steps import ALIGN, Code, Launch, Ref
 from hither.runtime import cpu
+from hither.runtime.host_memory import aligned_empty
 
 
 def gemm_kernel(machine: Machine, m: int, n: int, k_size: int, rows: int, columns: int) -> Kernel:
@@ -79,7 +80,7 @@ def main() -> None:
     refs = tuple(Ref("io", i * nbytes, size * size * 4) for i in range(3))
     code = Code([gemm_kernel(machine, size, size, size, rows, columns)], {"main": (Launch(0, refs),)}, {"io": 3 * nbytes})
     executable = cpu.CpuExecutable(code, machine)
-    io, none = cpu.aligned_empty(3 * nbytes), cpu.aligned_empty(0)
+    io, none = aligned_empty(3 * nbytes), aligned_empty(0)
     a, packed, c = (io[r.offset : r.offset + r.nbytes].view(np.float32).reshape(size, size) for r in refs)
     rng = np.random.default_rng(0)
     a[:], b = rng.standard_normal((size, size)), rng.standard_normal((size, size)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Serves folders to the test browser, with the headers a real deployment has, and counts what is asked for."""
+"""Serves folders to the test browser with the headers of a deployment, counts what is asked for, and runs code in pages."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hither.web.server import application
+
+BLANK = "<!doctype html><title>test</title><link rel=icon href=data:,>"
 
 
 @dataclass
@@ -52,3 +55,17 @@ def serving(folder: Path, isolated: bool = True) -> Iterator[Site]:
     finally:
         server.should_exit = True
         thread.join(10)
+
+
+def in_page(page: Any, site: Site, body: str, bundle: str = "affine") -> Any:
+    """Run `body`, an async function's, in a page with `load` and `url` in scope; what it returns, through JSON."""
+    if not page.url.startswith(site.origin):
+        page.goto(f"{site.origin}/blank.html")
+    return page.evaluate(
+        f"""async () => {{
+          const url = "/{bundle}/", {{ load }} = await import(url + "hither.js");
+          const plain = (k, v) => typeof v === "bigint" ? Number(v) : ArrayBuffer.isView(v) ? Array.from(v) : v;
+          try {{ return JSON.parse(JSON.stringify({{ value: await (async () => {{ {body} }})() ?? null }}, plain)); }}
+          catch (e) {{ return {{ error: e.message, code: e.code ?? e.name }}; }}
+        }}"""
+    )

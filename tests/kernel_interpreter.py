@@ -367,10 +367,10 @@ class _Translation:
         self.lines.append(f"{indent}{self.buffers[buffer]}.{op.kind}({', '.join(args)})")
 
     def _raw(self, buffer: Buffer, dtype: DType) -> bool:
-        """Whether halves are accessed as their bits; raises where the value's dtype is not the buffer's."""
+        """Whether halves are accessed as their bits, of either sign; raises where the value's dtype is not the buffer's."""
         if buffer not in self.buffers:
             raise KernelError(f"{buffer} is not declared by the kernel")
-        if buffer.dtype is dt.float16 and dtype is dt.uint16:
+        if buffer.dtype is dt.float16 and dtype in (dt.uint16, dt.int16):
             return True
         if buffer.dtype is not dtype:
             raise KernelError(f"a value of {dtype} for {buffer}")
@@ -495,7 +495,10 @@ class _Translation:
             raise KernelError(f"a {op.kind} from the write-only {buffer}")
         if index.dtype is not INDEX or index.width != (result.width if op.kind == "gather" else 1):
             raise KernelError(f"a {op.kind} at an index of {index.dtype} x{index.width}")
-        bits = ".view(np.uint16)" if self._raw(buffer, result.dtype) else ""
+        if buffer.dtype is dt.float16 and result.dtype is dt.float32:  # GPUs widen halves as they read them
+            bits = ".astype(np.float32)"
+        else:
+            bits = f".view(np.{result.dtype})" if self._raw(buffer, result.dtype) else ""
         memory = self.buffers[buffer]
         if op.kind == "gather":
             return f"{memory}.gather({a[0]}){bits}"

@@ -6,13 +6,12 @@ literal and base64 in modules; what is in them is taken out here, without runnin
 
 from __future__ import annotations
 
-import base64
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from examples.training.sources import embedded, literal
 
 from hither.spec import Spec
 
@@ -46,25 +45,6 @@ class KerasModel:
     def specs(self) -> dict[str, Spec]:
         """What to compile for."""
         return {self.input_name: Spec(self.shape, "float32")}
-
-
-def literal(module: str) -> str:
-    """The object that a CommonJS module exports as data, as JSON: minified JavaScript has bare keys, !0, !1 and .5."""
-    text = module[module.index("exports={") + len("exports=") :]
-    tokens = re.compile(r'"(?:\\.|[^"\\])*"|!0|!1|void 0|(?<![\w.])\.\d|[A-Za-z_$][\w$]*(?=:)')
-    words = {"!0": "true", "!1": "false", "void 0": "null"}
-
-    def written(match: re.Match[str]) -> str:
-        word = match.group()
-        return word if word[0] == '"' else words.get(word) or (f"0{word}" if word[0] == "." else f'"{word}"')
-
-    made = tokens.sub(written, text)
-    return json.dumps(json.JSONDecoder().raw_decode(made)[0])
-
-
-def embedded(module: str) -> bytes:
-    """The longest base64 string in a module."""
-    return base64.b64decode(max(re.findall(r'"([A-Za-z0-9+/]+=*)"', module), key=len), validate=True)
 
 
 def _nsfw(file: str, sha256: str) -> Asset:

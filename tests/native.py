@@ -10,10 +10,11 @@ import pytest
 from hither.kernels.ir import Kernel, Machine
 from hither.kernels.steps import ALIGN, Code, Launch, Ref
 from hither.runtime import cpu
+from hither.runtime.host_memory import aligned_empty
 from hither.runtime.object_file import undefined_symbols
 
 MACHINE = cpu.host_machine()
-NO_BYTES = cpu.aligned_empty(0)
+NO_BYTES = aligned_empty(0)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -39,7 +40,7 @@ class Region:
         return ref
 
     def memory(self) -> np.ndarray:
-        memory = cpu.aligned_empty(self.size)
+        memory = aligned_empty(self.size)
         for ref, array in zip(self.refs, self.initial):
             memory[ref.offset : ref.offset + ref.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         return memory

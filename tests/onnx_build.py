@@ -23,8 +23,9 @@ def info(name: str, dtype: Any = np.float32, shape: Sequence[Any] | None = ()) -
 
 
 def untyped(*names: str) -> list[onnx.ValueInfoProto]:
-    """Outputs whose type is to be inferred."""
-    return [onnx.ValueInfoProto(name=name) for name in names]
+    """Outputs whose type is to be inferred; "name:float32" says it where no schema does."""
+    parts = [name.partition(":") for name in names]
+    return [info(name, dtype, None) if dtype else onnx.ValueInfoProto(name=name) for name, _, dtype in parts]
 
 
 def build(
@@ -46,15 +47,19 @@ def build(
 
 
 def one_node(
-    op_type: str, arrays: Sequence[Any], outputs: int = 1, opset: int = 17, known: Sequence[int] = (), **attributes: Any
-) -> bytes:
-    """A model of one node. `known` are the positions of operands that are constants; None operands are left out."""
+    op_type: str, arrays: Sequence[Any], outputs: int = 1, opset: int = 17, known: Sequence[int] = (), domain: str = "",
+    unwanted: Sequence[int] = (), typed: Sequence[int] = (), **attributes: Any,
+) -> bytes:  # fmt: skip
+    """A model of one node. `known` are the positions of operands that are constants; None operands are left out, as are
+    the results at `unwanted` positions. No schema gives the type of those at `typed` positions: they are float32."""
     names = ["" if a is None else f"x{i}" for i, a in enumerate(arrays)]
-    results = [f"y{i}" for i in range(outputs)]
-    node = helper.make_node(op_type, names, results, name="node", **attributes)
+    wanted = ["" if i in unwanted else f"y{i}" for i in range(outputs)]
+    results = [f"{name}:float32" if i in typed else name for i, name in enumerate(wanted) if name]
+    node = helper.make_node(op_type, names, wanted, name="node", domain=domain, **attributes)
     given = {n: np.asarray(a) for n, a in zip(names, arrays) if n}
     inputs = [info(n, a.dtype, a.shape) for n, a in given.items() if int(n[1:]) not in known]
-    return build([node], inputs, results, {n: a for n, a in given.items() if int(n[1:]) in known}, opset)
+    constants = {n: a for n, a in given.items() if int(n[1:]) in known}
+    return build([node], inputs, results, constants, opset, {domain: 1} if domain else None)
 
 
 def hither_model(data: bytes) -> Model:
@@ -82,12 +87,17 @@ def check(data: bytes, inputs: Arrays, rtol: float = 1e-4, atol: float = 1e-5) -
     return got
 
 
+def fed(arrays: Sequence[Any], known: Sequence[int] = ()) -> dict[str, np.ndarray]:
+    """The inputs of a model that `one_node` made of these operands."""
+    return {f"x{i}": np.asarray(a) for i, a in enumerate(arrays) if a is not None and i not in known}
+
+
 def check_node(
-    op_type: str, arrays: Sequence[Any], outputs: int = 1, opset: int = 17, known: Sequence[int] = (), **attributes: Any
-) -> None:
+    op_type: str, arrays: Sequence[Any], outputs: int = 1, opset: int = 17, known: Sequence[int] = (), rtol: float = 1e-4,
+    atol: float = 1e-5, **attributes: Any,
+) -> None:  # fmt: skip
     """Compare one node with ONNX Runtime."""
-    data = one_node(op_type, arrays, outputs, opset, known, **attributes)
-    check(data, {f"x{i}": np.asarray(a) for i, a in enumerate(arrays) if a is not None and i not in known})
+    check(one_node(op_type, arrays, outputs, opset, known, **attributes), fed(arrays, known), rtol, atol)
 
 
-__all__ = ["TensorProto", "build", "check", "check_node", "expected", "helper", "hither_model", "info", "one_node"]
+__all__ = ["TensorProto", "build", "check", "check_node", "expected", "fed", "helper", "hither_model", "info", "one_node"]

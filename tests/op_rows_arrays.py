@@ -111,7 +111,7 @@ for _how in ("add", "mul", "min", "max"):
         f"scatter_nd_{_how}", lambda x, i, u, h=_how: ht.scatter_nd(x, i, u, combine=h),
         lambda x, i, u, h=_how: ref.scatter_nd(x, i, u, h), A((6, 2)),
         A((4, 1), dtype="int32", values=[[4], [0], [4], [5]]), A((4, 2)),
-        dtypes=("float32", "int32"), gradient=_how == "add",
+        dtypes=("float32", "int32"), gradient=True,
     )  # fmt: skip
 
 # -- reductions --------------------------------------------------------------------------------------------------------------
@@ -273,6 +273,7 @@ op(
     lambda x: (-np.sort(-x)[:, :3], np.argsort(-x, kind="stable")[:, :3]),
     A((4, 9)),
     dtypes=("float32", "int32"),
+    gradient=True,
 )
 op(
     "searchsorted",

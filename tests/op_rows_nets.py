@@ -289,6 +289,11 @@ op(
     "roi_max_pool", lambda x, r, n: ht.roi_max_pool(x, r, n, (2, 2)), lambda x, r, n: sampling.roi_max_pool(x, r, n, (2, 2)),
     A((2, 3, 4, 5)), ROIS, OF_IMAGES, dtypes=FLOAT, tolerance="exact",
 )  # fmt: skip
+op(
+    "roi_max_pool_slope", lambda x, n: ht.roi_max_pool(x, ROIS.draw("float32", 0), n, (2, 2)),
+    lambda x, n: sampling.roi_max_pool(x, ROIS.draw("float64", 0), n, (2, 2)), A((2, 3, 4, 5)), OF_IMAGES, dtypes=FLOAT,
+    tolerance="exact", gradient=True,
+)  # fmt: skip
 CROPS = A((3, 4), values=[[0.1, 0.2, 0.9, 0.8], [0.52, 0.93, 0.2, 0.1], [-0.5, 0.05, 0.55, 1.2]])
 for _mode in ("linear", "nearest"):
     op(

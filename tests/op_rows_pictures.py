@@ -56,6 +56,7 @@ op(
     lambda x: ref.rotate(x, 0.7, (0.5, 0.5), 9.0),
     A((1, 2, 6, 7)),
     dtypes=("float32",),
+    gradient=True,
 )
 op(
     "rotate_about", lambda x: ht.rotate(x, -2.5, center=(0.2, 0.7), layout="channels_last"),

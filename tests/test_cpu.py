@@ -18,6 +18,7 @@ from hither.kernels.ir import INDEX, Kernel
 from hither.kernels.sharing import CHUNKS_PER_THREAD
 from hither.kernels.steps import Code, Cond, Copy, Launch, Ref, While
 from hither.runtime import cpu
+from hither.runtime.host_memory import aligned_empty
 from hither.runtime.object_cache import ObjectCache, cache_directory
 from hither.runtime.object_file import undefined_symbols
 from hither.runtime.threads import get_num_threads, set_num_threads
@@ -283,9 +284,9 @@ def test_what_cannot_be_printed_or_run_is_refused_by_name():
     with pytest.raises(KeyError, match="predict"):
         executable.run("predict", NO_BYTES, NO_BYTES, NO_BYTES)
     with pytest.raises(ValueError, match="region io"):
-        executable.run("main", NO_BYTES, NO_BYTES, cpu.aligned_empty(32))
+        executable.run("main", NO_BYTES, NO_BYTES, aligned_empty(32))
     with pytest.raises(ValueError, match="multiple of 64"):
-        executable.run("main", NO_BYTES, NO_BYTES, cpu.aligned_empty(128)[4:])
+        executable.run("main", NO_BYTES, NO_BYTES, aligned_empty(128)[4:])
 
 
 def test_number_of_threads():

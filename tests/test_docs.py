@@ -1,10 +1,12 @@
-"""The documentation's Python runs: what a newcomer copies from it must work as it stands.
+"""The documentation's Python runs: what a newcomer copies from it, or from a docstring, must work as it stands.
 
 The blocks of one document run one after the other in a process of their own, in an empty folder with a small model.onnx.
 """
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import os
 import re
 import subprocess
@@ -39,6 +41,19 @@ def save_classifier(path: Path) -> None:
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
 
 
+MODULES = [  # whose docstrings have examples
+    ".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
+    for path in sorted((ROOT / "src").rglob("*.py"))
+    if ">>> " in path.read_text("utf-8")
+]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_in_docstrings_run(module: str) -> None:
+    failed, _ = doctest.testmod(importlib.import_module(module))
+    assert not failed
+
+
 def test_documents_with_code_are_found() -> None:
     assert {"README.md", "CONTRIBUTING.md"} <= {path.name for path in DOCUMENTS}
 
@@ -54,7 +69,7 @@ def test_the_code_of_a_document_runs(document: Path, tmp_path: Path) -> None:
         script += "\n" * (start - line) + block[1]
         line = start + block[1].count("\n")
     (tmp_path / "blocks.py").write_text(script)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT)))}
     done = subprocess.run(
         [sys.executable, "blocks.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240
     )  # fmt: skip

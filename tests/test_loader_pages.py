@@ -15,7 +15,7 @@ import pytest
 
 from hither.web.bundle import read_manifest
 
-from .browser import Site, serving
+from .browser import BLANK, Site, in_page, serving
 from .bundles import (
     COUNT,
     TABLE,
@@ -26,7 +26,6 @@ from .bundles import (
 )
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
-BLANK = "<!doctype html><title>test</title><link rel=icon href=data:,>"
 RUN = "await program.run({ x: Float32Array.from([0, 1, 2, 3, 4, 5]), n: [3, -4] })"
 
 
@@ -39,20 +38,6 @@ def site(tmp_path_factory: pytest.TempPathFactory, affine: Path, large: Path) ->
     (root / "blank.html").write_text(BLANK)
     with serving(root) as running:
         yield running
-
-
-def in_page(page: Any, site: Site, body: str, bundle: str = "affine") -> Any:
-    """Run `body`, an async function's, in a page with `load` and `url` in scope; what it returns, through JSON."""
-    if not page.url.startswith(site.origin):
-        page.goto(f"{site.origin}/blank.html")
-    return page.evaluate(
-        f"""async () => {{
-          const url = "/{bundle}/", {{ load }} = await import(url + "hither.js");
-          const plain = (k, v) => typeof v === "bigint" ? Number(v) : ArrayBuffer.isView(v) ? Array.from(v) : v;
-          try {{ return JSON.parse(JSON.stringify({{ value: await (async () => {{ {body} }})() ?? null }}, plain)); }}
-          catch (e) {{ return {{ error: e.message, code: e.code ?? e.name }}; }}
-        }}"""
-    )
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from hither.cli import application
 from hither.cli.examples import example
 from hither.cli.model_page import write_catalogue, write_page
 from hither.errors import ShapeMismatch
-from hither.model import Model
+from hither.model import BoundedOutput, Model
 from hither.models import Card, Example, Result, filetype, pitch, sentence, voice, wakeword
 from hither.spec import Spec
 from tests.browser import serving
@@ -67,9 +67,10 @@ def _found(arrays: Mapping[str, Any]) -> dict[str, Any]:
         "boxes": dark + np.array([[[0.1, 0.2, 0.6, 0.7], [0, 0, 1, 1]]], np.float32),
         "scores": dark + np.array([[0.9, 0.1]], np.float32),
         "label": ops.astype(dark, "int32") + np.array([[1, 0]], np.int32),
-        "landmarks": dark + np.array([[[[0.2, 0.3, 0], [0.5, 0.6, 0]], [[0, 0, 0], [0, 0, 0]]]], np.float32),
+        "landmarks": dark + np.array([[[[0.2, 0.3, 0], [0.5, 0.6, 0], [0.9, 2, 0]], [[0, 0, 0]] * 3]], np.float32),
+        "confidence": dark + np.array([[[0.9, 0.8, 0.1], [0, 0, 0]]], np.float32),
         "mask": dark + np.repeat(np.array([[[0.0, 1.0]]], np.float32), 2, 1),
-        "more": dark + np.arange(3, dtype=np.float32),
+        "more": BoundedOutput(dark + np.arange(4, dtype=np.float32), ops.astype(dark, "int32") + 3, 0),
     }
 
 
@@ -78,7 +79,7 @@ def _vision(tmp_path: Path, shape: tuple[int | None, ...] = (None, 8, 8, 3)) -> 
 
     picture = tmp_path / "picture.png"
     Image.new("RGB", (40, 30), (90, 120, 60)).save(picture)
-    outputs = {n: Spec(None) for n in ("boxes", "scores", "landmarks", "mask", "more")}
+    outputs = {n: Spec(None) for n in ("boxes", "scores", "landmarks", "confidence", "mask", "more")}
     outputs["label"] = Spec((None, 2), "int32", labels=["cat", "dog"])
     inputs = {"image": Spec(shape, media="image", layout="NHWC", scale=1 / 255)}
 
@@ -88,22 +89,39 @@ def _vision(tmp_path: Path, shape: tuple[int | None, ...] = (None, 8, 8, 3)) -> 
 
     return Card(
         "both", "finding things", "Finds things.", "image", "none", {}, lambda paths: Model(_found, inputs, outputs),
-        lambda model, source: Result({}), Here("", lambda values: True), "nobody",
+        lambda model, source: Result({}), Here("", lambda values: True), "nobody", links=((0, 1), (1, 2)),
     )  # fmt: skip
 
 
 def test_results_are_shown_by_their_names(page: Any, tmp_path: Path) -> None:
-    """Without a script: boxes likely enough with their labels, points and masks on the picture, anything else printed."""
+    """Without a script: boxes likely enough with their labels, points and lines that can be seen, and masks, on the
+    picture; anything else printed, as long as it is."""
     write_page(_vision(tmp_path), tmp_path / "page")
     answer = answered(page, tmp_path / "page")
     assert [row["text"] for row in answer["rows"]] == ["foreground", "dog", "more"]
     (shape,) = answer["shapes"]
     corners = [(p["x"], p["y"]) for p in shape["corners"]]
     np.testing.assert_allclose(corners, [(0.1, 0.2), (0.6, 0.2), (0.6, 0.7), (0.1, 0.7)], atol=1e-6)
-    assert len(answer["points"]) == 2 and answer["mask"]["width"] == 2
+    assert [(p["x"], p["y"]) for p in answer["points"]] == [pytest.approx((0.2, 0.3)), pytest.approx((0.5, 0.6))]
+    assert len(answer["lines"]) == 1 == page.locator("svg .line").count()  # nobody sees where the other would end
+    assert answer["mask"]["width"] == 2 and answer["rows"][-1]["value"] == "0, 1, 2"
     assert page.locator("svg .shape").count() == 1 and page.inner_text(".tag") == "dog"
     page.click("text=Camera")  # there is none
     page.wait_for_function("document.querySelector('#status').textContent.startsWith('No camera')")
+
+
+def test_scores_of_classes_name_each_box(page: Any, tmp_path: Path) -> None:
+    """Two boxes with scores for three classes each: both are shown, by the class that is likeliest for them."""
+    write_page(_vision(tmp_path), tmp_path / "page")
+    with serving(tmp_path / "page") as site:
+        page.goto(site.origin)
+        tensor = "{ data: %s, shape: %s, dtype: 'float32' }"
+        boxes, scores = tensor % ([0.0] * 8, [2, 4]), tensor % ([0.1, 0.7, 0.2, 0.3, 0.3, 0.4], [2, 3])
+        rows = page.evaluate(
+            "import('./shown.js').then((s) => s.answerOf("
+            f"{{ boxes: {boxes}, scores: {scores} }}, {{ scores: ['a', 'b', 'c'] }}).rows)"
+        )
+    assert [(row["text"], row["value"]) for row in rows] == [("b", "70 %"), ("c", "40 %")]
 
 
 def test_several_models_get_a_page_that_lists_them(page: Any, tmp_path: Path) -> None:

@@ -207,3 +207,48 @@ def test_the_op_table_is_mapped(row: Op, dtype: str) -> None:
             each = [arrays[j] if a == 0 else examples[0][j] for j, a in enumerate(axes)]
             for got, expected in zip(made, oracle(row.function, each), strict=True):
                 check(got.numpy()[i], expected, row.tolerance, factor=2)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda z, w: ht.sum(ht.real(z * w)),
+        lambda z, w: ht.sum(ht.imag(z * w / (z + 3))),
+        lambda z, w: ht.sum(ht.abs(ht.exp(z) - w) ** 2),
+        lambda z, w: ht.sum(ht.real(ht.sign(z)) * ht.imag(ht.conj(w) ** 2)),
+        lambda z, w: ht.sum(ht.abs(ht.matmul(z, ht.sin(w)))),
+        lambda z, w: ht.sum(ht.real(ht.log(z)) * ht.imag(ht.sqrt(w)) + ht.real(ht.tanh(z) * ht.cumulative_sum(w, axis=1))),
+        lambda z, w: ht.sum(ht.abs(ht.make_complex(ht.real(z) * ht.imag(w), ht.real(w)) * ht.make_complex(ht.imag(z), ht.abs(w)))),
+        lambda z, w: ht.sum(ht.real(ht.checkpoint(lambda z: z * z * w)(z))),
+        lambda z, w: ht.sum(ht.real(ht.fori_loop(0, 3, lambda i, v: v * z + w, z))),
+    ],
+)  # fmt: skip
+def test_gradients_by_complex_numbers(function: Any) -> None:
+    """(d/da) + i (d/db) by z = a + bi, to second order, against central differences of the parts."""
+    rng = np.random.default_rng(0)
+    z, w, dz, dw = (rng.standard_normal((3, 3)) + 1j * rng.standard_normal((3, 3)) for _ in range(4))
+
+    def slope(z: Any, w: Any) -> Any:
+        gz, gw = ht.grad(function, argnums=(0, 1))(z, w)
+        return ht.sum(ht.real(gz * dw)) + ht.sum(ht.imag(gw * dz))
+
+    for f in (function, slope):
+        gz, gw = ht.grad(f, argnums=(0, 1))(z, w)
+        exact = float(np.sum(np.real(np.conj(gz.numpy()) * dz + np.conj(gw.numpy()) * dw)))
+        h = 1e-6
+        between = (float(f(z + h * dz, w + h * dw)) - float(f(z - h * dz, w - h * dw))) / (2 * h)
+        np.testing.assert_allclose(exact, between, rtol=1e-5, atol=1e-6)
+
+
+def test_a_gradient_of_ones_own_by_complex_numbers() -> None:
+    """The rule is in the same convention as the gradients that `grad` gives."""
+
+    @ht.custom_gradient
+    def product(z: Any, w: Any) -> Any:
+        return z * w, lambda g: (g * ht.conj(w), g * ht.conj(z))
+
+    z, w = np.array([1 + 2j, 3 - 1j]), np.array([2 - 1j, 1j])
+    plain = ht.grad(lambda z, w: ht.sum(ht.imag(z * w)), argnums=(0, 1))(z, w)
+    own = ht.grad(lambda z, w: ht.sum(ht.imag(product(z, w))), argnums=(0, 1))(z, w)
+    for a, b in zip(plain, own, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy())

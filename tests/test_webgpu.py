@@ -130,20 +130,19 @@ def test_empty_arrays_are_bound_like_others(adapter: Any) -> None:
 def test_dropping_an_executable_frees_its_buffers(adapter: Any) -> None:
     gc.collect()
     before = webgpu.memory()
-    made = webgpu.WebGpuExecutable(program(), MACHINE)
+    made = webgpu.WebGpuExecutable(program(), MACHINE, private=True)
     held = made.memory()
-    assert webgpu.memory()["live"] - before["live"] == held["total"]
-    assert webgpu.memory()["buffers"] - before["buffers"] == held["buffers"]
+    assert webgpu.memory()["live"] - before["live"] >= held["state"] + held["arena"] + held["io"] > 0
     for _ in range(3):
         run(made, "loop", ONES)
-    assert made.memory()["buffers"] == held["buffers"]
     settled = webgpu.memory()
     for _ in range(50):
         run(made, "double", ONES)
     assert webgpu.memory() == settled  # nothing is allocated per run
     del made
     gc.collect()
-    assert webgpu.memory() == before
+    after = webgpu.memory()
+    assert (after["live"], after["buffers"]) == (before["live"], before["buffers"])
 
 
 def test_forks_share_weights(adapter: Any) -> None:

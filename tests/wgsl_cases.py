@@ -362,9 +362,15 @@ def packed() -> Case:
             info = np.iinfo(dtype.numpy)
             inputs.append(rng.integers(info.min, info.max, 20, dtype.numpy, endpoint=True))
     out = k.buffer("out", dt.float32, 100, "write")
+    vectors = k.buffer("vectors", dt.float32, 200, "write")
     with k.loop(0, 20, kind="parallel") as loop:
         for row, source in enumerate(found):
             k.store(out, loop.index + row * 20, k.convert(k.load(source, loop.index), dt.float32))
+    with k.loop(0, 4, kind="parallel") as loop:  # whole words where four elements fill them, and one place beside
+        for row, source in enumerate(found):
+            for shift in (0, 1):
+                value = k.load(source, loop.index * 4 + shift, 4, dt.float32)
+                k.store(vectors, loop.index * 4 + (row * 40 + shift * 20), value)
     return of_kernel(k.finish("packed"), inputs)
 
 

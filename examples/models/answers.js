@@ -1,13 +1,16 @@
 // Showing an answer: rows of text beside the input, and shapes, spans or notes on it. Rows light up with what they stand for.
 /** @typedef {{ text: string, value?: string, share?: number }} Row */
-/** @typedef {{ x: number, y: number }} Point in 0…1 of the picture */
+/** @typedef {{ x: number, y: number, row?: number, small?: boolean }} Point in 0…1 of the picture */
+/** @typedef {{ from: Point, to: Point, row?: number }} Line */
 /** @typedef {{ corners: Point[], tag?: string, row?: number }} Shape */
 /** @typedef {{ start: number, end: number, low?: number, row?: number }} Span seconds; `low` is a note's pitch */
 /** @typedef {{ data: ArrayLike<number>, width: number, height: number }} Mask */
-/** @typedef {{ rows: Row[], says?: string, headline?: boolean, empty?: string, shapes?: Shape[], points?: Point[], mask?: Mask, spans?: Span[],
+/** @typedef {{ rows: Row[], says?: string, headline?: boolean, empty?: string, shapes?: Shape[], points?: Point[], lines?: Line[], mask?: Mask, spans?: Span[],
  *   notes?: Span[], curve?: ArrayLike<number> }} Answer */
 
 const SVG = "http://www.w3.org/2000/svg";
+const COLOURS = ["#e69f00", "#56b4e9", "#009e73", "#f0e442", "#d55e00", "#cc79a7", "#0072b2"]; // Okabe and Ito: apart for all eyes
+const LIGHT = new Set([0, 1, 3, 5]); // what needs dark letters on it
 
 /** @template {keyof HTMLElementTagNameMap} K @param {K} tag @param {Record<string, any>} [properties] @param {(Node | string)[]} children */
 export function make(tag, properties = {}, ...children) {
@@ -51,22 +54,27 @@ export function showAnswer(where, answer, input) {
 }
 
 /** @param {{ overlay: HTMLElement, bitmap: { width: number, height: number } }} input @param {Answer} answer @param {(e: Element, row?: number) => void} link */
-function onPicture({ overlay }, { shapes = [], points = [], mask }, link) {
+function onPicture({ overlay }, { shapes = [], points = [], lines = [], mask }, link) {
   overlay.replaceChildren();
   if (mask) overlay.append(cover(mask));
   const svg = draw("svg", { viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" });
-  for (const { corners, row } of shapes) {
-    const shape = draw("polygon", { class: "shape", points: corners.map((p) => `${p.x},${p.y}`).join(" ") });
-    link(shape, row);
-    svg.append(shape);
-  }
-  for (const { x, y } of points) svg.append(draw("path", { class: "point", d: `M${x},${y}h0` })); // a round cap, whatever the scale
+  const apart = shapes.every((s) => s.tag); // each thing in a colour of its own
+  const colour = (/** @type {number | undefined} */ row) => (apart && row !== undefined ? `--mark: ${COLOURS[row % COLOURS.length]}` : "");
+  const add = (/** @type {string} */ tag, /** @type {number | undefined} */ row, /** @type {Record<string, any>} */ attributes) => {
+    const element = draw(tag, { style: colour(row), ...attributes });
+    link(element, row);
+    svg.append(element);
+  };
+  for (const { corners, row } of shapes) add("polygon", row, { class: "shape", points: corners.map((p) => `${p.x},${p.y}`).join(" ") });
+  for (const { from, to, row } of lines) add("path", row, { class: "line", d: `M${from.x},${from.y}L${to.x},${to.y}` });
+  for (const { x, y, row, small } of points) add("path", row, { class: small ? "point small" : "point", d: `M${x},${y}h0` }); // a round cap, whatever the scale
   overlay.append(svg);
-  for (const { corners, tag } of shapes) {
+  for (const { corners, tag, row = 0 } of shapes) {
     if (!tag) continue;
     const left = Math.max(0, Math.min(...corners.map((p) => p.x))), top = Math.max(0, Math.min(...corners.map((p) => p.y)));
     const label = make("span", { className: top < 0.06 ? "tag within" : "tag", textContent: tag });
-    Object.assign(label.style, { left: `${100 * left}%`, top: `${100 * top}%` });
+    Object.assign(label.style, { left: `${100 * left}%`, top: `${100 * top}%`, color: LIGHT.has(row % COLOURS.length) ? "#000" : "#fff" });
+    label.style.setProperty("--mark", COLOURS[row % COLOURS.length]);
     overlay.append(label);
   }
 }

@@ -9,7 +9,7 @@ import { makeInput } from "./inputs.js";
 import { openByNames } from "./shown.js";
 /** @typedef {import("./answers.js").Answer} Answer */
 /** @typedef {{ name: string, task: string, summary: string, takes: "image" | "audio" | "text" | "file", licence: string, citation: string,
- *   packages: string[], folders: string[], script: string | null, data: any, example: { file?: string, text?: string } }} Card */
+ *   packages: string[], folders: string[], script: string | null, data: any, links: [number, number][], example: { file?: string, text?: string } }} Card */
 /** @typedef {(folder: string) => Promise<any>} Load */
 /** @typedef {(input: any) => Promise<Answer>} Ask */
 
@@ -65,7 +65,7 @@ async function open(device) {
     return program;
   };
   try {
-    const made = await script.open({ load, data: card.data });
+    const made = await script.open({ load, data: card.data, links: card.links });
     for (const p of programs) p.close();
     [ask, programs] = [made, fresh];
     const { info } = programs[0];

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -176,6 +177,23 @@ for _symbol, _name in {"neg": "negative", "pos": "positive", "abs": "abs", "inve
 ArrayMethods.__hash__ = object.__hash__  # type: ignore[method-assign]  # == is elementwise; identity hashes
 
 
+_alive: set[weakref.ref[Array]] = set()
+
+
+def live_arrays() -> tuple[int, int]:
+    """How many Arrays there are, and the bytes of the memory that they lie in: each piece once, however many views it has."""
+    arrays = [array for ref in list(_alive) if (array := ref()) is not None]
+    owners = {id(owner): owner.nbytes for owner in map(_owner, arrays)}
+    return len(arrays), sum(owners.values())
+
+
+def _owner(array: Array) -> np.ndarray:
+    data = array._data
+    while isinstance(data.base, np.ndarray):
+        data = data.base
+    return data
+
+
 class Array(ArrayMethods):
     """An n-dimensional array with values.
 
@@ -189,6 +207,7 @@ class Array(ArrayMethods):
         self._data = np.asarray(data)  # NumPy's arithmetic makes scalars of arrays without axes
         self._view: np.ndarray | None = None  # _data, read-only: always the same object, by which constants are recognised
         self._unseen = False  # whether nobody else holds _data, so that __setitem__ may write into it
+        _alive.add(weakref.ref(self, _alive.discard))
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]

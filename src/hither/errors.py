@@ -48,6 +48,19 @@ class DTypeMismatch(HitherError, TypeError):
     """An array has a dtype that its input does not take."""
 
 
+class OutOfMemory(HitherError, MemoryError):
+    """A device has no room for what is asked for. What was there before still works."""
+
+    def __init__(self, device: str, nbytes: int, what: str, held: int | None = None, because: str = "") -> None:
+        others = " or ".join(f'"{d}"' for d in ("cpu", "webgpu") if d != device)
+        super().__init__(
+            f"{device}: no room for {nbytes} bytes of {what}"
+            + (f" beside the {held} bytes that hither holds there" if held is not None else "")
+            + (f" ({because})" if because else "")
+            + f"; use a smaller batch or smaller inputs, drop programs and arrays that are no longer needed, or device={others}"
+        )
+
+
 class NonFiniteLoss(HitherError, FloatingPointError):
     """The loss of a training step is NaN or infinite. The state is what it was before the step. `where` made the first such
     value."""

@@ -47,6 +47,10 @@ def read_image(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
         raise MediaError(f"{path} is no picture that Pillow can read") from error
     except Image.DecompressionBombError as error:
         raise MediaError(f"{path} is too large a picture: {error}") from error
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError) as error:  # what Pillow raises for files that are cut off or damaged
+        raise MediaError(f"{path} is damaged: {error}") from error
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 

@@ -413,8 +413,7 @@ class Model:
         from .program import compile
 
         specs = {n: Spec(a.shape, a.dtype, value=a if n in static else None) for n, a in arrays.items()}
-        options = {k: v for k, v in (("device", self.device), ("precision", self.precision)) if v is not None}
-        return compile(self, specs, tune=self.tune, **options)
+        return compile(self, specs, self.device, self.precision or "float32", self.tune)
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{n}: {s}" for n, s in self.inputs.items())

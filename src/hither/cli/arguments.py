@@ -133,6 +133,36 @@ def read_inputs(
     return arrays, notes
 
 
+def samples(model: Model, sources: Sequence[str], specs: Mapping[str, Spec]) -> list[dict[str, np.ndarray]]:
+    """Real inputs for `--calibrate`: files, or folders of files, each of which is one sample.
+
+    A model of several inputs takes .npz files with an array for each of them.
+
+    Raises:
+        ArgumentError: no such file, an empty folder, or a file that does not fit.
+    """
+    files: list[Path] = []
+    for source in map(Path, sources):
+        found = sorted(p for p in source.iterdir() if p.is_file()) if source.is_dir() else [source]
+        if not found or not found[0].is_file():
+            raise ArgumentError(f"--calibrate {source}: no such file, or no file in it")
+        files += found
+    if len(specs) > 1 and any(file.suffix.lower() != ".npz" for file in files):
+        raise ArgumentError(
+            f"{model.name} has {len(specs)} inputs: --calibrate takes .npz files, with an array for each by name"
+        )
+    shapes = {name: spec.shape for name, spec in specs.items() if spec.value is None}
+    return [{n: _read(str(file), n, specs[n], shape, []) for n, shape in shapes.items()} for file in files]  # type: ignore[arg-type]
+
+
+def tolerance(texts: Iterable[str]) -> dict[str, float] | None:
+    """`--tolerance NAME=NUMBER` as hither.compile takes it; None if there is none."""
+    try:
+        return {name: float(value) for name, value in pairs("--tolerance", texts).items()} or None
+    except ValueError as error:
+        raise ArgumentError(f"--tolerance takes NAME=NUMBER, as in relative=0.01 or top1=0.99: {error}") from error
+
+
 def _names_input(text: str, model: Model) -> bool:
     name, equals, _ = text.partition("=")
     return bool(equals) and (name in model.inputs or not Path(text).exists())

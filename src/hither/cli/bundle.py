@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ def bundle_command(
     model: Annotated[str, typer.Argument(help="Model file.")],
     output: Annotated[str, typer.Option("--output", "-o", metavar="DIR", help="The folder to write.")],
     targets: Annotated[str, typer.Option(help="What to build for, separated by commas.")] = "webgpu,wasm",
-    precision: Annotated[str, typer.Option(help="What weights are stored and computed in.")] = "float32",
+    precision: Annotated[str, typer.Option(help="How weights are stored: float32, float16, int8.")] = "float32",
     shape: Annotated[
         list[str],
         typer.Option(
@@ -25,6 +26,18 @@ def bundle_command(
     ] = [],  # noqa: B006  (typer makes a new list for each call)
     value: Annotated[list[str], typer.Option(metavar="NAME=NUMBER", help="Compile an input in as a constant.")] = [],  # noqa: B006
     rename: Annotated[list[str], typer.Option(metavar="OLD=NEW", help="Give an input or output another name.")] = [],  # noqa: B006
+    calibrate: Annotated[
+        list[str],
+        typer.Option(
+            metavar="FILE|DIR", help="Real inputs, on which the accuracy of the precision is judged; repeat it for several."
+        ),
+    ] = [],  # noqa: B006
+    tolerance: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=NUMBER", help="relative=0.01: the largest error; top1=0.99: how often the best must be the same."
+        ),
+    ] = [],  # noqa: B006
     name: Annotated[str | None, typer.Option(help="The bundle's name; the folder's by default.")] = None,
 ) -> None:
     """Compile a model for the browser."""
@@ -41,10 +54,37 @@ def bundle_command(
         variants = [arguments.specs_for(loaded, arguments.shapes(text), values) for text in shape or [""]]
         stage(f"compiling {loaded.name}: {len(variants)} variant{'s' if len(variants) > 1 else ''} for {targets}")
         chosen = tuple(t for t in targets.replace(",", " ").split())
-        manifest = bundle(loaded, output, variants, chosen, precision, name)
+        samples = arguments.samples(loaded, calibrate, variants[0]) if calibrate else None
+        manifest = bundle(
+            loaded, output, variants, chosen, precision, name, calibrate=samples, tolerance=arguments.tolerance(tolerance)
+        )
     report.out.print(sizes(Path(output)))
+    if "accuracy" in manifest:
+        report.out.print(accuracy(manifest["accuracy"]))
     report.out.print(f"{output} in {report.duration(time.perf_counter() - start)}; digest {manifest['digest']}", markup=False)
     report.out.print(f"try it: hither serve {output}", style="dim", markup=False)
+
+
+def accuracy(found: Mapping[str, Any]) -> Any:
+    """A table of how far a bundle's results are from float32, and of the weights that stayed float32 for that."""
+    from . import report
+
+    kind = "random inputs; give real ones with --calibrate" if found["synthetic"] else "inputs"
+    wanted = ", ".join(f"{k} {v:g}" for k, v in found["tolerance"].items())
+    title = f"{found['precision']} against float32 on {found['samples']} {kind}; tolerance: {wanted}"
+    shown = report.table(
+        title, "", "name", "relative error", "top-1", "all small", right=("relative error", "top-1", "all small")
+    )
+    for name, one in found["outputs"].items():
+        agree = "" if one["top1"] is None else f"{100 * one['top1']:.1f} %"
+        shown.add_row("output", name, _error(one["relative"]), agree, _error(found["everything"][name]["relative"]))
+    for weight in found["kept"]:
+        shown.add_row("float32", weight["name"], "", "", _error(weight["relative"]))
+    return shown
+
+
+def _error(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.2g}"
 
 
 def sizes(folder: Path) -> Any:

@@ -48,7 +48,7 @@ def write_page(card: Card, folder: Path, stage: Callable[[str], object] = lambda
     known = {
         "name": card.name, "task": card.task, "summary": card.summary, "takes": card.takes, "licence": card.licence,
         "citation": card.citation, "packages": _packages(card.sources.values()), "folders": list(bundles),
-        "script": page.script if page else None, "data": page.data(paths) if page and page.data else None,
+        "links": card.links, "script": page.script if page else None, "data": page.data(paths) if page and page.data else None,
         "example": _example(card, folder),
     }  # fmt: skip
     (folder / "card.json").write_text(json.dumps(known, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")

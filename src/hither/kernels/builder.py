@@ -53,9 +53,15 @@ class Builder:
 
     # -- memory ------------------------------------------------------------------------------------------------------
 
-    def buffer(self, name: str, dtype: DType, size: int, access: str = "read") -> Buffer:
-        """Declare the next kernel parameter: `size` elements of an array dtype, stored as the machine stores it."""
-        made = Buffer(f"{name}_{len(self.buffers)}", self.machine.storage(dtype), size, access)
+    def buffer(
+        self, name: str, dtype: DType, size: int, access: str = "read", constant: bool = False, finite: bool = False
+    ) -> Buffer:
+        """Declare the next kernel parameter: `size` elements of an array dtype, stored as the machine stores it.
+
+        `constant`: what is known at compile time may be stored smaller (Machine.storage). `finite`: has no infinity or NaN.
+        """
+        stored = self.machine.storage(dtype, constant)
+        made = Buffer(f"{name}_{len(self.buffers)}", stored, size, access, finite=finite)
         self.buffers.append(made)
         return made
 
@@ -103,12 +109,18 @@ class Builder:
 
     def _storage_dtype(self, buffer: Buffer) -> DType:
         if buffer.dtype is dt.float16 and not self.machine.float16:
-            return dt.uint16
+            return dt.float32 if self.machine.gpu else dt.int16 if buffer.finite else dt.uint16
         return buffer.dtype
 
     def _from_storage(self, value: Val, buffer: Buffer, wanted: DType | None) -> Val:
         if buffer.dtype is dt.float16:
-            value = self.convert(value, dt.float32) if self.machine.float16 else self.half_to_float(value)
+            match value.dtype:
+                case dt.uint16:
+                    value = self.half_to_float(value)
+                case dt.int16:
+                    value = self.finite_half_to_float(value)
+                case _:
+                    value = self.convert(value, dt.float32)
         if wanted is dt.float16:
             wanted = dt.float32
         return value if wanted is None else self.convert(value, wanted)
@@ -127,6 +139,12 @@ class Builder:
         huge = self.bitcast(((wide & 0x7FFF) << 13) | 0x7F800000, dt.float32)  # inf and NaN keep their payload
         magnitude = self.select((wide & 0x7C00).eq(0x7C00), huge, magnitude)
         return self.bitcast(self.bitcast(magnitude, dt.uint32) | ((wide & 0x8000) << 16), dt.float32)
+
+    def finite_half_to_float(self, bits: Val) -> Val:
+        """The bits of a finite float16, as int16, to float32: sign and fraction where float32 has them, the exponent corrected
+        by a product, which is exact. Three operations of 32-bit lanes."""
+        moved = (self.convert(bits, dt.int32) << 13) & -0x70002000  # 0x8fffe000: the sign, and what a half has below it
+        return self.bitcast(moved, dt.float32) * 2.0**112
 
     def float_to_half(self, value: Val) -> Val:
         """float32 to float16 bits, rounding to nearest even; overflow gives inf, NaN stays NaN."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import dtypes as dt
-from ..graph.core import Node, Value, abstract_of
+from ..graph.core import Abstract, Node, Value, abstract_of
 from ..graph.primitive import Elementwise, Indexed
 from .builder import Builder
 from .fusion import Group, flatten, unflatten
@@ -31,22 +31,34 @@ GRAIN = 16384  # scalar operations that make a thread of its own worth waking
 class Context:
     """What lowering shares across one compilation: the machine, the constants, and constants made from them (packed).
 
+    A constant's array may be of a smaller dtype than its Value: it is stored so, and widened wherever it is read.
     `tiles` gives the tile of a product, where something better than the rule is known."""
 
     machine: Machine
     constants: dict[Value, np.ndarray]
     tiles: Callable[[Problem], Tile] | None = None
     packed: dict[object, Value] = field(default_factory=dict)
+    _finite: dict[Value, bool] = field(default_factory=dict)
+
+    def stored(self, value: Value) -> dt.DType:
+        """The dtype that a constant is stored in."""
+        return dt.dtype(self.constants[value].dtype)
+
+    def is_finite(self, value: Value) -> bool:
+        """Whether a constant has neither infinities nor NaNs."""
+        if value not in self._finite:
+            self._finite[value] = bool(np.isfinite(self.constants[value]).all())
+        return self._finite[value]
 
     def pack(self, source: Value, how: str, make: Callable[[np.ndarray], np.ndarray]) -> Value:
         """A constant derived from another, made once per (source, how)."""
-        return self.new_constant((source, how), lambda: make(self.constants[source]), source.name)
+        return self.new_constant((source, how), lambda: make(self.constants[source]), source.name, source.dtype)
 
-    def new_constant(self, key: object, make: Callable[[], np.ndarray], name: str = "") -> Value:
-        """A constant made once per key."""
+    def new_constant(self, key: object, make: Callable[[], np.ndarray], name: str = "", dtype: dt.DType | None = None) -> Value:
+        """A constant made once per key; of the array's dtype if no other is given."""
         if key not in self.packed:
             array = np.ascontiguousarray(make())
-            value = Value(abstract_of(array), name)
+            value = Value(abstract_of(array) if dtype is None else Abstract(array.shape, dtype), name)
             self.constants[value] = array
             self.packed[key] = value
         return self.packed[key]
@@ -77,7 +89,13 @@ class Emitter:
     def buffer(self, value: Value, access: str = "read") -> Buffer:
         """The kernel parameter through which a stored value is reached."""
         if value not in self.buffers:
-            self.buffers[value] = self.k.buffer(value.name or "v", value.dtype, value.abstract.size, access)
+            name, size = value.name or "v", value.abstract.size
+            if value in self.context.constants:
+                kind = self.context.stored(value)
+                finite = kind is dt.float16 and self.context.is_finite(value)
+                self.buffers[value] = self.k.buffer(name, kind, size, access, constant=True, finite=finite)
+            else:
+                self.buffers[value] = self.k.buffer(name, value.dtype, size, access)
         return self.buffers[value]
 
     @contextmanager

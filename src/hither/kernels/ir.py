@@ -81,12 +81,15 @@ class Machine:
             return 1
         return self.vector_bits // max(bits, 32)
 
-    def storage(self, dtype: DType) -> DType:
-        """How an array of this dtype lies in device memory: WebGPU widens what it cannot address (see DESIGN §6)."""
+    def storage(self, dtype: DType, constant: bool = False) -> DType:
+        """How an array of this dtype lies in device memory. WebGPU widens what it cannot store to (see DESIGN §6); numbers of
+        constants stay as small as they are, several in a word."""
         from .. import dtypes as dt
 
         if not self.gpu:
             return dt.uint8 if dtype is dt.bool_ else dtype
+        if constant and dtype.bits < 32 and dtype is not dt.bool_:
+            return dtype
         match dtype.name:
             case "bool" | "uint8" | "uint16" | "uint64":
                 return dt.uint32
@@ -101,7 +104,8 @@ class Machine:
 class Buffer:
     """A kernel parameter, or (space "private" | "workgroup") scratch memory of the kernel itself.
 
-    `dtype` is how elements lie in memory (never bool: bool arrays are uint8 or uint32 there).
+    `dtype` is how elements lie in memory (never bool: bool arrays are uint8 or uint32 there). A load gives that dtype, but for
+    halves that the machine lacks: their bits as uint16 on CPUs, float32 on GPUs. `finite`: no element is infinite or NaN.
     """
 
     name: str
@@ -109,6 +113,7 @@ class Buffer:
     size: int  # elements
     access: str = "read"  # "read" | "write" | "read_write" | "scratch": written and read by this kernel alone
     space: str = "global"  # "global" | "private" | "workgroup"
+    finite: bool = False
 
 
 @dataclass(frozen=True)

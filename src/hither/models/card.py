@@ -3,9 +3,11 @@
 The page of a model (`hither models page NAME`) draws results by the names and shapes of its outputs, so cards keep to these:
 
     boxes      [N, 4]       x0, y0, x1, y1 of each object, in 0…1 of the picture given
-    landmarks  [N?, P, 2+]  x, y (and more) of P points of one or N objects, x and y in 0…1 of the picture given
+    landmarks  [N?, P, 2+]  x, y (and more) of P points of one or N objects, x and y in 0…1 of the picture given;
+                            `Card.links` says which of them a line joins
+    confidence [N?, P]      how sure each of these points is; those below 0.2 are not drawn
     mask       [H, W]       0…1 how much each pixel belongs to the foreground, over the whole picture given
-    scores     [N] or [.., classes]   one number per box or set of landmarks, or per class; `Spec.labels` names the classes
+    scores     [N] or [N?, classes]   one number per box or set of landmarks, or per class; `Spec.labels` names the classes
     label      [N]          the number of each box's class, with `Spec.labels` to name it
 
 Any of them may have a leading batch dimension of one. What a page cannot draw by these names it prints.
@@ -117,6 +119,7 @@ class Card:
         citation: the paper or project.
         aliases: other names that `hither.models.load` takes.
         page: how to show it in a browser, where its outputs do not say so themselves.
+        links: pairs of its landmarks, by number, that drawings join by a line.
     """
 
     name: str
@@ -131,3 +134,4 @@ class Card:
     citation: str = ""
     aliases: tuple[str, ...] = field(default=())
     page: Page | None = None
+    links: tuple[tuple[int, int], ...] = ()

@@ -60,7 +60,7 @@ def detector(path: Path) -> Detector:
 
 
 def build_detection(paths: Mapping[str, Path]) -> Model:
-    """image → boxes [n, 4] as x1, y1, x2, y2; points [n, 6, 2]; scores [n]: all as shares of the picture, best first."""
+    """image → boxes [n, 4] as x1, y1, x2, y2; landmarks [n, 6, 2]; scores [n]: places as shares of the picture, best first."""
     find = detector(paths["detector"])
 
     def network(arrays: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,10 +68,10 @@ def build_detection(paths: Mapping[str, Path]) -> Model:
         size = image.shape[1:3]
         found = find(unit(image))
         boxes = ops.reshape(relative(ops.reshape(found.boxes, (MOST, 2, 2)), *size), (MOST, 4))
-        made = {"boxes": boxes, "points": relative(found.points, *size), "scores": found.scores}
+        made = {"boxes": boxes, "landmarks": relative(found.points, *size), "scores": found.scores}
         return {name: BoundedOutput(value, found.count, 0) for name, value in made.items()}
 
-    outputs = {"boxes": Spec((None, 4)), "points": Spec((None, 6, 2)), "scores": Spec((None,))}
+    outputs = {"boxes": Spec((None, 4)), "landmarks": Spec((None, 6, 2)), "scores": Spec((None,))}
     return Model(network, {"image": image_spec()}, outputs, weights=find.network.weights)
 
 
@@ -126,9 +126,9 @@ def answer_detection(model: Model, source: Any) -> Result:
     """The faces of a picture."""
     picture = Picture.of(model, source)
     found = {name: value.numpy() for name, value in model(picture.frame).items()}
-    values = {"boxes": picture.boxes(found["boxes"]), "points": picture.back(found["points"]), "scores": found["scores"]}
+    values = {"boxes": picture.boxes(found["boxes"]), "landmarks": picture.back(found["landmarks"]), "scores": found["scores"]}
     drawing = Drawing(picture.pixels)
-    for i, (box, points, score) in enumerate(zip(values["boxes"], values["points"], values["scores"])):
+    for i, (box, points, score) in enumerate(zip(values["boxes"], values["landmarks"], values["scores"])):
         drawing.box(box, f"{100 * score:.0f} %", i)
         drawing.points(points, i)
     lines = [f"face {100 * s:3.0f} %  at {show_box(b)}" for b, s in zip(values["boxes"], values["scores"])]
@@ -211,6 +211,7 @@ CARDS = [
         example=Example(SOFA, lambda values: matches(values["boxes"], SOFA_FACES) and _mouths_below_eyes(values["landmarks"])),
         citation="Kartynnik et al.: Real-time Facial Surface Geometry from Monocular Video on Mobile GPUs (2019)",
         aliases=("mesh", "face-landmark"),
+        links=CONTOURS,
     ),
     Card(
         name="facial-expression",

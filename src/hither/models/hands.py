@@ -37,14 +37,15 @@ SCORE = 0.5
 
 
 def build(paths: Mapping[str, Path]) -> Model:
-    """image → landmarks [n, 21, 3], boxes [n, 4] around them, scores [n], right [n]: how probably it is a right hand.
+    """image → landmarks [n, 21, 3], boxes [n, 4] around them, scores [n], label [n]: 1 for right hands.
 
     All places are shares of the picture; depth is relative to the wrist, in widths of the picture.
     """
     palms = Detector(load(paths["palms"], member="model at 11"), grid(192, [(8, 2), (16, 6)]), 0.0, 0.5, MOST)
     hand = load(paths["hand"])
     outputs = {
-        "landmarks": Spec((None, 21, 3)), "boxes": Spec((None, 4)), "scores": Spec((None,)), "right": Spec((None,))
+        "landmarks": Spec((None, 21, 3)), "boxes": Spec((None, 4)), "scores": Spec((None,)),
+        "label": Spec((None,), "int32", labels=("left hand", "right hand")),
     }  # fmt: skip
 
     def network(arrays: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,7 +61,8 @@ def build(paths: Mapping[str, Path]) -> Model:
             places = ops.reshape(ops.multiply(points, 1 / 224), (1, 21, 3))
             placed = relative(region.back(places), *size)
             score = ops.reshape(presence, (1,))
-            return score, {"landmarks": placed, "boxes": bounds(placed), "scores": score, "right": ops.reshape(right, (1,))}
+            side = ops.astype(ops.reshape(ops.greater(right, 0.5), (1,)), "int32")
+            return score, {"landmarks": placed, "boxes": bounds(placed), "scores": score, "label": side}
 
         return each(one, found.count, MOST, outputs, SCORE)
 
@@ -72,7 +74,7 @@ def answer(model: Model, source: Any) -> Result:
     picture = Picture.of(model, source)
     found = {name: value.numpy() for name, value in model(picture.frame).items()}
     landmarks, boxes = picture.back(found["landmarks"]), picture.boxes(found["boxes"])
-    sides = ["right" if r > 0.5 else "left" for r in found["right"]]
+    sides = ["right" if right else "left" for right in found["label"]]
     drawing, lines = Drawing(picture.pixels), []
     for points, box, side, score in zip(landmarks, boxes, sides, found["scores"]):
         drawing.lines(points, PALM, 3)
@@ -111,5 +113,6 @@ CARDS = [
         ),
         citation="Zhang et al.: MediaPipe Hands: On-device Real-time Hand Tracking (2020)",
         aliases=("hand", "hands"),
+        links=PALM + tuple(pair for finger in FINGERS for pair in itertools.pairwise(finger)),
     ),
 ]  # fmt: skip

@@ -36,9 +36,9 @@ LABELS = (
 
 
 def build(paths: Mapping[str, Path]) -> Model:
-    """image → boxes [n, 4] as x1, y1, x2, y2, scores [n], kinds [n], best first.
+    """image → boxes [n, 4] as x1, y1, x2, y2, scores [n], label [n], best first.
 
-    Boxes are in shares of the picture, kinds are numbers of LABELS.
+    Boxes are in shares of the picture, a label is a number of LABELS.
     """
     inner = load(paths["model"])
     ((given, _),) = inner.inputs.items()
@@ -55,11 +55,11 @@ def build(paths: Mapping[str, Path]) -> Model:
         made = {
             "boxes": ops.reshape(relative(places, *image.shape[1:3]), (MOST, 4)),
             "scores": ops.take(scores, best, axis=0),
-            "kinds": ops.astype(ops.take(kinds, best, axis=0), "int32"),
+            "label": ops.astype(ops.take(kinds, best, axis=0), "int32"),
         }
         return {name: BoundedOutput(value, count, 0) for name, value in made.items()}
 
-    outputs = {"boxes": Spec((None, 4)), "scores": Spec((None,)), "kinds": Spec((None,), "int32")}
+    outputs = {"boxes": Spec((None, 4)), "scores": Spec((None,)), "label": Spec((None,), "int32", labels=LABELS)}
     return Model(network, {"image": image_spec()}, outputs, weights=inner.weights)
 
 
@@ -67,9 +67,9 @@ def answer(model: Model, source: Any) -> Result:
     """The objects of a picture."""
     picture = Picture.of(model, source)
     found = {name: value.numpy() for name, value in model(picture.frame).items()}
-    boxes, labels = picture.boxes(found["boxes"]).clip(0, 1), [LABELS[k] for k in found["kinds"]]
+    boxes, labels = picture.boxes(found["boxes"]).clip(0, 1), [LABELS[k] for k in found["label"]]
     drawing = Drawing(picture.pixels)
-    for box, label, score, kind in reversed(list(zip(boxes, labels, found["scores"], found["kinds"]))):  # the best on top
+    for box, label, score, kind in reversed(list(zip(boxes, labels, found["scores"], found["label"]))):  # the best on top
         drawing.box(box, f"{label} {100 * score:.0f} %", int(kind))
     lines = [f"{label:<14} {100 * s:3.0f} %  at {show_box(box)}" for label, s, box in zip(labels, found["scores"], boxes)]
     return Result({"boxes": boxes, "scores": found["scores"], "labels": labels}, tuple(lines or ["nothing"]), drawing.image)

@@ -109,5 +109,6 @@ CARDS = [
         example=Example(WINDOW, lambda values: matches(values["boxes"], WINDOW_PEOPLE) and _upright(values)),
         citation="Google: MoveNet MultiPose Lightning, model card (2021)",
         aliases=("pose",),
+        links=BONES,
     ),
 ]  # fmt: skip

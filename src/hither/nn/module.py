@@ -104,7 +104,7 @@ class Module:
         return {path: getattr(module, name) for path, module, name in self._places(False)}
 
     def load_weights(self, weights: Mapping[str, Any], *, strict: bool = True) -> None:
-        """Set arrays by path.
+        """Set arrays by path: all of them, or none where one does not fit.
 
         Args:
             weights: {path: array}.
@@ -120,9 +120,10 @@ class Module:
         if unknown or (strict and missing):
             what = f"has no weight {unknown[0]!r}" if unknown else f"needs weight {missing[0]!r}, which is not given"
             raise NameMismatch(f"{type(self).__name__} {what}; its weights are {', '.join(map(repr, places)) or 'none'}")
-        for path, array in weights.items():
-            module, name = places[path]
-            setattr(module, name, fitting(path, array, getattr(module, name)))
+        given = [(*place, path) for path, place in places.items() if path in weights]
+        fits = [fitting(path, weights[path], getattr(module, name)) for module, name, path in given]
+        for (module, name, _), array in zip(given, fits, strict=True):  # all of them, or none
+            setattr(module, name, array)
 
     def compile(self, *args: Any, **kwargs: Any) -> Any:
         """Keras's way to choose loss and optimizer. Raises an error that shows the Trainer."""

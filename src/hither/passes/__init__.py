@@ -6,6 +6,7 @@ from ..graph.core import Graph
 from .fold import fold
 from .inline import inline, open_barriers
 from .layout import channels_last
+from .precision import store_weights
 from .simplify import simplify
 
 
@@ -20,4 +21,4 @@ def optimize(graph: Graph) -> Graph:
     return open_barriers(simplify(fold(graph)))
 
 
-__all__ = ["channels_last", "fold", "open_barriers", "optimize", "simplify", "tidy"]
+__all__ = ["channels_last", "fold", "open_barriers", "optimize", "simplify", "store_weights", "tidy"]

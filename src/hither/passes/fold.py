@@ -9,6 +9,7 @@ import numpy as np
 
 from ..graph.core import Graph, GraphBuilder, Node, Value, rewrite
 from ..graph.primitive import REGISTRY, Control, Reduction
+from .sink import sink
 
 FREE = 1 << 12  # bytes: results up to here are folded however small their operands are
 
@@ -46,5 +47,6 @@ def _empty_reduction(builder: GraphBuilder, node: Node, reduction: Reduction) ->
 def _fold_bodies(builder: GraphBuilder, node: Node, operands: tuple[Value, ...]) -> list[Value]:
     from . import optimize
 
-    params = {k: optimize(v) if isinstance(v, Graph) else v for k, v in node.params.items()}
-    return list(builder.add(node.primitive, operands, params, node.source))
+    kept, params = sink(builder, node, operands)
+    params = {k: optimize(v) if isinstance(v, Graph) else v for k, v in params.items()}
+    return list(builder.add(node.primitive, kept, params, node.source))

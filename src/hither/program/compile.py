@@ -18,14 +18,13 @@ from ..graph.trace import trace_function
 from ..graph.tree import flatten, unflatten
 from ..kernels.ir import Machine
 from ..ops import asarray
+from ..passes.precision import PRECISIONS, store_weights
 from ..runtime.devices import default_device, require_device
 from .program import DEVICES, Program
 from .stored import keep_program, load_program, program_key
 
 if TYPE_CHECKING:
     from .plan import Plan
-
-PRECISIONS = ("float32",)
 
 
 class CompileError(HitherError, ValueError):
@@ -44,15 +43,18 @@ def compile(
     precision: str = "float32",
     tune: bool = False,
     state: Any = None,
+    calibrate: Any = None,
+    tolerance: Mapping[str, float] | None = None,
 ) -> Program:
     """Compile a Model, a function, or several functions as entries of one Program.
 
     Args:
-        target: a Model or a network of layers; a function of arrays returning an array, a tuple or a dict of arrays; or
-            {entry name: function}.
+        target: a Model or a network of layers; a function of arrays returning an array, a tuple or a dict of arrays;
+            {entry name: function}; or a Trainer (see `Trainer.as_entries`).
         specs: {input name: Spec} (for several entries, {entry: {input: Spec}} or one dict for all).
         device: "cpu", "webgpu", or "wasm" (what a bundle ships, run through wasmtime).
-        precision: "float32".
+        precision: how weights are stored: "float32", or "float16", which takes half the memory. They are widened as they
+            are read; all else computes in float32. A weight that float16 cannot hold keeps float32, with a PrecisionWarning.
         tune: measure the tiles of products on this machine instead of choosing them by rule: some seconds the first time,
             then known from the disk cache. Only for native code; which tiles win, and so the last digits of results, may
             differ from machine to machine.
@@ -60,6 +62,13 @@ def compile(
             `f(state, **inputs)` and return outputs, or `(outputs, new_state)` to change it: of the same structure, shapes and
             dtypes, and nothing is copied that stays as it is. All entries share it. Program.state gives it by path
             ("weights.dense.kernel"), `load_state` takes it back, and a bundle's `save` and `restore` keep it.
+
+        calibrate: samples of real inputs, on which the accuracy of a precision is judged: an iterable of {input: array} (or of
+            arrays, where there is one input), or one {input: array} of samples stacked along a new first axis.
+        tolerance: {"relative": 0.01} (the default, if samples are given): no output may be further from float32 than that
+            share of its largest magnitude. {"top1": 0.99}: how often the largest element along the last axis must be the
+            same. Or both. Weights that do too much damage keep float32; `Program.accuracy` says which, and how accurate the
+            program is. Without samples, random numbers are used, which say less.
 
     What a Model from a file becomes on the CPU is kept on disk, and compiled once per machine (HITHER_CACHE=off: never kept).
 
@@ -69,6 +78,7 @@ def compile(
     Raises:
         CompileError: without specs, for an unknown precision, for `tune` where the device runs no native code, for a new state
             that differs from the old in structure, shape or dtype.
+        AccuracyError: results are not within the tolerance even if all weights keep float32.
         UnknownDevice: there is no device of this name; lists those there are.
         UnsupportedFeature: something in the model has no meaning on the device (float64 on WebGPU).
 
@@ -79,9 +89,9 @@ def compile(
         Array([2., 4., 6.], dtype=float32)
         >>> def count(state, x):
         ...     total = state["total"] + x
-        ...     return {"total": total}, {"total": total}
+        ...     return {"sum": total}, {"total": total}
         >>> counter = ht.compile(count, {"x": ht.Spec((), "int32")}, state={"total": ht.asarray(0)})
-        >>> [int(counter(x=5)["total"]), int(counter(x=2)["total"]), int(counter.state["total"])]
+        >>> [int(counter(x=5)["sum"]), int(counter(x=2)["sum"]), int(counter.state["total"])]
         [5, 7, 7]
     """
     device = device or default_device()
@@ -90,8 +100,10 @@ def compile(
     machine = machine_for(device)
     if tune and machine.name != "llvm":
         raise CompileError(f"tune=True measures native code, and device {device!r} runs none here; compile without it")
-    make_plan = functools.cache(lambda: plan_target(target, specs, machine, tune, state))
-    key = program_key(target, specs, machine, tune) if state is None else None
+    if calibrate is not None or tolerance is not None:
+        return accurate(graphs_of(target, specs, state), specs, precision, calibrate, tolerance, device, tune)
+    make_plan = functools.cache(lambda: plan_target(target, specs, machine, tune, state, precision))
+    key = program_key(target, specs, machine, tune, precision) if state is None else None
     stored = None if key is None else load_program(key, machine)
     if stored is not None:
         outline, session = stored
@@ -102,17 +114,31 @@ def compile(
     return program
 
 
-def plan_target(target: Any, specs: Mapping[str, Any] | None, machine: Machine, tune: bool = False, state: Any = None) -> Plan:
+def plan_target(
+    target: Any,
+    specs: Mapping[str, Any] | None,
+    machine: Machine,
+    tune: bool = False,
+    state: Any = None,
+    precision: str = "float32",
+) -> Plan:
     """Everything short of code generation: trace, passes, fusion, memory plan. `tune`: as for compile."""
+    return plan_graphs(graphs_of(target, specs, state), machine, tune, precision)
+
+
+def plan_graphs(
+    graphs: Mapping[str, Graph],
+    machine: Machine,
+    tune: bool = False,
+    precision: str = "float32",
+    keep: Callable[[np.ndarray], bool] = lambda weight: False,
+) -> Plan:
+    """The Plan of entries as they were traced. `keep`: the weights that stay in float32 whatever the precision."""
     from ..passes import optimize  # not before something is compiled: programs from disk need neither
     from .plan import plan
 
-    graphs = graphs_of(target, specs, state)
-    lengths = {
-        name: {out: (graph.output_names[index], axis) for out, (index, axis) in getattr(graph, "output_lengths", {}).items()}
-        for name, graph in graphs.items()
-    }
-    optimized = {name: optimize(graph) for name, graph in graphs.items()}
+    lengths = {name: lengths_of(graph) for name, graph in graphs.items()}
+    optimized = {name: store_weights(optimize(graph), precision, keep) for name, graph in graphs.items()}
     for graph in optimized.values():
         check_dtypes(graph, machine)
     tiles = None
@@ -121,6 +147,33 @@ def plan_target(target: Any, specs: Mapping[str, Any] | None, machine: Machine, 
 
         tiles = TileSearch(machine)
     return plan(optimized, machine, lengths, tiles, state_of(graphs.values()))
+
+
+def accurate(
+    graphs: Mapping[str, Graph],
+    specs: Mapping[str, Any] | None,
+    precision: str,
+    calibrate: Any,
+    tolerance: Mapping[str, float] | None,
+    device: str = "cpu",
+    tune: bool = False,
+) -> Program:
+    """A program of entries as they were traced, the first of which is as accurate as asked for. See `compile`."""
+    from .accuracy import guard
+
+    def compiled(keep: Callable[[np.ndarray], bool]) -> Program:
+        made = plan_graphs(graphs, machine_for(device), tune, precision, keep)
+        return Program(made, device, next(iter(made.entries)))
+
+    program, report = guard(graphs, specs, precision, compiled, calibrate, tolerance)
+    program.accuracy = report
+    return program
+
+
+def lengths_of(graph: Graph) -> dict[str, tuple[str, int]]:
+    """{output: (output that says how much of it is valid, axis)} of outputs whose extents are known at run time only."""
+    found = getattr(graph, "output_lengths", {})
+    return {out: (graph.output_names[index], axis) for out, (index, axis) in found.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,8 +220,22 @@ def _paths(state: Any, prefix: str = "") -> list[str]:
     return [path for key, part in items for path in _paths(part, f"{prefix}.{key}" if prefix else str(key))]
 
 
+@dataclass(frozen=True)
+class Entries:
+    """Functions over one state, each with its inputs' specs: what something that has `as_entries` (a Trainer) is compiled as.
+
+    `specs` are {entry: {input: Spec or Abstract}}; `state` is as for `compile`.
+    """
+
+    functions: Mapping[str, Callable[..., Any]]
+    specs: Mapping[str, Mapping[str, Any]]
+    state: Any
+
+
 def as_target(target: Any, specs: Mapping[str, Any] | None) -> Any:
-    """What to compile: a network of layers as the Model that it is, anything else as it is."""
+    """What to compile: a network of layers as the Model that it is, a Trainer as its Entries, anything else as it is."""
+    if hasattr(target, "as_entries"):
+        return target.as_entries(specs)
     return target.as_model(specs) if hasattr(target, "as_model") else target
 
 
@@ -179,6 +246,10 @@ def graphs_of(target: Any, specs: Mapping[str, Any] | None, state: Any = None) -
         if state is not None:
             raise CompileError("state= is for functions; a Model brings what survives its calls itself")
         return {"predict": target.graph(specs)}
+    if isinstance(target, Entries):
+        if state is not None:
+            raise CompileError("state= is for functions; a Trainer brings what survives its calls itself")
+        return {name: trace_entry(f, target.specs[name], name, target.state) for name, f in target.functions.items()}
     functions = target if isinstance(target, Mapping) else {"predict": target}
     if not all(callable(f) for f in functions.values()):
         raise CompileError(f"can compile a Model, a function or a dict of functions, got {type(target).__name__}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .. import dtypes as dt
-from ..graph.core import Abstract, Graph, Value, abstract_of
+from ..graph.core import Abstract, Graph, Node, Value, abstract_of
 from ..graph.primitive import Control
 from ..kernels import templates  # noqa: F401  (says which templates take an epilogue, before anything is fused)
 from ..kernels.blocks import join_blocks
@@ -24,6 +24,7 @@ from ..kernels.lowering import lower_group
 from ..kernels.siblings import side_by_side
 from ..kernels.steps import ALIGN, Code, Cond, Copy, Launch, Ref, Step, While, Work
 from ..kernels.templates.tile import Problem, Tile
+from ..passes.precision import widens
 from .arena import Life, place
 from .signature import Entry, Port, Variable
 from .work import works
@@ -144,7 +145,7 @@ class _Planner:
         self.kernels: list[Kernel] = []
         self._kernel_index: dict[str, int] = {}
         self._constants: dict[Value, np.ndarray] = {}
-        self._constant_storage: dict[Value, Storage] = {}
+        self._constant_storage: dict[tuple[Value, bool], Storage] = {}
         self._constant_bytes = 0
         self._same_bytes: dict[tuple[str, bytes], Storage] = {}
         self._weights: list[tuple[str, np.ndarray, Storage]] = []
@@ -198,7 +199,7 @@ class _Planner:
 
     def graph(self, graph: Graph, targets: Sequence[Storage] | None) -> list[_Pending]:
         """Steps that compute a Graph whose inputs have storage; outputs end up in `targets` (where given)."""
-        self._constants.update(graph.constants)
+        graph = self.widened(graph)
         groups = join_blocks(fuse(graph, self.machine), graph, self.machine, self._constants)
         groups = side_by_side(groups, graph, self.machine)
         alias: dict[Value, Value] = {}
@@ -220,7 +221,6 @@ class _Planner:
             if _is_alias(group):
                 holder = alias[root]
                 if holder in self._constants:
-                    self._constant_storage[root] = self.constant(holder)
                     self._constants[root] = self._constants[holder].reshape(root.shape)
                 else:
                     self.storage[root] = self.storage_of(holder)
@@ -234,10 +234,23 @@ class _Planner:
                     steps.append(_Launch(self.kernel(lowered.kernel), args, describe(group), work))
         for value, target in copies:
             self.clock += 1
-            source = self.touch(self.storage_of(value))
+            source = self.touch(self.copied(value))
             if target.nbytes:
                 steps.append(_Copy(source, self.touch(target)))
         return steps
+
+    def widened(self, graph: Graph) -> Graph:
+        """The Graph without the nodes that widen constants: what they give are constants that are stored small."""
+        self._constants.update(graph.constants)
+        narrow: dict[Value, np.ndarray] = {}
+        nodes: list[Node] = []
+        for node in graph.nodes:
+            if widens(node) and node.operands[0] in graph.constants:
+                narrow[node.results[0]] = graph.constants[node.operands[0]]
+            else:
+                nodes.append(node)
+        self._constants.update(narrow)
+        return replace(graph, constants={**graph.constants, **narrow}, nodes=tuple(nodes)) if narrow else graph
 
     def control(self, group: Group) -> list[_Pending]:
         """cond and while_loop: bodies planned in place; what they read from outside lives until they are done."""
@@ -247,7 +260,7 @@ class _Planner:
         steps: list[_Pending] = []
         if node.primitive.name == "cond":
             results = [self.touch(self.storage_of(r)) for r in node.results]
-            flag = self.touch(self.storage_of(node.operands[0]))
+            flag = self.touch(self.copied(node.operands[0]))
             bodies = []
             for key in ("then", "otherwise"):
                 body: Graph = node.params[key]
@@ -274,9 +287,9 @@ class _Planner:
         for value, storage in zip(operands[:count], carried, strict=True):
             self.clock += 1
             if storage.nbytes:
-                steps.append(_Copy(self.touch(self.storage_of(value)), self.touch(storage)))
+                steps.append(_Copy(self.touch(self.copied(value)), self.touch(storage)))
         flag = self.new_storage(Abstract((), dt.bool_))
-        consts = [self.storage_of(o) for o in operands[count:]]
+        consts = [self.copied(o) for o in operands[count:]]
 
         def bind(graph: Graph) -> None:
             for value, storage in zip(graph.inputs, (*carried, *consts), strict=True):
@@ -308,7 +321,7 @@ class _Planner:
 
     def bind(self, inputs: Sequence[Value], operands: Sequence[Value]) -> None:
         for value, operand in zip(inputs, operands, strict=True):
-            self.storage[value] = self.storage_of(operand)
+            self.storage[value] = self.copied(operand)
 
     def unbind(self, graph: Graph) -> None:
         """Forget a body's values: the same body may be planned again elsewhere."""
@@ -326,8 +339,9 @@ class _Planner:
         return storage
 
     def storage_of(self, value: Value) -> Storage:
+        """Where kernels find a value."""
         if value in self._constants:
-            return self.constant(value)
+            return self.constant(value, self._constants[value], constant=True)
         if value not in self.storage:
             self.storage[value] = self.new_storage(value.abstract)
         return self.storage[value]
@@ -354,10 +368,17 @@ class _Planner:
         storage.death = max(storage.death, self.clock)
         return storage
 
-    def constant(self, value: Value) -> Storage:
-        """A place in the weights region; equal bytes are stored once."""
-        if value not in self._constant_storage:
-            array = to_storage(self._constants[value], self.machine, value.name)
+    def copied(self, value: Value) -> Storage:
+        """Where a value lies as any other of its dtype does: what is copied as bytes, or read in the body of a loop."""
+        if value not in self._constants:
+            return self.storage_of(value)
+        array = self._constants[value].astype(value.dtype.numpy, copy=False)
+        return self.constant(value, array, constant=False)
+
+    def constant(self, value: Value, array: np.ndarray, constant: bool) -> Storage:
+        """A place in the weights region, as `Machine.storage` lays it out; equal bytes are stored once."""
+        if (value, constant) not in self._constant_storage:
+            array = to_storage(array, self.machine, value.name, constant)
             key = (str(array.dtype), array.tobytes())
             storage = self._same_bytes.get(key)
             if storage is None:
@@ -365,8 +386,8 @@ class _Planner:
                 self._constant_bytes += aligned(array.nbytes)
                 self._same_bytes[key] = storage
                 self._weights.append((value.name, array, storage))
-            self._constant_storage[value] = storage
-        return self._constant_storage[value]
+            self._constant_storage[value, constant] = storage
+        return self._constant_storage[value, constant]
 
     def kernel(self, kernel: Kernel) -> int:
         """The number of this kernel; equal kernels have one number."""
@@ -408,15 +429,15 @@ def _resolve(pending: _Pending) -> Step:
             return Cond(_ref(pending.flag), tuple(map(_resolve, pending.bodies[0])), tuple(map(_resolve, pending.bodies[1])))
 
 
-def to_storage(array: np.ndarray, machine: Machine, name: str = "") -> np.ndarray:
-    """An array as the machine stores it. Narrowing is checked.
+def to_storage(array: np.ndarray, machine: Machine, name: str = "", constant: bool = False) -> np.ndarray:
+    """An array as the machine stores it, or a constant. Narrowing is checked.
 
     Raises:
         OverflowError: where a 64-bit integer does not fit the 32 bits that the machine has.
         TypeError: for dtypes that the machine cannot hold.
     """
     dtype = dt.dtype(array.dtype)
-    stored = machine.storage(dtype)
+    stored = machine.storage(dtype, constant)
     if stored is dtype:
         return np.ascontiguousarray(array)
     if dtype.is_integer and array.size:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -17,12 +18,15 @@ from ..array import Array
 from ..errors import DTypeMismatch, NameMismatch, ShapeMismatch
 from ..graph.core import Abstract
 from ..kernels.ir import Machine
+from ..kernels.steps import ALIGN
+from ..runtime.host_memory import aligned_empty, arenas
 from ..spec import plain_array
 from .signature import Entry, Outline, Port, outline
 from .wasm import WasmSession, warn_no_llvm
 
 if TYPE_CHECKING:
     from ..runtime.cpu import CpuExecutable
+    from .accuracy import AccuracyReport
     from .plan import Plan
     from .profile import Profile
 
@@ -48,35 +52,43 @@ class Session(Protocol):
 
 
 class CpuSession:
-    """A session of the native CPU target."""
+    """A session of the native CPU target. Arena and io are borrowed for each run, so threads may run one program at a time
+    each, as long as it has no state."""
 
     def __init__(self, executable: CpuExecutable) -> None:
-        from ..runtime.cpu import aligned_empty
-
         self.executable = executable
-        self._state = aligned_empty(executable.sizes["state"])
+        self._state = aligned_empty(executable.sizes["state"], "state")
         self._state[:] = 0
-        self._arena = aligned_empty(executable.sizes["arena"])
-        self._io = aligned_empty(executable.sizes["io"])
-        self._lock = threading.Lock()
+        self._arena_bytes = -(-executable.sizes["arena"] // ALIGN) * ALIGN
+        self._scratch_bytes = self._arena_bytes + executable.sizes["io"]
+        arenas.join(self, self._scratch_bytes)
+        self._lock: AbstractContextManager[Any] = threading.Lock() if self._state.nbytes else nullcontext()
 
     @classmethod
     def of_plan(cls, plan: Plan) -> CpuSession:
         """Compile a Plan."""
-        from ..runtime.cpu import CpuExecutable, aligned_empty
+        from ..runtime.cpu import CpuExecutable
 
-        image = aligned_empty(plan.code.sizes["weights"])
+        image = aligned_empty(plan.code.sizes["weights"], "weights")
         image[:] = 0  # what lies between the weights is part of what is stored
-        for weight in plan.weights:
-            image[weight.ref.offset : weight.ref.offset + weight.ref.nbytes] = weight.array.reshape(-1).view(np.uint8)
+        for i, weight in enumerate(plan.weights):
+            place = image[weight.ref.offset : weight.ref.offset + weight.ref.nbytes]
+            place[:] = weight.array.reshape(-1).view(np.uint8)
+            kept = place.view(weight.array.dtype).reshape(weight.array.shape)
+            plan.weights[i] = replace(weight, array=kept)  # the Plan lives as long as the program: once is enough
         return cls(CpuExecutable(plan.code, plan.machine, image))
 
     def call(self, entry: str, inputs: list[tuple[Port, np.ndarray]], outputs: list[Port]) -> list[np.ndarray]:
         with self._lock:
-            for port, array in inputs:
-                _view(self._io, port)[...] = array
-            self.executable.run(entry, self._state, self._arena, self._io)
-            return [_view(self._io, port).copy() for port in outputs]
+            memory = arenas.take(self._scratch_bytes)
+            try:
+                io = memory[self._arena_bytes :]
+                for port, array in inputs:
+                    _view(io, port)[...] = array
+                self.executable.run(entry, self._state, memory, io)
+                return [_view(io, port).copy() for port in outputs]
+            finally:
+                arenas.give(memory)
 
     def read_state(self, ports: list[Port]) -> list[np.ndarray]:
         with self._lock:
@@ -208,6 +220,7 @@ class Program:
         self.device, self.default_entry = device, default_entry
         self.outline = outline_of_plan or outline(self.plan)
         self.session = session or DEVICES[device].session(self.plan)
+        self.accuracy: AccuracyReport | None = None  # of a program that was compiled with `calibrate` or `tolerance`
         self.reset()
 
     @property
@@ -315,7 +328,9 @@ class Program:
 
     def fork(self) -> Program:
         """Another state, what it is before the first call, over the same weights and code."""
-        return Program(self._make_plan, self.device, self.default_entry, self.session.fork(), self.outline)
+        forked = Program(self._make_plan, self.device, self.default_entry, self.session.fork(), self.outline)
+        forked.accuracy = self.accuracy
+        return forked
 
     def memory(self) -> dict[str, int]:
         """Bytes resident on the device: weights, state, arena (inputs and outputs included) and their total."""

@@ -44,7 +44,8 @@ class CpuStepper:
 
     def __init__(self, code: Code, machine: Machine, weights: np.ndarray, threads: int, least: float | None = None) -> None:
         from ..kernels.sharing import WORTH_WAKING, shared_work
-        from ..runtime.cpu import CpuExecutable, aligned_empty
+        from ..runtime.cpu import CpuExecutable
+        from ..runtime.host_memory import aligned_empty
 
         shared = threads > 1 and shared_work(code, code.entries[WHOLE]) >= (WORTH_WAKING if least is None else least)
         self.executable = CpuExecutable(code, machine, weights, worth_sharing=0 if shared else math.inf)
@@ -113,7 +114,7 @@ class WebGpuStepper:
     def __init__(self, code: Code, machine: Machine, weights: np.ndarray) -> None:
         from ..runtime.webgpu import WebGpuExecutable
 
-        self.executable = WebGpuExecutable(code, machine, weights)
+        self.executable = WebGpuExecutable(code, machine, weights, private=True)  # steps go on where others stopped
 
     def write(self, inputs: Inputs) -> None:
         for port, array in inputs:

@@ -30,7 +30,9 @@ LIMIT = 1 << 30  # bytes of all stored programs
 _LENGTH_BYTES = 8  # the number that says how long the outline is
 
 
-def program_key(target: Any, specs: Mapping[str, Any] | None, machine: Machine, tuned: bool = False) -> str | None:
+def program_key(
+    target: Any, specs: Mapping[str, Any] | None, machine: Machine, tuned: bool = False, precision: str = "float32"
+) -> str | None:
     """The key of what `target` is compiled to; None if that is not known beforehand, or nothing is to be stored.
 
     Raises:
@@ -42,7 +44,7 @@ def program_key(target: Any, specs: Mapping[str, Any] | None, machine: Machine, 
     from ..runtime.cpu import compiler_identity
 
     kind = "tuned program" if tuned else "program"
-    return ObjectCache.key(kind, *target.fingerprint(specs), repr(machine), *compiler_identity(), code)
+    return ObjectCache.key(kind, *target.fingerprint(specs), precision, repr(machine), *compiler_identity(), code)
 
 
 @functools.cache
@@ -57,7 +59,8 @@ def program_cache() -> ObjectCache:
 
 def load_program(key: str, machine: Machine) -> tuple[Outline, CpuSession] | None:
     """The program of this key, ready to run; None if it is not stored, or not whole any more."""
-    from ..runtime.cpu import CpuExecutable, NativeCode, aligned_empty
+    from ..runtime.cpu import CpuExecutable, NativeCode
+    from ..runtime.host_memory import aligned_empty
 
     cache = program_cache()
     content = cache.get(key)
@@ -65,7 +68,7 @@ def load_program(key: str, machine: Machine) -> tuple[Outline, CpuSession] | Non
         return None
     start = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
     header = json.loads(content[_LENGTH_BYTES:start])
-    weights = cache.read(header["weights"], aligned_empty)
+    weights = cache.read(header["weights"], lambda nbytes: aligned_empty(nbytes, "weights"))
     if weights is None:
         return None
     entries = {

@@ -132,7 +132,8 @@ def measured(problem: Problem, machine: Machine, tiles: Sequence[Tile]) -> list[
 
 def runner(problem: Problem, machine: Machine, tile: Tile) -> Callable[[], None]:
     """A product alone, compiled with this tile, over random operands: what runs it once, on one thread."""
-    from ..runtime.cpu import CpuExecutable, aligned_empty
+    from ..runtime.cpu import CpuExecutable
+    from ..runtime.host_memory import aligned_empty
     from .plan import plan
 
     def tiles(other: Problem) -> Tile:

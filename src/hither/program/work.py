@@ -40,9 +40,9 @@ def works(group: Group, lowered: Sequence[Lowered], machine: Machine) -> list[Wo
         read = written = 0
         for value, buffer in zip(one.args, one.kernel.buffers, strict=True):
             if buffer.access in ("read", "read_write"):
-                read += _touched(value, group, machine)
+                read += _touched(value, group, buffer.dtype.itemsize)
             if buffer.access in ("write", "read_write"):
-                written += _stored(value, group, machine)
+                written += _stored(value, group, buffer.dtype.itemsize, machine)
         made.append(Work(flops if position == len(lowered) else 0, read, written, sources))
     return made
 
@@ -51,19 +51,18 @@ def _nbytes(value: Value, machine: Machine) -> int:
     return value.abstract.size * machine.storage(value.dtype).itemsize
 
 
-def _stored(value: Value, group: Group, machine: Machine) -> int:
+def _stored(value: Value, group: Group, itemsize: int, machine: Machine) -> int:
     """Bytes of a result that the group stores: not those which other groups place in it, or it in others' results."""
     if group.placement is not None and value is group.placement.target:
         value = group.results[0]
     elsewhere = sum(_nbytes(group.root.operands[i], machine) for i in group.placed) if value in group.results else 0
-    return max(_nbytes(value, machine) - elsewhere, 0)
+    return max(value.abstract.size * itemsize - elsewhere, 0)
 
 
-def _touched(value: Value, group: Group, machine: Machine) -> int:
+def _touched(value: Value, group: Group, itemsize: int) -> int:
     """Bytes of an operand that must be read: of one that is only sliced or gathered from, as many as that gives."""
-    whole = _nbytes(value, machine)
+    whole = value.abstract.size * itemsize
     readers = [node for node in group.nodes if value in node.operands]
     if not readers or not all(isinstance(node.primitive.lowering, Indexed) for node in readers):
         return whole
-    itemsize = machine.storage(value.dtype).itemsize
     return min(whole, sum(node.results[0].abstract.size * itemsize for node in readers))

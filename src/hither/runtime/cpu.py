@@ -23,6 +23,7 @@ from ..kernels.sharing import WORTH_WAKING, shared_work
 from ..kernels.steps import SPACES, Code
 from ..targets.llvm import Target, entry_symbol, print_module
 from ..targets.llvm.sharing import REST, SHARED_BYTES, THREADS, print_helper
+from .host_memory import aligned_empty
 from .object_cache import ObjectCache, cache_directory
 from .threads import WorkerPool, get_num_threads
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 ABI = "2"  # of entries; changes when their signature or the layout of the shared memory does
 OPTIMISATION = 2
-ALIGNMENT = 256
 _ENTRY = ctypes.CFUNCTYPE(None, *(ctypes.c_void_p,) * (len(SPACES) + 1))
 _HELP = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
@@ -193,13 +193,6 @@ class NativeModule:
 # -- running -------------------------------------------------------------------------------------------------------------
 
 
-def aligned_empty(nbytes: int) -> np.ndarray:
-    """Uninitialised memory for a region: uint8, at a multiple of 256."""
-    raw = np.empty(nbytes + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + nbytes]
-
-
 @functools.cache
 def _rest() -> int:
     """The address of the function that takes a thread off its core for some microseconds. Windows has none: it yields there."""
@@ -211,7 +204,7 @@ def _rest() -> int:
 @functools.cache
 def _pool() -> WorkerPool:
     module = NativeModule(compile_object(print_helper(_architecture())))
-    memory = aligned_empty(SHARED_BYTES)
+    memory = aligned_empty(SHARED_BYTES, "threads")
     memory[:] = 0
     memory[REST : REST + 8].view(np.uint64)[0] = _rest()
     work = _HELP(module.address("help"))
@@ -288,7 +281,7 @@ class CpuExecutable:
         if source.nbytes < self.sizes["weights"]:
             raise ValueError(f"the weights have {source.nbytes} bytes, the code expects {self.sizes['weights']}")
         if source.ctypes.data % 64:
-            aligned = aligned_empty(source.nbytes)
+            aligned = aligned_empty(source.nbytes, "weights")
             aligned[:] = source
             source = aligned
         self.weights = source

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import HitherError
+from ..errors import HitherError, OutOfMemory
 from ..kernels.ir import Machine
 from ..kernels.steps import ALIGN, SPACES, Code
 from ..targets.wasm.printer import HELP, MEMORY, print_module
+from .accounts import Account
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 PAGE_BYTES = 1 << 16
 MAX_PAGES = 1 << 16  # 4 GiB, all that 32-bit addresses reach; what our modules import
 HEAD_BYTES = ALIGN  # so that no region lies at address 0
+account = Account()
 FEATURES = ("relaxed-simd",)  # beyond simd128: what a bundle's build may require of this runtime
 
 
@@ -90,7 +92,8 @@ class WasmExecutable:
         sync: bytes that threads share work through; there is one here.
 
     Raises:
-        WasmError: if the module is malformed or wants something else than our memory, or the memory cannot be had.
+        WasmError: if the module is malformed or wants something else than our memory.
+        OutOfMemory: if there is no room for the memory.
         WasmtimeMissing: if wasmtime is not installed.
 
     Example:
@@ -109,7 +112,7 @@ class WasmExecutable:
             self._at[name] = end
             end = _aligned(end + nbytes)
         if end > MAX_PAGES * PAGE_BYTES:
-            raise WasmError(f"the program needs {end} bytes; WebAssembly addresses {MAX_PAGES * PAGE_BYTES}")
+            raise OutOfMemory("wasm", end, "a program", because=f"WebAssembly addresses {MAX_PAGES * PAGE_BYTES}")
         self._lock = threading.Lock()
         self._free = [self._at["state"]]  # addresses of state regions that no WasmState has
         try:
@@ -120,13 +123,18 @@ class WasmExecutable:
             self._store = wasmtime.Store(_engine())
             weakref.finalize(self, self._store.close)  # at exit too, for the same reason as the engine
             limits = wasmtime.Limits(-(-end // PAGE_BYTES), MAX_PAGES)
-            self._memory = wasmtime.Memory(self._store, wasmtime.MemoryType(limits))
+            try:
+                self._memory = wasmtime.Memory(self._store, wasmtime.MemoryType(limits))
+            except wasmtime.WasmtimeError as error:
+                raise OutOfMemory("wasm", end, "a program", account.bytes(), str(error).splitlines()[0]) from error
             exports = wasmtime.Instance(self._store, compiled, [self._memory]).exports(self._store)
         except (wasmtime.WasmtimeError, wasmtime.Trap) as error:
             raise WasmError(f"wasmtime cannot load the module: {error}") from error
         self._entries = {e.name: exports[e.name] for e in compiled.exports if e.name != HELP}
         self._top = self._memory.data_len(self._store)
         self._bytes = self._map()
+        account.hold(self, "weights", self.sizes["weights"])
+        account.hold(self, "memory", self._top - self.sizes["weights"])
 
     @classmethod
     def of_code(cls, code: Code, machine: Machine) -> WasmExecutable:
@@ -222,9 +230,10 @@ class WasmExecutable:
         try:
             self._memory.grow(self._store, -(-nbytes // PAGE_BYTES))
         except self._wasmtime.WasmtimeError as error:
-            raise WasmError(f"no memory for another state of {nbytes} bytes beside {self._top}: {error}") from error
+            raise OutOfMemory("wasm", nbytes, "another state", account.bytes(), str(error).splitlines()[0]) from error
         self._bytes = self._map()
         self._top = len(self._bytes)
+        account.hold(self, "state", self._top - address)
         return address
 
 

@@ -1,7 +1,8 @@
 """Runs a Code natively on WebGPU, through the wgpu package.
 
 Everything is made once: buffers, pipelines, bind groups. A run writes the inputs, records one command buffer with one compute
-pass, submits it, and reads the outputs back. Only a branch or loop whose flag is computed on the device splits it, because
+pass, submits it, and reads the outputs back. Arena and io are the device's and serve all programs in turn, so bind groups are made
+again when they move, to let a larger program in. Only a branch or loop whose flag is computed on the device splits it, because
 WebGPU has no control flow between dispatches; `round_trips` counts those.
 """
 
@@ -26,7 +27,7 @@ from ..targets.wgsl.plan import Branch, Dispatch, GpuStep, Limits, Plan, Repeat,
 from ..targets.wgsl.printer import print_variants
 from .threads import available_cpus
 from .webgpu_device import Device, DeviceLost, WebGpuError, device, webgpu_machine
-from .webgpu_memory import allocate, memory
+from .webgpu_memory import Buffer, memory
 from .webgpu_timestamps import Timestamps
 
 __all__ = ["DeviceLost", "WebGpuError", "WebGpuExecutable", "device", "from_device", "memory", "to_device", "webgpu_machine"]
@@ -82,14 +83,18 @@ class WebGpuExecutable:
         weights: the bytes of the weights region, in storage dtypes (any object with the buffer protocol).
         limits: what the binding plan keeps to; the specification's guaranteed limits by default, so that what runs here
             runs in every browser.
+        private: have arena and io of its own, in which everything stays from run to run.
 
     Raises:
         WebGpuError: no adapter, or the device's limits are too small; says which.
+        OutOfMemory: the device has no room for the weights or the state.
         BindingError: a launch cannot be bound.
     """
 
-    def __init__(self, code: Code, machine: Machine, weights: Any = None, limits: Limits | None = None) -> None:
-        self.code, self.machine = code, machine
+    def __init__(
+        self, code: Code, machine: Machine, weights: Any = None, limits: Limits | None = None, private: bool = False
+    ) -> None:
+        self.code, self.machine, self.private = code, machine, private
         self.device: Device = device()
         self.plan: Plan = plan_bindings(code, machine, limits)
         self.device.check(self.plan)
@@ -99,17 +104,35 @@ class WebGpuExecutable:
                 access = [v.access() for v in self.plan.variants]
                 self._pipelines = list(pool.map(self.device.pipeline, texts, access))
             self._allocate({})
-            self._upload_weights(weights)
+            with self.device.turn:
+                self._upload_weights(weights)
 
-    def _allocate(self, shared: dict[int, Any]) -> None:
-        import wgpu
+    def _allocate(self, given: dict[int, Buffer]) -> None:
+        """Buffers for what is this executable's own, except those that are given."""
+        pool, usage = self.device.pool, self.device.usage
+        self._own = dict(given)
+        for i, b in enumerate(self.plan.buffers):
+            if i in given:
+                continue
+            if self.private or b.space not in self.device.scratch:
+                self._own[i] = pool.allocate(b.size, usage, b.space, zeroed=b.space == "state" or self.private)
+            else:
+                self.device.scratch[b.space].join(self, b.size, WebGpuExecutable._unbind)
+        self._staging_bytes = 0
+        self.round_trips = 0
+        self._unbind()
 
-        usage = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_DST | wgpu.BufferUsage.COPY_SRC
-        handle = self.device.handle
-        self._buffers = [
-            shared[i] if i in shared else allocate(handle, b.size, usage, b.space) for i, b in enumerate(self.plan.buffers)
-        ]
-        self._staging = allocate(handle, 256, wgpu.BufferUsage.MAP_READ | wgpu.BufferUsage.COPY_DST, "staging")
+    def _unbind(self) -> None:
+        self._buffers: list[Any] = []
+        self._entries: dict[str, tuple[Any, ...]] = {}
+
+    def _bind(self) -> None:
+        """Make bind groups, where there are none or a buffer has moved."""
+        scratch = self.device.scratch
+        found = [(self._own[i] if i in self._own else scratch[b.space].buffer(self)) for i, b in enumerate(self.plan.buffers)]
+        if self._entries:
+            return
+        handle, self._buffers = self.device.handle, [buffer.handle for buffer in found]
         groups: dict[Any, Any] = {}
         calls: dict[Dispatch, _Call] = {}
         for d in dispatches(self.plan):
@@ -135,16 +158,15 @@ class WebGpuExecutable:
             return tuple(made)
 
         self._entries = {name: ready(steps) for name, steps in self.plan.entries.items()}
-        self.round_trips = 0
 
     def _upload_weights(self, weights: Any) -> None:
         need = self.code.sizes.get("weights", 0)
         data = memoryview(b"" if weights is None else weights).cast("B")
         if data.nbytes < need:
             raise ValueError(f"the weights region has {need} bytes, got {data.nbytes}")
-        for buffer, b in zip(self._buffers, self.plan.buffers):
+        for i, b in enumerate(self.plan.buffers):
             if b.space == "weights":
-                self._write(buffer, 0, data[b.offset : min(b.offset + b.size, need)])
+                self._write(self._own[i].handle, 0, data[b.offset : min(b.offset + b.size, need)])
 
     def _write(self, buffer: Any, offset: int, data: memoryview) -> None:
         """Write bytes; an odd end is padded to the 4 that WebGPU writes at least."""
@@ -161,10 +183,9 @@ class WebGpuExecutable:
         """Another executable with zeroed state over the same weights and pipelines."""
         other = object.__new__(WebGpuExecutable)
         other.code, other.machine, other.device, other.plan = self.code, self.machine, self.device, self.plan
-        other._pipelines = self._pipelines
-        shared = {i: self._buffers[i] for i, b in enumerate(self.plan.buffers) if b.space == "weights"}
+        other._pipelines, other.private = self._pipelines, self.private
         with self.device.watch():
-            other._allocate(shared)
+            other._allocate({i: self._own[i] for i, b in enumerate(self.plan.buffers) if b.space == "weights"})
         return other
 
     def adopt_state(self, other: WebGpuExecutable) -> bool:
@@ -175,39 +196,45 @@ class WebGpuExecutable:
         )
         if self.device is not other.device or [b[1:] for b in mine] != [b[1:] for b in theirs]:
             return False
-        shared = {i: self._buffers[i] for i, b in enumerate(self.plan.buffers) if b.space != "state"}
-        shared |= {i: other._buffers[j] for (i, *_), (j, *_) in zip(mine, theirs)}
-        with self.device.watch():
-            self._allocate(shared)
+        with self.device.turn:
+            self._own |= {i: other._own[j] for (i, *_), (j, *_) in zip(mine, theirs)}
+            self._unbind()
         return True
 
     # -- memory ------------------------------------------------------------------------------------------------------
 
     def memory(self) -> dict[str, int]:
-        """Bytes resident on the device, by region, with "staging", "total" and the number of "buffers"."""
+        """Bytes on the device, by region, with "staging" and "total". Arena, io and staging are shared with other programs."""
         sizes = {space: sum(b.size for b in self.plan.buffers if b.space == space) for space in SPACES}
-        sizes["staging"] = self._staging.size
-        return {**sizes, "total": sum(sizes.values()), "buffers": len(self._buffers) + 1}
+        sizes["staging"] = self._staging_bytes
+        return {**sizes, "total": sum(sizes.values())}
 
     def write(self, ref: Ref, array: np.ndarray, name: str = "input") -> None:
-        """Put a host array where `ref` lies (state, io), converted to its storage dtype and range-checked."""
+        """Put a host array where `ref` lies (state, or io of a private one), converted to its storage dtype and range-checked."""
+        data = self._encoded(ref, array, name)
+        with self.device.watch(), self.device.turn:
+            self._bind()
+            self._place(ref, data)
+
+    def _encoded(self, ref: Ref, array: np.ndarray, name: str) -> memoryview:
         data = to_device(np.asarray(array), self.machine, name)
         if data.nbytes != ref.nbytes:
             raise ValueError(
                 f"{name!r}: {array.dtype}{array.shape} takes {data.nbytes} bytes on the device, its place has {ref.nbytes}"
             )
-        with self.device.watch():
-            view = memoryview(data.reshape(-1).view(np.uint8).data)
-            done = 0
-            for buffer, offset, nbytes in self.plan.locate(ref):
-                self._write(self._buffers[buffer], offset, view[done : done + nbytes])
-                done += nbytes
+        return memoryview(data.reshape(-1).view(np.uint8).data)
+
+    def _place(self, ref: Ref, data: memoryview) -> None:
+        done = 0
+        for buffer, offset, nbytes in self.plan.locate(ref):
+            self._write(self._buffers[buffer], offset, data[done : done + nbytes])
+            done += nbytes
 
     def read(self, wanted: Sequence[tuple[Ref, DType, tuple[int, ...]]]) -> list[np.ndarray]:
-        """Arrays from the device: for each (ref, public dtype, shape), a host copy."""
-        with self.device.watch():
-            recorder = _Recorder(self)
-            return recorder.finish(wanted)
+        """Arrays from the device: for each (ref, public dtype, shape), a host copy. Of what survives runs, see `write`."""
+        with self.device.watch(), self.device.turn:
+            self._bind()
+            return _Recorder(self).finish(wanted)
 
     # -- running -----------------------------------------------------------------------------------------------------
 
@@ -222,14 +249,17 @@ class WebGpuExecutable:
         Raises:
             KeyError: there is no such entry; lists those there are.
             OverflowError: a 64-bit integer input is out of range.
+            OutOfMemory: the device has no room for arena, inputs and outputs.
             DeviceLost: the device went away.
         """
-        if entry not in self._entries:
-            raise KeyError(f"no entry {entry!r}; there are {', '.join(self._entries)}")
-        for ref, array, name in inputs:
-            self.write(ref, array, name)
-        self.round_trips = 0
-        with self.device.watch():
+        if entry not in self.plan.entries:
+            raise KeyError(f"no entry {entry!r}; there are {', '.join(self.plan.entries)}")
+        encoded = [(ref, self._encoded(ref, array, name)) for ref, array, name in inputs]
+        with self.device.watch(), self.device.turn:
+            self._bind()
+            self.round_trips = 0
+            for ref, data in encoded:
+                self._place(ref, data)
             recorder = _Recorder(self)
             recorder.steps(self._entries[entry])
             return recorder.finish(outputs)
@@ -238,7 +268,8 @@ class WebGpuExecutable:
         """(label, seconds) of each dispatch of one run, by the device's timestamps; where it has none, the device is waited
         for after each, which counts some 0.3 ms of the API's time in."""
         times: list[tuple[str, float]] = []
-        with self.device.watch():
+        with self.device.watch(), self.device.turn:
+            self._bind()
             recorder = _Recorder(self, times)
             recorder.steps(self._entries[entry])
             recorder.finish(())
@@ -246,22 +277,20 @@ class WebGpuExecutable:
 
     def wait(self) -> None:
         """Return when the device has done all that was submitted to it."""
-        with self.device.watch():
+        with self.device.watch(), self.device.turn:
+            self._bind()
             _Recorder(self).submit([(0, 0, 4)])
 
     @cached_property
     def timestamps(self) -> Timestamps | None:
         """For profiles; None where the device has no timestamps."""
-        return Timestamps(self.device.handle) if "timestamp-query" in self.device.features else None
+        return Timestamps(self.device) if "timestamp-query" in self.device.features else None
 
     def _staging_of(self, nbytes: int) -> Any:
-        import wgpu
-
-        if self._staging.size < nbytes:
-            self._staging = allocate(
-                self.device.handle, nbytes, wgpu.BufferUsage.MAP_READ | wgpu.BufferUsage.COPY_DST, "staging"
-            )
-        return self._staging
+        if self._staging_bytes < nbytes:
+            self._staging_bytes = nbytes
+            self.device.staging.join(self, nbytes, lambda _: None)
+        return self.device.staging.buffer(self).handle
 
 
 class _Recorder:

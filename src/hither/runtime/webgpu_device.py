@@ -15,6 +15,7 @@ from ..errors import HitherError
 from ..kernels.ir import Machine
 from ..targets.wgsl.plan import Plan
 from ..targets.wgsl.printer import ENABLE_SUBGROUPS, ENTRY
+from .webgpu_memory import Pool, Scratch
 
 
 class WebGpuError(HitherError, RuntimeError):
@@ -43,9 +44,14 @@ LIMITS = {
 
 
 class Device:
-    """A wgpu device, with caches of what is made once: bind group layouts and pipelines by their text."""
+    """A wgpu device, its memory, and caches of what is made once: bind group layouts and pipelines by their text.
+
+    `turn` is held while a program runs: programs work in the same scratch memory, and the device has one queue anyway.
+    """
 
     def __init__(self, adapter: Any) -> None:
+        import wgpu
+
         self.info: dict[str, Any] = dict(adapter.info)
         features = [f for f in _WANTED_FEATURES if f in adapter.features]
         limits = {name: adapter.limits[name] for name in LIMITS.values()}
@@ -55,6 +61,11 @@ class Device:
         self._layouts: dict[tuple[str, ...], tuple[Any, Any]] = {}
         self._pipelines: OrderedDict[tuple[str, tuple[str, ...]], Any] = OrderedDict()
         self._lock = threading.Lock()
+        self.turn = threading.Lock()
+        self.pool = Pool(self.handle)
+        self.usage = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_DST | wgpu.BufferUsage.COPY_SRC
+        self.scratch = {space: Scratch(self.pool, self.usage, space, self.turn) for space in ("arena", "io")}
+        self.staging = Scratch(self.pool, wgpu.BufferUsage.MAP_READ | wgpu.BufferUsage.COPY_DST, "staging", self.turn)
 
     @contextmanager
     def watch(self) -> Iterator[None]:
@@ -79,7 +90,10 @@ class Device:
         """
         short = [f"{n} (needs {v}, has {self.limits[n]})" for n, v in plan.needs().items() if v > self.limits[n]]
         if short:
-            raise WebGpuError(f"the WebGPU device {self.info.get('device')} is too small for this program: {'; '.join(short)}")
+            raise WebGpuError(
+                f"the WebGPU device {self.info.get('device')} is too small for this program: {'; '.join(short)}; use a smaller "
+                "batch or smaller inputs, or device='cpu'"
+            )
 
     def layouts(self, access: tuple[str, ...]) -> tuple[Any, Any]:
         """(bind group layout, pipeline layout) for bindings of these accesses."""

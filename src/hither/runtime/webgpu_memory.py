@@ -1,47 +1,175 @@
-"""GPU buffers and their accounts.
+"""GPU buffers: their accounts, the pool that those of gone owners wait in, and the scratch memory that all programs share.
 
-WebGPU cannot be asked how much memory it holds, so every buffer is made here and counted until its Python object is gone
-(dropping the last reference frees it on the device).
+WebGPU cannot be asked how much memory it holds, so every buffer is made here and counted. Making one costs some 50 µs and more
+where it is large, so a buffer whose owner is gone waits in a bounded pool for the next owner.
 """
 
 from __future__ import annotations
 
+import gc
+import itertools
 import threading
 import weakref
-from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
-_lock = threading.RLock()  # re-entrant: a finalizer may run while this thread holds it
-_bytes: Counter[str] = Counter()
-_buffers: Counter[str] = Counter()
+from ..errors import OutOfMemory
+from .accounts import Account
+
+ALIGN = 256
+POOL_BYTES = 64 << 20  # idle buffers kept at most
+POOL_BUFFERS = 256
+SLACK = 4  # a pooled buffer serves where at most a quarter of what is wanted stays unused
+
+account = Account()
+_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
 
-def _count(kind: str, nbytes: int, sign: int) -> None:
-    with _lock:
-        _bytes[kind] += sign * nbytes
-        _buffers[kind] += sign
+class Buffer:
+    """A GPUBuffer with one owner; when that is gone, it waits in the pool for another. `size` may exceed what was asked for."""
+
+    __slots__ = ("__weakref__", "handle", "size")
+
+    def __init__(self, handle: Any) -> None:
+        self.handle = handle
+        self.size: int = handle.size
 
 
-def allocate(device: Any, size: int, usage: int, kind: str) -> Any:
-    """A GPUBuffer of `size` bytes (rounded up to 4), counted under `kind` ("weights", "state", "arena", "io", "staging").
+class Pool:
+    """The buffers of one device that nobody uses, the longest idle first.
 
-    Raises:
-        MemoryError: the device has no room for it.
+    Takes no lock, because finalizers end up here: every change is one operation on a dict.
     """
-    import wgpu
 
-    size = max(4, -(-size // 4) * 4)
-    try:
-        buffer = device.create_buffer(size=size, usage=usage, label=kind)
-    except wgpu.GPUOutOfMemoryError as error:
-        held = memory()["live"]
-        raise MemoryError(f"WebGPU: no room for {size} bytes of {kind}; hither holds {held} bytes on the device") from error
-    _count(kind, size, 1)
-    weakref.finalize(buffer, _count, kind, size, -1)
-    return buffer
+    def __init__(self, device: Any) -> None:
+        self._device = device
+        self._idle: dict[int, tuple[int, Any]] = {}  # → (usage, handle)
+        self._keys = itertools.count()
+        _pools.add(self)
+
+    def allocate(self, size: int, usage: int, kind: str, zeroed: bool = False) -> Buffer:
+        """A buffer of at least `size` bytes, counted under `kind` ("weights", "state", "arena", "io", "staging", "arrays").
+
+        Args:
+            zeroed: without, it may hold what its last owner wrote.
+
+        Raises:
+            OutOfMemory: the device has no room for it.
+        """
+        size = max(ALIGN, -(-size // ALIGN) * ALIGN)
+        handle = self._take(size, usage)
+        if handle is None:
+            handle = self._make(size, usage, kind)
+        elif zeroed:
+            encoder = self._device.create_command_encoder()
+            encoder.clear_buffer(handle, 0, handle.size)
+            self._device.queue.submit([encoder.finish()])
+        buffer = Buffer(handle)
+        pool = weakref.ref(self)  # buffers do not keep a lost device alive
+        account.hold(buffer, kind, buffer.size, lambda: (p := pool()) and p._give(usage, handle))
+        return buffer
+
+    def _take(self, size: int, usage: int) -> Any:
+        while True:
+            fits = [
+                (handle.size, key)
+                for key, (kind, handle) in list(self._idle.items())
+                if kind == usage and size <= handle.size <= size + size // SLACK
+            ]
+            if not fits:
+                return None
+            if (found := self._idle.pop(min(fits)[1], None)) is not None:
+                return found[1]
+
+    def _give(self, usage: int, handle: Any) -> None:
+        self._idle[next(self._keys)] = (usage, handle)
+        while len(self._idle) > POOL_BUFFERS or self.idle() > POOL_BYTES:
+            self._idle.pop(next(iter(list(self._idle)), -1), None)
+
+    def _make(self, size: int, usage: int, kind: str) -> Any:
+        import wgpu
+
+        for last in (False, True):
+            try:
+                return self._device.create_buffer(size=size, usage=usage, label=kind)
+            except wgpu.GPUError as error:
+                if not isinstance(error, wgpu.GPUOutOfMemoryError) and "memory" not in str(error).lower():
+                    raise
+                if last:
+                    reason = str(error).strip().splitlines()[-1].strip()
+                    raise OutOfMemory("webgpu", size, kind, account.bytes(), reason) from error
+            self.trim()
+            gc.collect()  # owners in cycles
+            self.trim()
+        raise AssertionError("unreachable")
+
+    def trim(self) -> None:
+        """Free what nobody uses."""
+        for key in list(self._idle):
+            self._idle.pop(key, None)
+
+    def idle(self) -> int:
+        """Bytes that nobody uses."""
+        return sum(handle.size for _, handle in list(self._idle.values()))
+
+
+class Scratch:
+    """A buffer that all programs of a device use in turn, as large as the largest of them needs.
+
+    Bind groups name buffers, so who uses one is told when another takes its place.
+
+    Args:
+        turn: held by whoever runs on the device.
+    """
+
+    def __init__(self, pool: Pool, usage: int, kind: str, turn: threading.Lock) -> None:
+        self._pool, self._usage, self._kind, self._turn = pool, usage, kind, turn
+        self._users: weakref.WeakKeyDictionary[Any, tuple[int, Callable[[Any], None]]] = weakref.WeakKeyDictionary()
+        self._buffer: Buffer | None = None
+
+    def join(self, user: Any, nbytes: int, moved: Callable[[Any], None]) -> None:
+        """From now on `user` runs in so much of it; `moved(user)` is called when the buffer is another one."""
+        if user not in self._users:
+            weakref.finalize(user, self._left).atexit = False
+        self._users[user] = (nbytes, moved)
+
+    def buffer(self, user: Any) -> Buffer:
+        """The buffer, for the one whose turn it is.
+
+        Raises:
+            OutOfMemory: the device has no room for it.
+        """
+        nbytes, _ = self._users[user]
+        if self._buffer is None or self._buffer.size < nbytes or self._too_large():
+            self._release()
+            self._buffer = self._pool.allocate(nbytes, self._usage, self._kind)
+        return self._buffer
+
+    def _too_large(self) -> bool:
+        """Whether the users left need less than half of it."""
+        needed = max((nbytes for nbytes, _ in list(self._users.values())), default=0)
+        return self._buffer is not None and self._buffer.size > 2 * needed + ALIGN
+
+    def _release(self) -> None:
+        self._buffer = None
+        for user, (_, moved) in list(self._users.items()):
+            moved(user)
+
+    def _left(self) -> None:
+        """A user is gone. If somebody runs now, whoever runs next looks after it."""
+        if self._turn.acquire(blocking=False):
+            try:
+                if self._too_large() or not list(self._users):
+                    self._release()
+            finally:
+                self._turn.release()
 
 
 def memory() -> dict[str, int]:
-    """Bytes and buffers that live on the device: {"live", "weights", "buffers"}."""
-    with _lock:
-        return {"live": sum(_bytes.values()), "weights": _bytes["weights"], "buffers": sum(_buffers.values())}
+    """Bytes and buffers that live on the device: {"live", "weights", "buffers", "pooled"}."""
+    return {
+        "live": account.bytes(),
+        "weights": account.bytes("weights"),
+        "buffers": account.count(),
+        "pooled": sum(pool.idle() for pool in list(_pools)),
+    }

@@ -6,9 +6,11 @@ import functools
 import statistics
 import struct
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
-from .webgpu_memory import allocate
+
+if TYPE_CHECKING:
+    from .webgpu_device import Device
 
 _BYTES = 16  # two ticks: when a pass begins and when it ends
 
@@ -17,21 +19,23 @@ class Timestamps:
     """Two timestamps around a compute pass.
 
     Example:
-        stamps = Timestamps(device)
+        stamps = Timestamps(device())
         compute = encoder.begin_compute_pass(timestamp_writes=stamps.writes)
         ...  # dispatch, end, submit, wait
         stamps.seconds()
     """
 
-    def __init__(self, device: Any) -> None:
+    def __init__(self, device: Device) -> None:
         import wgpu
 
-        self._device = device
-        self._set = device.create_query_set(type=wgpu.QueryType.timestamp, count=2)
+        self._device = handle = device.handle
+        self._set = handle.create_query_set(type=wgpu.QueryType.timestamp, count=2)
         self.writes = {"query_set": self._set, "beginning_of_pass_write_index": 0, "end_of_pass_write_index": 1}
         usage = wgpu.BufferUsage.QUERY_RESOLVE | wgpu.BufferUsage.COPY_SRC
-        self._resolved = allocate(device, 256, usage, "staging")
-        self._read = allocate(device, 256, wgpu.BufferUsage.MAP_READ | wgpu.BufferUsage.COPY_DST, "staging")
+        self._buffers = [
+            device.pool.allocate(256, u, "staging") for u in (usage, wgpu.BufferUsage.MAP_READ | wgpu.BufferUsage.COPY_DST)
+        ]
+        self._resolved, self._read = (buffer.handle for buffer in self._buffers)
 
     def ticks(self) -> tuple[int, int]:
         """The device's clock at the beginning and the end of the last pass."""

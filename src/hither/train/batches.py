@@ -1,11 +1,12 @@
 """Batches: what fit, evaluate and predict take, cut into batches, in an order that a seed and the epoch decide.
 
-Arrays, alone or in dicts and lists, are cut here; anything that gives batches (a generator, a data loader, a sequence with
-`__getitem__` and `__len__`) is taken as it is.
+Arrays, alone or in dicts and lists, are cut here; anything that gives batches (a hither.data.Dataset, a generator, a data
+loader, a sequence with `__getitem__` and `__len__`) is taken as it is.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -166,6 +167,40 @@ class MadeBatches:
             self.source.on_epoch_end()
 
 
+class DatasetBatches:
+    """The elements of a hither.data.Dataset, which are batches. Epochs are the Dataset's own.
+
+    With `steps`, epochs follow one another without a seam: each goes on where the last stopped, pass after pass.
+    """
+
+    def __init__(self, source: Any, steps: int | None = None) -> None:
+        if steps is None and source.length == math.inf:
+            raise ValueError("the Dataset has no end: say how many batches an epoch has (steps_per_epoch, or steps)")
+        self.source, self.steps = source, source.length if steps is None else steps
+        self.endless = source.repeat() if steps is not None else None
+        self.stream: Iterator[Any] = iter(())
+        self.place = -1  # of the stream's next batch
+
+    def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
+        if self.endless is None:
+            yield from map(_whole, self.source.epoch(number, skip))
+            return
+        start = number * (self.steps or 0) + skip
+        if self.place != start:
+            self.stream, self.place = self.endless.epoch(0, start), start
+        for item in _limited(self.stream, (self.steps or 0) - skip):
+            self.place += 1
+            yield _whole(item)
+
+
+def _whole(item: Any) -> Batch:
+    """A Dataset's element, which has to be a batch."""
+    batch = batch_of(item)
+    if any(a.ndim == 0 for a in flatten((batch.x, batch.y))[0]):
+        raise ShapeMismatch("the Dataset gives single samples, training takes batches of them: dataset.batch(32)")
+    return batch
+
+
 def _limited(stream: Iterable[Any], count: int | None) -> Iterator[Any]:
     """At most so many of the stream's items, of which no more are taken than are given."""
     if count is None:
@@ -201,7 +236,9 @@ def batches_of(
     """Batches of what a user gave.
 
     Raises:
-        TypeError: neither arrays nor an iterable of batches; targets beside an iterable, which brings its own.
+        TypeError: neither arrays nor an iterable of batches; targets beside an iterable, which brings its own; a size of
+            batches beside a Dataset.
+        ValueError: a Dataset without end, and no steps.
     """
     if is_arrays(x):
         batch = Batch(arrays_of(x), arrays_of(y), arrays_of(sample_weight))
@@ -211,6 +248,10 @@ def batches_of(
     for name, given in (("y", y), ("sample_weight", sample_weight)):
         if given is not None:
             raise TypeError(f"x gives batches, (x, y) or (x, y, sample_weight), so {name} is not given beside it")
+    if hasattr(x, "epoch") and hasattr(x, "repeat"):
+        if size is not None:
+            raise TypeError("batch_size is for arrays; a Dataset's batches are its own: dataset.batch(…)")
+        return DatasetBatches(x, steps)
     return MadeBatches(x, steps, shuffle, seed)
 
 
@@ -251,4 +292,6 @@ def weighted_by_class(batch: Batch, weights: Mapping[int, float]) -> Batch:
     return Batch(batch.x, batch.y, made if given is None else np.asarray(given, np.float32) * made)
 
 
-__all__ = ["ArrayBatches", "Batch", "Batches", "MadeBatches", "batch_of", "batches_of", "split", "weighted_by_class"]
+__all__ = [
+    "ArrayBatches", "Batch", "Batches", "DatasetBatches", "MadeBatches", "batch_of", "batches_of", "split", "weighted_by_class",
+]  # fmt: skip

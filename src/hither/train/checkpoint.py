@@ -55,8 +55,8 @@ class BackupAndRestore(Callback):
     """Keeps a training's state in a folder, and goes on from there when `fit` is called again: after a crash, exactly.
 
     `fit(…, resume="folder")` is the short form. The end is bit by bit that of a training that was not interrupted, as long
-    as the data are the same in the same order: arrays are; an iterator is run forward to where it was. A training that had
-    ended is not run again. Callbacks must be the same, too.
+    as the data are the same in the same order: arrays and Datasets are; an iterator is run forward to where it was. A
+    training that had ended is not run again. Callbacks must be the same, too.
 
     Args:
         backup_dir: the folder; made if missing. Another training needs another one.

@@ -7,7 +7,7 @@ entry and each combination of shapes; all work on one state: on one device in th
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -108,15 +108,13 @@ class Steps:
         self._programs: dict[Any, tuple[Program, Program]] = {}  # a program, and the one in whose memory its state lies
         self._keeper: Program | None = None  # in whose memory the state is up to date
         self._current: dict[str, Array] = {n: Array(a) for n, a in named_state(self.initial).items()}
-        self._structures: dict[str, Structure] = {}
 
     # -- the functions -------------------------------------------------------------------------------------------------------
 
-    def train(self, state: State, **inputs: Any) -> tuple[dict[str, Any], State]:
+    def train(self, state: State, x: Any, y: Sequence[Any], weights: Sequence[Any]) -> tuple[dict[str, Any], State]:
         """One step of training. A batch whose loss is not finite leaves the state as it was."""
         objective = self.objective
         assert objective is not None
-        x, y, weights = self._parts(inputs)
         key, step_key = random.split(state["keys"]["train"])
         fixed = {p: w for p, w in state["weights"].items() if p not in set(self.trainable)}
         scale = self.optimizer.loss_scale_factor
@@ -145,14 +143,13 @@ class Steps:
             "metrics": objective.update(state["metrics"], loss, each, y, predicted, masks, weights),
             "keys": {**state["keys"], "train": key if drew[-1] else state["keys"]["train"]},
         }
-        finite = ops.isfinite(loss)
-        return {"batch_loss": loss, **objective.results(made["metrics"])}, _chosen(finite, made, state)
+        kept = _chosen(ops.isfinite(loss), made, state)
+        return {"batch_loss": loss, **objective.results(kept["metrics"])}, kept
 
-    def test(self, state: State, **inputs: Any) -> tuple[dict[str, Any], State]:
+    def test(self, state: State, x: Any, y: Sequence[Any], weights: Sequence[Any]) -> tuple[dict[str, Any], State]:
         """Add a batch to the metrics."""
         objective = self.objective
         assert objective is not None
-        x, y, weights = self._parts(inputs)
         key, step_key = random.split(state["keys"]["test"])
         with self.net.swapped(state["weights"]), randomness(step_key) as draws:
             with collecting_penalties() as penalties:
@@ -163,9 +160,8 @@ class Steps:
         keys = {**state["keys"], "test": key if draws.count else state["keys"]["test"]}
         return objective.results(found), {**state, "metrics": found, "keys": keys}
 
-    def predict(self, state: State, **inputs: Any) -> Any:
-        """The network's outputs, in order."""
-        x, _, _ = self._parts(inputs)
+    def predict(self, state: State, x: Any, y: Any = (), weights: Any = ()) -> Any:
+        """The network's outputs, in order; of x alone."""
         key, step_key = random.split(state["keys"]["test"])
         with self.net.swapped(state["weights"]), randomness(step_key) as draws:
             predicted, _, _ = apply(self.net, x, False)
@@ -187,43 +183,40 @@ class Steps:
 
     # -- inputs --------------------------------------------------------------------------------------------------------------
 
-    def _named(self, entry: str, batch: Batch) -> dict[str, np.ndarray]:
-        """A batch's arrays by the names that the entry's inputs have."""
-        named: dict[str, np.ndarray] = {}
-        parts: dict[str, Any] = {"x": batch.x}
+    def named(self, entry: str, batch: Batch) -> tuple[dict[str, Any], Structure]:
+        """A batch's arrays by the names that the entry's inputs have, and the structure of `x`."""
+        leaves, structure = flatten(batch.x)
+        named = {f"x.{i}": a for i, a in enumerate(leaves)}
         if entry != "predict":
             assert self.objective is not None
-            names = self.objective.names
-            parts["y"] = by_output(batch.y, names, "y")
-            parts["sample_weight"] = by_output(batch.sample_weight, names, "sample_weight")
-        for part, value in parts.items():
-            leaves, self._structures[part] = flatten(value)
-            if part != "x":  # None is an output without targets or weights
-                self._structures[part] = flatten([i for i, v in enumerate(value) if v is not None])[1]
-                named.update({f"{part}.{i}": a for i, a in enumerate(value) if a is not None})
-            else:
-                named.update({f"x.{i}": a for i, a in enumerate(leaves)})
-        return named
+            for part, given in (("y", batch.y), ("sample_weight", batch.sample_weight)):
+                each = by_output(given, self.objective.names, part)
+                named.update({f"{part}.{i}": a for i, a in enumerate(each) if a is not None})
+        return named, structure
 
-    def _parts(self, inputs: Mapping[str, Any]) -> tuple[Any, list[Any], list[Any]]:
-        """Inputs in their structure, and targets and weights by output, from an entry's inputs."""
-        x = unflatten(self._structures["x"], [a for n, a in inputs.items() if n.startswith("x.")])
-        count = len(self.objective.names) if self.objective is not None else 0
-        return x, *([inputs.get(f"{part}.{i}") for i in range(count)] for part in ("y", "sample_weight"))
+    def function(self, entry: str, structure: Structure) -> Callable[..., Any]:
+        """An entry as a function of the state and of arrays by name."""
+        step: Callable[..., Any] = {"train": self.train, "test": self.test, "predict": self.predict}[entry]
+        outputs = range(0 if self.objective is None else len(self.objective.names))
+
+        def run(state: State, **inputs: Any) -> Any:
+            x = unflatten(structure, [a for n, a in inputs.items() if n.startswith("x.")])
+            return step(state, x, *([inputs.get(f"{part}.{i}") for i in outputs] for part in ("y", "sample_weight")))
+
+        return run
 
     # -- programs ------------------------------------------------------------------------------------------------------------
 
     def run(self, entry: str, batch: Batch) -> dict[str, Array]:
         """Run "train", "test" or "predict" on a batch."""
-        named = self._named(entry, batch)
-        program = self._program(entry, named)
-        return program.run(entry, named)
+        named, structure = self.named(entry, batch)
+        return self._program(entry, named, structure).run(entry, named)
 
-    def _program(self, entry: str, named: Mapping[str, np.ndarray]) -> Program:
-        key = (entry, self._structures["x"], *((n, a.shape, a.dtype.str) for n, a in named.items()))
+    def _program(self, entry: str, named: Mapping[str, np.ndarray], structure: Structure) -> Program:
+        key = (entry, structure, *((n, a.shape, a.dtype.str) for n, a in named.items()))
         made = self._programs.get(key)
         if made is None:
-            function = {"train": self.train, "test": self.test, "predict": self.predict}[entry]
+            function = self.function(entry, structure)
             program = compile({entry: function}, _specs(named), self.device, self.precision, state=self.initial)
             home = next((h for _, h in self._programs.values() if program.share_state(h)), program)
             made = self._programs[key] = (program, home)
@@ -254,9 +247,8 @@ class Steps:
 
     def graph(self, entry: str, batch: Batch) -> tuple[Graph, dict[str, np.ndarray]]:
         """The Graph of an entry for a batch, and its inputs, the state's arrays included."""
-        named = self._named(entry, batch)
-        function = {"train": self.train, "test": self.test, "predict": self.predict}[entry]
-        graph = trace_entry(function, _specs(named), entry, self.initial)
+        named, structure = self.named(entry, batch)
+        graph = trace_entry(self.function(entry, structure), _specs(named), entry, self.initial)
         return graph, {**{n: a.numpy() for n, a in self.state.items()}, **named}
 
 

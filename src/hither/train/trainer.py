@@ -18,9 +18,12 @@ import numpy as np
 from ..array import Array
 from ..errors import NonFiniteLoss, ShapeMismatch
 from ..formats import safetensors
+from ..graph.core import abstract_of
+from ..graph.tree import tree_map
 from ..nn.module import Module
 from ..ops import asarray
 from ..optim import get as get_optimizer
+from ..program.compile import Entries
 from .batches import ArrayBatches, Batch, Batches, arrays_of, batches_of, is_arrays, split, weighted_by_class
 from .callbacks import Callback, CallbackList, TerminateOnNaN
 from .checkpoint import BackupAndRestore, replace_file
@@ -72,6 +75,8 @@ class Trainer:
         self._steps: Steps | None = None
         self._arrays: dict[str, Any] = {}  # the network's arrays as they were last brought up to date
         self._stale = False  # whether the programs' weights are newer
+        self._seen: Batch | None = None  # what the largest batch that it was fitted with looks like, and its rows
+        self._rows = 0
         self.stop_training = False
         self.position = (0, 0)  # epoch and batch that come next
         self.last_history: History | None = None
@@ -171,7 +176,7 @@ class Trainer:
             if self._given[0] is None and batch.y is not None:
                 raise TypeError('the Trainer has no loss: Trainer(net, loss=…), for example "mse"')
             if batch.y is not None:
-                targets = [None if t is None else _abstract(t) for t in by_output(batch.y, names, "y")]
+                targets = [_abstract(t) for t in by_output(batch.y, names, "y")]
                 loss, metrics, weighted, factors = self._given
                 objective = Objective(loss, metrics, weighted, factors, names, targets, predicted)
         steps = Steps(self._net, objective, self.optimizer, self.device, self.precision, self.seed)
@@ -180,12 +185,38 @@ class Trainer:
         self._steps, self._arrays, self._stale = steps, self._net.weights, False
         return steps
 
+    def as_entries(self, specs: Mapping[str, Any] | None = None) -> Entries:
+        """Predicting, training and evaluating as functions over one state: what `compile` and `bundle` make of a Trainer.
+
+        `predict` gives the network's outputs. `train_step` gives "loss", of this batch alone, and the other losses and metrics
+        since the last reset; a batch whose loss is not finite changes nothing. `evaluate` gives all of them since the last
+        reset, without training. `reset_metrics` takes nothing and gives nothing. They work on one state: weights, the
+        optimizer's, metrics and random keys as they are now, metrics at their beginning.
+
+        Inputs are called "x", or as the network's several inputs are; targets "y", and weights of samples "sample_weight",
+        where there are several outputs "y_NAME" and "sample_weight_NAME".
+
+        Args:
+            specs: {input: Spec} for all entries, or {entry: {input: Spec}}, where entries without take what "train_step" takes.
+                Weights of samples are taken where specs name them; targets that specs leave out look as in training. None: the
+                largest batch that the Trainer was fitted with.
+
+        Raises:
+            ShapeMismatch: nothing says what an array looks like, or arrays have different numbers of samples.
+            NameMismatch: specs name an input or an output that there is not.
+        """
+        from .entries import entries_of
+
+        return entries_of(self, specs, self._seen)
+
     # -- one batch -----------------------------------------------------------------------------------------------------------
 
     def _train(self, batch: Batch) -> Logs:
         steps = self.prepare(batch)
         if batch.y is None:
             raise ShapeMismatch("training takes targets: fit(x, y), or batches (x, y)")
+        if self._seen is None or batch.size > self._rows:
+            self._seen, self._rows = Batch(*map(_abstract, (batch.x, batch.y, batch.sample_weight))), batch.size
         logs = _logs(steps.run("train", batch))
         self._stale = True
         if not np.isfinite(logs.pop("batch_loss")):
@@ -232,12 +263,13 @@ class Trainer:
         """Train for a number of epochs. Arguments as Keras's, and `resume`.
 
         Args:
-            x: arrays (for several inputs a list or a dict of them), or an iterable of batches: (x, y) or (x, y, sample_weight).
+            x: arrays (for several inputs a list or a dict of them), or batches, (x, y) or (x, y, sample_weight), from a
+                hither.data.Dataset, a generator or another iterable.
             y: targets, for several outputs a list or a dict of them.
             batch_size: of arrays; 32 if not given.
             validation_data: (x, y), (x, y, sample_weight), or an iterable of batches.
             validation_split: the last part of the arrays, taken for validation.
-            shuffle: whether each epoch has an order of its own, which the Trainer's seed decides.
+            shuffle: whether each epoch has an order of its own, which the Trainer's seed decides; a Dataset shuffles itself.
             class_weight: {class number: factor of its samples' weights}.
             resume: a folder (or a BackupAndRestore with more settings): the training is kept there, and goes on from there when
                 it was interrupted, ending bit by bit as it would have.
@@ -260,7 +292,7 @@ class Trainer:
                 whole = weighted_by_class(whole, class_weight)
             data: Batches = ArrayBatches(whole, batch_size or 32, shuffle, self.seed, steps_per_epoch)
         else:
-            data = batches_of(x, y, sample_weight, shuffle=shuffle, seed=self.seed, steps=steps_per_epoch)
+            data = batches_of(x, y, sample_weight, size=batch_size, shuffle=shuffle, seed=self.seed, steps=steps_per_epoch)
         validation = self._validation(validation_data, validation_batch_size or batch_size, validation_steps)
         history = self.last_history = History()
         history.set_trainer(self)
@@ -343,7 +375,7 @@ class Trainer:
             return None
         if isinstance(given, tuple) and 2 <= len(given) <= 3 and is_arrays(given[0]):
             return batches_of(*given, size=size, steps=steps)
-        return batches_of(given, size=size, steps=steps)
+        return batches_of(given, size=size if is_arrays(given) else None, steps=steps)
 
     def evaluate(
         self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: Any = "auto", sample_weight: Any = None,
@@ -391,10 +423,9 @@ class Trainer:
         return f"<Trainer of {self._net!r} with {self.optimizer!r}>"
 
 
-def _abstract(array: np.ndarray) -> Any:
-    from ..graph.core import abstract_of
-
-    return abstract_of(array)
+def _abstract(arrays: Any) -> Any:
+    """What arrays look like, in the same structure."""
+    return tree_map(abstract_of, arrays)
 
 
 def _logs(outputs: Mapping[str, Any]) -> Logs:

@@ -3,6 +3,9 @@
 A function is traced into a Graph, the Graph is run forwards, and from its outputs backwards each primitive's rule turns the
 cotangents of its results into those of its operands (graph/pullback.py). The rules are written with primitives, so a gradient
 can be differentiated, mapped and compiled like any function.
+
+By a complex number z = a + bi the gradient is (d/da) + i (d/db), the direction of steepest ascent. Rules do not see this: they
+are the transposes of linear maps, without conjugates, as for real numbers, so cotangents are conjugated on the way in and out.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from ..graph.core import Abstract
 from ..graph.pullback import linearize
 from ..graph.trace import Tracer, trace_function
 from ..graph.tree import flatten, tree_map, unflatten
-from ..ops import asarray, broadcast_to, reshape
+from ..ops import asarray, broadcast_to, conj, reshape
 from .vmap import vmap
 
 Argnums = int | Sequence[int]
@@ -70,9 +73,9 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
         given, shape = flatten(tree_map(asarray, cotangent))
         if shape.leaves != count:
             raise TypeError(f"the cotangent of {name} has {shape.leaves} arrays; its value has {count}")
-        fitting = [_cotangent(g, r, name) for g, r in zip(given, results)]
+        fitting = [conjugate_cotangent(_cotangent(g, r, name)) for g, r in zip(given, results)]
         made = pull([*fitting, *[None] * (len(results) - count)])[: len(leaves)]
-        return unflatten(structure, [_zeros(x) if g is None else g for g, x in zip(made, leaves)])
+        return unflatten(structure, [_zeros(x) if g is None else conjugate_cotangent(g) for g, x in zip(made, leaves)])
 
     value = unflatten(value_structure, results[:count])
     if not has_aux:
@@ -93,7 +96,7 @@ def value_and_grad(function: Callable[..., Any], argnums: Argnums = 0, has_aux: 
         structured like the argument; a tuple for several.
 
     Raises:
-        TypeError: from that function, if the value is no float of shape (), or an argument is no float array.
+        TypeError: from that function, if the value is no float of shape (), or an argument is no float or complex array.
 
     Example:
         >>> import hither as ht
@@ -230,7 +233,7 @@ def _place(argnum: int, count: int) -> int:
 def _require_floats(what: str, value: Any) -> None:
     for leaf in flatten(value)[0]:
         x = leaf if isinstance(leaf, Array | Tracer) else asarray(leaf)
-        if x.dtype.kind != "f":
+        if x.dtype.kind not in "fc":
             raise TypeError(
                 f"{what} holds {x.dtype}, by which nothing is differentiated; convert it to float32, or leave it out of argnums"
             )
@@ -240,6 +243,11 @@ def _cotangent(g: Any, result: Any, name: str) -> Any:
     if tuple(g.shape) != tuple(result.shape):
         raise ValueError(f"the cotangent of {name} has shape {tuple(g.shape)}; its value has {tuple(result.shape)}")
     return g if g.dtype == result.dtype else g.astype(result.dtype)
+
+
+def conjugate_cotangent(g: Any) -> Any:
+    """A cotangent between users' convention and that of primitives' rules; the same either way."""
+    return conj(g) if g.dtype.kind == "c" else g
 
 
 def _zeros(x: Any) -> Any:

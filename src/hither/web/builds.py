@@ -17,7 +17,9 @@ from ..graph.core import Graph
 from ..kernels.ir import Machine
 from ..kernels.steps import While, walk
 from ..passes import optimize
-from ..program.compile import as_target, check_dtypes, graphs_of, state_of
+from ..passes.precision import PRECISIONS, store_weights
+from ..program.accuracy import AccuracyReport
+from ..program.compile import accurate, as_target, check_dtypes, graphs_of, lengths_of, state_of
 from ..program.plan import Plan, plan, to_storage
 from ..program.signature import Entry, Port
 from .bundle import encode_steps, write_bundle
@@ -80,18 +82,24 @@ def bundle(
     precision: str = "float32",
     name: str | None = None,
     state: Any = None,
+    calibrate: Any = None,
+    tolerance: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Compile a model or function for the browser and write a folder that any static host can serve.
 
     Args:
-        target: what `compile` takes: a Model, a hither.nn network, a function, or {entry: function}.
+        target: what `compile` takes: a Model, a hither.nn network, a function, {entry: function}, or a Trainer: the page then
+            goes on with the training, from the weights, the optimizer's state and the random keys as they are.
         directory: the folder; made if missing.
-        specs: {input: Spec}, or a list of them: one variant per choice of shapes, over the same weights.
+        specs: {input: Spec}, or a list of them: one variant per choice of shapes, over the same weights and state. For a
+            Trainer see `Trainer.as_entries`.
         targets: "webgpu", "wasm" or both.
-        precision: "float32".
+        precision: how weights are stored, downloaded and held in memory, as for `compile`.
         name: the bundle's name; the folder's by default.
         state: what survives calls of functions, as for `compile`; `program.save` and `restore` keep it in the browser. One
             state for all variants.
+        calibrate, tolerance: as for `compile`: weights that do too much damage keep float32. The first variant is judged, on
+            the CPU; the manifest and the loader's `program.info.accuracy` have the report.
 
     Returns:
         The manifest; its "digest" is what `load(url, {integrity})` pins.
@@ -106,19 +114,23 @@ def bundle(
     wrong = [t for t in targets if t not in TARGETS]
     if wrong or not targets:
         raise BundleError(f"no target {', '.join(map(repr, wrong)) or 'given'}; there are {', '.join(TARGETS)}")
-    if precision != "float32":
-        raise BundleError(f"no precision {precision!r}; there is float32")
+    if precision not in PRECISIONS:
+        raise BundleError(f"no precision {precision!r}; there are {', '.join(PRECISIONS)}")
     choices = [specs] if specs is None or isinstance(specs, Mapping) else list(specs)
-    target = as_target(target, choices[0])
-    graphs = [graphs_of(target, choice, state) for choice in choices]
+    target = target if hasattr(target, "as_entries") else as_target(target, choices[0])
+    made = [as_target(target, choice) for choice in choices]
+    graphs = [graphs_of(each, choice, state) for each, choice in zip(made, choices)]
+    judged = calibrate is not None or tolerance is not None
+    accuracy = accurate(graphs[0], choices[0], precision, calibrate, tolerance).accuracy if judged else None
     pool = TensorPool()
     builds: list[WasmBuild | WebGpuBuild] = []
     for kind in [t for t in TARGETS if t in targets]:
         for machine in MACHINES[kind]:
-            planned = _plan(graphs, machine)
+            planned = _plan(graphs, machine, precision, accuracy)
             variants = [{e: planned.entries[_export(i, e)] for e in each} for i, each in enumerate(graphs)]
             builds.append((_webgpu if kind == "webgpu" else _wasm)(planned, variants, pool))
-    signatures = [_variant(each, variants[i], target, choices[i]) for i, each in enumerate(graphs)]
+    meanings = [getattr(each, "specs", choice) for each, choice in zip(made, choices)]
+    signatures = [_variant(each, variants[i], made[i], meanings[i]) for i, each in enumerate(graphs)]
     return write_bundle(
         directory,
         BundleSpec(
@@ -128,6 +140,7 @@ def bundle(
             tensors=tuple(pool.tensors),
             builds=tuple(builds),
             precision=precision,
+            accuracy=accuracy.to_json() if accuracy is not None else None,
         ),
     )
 
@@ -136,16 +149,16 @@ def _export(variant: int, entry: str) -> str:
     return f"{entry}@{variant}"
 
 
-def _plan(graphs: Sequence[Mapping[str, Graph]], machine: Machine) -> Plan:
+def _plan(graphs: Sequence[Mapping[str, Graph]], machine: Machine, precision: str, accuracy: AccuracyReport | None) -> Plan:
     """All entries of all variants in one plan: they share weights, kernels and memory."""
+    keep = accuracy.keeps if accuracy is not None else lambda weight: False
     optimized: dict[str, Graph] = {}
     lengths: dict[str, dict[str, tuple[str, int]]] = {}
     for i, entries in enumerate(graphs):
         for name, graph in entries.items():
             key = _export(i, name)
-            found = getattr(graph, "output_lengths", {})
-            lengths[key] = {out: (graph.output_names[index], axis) for out, (index, axis) in found.items()}
-            optimized[key] = optimize(graph)
+            lengths[key] = lengths_of(graph)
+            optimized[key] = store_weights(optimize(graph), precision, keep)
             check_dtypes(optimized[key], machine)
     return plan(optimized, machine, lengths, state=state_of(g for each in graphs for g in each.values()))
 

@@ -37,7 +37,8 @@ SEGMENT_BYTES = 1 << 20
 FILE_SEGMENTS = 16  # static hosts refuse files above 25 MiB
 RUNTIME = (
     "hither.js", "hither-tensors.js", "hither-store.js", "hither-wasm.js", "hither-webgpu.js", "hither-worker.js",
-    "hither-media.js", "hither-state.js", "hither-sha256.js", "hither.d.ts", "package.json", "index.html", "try.js", "sw.js",
+    "hither-media.js", "hither-state.js", "hither-fit.js", "hither-sha256.js", "hither.d.ts", "hither-fit.d.ts", "package.json",
+    "index.html", "try.js", "sw.js",
 )  # fmt: skip
 
 
@@ -91,6 +92,8 @@ def write_bundle(directory: str | Path, spec: BundleSpec) -> dict[str, Any]:
     }
     if spec.description:
         manifest["description"] = spec.description
+    if spec.accuracy is not None:
+        manifest["accuracy"] = spec.accuracy
     layouts: list[dict[str, Any]] = []
     manifest["layouts"] = layouts
     manifest["builds"] = [_build(b, layouts, files, _suffix(spec, b)) for b in spec.builds]

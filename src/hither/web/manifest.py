@@ -233,6 +233,7 @@ class BundleSpec:
     tensors: tuple[WeightTensor, ...]
     builds: tuple[WasmBuild | WebGpuBuild, ...]
     precision: str = "float32"
+    accuracy: dict[str, Any] | None = None
     description: str = ""
 
 

@@ -7,7 +7,7 @@ all versions of its operator: where versions differ it asks `node.opset`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,25 +28,36 @@ Function = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Operator:
-    """A registered function. `bounded` says that it handles Bounded inputs; all others refuse them."""
+    """A registered function. `bounded` says that it handles Bounded inputs; all others refuse them.
+
+    Operators that ONNX's schemas do not describe (ONNX Runtime's) declare their `attributes`: the default of each, or its
+    type where it must be given, or a list of one type for a list that may be left out, or None for a number that may. What
+    is not declared is refused, so that nothing that a newer version adds is passed over in silence. `optional` names the
+    inputs before the last required one that may be left out.
+    """
 
     name: str
     domain: str
     function: Function
     bounded: bool
+    attributes: Mapping[str, Any] | None = None
+    optional: Sequence[str] = ()
 
 
 OPERATORS: dict[tuple[str, str], Operator] = {}
 
 
-def operator(*names: str, domain: str = "", bounded: bool = False) -> Callable[[Function], Function]:
+def operator(
+    *names: str, domain: str = "", bounded: bool = False, attributes: Mapping[str, Any] | None = None,
+    optional: Sequence[str] = (),
+) -> Callable[[Function], Function]:  # fmt: skip
     """Register a function as the ONNX operator(s) of these names."""
 
     def register(function: Function) -> Function:
         for name in names:
             if (domain, name) in OPERATORS:
                 raise ValueError(f"ONNX operator {domain}.{name} is registered twice")
-            OPERATORS[domain, name] = Operator(name, domain, function, bounded)
+            OPERATORS[domain, name] = Operator(name, domain, function, bounded, attributes, optional)
         return function
 
     return register

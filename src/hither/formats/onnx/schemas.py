@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from ...errors import InvalidModel
+from ...errors import InvalidModel, UnsupportedFeature
 from .external import ExternalData
 from .proto import DTYPES, Decoder, FunctionDef, GraphDef, NodeDef
-from .registry import OPERATORS
+from .registry import OPERATORS, Operator
 
 
 @cache
@@ -32,6 +33,9 @@ def _schema_parts(
     """Defaults, types and required names of an operator's attributes, and the positions of inputs that must be there."""
     from onnx.helper import get_attribute_value
 
+    own = OPERATORS.get((domain, op_type))
+    if own is not None and own.attributes is not None:
+        return _declared_parts(own, own.attributes)
     found = schema(op_type, version, domain)
     if found is None:
         return {}, {}, (), ()
@@ -49,13 +53,44 @@ def _schema_parts(
     return defaults, kinds, tuple(required), inputs
 
 
+def _declared_parts(
+    own: Operator, attributes: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, int], tuple[str, ...], tuple[int, ...]]:
+    """The same parts of an operator that is declared where it is registered."""
+    defaults: dict[str, Any] = {}
+    kinds: dict[str, int] = {}
+    required = []
+    for name, value in attributes.items():
+        if isinstance(value, list):
+            kinds[name] = _KINDS_OF_LISTS[value[0]]
+        elif isinstance(value, type):
+            kinds[name] = _KINDS[value]
+            required.append(name)
+        elif value is None:
+            kinds[name] = _KINDS[float]
+        else:
+            kinds[name], defaults[name] = _KINDS[type(value)], value
+    parameters = list(inspect.signature(own.function).parameters.values())[1:]
+    inputs = tuple(
+        i
+        for i, p in enumerate(parameters)
+        if p.default is p.empty and p.kind is not p.VAR_POSITIONAL and p.name not in own.optional
+    )
+    return defaults, kinds, tuple(required), inputs
+
+
+_KINDS = {float: 1, int: 2, str: 3}
+_KINDS_OF_LISTS = {float: 6, int: 7, str: 8}
 _PYTHON_TYPES = {1: float, 2: int, 3: str, 4: np.ndarray, 5: GraphDef, 6: tuple, 7: tuple, 8: tuple}
 
 
 def checked_attributes(node: NodeDef) -> dict[str, Any]:
-    """A node's attributes with defaults, held to the types in the operator's schema."""
+    """A node's attributes with defaults, held to the types in the schema of its operator, which is a registered one."""
     defaults, kinds, required, _ = _schema_parts(node.op_type, node.version, node.domain)
+    declared = OPERATORS[node.domain, node.op_type].attributes
     for name, value in node.attributes.items():
+        if declared is not None and name not in declared:
+            raise UnsupportedFeature(f"{node.label}: hither does not know attribute {name!r} of {node.op_type}")
         expected = _PYTHON_TYPES.get(kinds.get(name, 0))
         if expected is not None and not isinstance(value, expected):
             raise InvalidModel(f"{node.label}: attribute {name!r} must be {expected.__name__}, got {type(value).__name__}")
@@ -138,8 +173,9 @@ def _node_proto(node: NodeDef) -> Any:
 
 def is_supported(op_type: str, version: int, domain: str) -> bool:
     """Whether hither has this operator, itself or through the function that defines it (whose operators it must have)."""
-    if (domain, op_type) in OPERATORS:
-        return domain != "" or schema(op_type, version, domain) is not None
+    own = OPERATORS.get((domain, op_type))
+    if own is not None:
+        return own.attributes is not None or domain != "" or schema(op_type, version, domain) is not None
     found = schema(op_type, version, domain)
     if found is not None and found.has_context_dependent_function:
         return True  # its body is known only with its inputs' types

@@ -142,13 +142,29 @@ def _tan_vjp(g: Any, x: Any, y: Any) -> Any:
     return _mul(g, _plus(_mul(y, y), 1.0))
 
 
+def _abs_vjp(g: Any, x: Any, y: Any) -> Any:
+    if x.dtype.kind == "c":
+        return _mul(apply("convert", g, dtype=x.dtype), apply("conj", apply("sign", x)))
+    return _mul(g, apply("sign", x))
+
+
+def _sign_vjp(g: Any, x: Any, y: Any) -> Any:
+    """Zero for reals. x/|x| moves with the part of dx across x: (g - Re(g·y)·conj(y)) / |x|, and not at 0."""
+    if x.dtype.kind != "c":
+        return None
+    along = _mul(apply("convert", apply("real", _mul(g, y)), dtype=x.dtype), apply("conj", y))
+    size = apply("convert", apply("abs", x), dtype=x.dtype)
+    still = apply("eq", size, full(0, x))
+    return _where(still, full(0, x), _div(apply("sub", g, along), _where(still, full(1, x), size)))
+
+
 def _one_minus_square(y: Any) -> Any:
     return _plus(_neg(_mul(y, y)), 1.0)
 
 
 _unary("neg", np.negative, lambda k, x: -x, lambda g, x, y: _neg(g), "iufc")
-_unary("abs", np.abs, _emit_abs, lambda g, x, y: _mul(g, apply("sign", x)), "iufc", real=True)
-_unary("sign", _sign, _emit_sign, _zero, "iufc")
+_unary("abs", np.abs, _emit_abs, _abs_vjp, "iufc", real=True)
+_unary("sign", _sign, _emit_sign, _sign_vjp, "iufc")
 _unary("floor", np.floor, lambda k, x: k.floor(x), _zero, "f")
 _unary("ceil", np.ceil, lambda k, x: k.ceil(x), _zero, "f")
 _unary("round", np.rint, lambda k, x: k.round(x), _zero, "fc")
@@ -178,7 +194,7 @@ _unary(
 _unary("sigmoid", _sigmoid, _math("sigmoid"), lambda g, x, y: _mul(g, _mul(y, _plus(_neg(y), 1.0))), "f")
 _unary("conj", np.conj, _no_complex, lambda g, x, y: apply("conj", g), "c")
 _unary("real", np.real, _no_complex, lambda g, x, y: apply("convert", g, dtype=x.dtype), "c", real=True)
-_unary("imag", np.imag, _no_complex, None, "c", real=True)
+_unary("imag", np.imag, _no_complex, lambda g, x, y: apply("complex", _times(g, 0.0), _neg(g)), "c", real=True)
 _unary("bitwise_not", np.invert, lambda k, x: ~x, None, "biu")
 _unary("is_nan", np.isnan, lambda k, x: x.ne(x), None, "f", dt.bool_)
 _unary("is_inf", np.isinf, lambda k, x: k.abs(x).eq(math.inf), None, "f", dt.bool_)
@@ -203,7 +219,10 @@ def convert_array(x: np.ndarray, dtype: DType) -> np.ndarray:
 def _convert_vjp(cotangents: tuple[Any, ...], operands: tuple[Any, ...], results: tuple[Any, ...], dtype: DType) -> tuple[Any]:
     if operands[0].dtype.kind not in "fc" or dtype.kind not in "fc":
         return (None,)
-    return (apply("convert", cotangents[0], dtype=operands[0].dtype),)
+    g = cotangents[0]
+    if dtype.kind == "c" and operands[0].dtype.kind == "f":
+        g = apply("real", g)
+    return (apply("convert", g, dtype=operands[0].dtype),)
 
 
 primitive(
@@ -418,7 +437,8 @@ def _complex(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _complex_vjp(cotangents: tuple[Any, ...], operands: tuple[Any, ...], results: tuple[Any, ...]) -> tuple[Any, Any]:
-    return tuple(apply("convert", apply(part, cotangents[0]), dtype=operands[0].dtype) for part in ("real", "imag"))
+    a, b = (apply("convert", apply(part, cotangents[0]), dtype=operands[0].dtype) for part in ("real", "imag"))
+    return a, _neg(b)
 
 
 primitive("complex", abstract=_complex_abstract, evaluate=_complex, lowering=Elementwise(_no_complex), vjp=_complex_vjp)

@@ -74,7 +74,7 @@ def _matmul_vjp(
 ) -> tuple[Any, Any]:  # fmt: skip
     """With C = A·B: dA = G·Bᵀ and dB = Aᵀ·G, written so that transposes stay flags."""
     a, b = operands
-    if a.dtype.kind != "f":
+    if a.dtype.kind not in "fc":
         return None, None
     g = cotangents[0] if cotangents[0].dtype == a.dtype else apply("convert", cotangents[0], dtype=a.dtype)
     if transpose_a:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...dtypes import dtype
 from ..core import Abstract
 from ..primitive import Template, primitive
 from .batch_rules import all_batched, batch_scatter_nd
@@ -63,10 +64,6 @@ def _scatter_nd(x: np.ndarray, indices: np.ndarray, updates: np.ndarray, combine
     return _combined(x, tuple(np.clip(rows[:, d], 0, x.shape[d] - 1) for d in range(depth)), flat_updates, combine)
 
 
-def _undetermined(name: str, combine: str) -> TypeError:
-    return TypeError(f"{name} with combine={combine!r} has no gradient; use combine='add' or 'set', or express it otherwise")
-
-
 def _last_write(name: str, x: Any, indices: Any, updates: Any, **params: Any) -> Any:
     """1 for the update that "set" leaves standing, 0 for those overwritten at an equal index."""
     count = 1
@@ -82,15 +79,46 @@ def _last_write(name: str, x: Any, indices: Any, updates: Any, **params: Any) ->
     return apply("convert", apply("eq", seen, order), dtype=updates.dtype)
 
 
-def _scatter_vjp(name: str, gather: Any, cotangents: Any, operands: Any, combine: str, **params: Any) -> tuple[Any, ...]:
+def _scatter_vjp(
+    name: str, gather: Any, cotangents: Any, operands: Any, results: Any, combine: str, **params: Any
+) -> tuple[Any, ...]:
     g, (x, indices, updates) = cotangents[0], operands
     if combine == "add":
         return g, None, gather(g)
-    if combine != "set":
-        raise _undetermined(name, combine)
+    if combine == "mul":
+        return _product_vjp(name, gather, g, operands, **params)
+    if combine in ("min", "max"):
+        return _extreme_vjp(name, gather, g, operands, results[0], **params)
     zeros = full(0, g, shape=tuple(updates.shape))
     kept = apply(name, g, indices, zeros, combine="set", **params)
     return kept, None, apply("mul", gather(g), _last_write(name, x, indices, updates, **params))
+
+
+def _product_vjp(name: str, gather: Any, g: Any, operands: Any, **params: Any) -> tuple[Any, ...]:
+    """Each factor's cotangent is the product of the others: of all that are not 0 by that one, unless another one is 0."""
+    x, indices, updates = operands
+
+    def parts(factors: Any) -> tuple[Any, Any]:
+        zero = apply("eq", factors, full(0, factors))
+        return apply("convert", zero, dtype=dtype(factors.dtype)), apply("select", zero, full(1, factors), factors)
+
+    scaled = apply(name, full(1, x), indices, updates, combine="mul", **params)
+    update_zero, update_rest = parts(updates)
+    x_zero, x_rest = parts(x)
+    count = apply(name, x_zero, indices, update_zero, combine="add", **params)
+    product = apply(name, x_rest, indices, update_rest, combine="mul", **params)
+    sole = apply("eq", apply("sub", gather(count), update_zero), full(0, updates))
+    others = apply("select", sole, apply("div", gather(product), update_rest), full(0, updates))
+    return apply("mul", g, scaled), None, apply("mul", gather(g), others)
+
+
+def _extreme_vjp(name: str, gather: Any, g: Any, operands: Any, y: Any, **params: Any) -> tuple[Any, ...]:
+    """Equal extremes share the cotangent evenly, as in reductions."""
+    x, indices, updates = operands
+    of_x = apply("convert", apply("eq", x, y), dtype=dtype(x.dtype))
+    of_updates = apply("convert", apply("eq", updates, gather(y)), dtype=dtype(x.dtype))
+    share = apply("div", g, apply(name, of_x, indices, of_updates, combine="add", **params))
+    return apply("mul", of_x, share), None, apply("mul", of_updates, gather(share))
 
 
 primitive(
@@ -100,7 +128,7 @@ primitive(
     batch=batch_scatter_nd,
     lowering=Template("scatter"),
     vjp=lambda cotangents, operands, results, combine: _scatter_vjp(
-        "scatter_nd", lambda g: apply("gather_nd", g, operands[1], batch_dims=0), cotangents, operands, combine
+        "scatter_nd", lambda g: apply("gather_nd", g, operands[1], batch_dims=0), cotangents, operands, results, combine
     ),
 )
 
@@ -134,6 +162,12 @@ primitive(
     batch=all_batched("scatter_along", axis="axis"),
     lowering=Template("scatter"),
     vjp=lambda cotangents, operands, results, axis, combine: _scatter_vjp(
-        "scatter_along", lambda g: apply("take_along", g, operands[1], axis=axis), cotangents, operands, combine, axis=axis
+        "scatter_along",
+        lambda g: apply("take_along", g, operands[1], axis=axis),
+        cotangents,
+        operands,
+        results,
+        combine,
+        axis=axis,
     ),
 )

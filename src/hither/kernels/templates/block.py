@@ -132,7 +132,7 @@ def block(context: Context, group: Group) -> list[Lowered]:
     inner.ring, inner.pitch = ring, across
     window = None if feeder.feeder is None else _Window(e, feeder)
     weights = packed_weights(context, feeder.anchor.operands[1], 1, tile)
-    _, tile_at = tiles_of(inner, weights, tile, lines=True, held=None if window is None else window.held)
+    _, _, tile_at = tiles_of(inner, weights, tile, lines=True, held=None if window is None else window.held)
     taps = packed_taps(context, w)
     lanes = machine.lanes(32)
     mine = constant(0) if private else variable(Var("chunk", 0, units - 1, value=k.special("thread"))) * (slots * pitch)

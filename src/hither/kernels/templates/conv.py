@@ -53,9 +53,9 @@ def conv(context: Context, group: Group) -> list[Lowered]:
     if fewer is not None:
         return [*lowered, *convolve(context, group, fewer, packed)]
     e = Emitter(context, group)
-    length, tile_at = tiles_of(e, packed, tile)
+    product, length, tile_at = tiles_of(e, packed, tile)
     depth = math.prod(w.shape[1:])
-    tiles(e, groups, m // length, length, outputs, tile, max(1, depth * tile.rows * tile.columns), tile_at)
+    tiles(product, groups, m // length, length, outputs, max(1, depth * tile.rows * tile.columns), tile_at)
     return [*lowered, e.finish(f"conv_{'x'.join(map(str, w.shape[2:]))}_{m}x{outputs}x{depth}")]
 
 
@@ -64,9 +64,9 @@ def packed_weights(context: Context, w: Value, groups: int, tile: Tile) -> Value
     return context.pack(w, f"conv panels {tile.columns} {groups}", lambda a: _pack(a, groups, tile.columns))
 
 
-def tiles_of(e: Emitter, packed: Value, tile: Tile, lines: bool = False, held: Held | None = None) -> tuple[int, TileAt]:
-    """How to compute any tile of the convolution that is the anchor of the emitter's group, and how many output pixels make a
-    line from which a tile may take its rows; `lines`: no more than a line of the picture. `held`: where the lines of the
+def tiles_of(e: Emitter, packed: Value, tile: Tile, lines: bool = False, held: Held | None = None) -> tuple[Product, int, TileAt]:
+    """The convolution that is the anchor of the emitter's group: its product, how many output pixels make a line from which a
+    tile may take its rows, and how to compute any tile; `lines`: no more than a line of the picture. `held`: where the lines of the
     input that the next line of output needs lie."""
     k, group, node = e.k, e.group, e.group.anchor
     assert node is not None
@@ -91,7 +91,7 @@ def tiles_of(e: Emitter, packed: Value, tile: Tile, lines: bool = False, held: H
         taps.reverse()  # neighbours of a line outermost: only they are read by several rows
     product = Product(
         e, left, x.dtype, e.buffer(packed), w.dtype, result.dtype, tile, taps, run, apart, tile.columns,
-        alternate=panels > 1 and not lines,
+        alternate=panels > 1 and not lines, panels=panels, depth=depth,
     )  # fmt: skip
     # A tile's rows lie in one line of output pixels, so that they are a constant apart and share one address. Where the whole
     # image is one line (pointwise), or lines are too short to fill a tile, rows may be any pixels.
@@ -120,7 +120,7 @@ def tiles_of(e: Emitter, packed: Value, tile: Tile, lines: bool = False, held: H
             rows = [(start, r * neighbour) for r in range(height)]
         else:
             rows = [(address(pixel + r, instance), 0) for r in range(height)]
-        right = k.index((instance * panels + panel) * (depth * tile.columns))
+        right = product.panel(instance, panel)
 
         def element(r: int, taps: tuple[Index, ...], step: Index) -> Val:
             at = unflatten(pixel + r, (result.shape[0], *out))
@@ -140,7 +140,7 @@ def tiles_of(e: Emitter, packed: Value, tile: Tile, lines: bool = False, held: H
         bias = product.bias(outputs, result.abstract.rank, lambda column: first_column + column)
         product.compute(rows, right, columns, store, bias)
 
-    return length, tile_at
+    return product, length, tile_at
 
 
 def _picture(e: Emitter, x: Value) -> tuple[Value | None, list[int]]:

@@ -154,7 +154,8 @@ def _phase(context: Context, group: Group, x: Value, w: Value, axes: tuple[Axis,
         for i, (a, step) in enumerate(zip(axes, pitches, strict=True))
     ]
     product = Product(
-        e, e.buffer(x), x.dtype, e.buffer(packed), w.dtype, result.dtype, tile, nest, channels if depth else 0, 1, tile.columns
+        e, e.buffer(x), x.dtype, e.buffer(packed), w.dtype, result.dtype, tile, nest, channels if depth else 0, 1, tile.columns,
+        panels=panels, depth=depth,
     )  # fmt: skip
     length = counts[-1]
 
@@ -173,9 +174,9 @@ def _phase(context: Context, group: Group, x: Value, w: Value, axes: tuple[Axis,
                 pixel = [i * a.stride + a.start + p for i, a, p in zip(here[1:], axes, phase, strict=True)]
                 e.finish_element((here[0], *pixel, instance * outputs + output), values)
 
-        product.compute(rows, k.index((instance * panels + panel) * (depth * tile.columns)), columns, store)
+        product.compute(rows, product.panel(instance, panel), columns, store)
 
-    tiles(e, groups, m // length, length, n, tile, max(1, depth * tile.rows * tile.columns), tile_at)
+    tiles(product, groups, m // length, length, n, max(1, depth * tile.rows * tile.columns), tile_at)
     return [*lowered, e.finish(f"conv_transpose_{m}x{n}x{depth}")]
 
 

@@ -115,7 +115,7 @@ def conv_filter_gradient(context: Context, group: Group) -> list[Lowered]:
         product.compute(rows, k.index(right), columns, store)
 
     work = max(1, math.prod(extents) * tile.rows * tile.columns)
-    tiles(e, chunks.count * groups, m // length, length, n, tile, work, tile_at)
+    tiles(product, chunks.count * groups, m // length, length, n, work, tile_at)
     name = f"filter_gradient_{'x'.join(map(str, window))}_{m}x{n}x{math.prod(g.shape[:-1])}"
     return [e.finish(name), *([_added(context, group, sums)] if chunks.count > 1 else [])]
 

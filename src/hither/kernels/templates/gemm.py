@@ -45,14 +45,14 @@ def matmul(context: Context, group: Group) -> list[Lowered]:
     k = e.k
     product = Product(
         e, e.buffer(a), a.dtype, e.buffer(packed or b), b.dtype, result.dtype, tile, (), depth,
-        m if transpose_a else 1, tile.columns if packed else n, packed is not None,
+        m if transpose_a else 1, tile.columns if packed else n, packed is not None, panels=panels, depth=depth,
     )  # fmt: skip
 
     def tile_at(instance: Index, line: Index, first: Index, height: int, panel: Index, columns: int) -> None:
         start = k.index(instance * (m * depth) + (first if transpose_a else first * depth))
         rows = [(start, r if transpose_a else r * depth) for r in range(height)]
         if packed is not None:
-            right = k.index((instance * panels + panel) * (depth * tile.columns))
+            right = product.panel(instance, panel)
         else:
             right = k.index(instance * (depth * n) + panel * tile.columns)
 
@@ -67,7 +67,7 @@ def matmul(context: Context, group: Group) -> list[Lowered]:
         product.compute(rows, right, columns, store, bias)
 
     work = max(1, depth * tile.rows * tile.columns)
-    tiles(e, math.prod(batch), 1, m, n, tile, work, tile_at)
+    tiles(product, math.prod(batch), 1, m, n, work, tile_at)
     return [*lowered, e.finish(f"matmul_{m}x{n}x{depth}")]
 
 

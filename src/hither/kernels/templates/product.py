@@ -9,7 +9,8 @@ finished element belongs.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ... import dtypes as dt
@@ -22,6 +23,10 @@ from .tile import Tile, accumulator, column_parts, part, row_tiles
 STRAIGHT = 16  # steps of k that are written out: the loop around them would cost as much as they do
 PANEL_BLOCK = 3 << 17  # bytes of panels that stay in the second-level cache beside what else is read (1 MB here, 512 KB often)
 CACHE_LINE = 64
+WORTH_WIDENING = 3  # tiles that share a panel of small numbers: for fewer it is widened in registers
+WIDE_BLOCK = 3 << 17  # bytes of panels that are widened at a time
+LEAST_SHARE = 12  # tiles of rows for which panels are widened anew, so that threads find UNITS to share
+UNITS = 8
 UNDER_WAY = 12  # sums that hide the latency of multiply-adds (8 would do) and leave registers for operands in WebAssembly
 
 Row = tuple[Val, int]  # an element address, and a constant to add to it: rows that share the Val share a register
@@ -50,6 +55,9 @@ class Product:
     alternate: bool = False  # tiles that follow each other have different panels
     ahead: tuple[Val, int] | None = None  # each step of a run prefetches so many lines of cache, from its row of this panel on
     bare: bool = False  # `store` takes the sums as they are: the group's epilogue comes later
+    panels: int = 1  # of one instance of the product
+    depth: int = 0  # steps of a panel
+    _wide: tuple[Buffer, Index] | None = None  # panels in scratch memory, widened, and which of them is the first
     _kept: Buffer | None = None  # where a tile's sums wait for being finished
 
     def compute(
@@ -117,12 +125,39 @@ class Product:
             kept = [k.load(self._kept, loop.index * pitch + o, w, dtype) for o, w in zip(offsets, widths, strict=True)]
             finish(k.var(loop, "row", 0, len(rows) - 1), kept)
 
+    def panel(self, instance: Index, panel: Index) -> Val:
+        """Where a packed panel begins, in the weights or in scratch memory."""
+        length = self.depth * self.tile.columns
+        if self._wide is not None:
+            return self.e.k.index((panel - self._wide[1]) * length)
+        return self.e.k.index((instance * self.panels + panel) * length)
+
+    def is_small(self) -> bool:
+        """Whether panels are stored in smaller numbers than they are multiplied in."""
+        return self.packed and self.right.dtype.bits < 32 and accumulator(self.result).is_float and self.depth > 0
+
+    @contextmanager
+    def widened(self, instance: Index, first: Index, count: int) -> Iterator[None]:
+        """`count` panels from `first` on, widened into scratch memory: for what is used by so many tiles that widening it for each
+        would take longer."""
+        k, dtype, length = self.e.k, accumulator(self.result), self.depth * self.tile.columns
+        width, stored = self.tile.width, self.right
+        held = k.local(dtype, count * length)
+        source = self.panel(instance, first)
+        several = next(n for n in (4, 2, 1) if count * length % (width * n) == 0)
+        with k.loop(0, count * length, width * several) as loop:
+            for i in range(several):
+                k.store(held, loop.index + i * width, k.load(stored, source + loop.index + i * width, width, dtype))
+        self.right, self._wide = held, (held, first)
+        yield
+        self.right, self._wide = stored, None
+
     def prefetch(self, apart: int, number: Index, of: int) -> None:
         """While it computes, tile `number` of the `of` tiles of a panel fetches its share of the next panel, `apart` elements
         on: a few lines of every row. Else the first tile of each panel waits for it."""
-        if of == 1:
+        if of == 1 or self._wide is not None:
             return  # memory is what it waits for: there is no time in which more could come
-        each_line = CACHE_LINE // self.right_dtype.itemsize
+        each_line = CACHE_LINE // self.right.dtype.itemsize
         lines = -(-self.tile.columns // each_line)
         share = -(-lines // max(1, of))
         self.ahead = (self.e.k.index(number % -(-lines // share) * (share * each_line) + apart), share)
@@ -189,7 +224,7 @@ class Product:
             across = [k.convert(v, dtype) for v in loaded]
             if self.ahead is not None:
                 for line in range(self.ahead[1]):
-                    k.prefetch(self.right, here + self.ahead[0] + line * (CACHE_LINE // self.right_dtype.itemsize))
+                    k.prefetch(self.right, here + self.ahead[0] + line * (CACHE_LINE // self.right.dtype.itemsize))
             following: list[Val] = []
             for r, (base, fixed) in enumerate(rows):
                 if self.element:
@@ -240,8 +275,8 @@ class Product:
         whole = self.run // lanes * lanes
 
         def step(at: Val, width: int, totals: Sequence[Val]) -> list[Val]:
-            weight = k.load(self.right, panel + at, width)
-            loaded = (k.load(left, (bases[base] + at) + fixed, width) for base, fixed in rows)
+            weight = k.load(self.right, panel + at, width, self.right_dtype)
+            loaded = (k.load(left, (bases[base] + at) + fixed, width, self.left_dtype) for base, fixed in rows)
             return [k.fma(x, weight, total) for x, total in zip(loaded, totals, strict=True)]
 
         with k.loop(0, whole, lanes, init=by_lane) as loop, self.e.point():
@@ -270,13 +305,14 @@ class Product:
 TileAt = Callable[[Index, Index, Index, int, Index, int], None]
 
 
-def tiles(e: Emitter, count: int, lines: int, length: int, n: int, tile: Tile, work: int, tile_at: TileAt) -> None:
+def tiles(product: Product, count: int, lines: int, length: int, n: int, work: int, tile_at: TileAt) -> None:
     """Parallel loops over all tiles of `count` products of (lines · length) × N; a tile's rows lie in one line.
 
     Calls `tile_at(instance, line, first row, height, panel, columns)`. Rows are the outer order where there are more of them
     than columns, so that threads share rows; else panels are. In WebAssembly rows are, within blocks of panels that stay in the
     second-level cache: a row of tiles is read from the first-level cache then, and panels come as one stream.
     """
+    e, tile = product.e, product.tile
     k = e.k
     full, rest = divmod(n, tile.columns)
     by_rows, blocks = lines * length >= n, 1
@@ -285,9 +321,26 @@ def tiles(e: Emitter, count: int, lines: int, length: int, n: int, tile: Tile, w
         blocks = next(n for n in range(min(needed, full or 1), full + 2) if full % n == 0)
     cut = row_tiles(length, tile.rows)
     number = sum(several for _, several, _ in cut)
+
+    def of_its_height(instance: Index, line: Index, row: Index, panel: Index, columns: int) -> None:
+        """Tiles have two heights; in one loop, so that a panel is read while it is cached."""
+        before = 0
+        for first, several, height in cut:
+            with k.if_(k.inside(row, before, before + several)):
+                at = row
+                if several < number:
+                    at = variable(Var("row", before, before + several - 1, value=k.index(row)))
+                tile_at(instance, line, (at + -before) * height + first, height, panel, columns)
+            before += several
+
+    small = product.is_small() and lines * number >= WORTH_WIDENING
     for panel_from, panel_count, columns in ((0, full, tile.columns), (full, 1 if rest else 0, rest)):
         total = count * lines * number * panel_count
         if total == 0:
+            continue
+        if small:
+            several = _Widening(product, count, lines, number, panel_from, panel_count, columns, work, by_rows)
+            several.write(of_its_height)
             continue
         with k.loop(0, total, kind="parallel", grain=max(1, GRAIN * 4 // work)) as loop:
             flat = k.var(loop, "tile", 0, total - 1) if total > 1 else constant(0)
@@ -298,11 +351,44 @@ def tiles(e: Emitter, count: int, lines: int, length: int, n: int, tile: Tile, w
                 panel = block * inside + panel
             else:
                 instance, panel, line, row = unflatten(flat, (count, panel_count, lines, number))
-            before = 0
-            for first, several, height in cut:  # of two heights; in one loop, so that a panel is read while it is cached
-                with k.if_(k.inside(row, before, before + several)):
-                    at = row
-                    if several < number:
-                        at = variable(Var("row", before, before + several - 1, value=k.index(row)))
-                    tile_at(instance, line, (at + -before) * height + first, height, panel + panel_from, columns)
-                before += several
+            of_its_height(instance, line, row, panel + panel_from, columns)
+
+
+@dataclass
+class _Widening:
+    """The tiles of some panels that are stored small. A unit of work widens a block of panels and computes a share of their
+    rows."""
+
+    product: Product
+    count: int
+    lines: int
+    number: int  # tiles in a line
+    panel_from: int
+    panel_count: int
+    columns: int
+    work: int  # of a tile
+    by_rows: bool
+
+    def write(self, tile: Callable[[Index, Index, Index, Index, int], None]) -> None:
+        k, rows = self.product.e.k, self.lines * self.number
+        length = self.product.depth * self.product.tile.columns
+        fitting = [n for n in range(2, self.panel_count + 1) if self.panel_count % n == 0 and n * length * 4 <= WIDE_BLOCK]
+        inside = max(fitting, default=1)
+        blocks = self.panel_count // inside
+        shares = max(1, min(rows // LEAST_SHARE, -(-UNITS // (self.count * blocks))))
+        share = -(-rows // shares)
+        each = share * inside * self.work
+        total = self.count * blocks * shares
+        with k.loop(0, total, kind="parallel", grain=max(1, 4 * GRAIN // each), worth=max(1, each // (4 * GRAIN))) as loop:
+            flat = k.var(loop, "unit", 0, total - 1) if total > 1 else constant(0)
+            instance, block, part = unflatten(flat, (self.count, blocks, shares))
+            first = block * inside + self.panel_from
+            start = k.index(part * share)
+            stop = k.min(start + share, rows)
+            with self.product.widened(instance, first, inside):
+                bounds = [(0, inside, "panel", inside), (start, stop, "row", rows)]
+                (a, b, outer, high), (c, d, inner, low) = reversed(bounds) if self.by_rows else bounds
+                with k.loop(a, b) as outside, k.loop(c, d) as within:
+                    at = {outer: k.var(outside, outer, 0, high - 1), inner: k.var(within, inner, 0, low - 1)}
+                    line, row = unflatten(at["row"], (self.lines, self.number))
+                    tile(instance, line, row, first + at["panel"], self.columns)

@@ -142,7 +142,7 @@ def _transform_filters(context: Context, group: Group, scheme: Scheme, packed: V
     taps = math.prod(a.taps for a in scheme.axes)
     run = channels * columns
     panels = packed.abstract.size // (taps * run)
-    made = Value(Abstract((panels, scheme.positions, channels, columns), packed.dtype), f"{packed.name}_transformed")
+    made = Value(Abstract((panels, scheme.positions, channels, columns), dt.float32), f"{packed.name}_transformed")
     e = Emitter(context, Group(group.anchor or group.root, []))
     k = e.k
     source, target = e.buffer(packed), e.buffer(made, "write")
@@ -154,7 +154,7 @@ def _transform_filters(context: Context, group: Group, scheme: Scheme, packed: V
             read = k.index(panel * (taps * run) + channel * columns)
             write = k.index(panel * (scheme.positions * run) + channel * columns + line * along * run)
             for column in range(0, columns, width):
-                values = [k.load(source, read + (t * run + column), width) for t in range(taps)]
+                values = [k.load(source, read + (t * run + column), width, dt.float32) for t in range(taps)]
                 for p, value in enumerate(transform(k, [(weights,), *further], values)):
                     k.store(target, write + (p * run + column), value)
     return made, e.finish(f"transform_filters_{'x'.join(map(str, scheme.points))}_{panels * columns}x{channels}")

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ... import dtypes as dt
 from ... import ops
 from .. import config, constraints, initializers, regularizers
@@ -330,15 +332,27 @@ class Normalization(Layer):
             self.add_weight("count", (), "zeros", trainable=False, dtype=dt.int32)
 
     def adapt(self, data: Any) -> None:
-        """Measure mean and variance of data [samples, …]."""
+        """Measure mean and variance.
+
+        Args:
+            data: [samples, …], or a hither.data.Dataset of batches, x or (x, y), whose first epoch is read. Parts are joined as
+                in Chan, Golub, LeVeque: Updating Formulae and a Pairwise Algorithm for Computing Sample Variances (1979).
+        """
         if self._given is not None:
             raise ValueError(f"{self.name} was given its mean and variance: it measures none")
-        x = ops.asarray(data)
-        self.ensure_built(x)
-        kept = () if self.axis is None else axes_of(self.axis, x.ndim)
-        axes = tuple(a for a in range(x.ndim) if a not in kept)
-        self.mean, self.variance = (ops.astype(f(x, axis=axes), self.dtype) for f in (ops.mean, ops.var))
-        self.count = ops.asarray(math.prod(x.shape[a] for a in axes), dtype=dt.int32)
+        total, mean, squares = 0, np.zeros(()), np.zeros(())
+        for batch in data.epoch(0) if hasattr(data, "epoch") else [data]:
+            x = np.asarray(batch[0] if isinstance(batch, tuple) else batch, np.float64)
+            self.ensure_built(x)
+            kept = () if self.axis is None else axes_of(self.axis, x.ndim)
+            axes = tuple(a for a in range(x.ndim) if a not in kept)
+            count = math.prod(x.shape[a] for a in axes)
+            apart = x.mean(axes) - mean
+            squares = squares + x.var(axes) * count + apart**2 * (total * count / (total + count))
+            total += count
+            mean = mean + apart * (count / total)
+        self.mean, self.variance = (ops.asarray(v, dtype=self.dtype) for v in (mean, squares / total))
+        self.count = ops.asarray(total, dtype=dt.int32)
 
     def call(self, x: Any) -> Any:
         x = ops.astype(x, self.dtype)

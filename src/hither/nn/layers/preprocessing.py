@@ -10,7 +10,6 @@ from ... import dtypes as dt
 from ... import ops
 from .. import config
 from ..layer import Layer
-from ..randomness import next_key
 from .geometry import layout_of, one_of, spatial_axes
 from .reshaping import RESAMPLING
 
@@ -39,7 +38,7 @@ class Rescaling(Layer):
         return ops.astype(x, self.dtype) * scale + offset
 
 
-class _Image(Layer):
+class ImageLayer(Layer):
     """A layer on images [height, width, channels], or a batch of them."""
 
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
@@ -59,7 +58,7 @@ def _window(x: Any, axes: tuple[int, int], starts: tuple[int, int], sizes: tuple
     return x
 
 
-def _cropped_to_ratio(x: Any, axes: tuple[int, int], sizes: tuple[int, int]) -> Any:
+def largest_part(x: Any, axes: tuple[int, int], sizes: tuple[int, int]) -> Any:
     """The largest part in the middle that has the ratio of `sizes`."""
     height, width = (x.shape[a] for a in axes)
     part = (min(int(width * sizes[0] / sizes[1]), height) or height, min(int(height * sizes[1] / sizes[0]), width) or width)
@@ -67,7 +66,7 @@ def _cropped_to_ratio(x: Any, axes: tuple[int, int], sizes: tuple[int, int]) -> 
 
 
 @config.register()
-class Resizing(_Image):
+class Resizing(ImageLayer):
     """Images resampled to a height and width.
 
     Args:
@@ -107,12 +106,12 @@ class Resizing(_Image):
         axes, sizes = self.axes(x), (self.height, self.width)
         x = ops.astype(x, self.dtype) if self.interpolation != "nearest" else x
         if self.crop_to_aspect_ratio:
-            x = _cropped_to_ratio(x, axes, sizes)
+            x = largest_part(x, axes, sizes)
         return ops.resize(x, sizes, axes=axes, antialias=self.antialias, **RESAMPLING[self.interpolation])
 
 
 @config.register()
-class CenterCrop(_Image):
+class CenterCrop(ImageLayer):
     """The middle of images; images that are too small are scaled up so far that they have one.
 
     Args:
@@ -135,7 +134,7 @@ class CenterCrop(_Image):
         height, width = (x.shape[a] for a in axes)
         if height >= self.height and width >= self.width:
             return _window(x, axes, ((height - self.height) // 2, (width - self.width) // 2), sizes)
-        return ops.resize(_cropped_to_ratio(x, axes, sizes), sizes, axes=axes)
+        return ops.resize(largest_part(x, axes, sizes), sizes, axes=axes)
 
 
 @config.register()
@@ -180,53 +179,3 @@ class CategoryEncoding(Layer):
         if count_weights is not None:
             hot = hot * ops.expand_dims(ops.asarray(count_weights, dtype=self.dtype), axis=-1)
         return ops.sum(hot, axis=axis)
-
-
-@config.register()
-class RandomFlip(_Image):
-    """In training, images mirrored at random; otherwise as they are.
-
-    Args:
-        mode: "horizontal", "vertical" or "horizontal_and_vertical".
-        seed: makes the layer's draws its own.
-        data_format: where the channels are.
-    """
-
-    def __init__(
-        self, mode: str = "horizontal_and_vertical", seed: int | None = None, data_format: str | None = None, **kwargs: Any
-    ) -> None:
-        super().__init__(data_format, **kwargs)
-        self.mode, self.seed = one_of("mode", mode, ("horizontal", "vertical", "horizontal_and_vertical")), seed
-
-    def call(self, x: Any, training: bool = False) -> Any:
-        if not training:
-            return x
-        rows, columns = self.axes(x)
-        for axis, wanted in ((columns, "horizontal"), (rows, "vertical")):
-            if wanted in self.mode:
-                key = next_key(self.name)
-                key = key if self.seed is None else ops.random.fold_in(key, self.seed)
-                shape = (x.shape[0], *(1,) * (x.ndim - 1)) if x.ndim == 4 else (1,) * x.ndim
-                x = ops.where(ops.random.bernoulli(key, 0.5, shape), ops.flip(x, axis=axis), x)
-        return x
-
-
-@config.register()
-class RandomWidth(_Image):
-    """In training, TensorFlow.js stretches images to a random width here. That width is no part of a compiled program, so
-    here it is an error to train through it; otherwise images stay as they are.
-
-    Args:
-        factor: how far the width may change, as a fraction.
-    """
-
-    def __init__(
-        self, factor: Any, interpolation: str = "bilinear", seed: int | None = None, auto_vectorize: bool = False, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.factor, self.interpolation, self.seed, self.auto_vectorize = factor, interpolation, seed, auto_vectorize
-
-    def call(self, x: Any, training: bool = False) -> Any:
-        if training:
-            raise self.unsupported("a width that changes from one training step to the next")
-        return x

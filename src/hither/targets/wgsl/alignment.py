@@ -8,13 +8,15 @@ from __future__ import annotations
 import math
 
 from ...kernels.ir import INDEX, Buffer, Kernel, Op, Val
+from .plan import packed
 
 LANES = 4
 
 
-def vector_buffers(kernel: Kernel) -> set[Buffer]:
-    """The kernel parameters of which every access is LANES wide, at an index that is always a multiple of LANES."""
-    multiples = _Multiples(kernel)
+def vector_buffers(kernel: Kernel, float16: bool) -> set[Buffer]:
+    """The kernel parameters of which every access is LANES wide, at an index that is always a multiple of LANES. Not those that
+    hold several elements in a word: they are read as words."""
+    multiples = Multiples(kernel)
     scalar: set[Buffer] = set()
     seen: set[Buffer] = set()
     for op in kernel.walk():
@@ -32,10 +34,10 @@ def vector_buffers(kernel: Kernel) -> set[Buffer]:
         seen.add(buffer)
         if width != LANES or multiples.of(op.args[0]) % LANES:
             scalar.add(buffer)
-    return (seen - scalar) & set(kernel.buffers)
+    return {b for b in seen - scalar if not packed(b.dtype, float16)} & set(kernel.buffers)
 
 
-class _Multiples:
+class Multiples:
     """For each INDEX value, a number that it is always a multiple of (0 for the value 0)."""
 
     def __init__(self, kernel: Kernel) -> None:

@@ -91,7 +91,7 @@ class _Planner:
         self.kernels = list(code.kernels)
         self.keys = {k.key(): i for i, k in reversed(list(enumerate(code.kernels)))}
         self.atomics = [_atomic_buffers(k) for k in code.kernels]
-        self.vectors = [vector_buffers(k) for k in code.kernels]
+        self.vectors = [vector_buffers(k, self.machine.float16) for k in code.kernels]
         self.variants: dict[Variant, int] = {}
         self.clusters: list[tuple[int, int]] = []  # oversized weights: byte ranges in the region
         self.buffers = self._device_buffers()

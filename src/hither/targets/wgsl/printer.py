@@ -24,6 +24,7 @@ from ... import dtypes as dt
 from ...dtypes import DType
 from ...errors import UnsupportedFeature
 from ...kernels.ir import BINARY, COMPARE, UNARY, Block, Buffer, Kernel, Machine, Op, Val
+from .alignment import Multiples
 from .expressions import Expressions, vector
 from .plan import Plan, Variant, element, packed, workgroups
 
@@ -74,6 +75,7 @@ class _Printer:
         self.depth = 1
         self.count = 0
         kernel = self.kernel
+        self.multiples = Multiples(kernel)
         self.binding = [sum(g.pieces for g in variant.groups[:i]) for i in range(len(variant.groups))]
         self.scratch = {b: f"s{i}" for i, b in enumerate(kernel.scratch)}
         self.global_index = {b: i for i, b in enumerate(kernel.buffers)}
@@ -125,8 +127,8 @@ class _Printer:
         return f"array<{f'atomic<{kind}>' if b in self.atomic_scratch else kind}, {max(b.size, 1)}>"
 
     def held(self, b: Buffer) -> DType:
-        """The dtype a load gives: halves that the machine lacks are loaded as their bits."""
-        return dt.uint16 if b.dtype is dt.float16 and not self.machine.float16 else b.dtype
+        """The dtype a load gives: halves that the machine lacks are widened by it."""
+        return dt.float32 if b.dtype is dt.float16 and not self.machine.float16 else b.dtype
 
     def line(self, text: str) -> None:
         self.lines.append("  " * self.depth + text)
@@ -299,6 +301,8 @@ class _Printer:
                 return self.values.bitcast(args[0], op.args[0].dtype, dtype, width)
             case "reduce":
                 return self.reduce(op.attr, args[0], op.args[0])
+            case "load" if self.in_words(op, width):
+                return self.read_words(op.attr, args[0], width)
             case "load":
                 return self.lanes_of(op.attr, [args[0]] + [f"{args[0]} + {i}" for i in range(1, width)], dtype)
             case "gather":
@@ -424,12 +428,40 @@ class _Printer:
         per_word = 32 // bits
         name = self.fresh("w")
         self.line(f"let {name} = {index};")
-        word = self.word(number, f"({name} >> {per_word.bit_length() - 1}u)")
-        if self.variant.groups[number].element != "u32":
-            word = f"bitcast<u32>({word})"
+        word = self.unsigned_word(number, f"({name} >> {per_word.bit_length() - 1}u)")
+        if buffer.dtype is dt.float16:
+            return f"unpack2x16float({word})[{name} & 1]"
         if buffer.dtype.kind == "i":
             word = f"bitcast<i32>({word})"
         return f"extractBits({word}, u32({name} & {per_word - 1}) * {bits}u, {bits}u)"
+
+    def unsigned_word(self, number: int, place: str) -> str:
+        word = self.word(number, place)
+        return word if self.variant.groups[number].element == "u32" else f"bitcast<u32>({word})"
+
+    def in_words(self, op: Op, width: int) -> bool:
+        """Whether a load takes whole words of a buffer that holds several elements in each."""
+        buffer = op.attr
+        if buffer in self.scratch or width == 1 or not packed(buffer.dtype, self.machine.float16):
+            return False
+        return width % (32 // buffer.dtype.bits) == 0 and self.multiples.of(op.args[0]) % width == 0
+
+    def read_words(self, buffer: Buffer, index: str, width: int) -> str:
+        """A vector of elements that fill whole words."""
+        number, place = self.located(buffer, index)
+        bits, first = buffer.dtype.bits, self.fresh("w")
+        self.line(f"let {first} = ({place}) >> {(32 // bits).bit_length() - 1}u;")
+        words = [self.unsigned_word(number, f"{first} + {i}" if i else first) for i in range(width * bits // 32)]
+        if buffer.dtype is dt.float16:
+            halves = [f"unpack2x16float({word})" for word in words]
+            return halves[0] if len(halves) == 1 else f"vec4<f32>({', '.join(halves)})"
+        lanes = f"vec{width}<u32>({', '.join(word for word in words for _ in range(32 // bits))})"
+        shifts = [bits * (lane % (32 // bits)) for lane in range(width)]
+        if buffer.dtype.kind == "u":
+            low = f"vec{width}<u32>({', '.join(f'{s}u' for s in shifts)})"
+            return f"({lanes} >> {low}) & vec{width}<u32>({(1 << bits) - 1}u)"
+        left = f"vec{width}<u32>({', '.join(f'{32 - bits - s}u' for s in shifts)})"
+        return f"bitcast<vec{width}<i32>>({lanes} << {left}) >> vec{width}<u32>({32 - bits}u)"
 
     def read_half(self, number: int, index: str) -> str:
         """A float16 in a group of words."""

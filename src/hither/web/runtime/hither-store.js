@@ -19,7 +19,7 @@ const keep = () => keeping = keeping.then(async () => {
 }).catch((e) => console.warn(`hither: not cached: ${e.message}`));
 
 /** @param {Uint8Array} bytes @returns {Promise<string>} */
-async function hash(bytes) {
+export async function hash(bytes) {
   const subtle = globalThis.crypto?.subtle;
   const digest = subtle ? await subtle.digest("SHA-256", /** @type {BufferSource} */ (bytes)) : (await import("./hither-sha256.js")).sha256(bytes);
   return Array.from(new Uint8Array(digest), (x) => x.toString(16).padStart(2, "0")).join("");

@@ -17,6 +17,10 @@ export const fail = (code, message) => {
   throw new HitherError(code, message);
 };
 
+/** @param {string} where @param {number} bytes @param {string} why */
+export const tooLarge = (where, bytes, why) => new HitherError("memory",
+  `${where} has no room for the ${bytes} bytes of this program (${why}): close others, or load a smaller variant or for another device`);
+
 export const node = typeof process === "object" && !!process.versions?.node;
 
 // (v128 x) -> v128 { f32x4.relaxed_madd(x, x, x) }: valid exactly where relaxed SIMD is

@@ -1,5 +1,5 @@
 // The WebAssembly backend: one memory, one instance per thread. Runs where waiting is allowed: a Worker, or Node.
-import { fail, fitting, node } from "./hither-tensors.js";
+import { fail, fitting, node, tooLarge } from "./hither-tensors.js";
 import { host, spawn } from "./hither-worker.js";
 /** @typedef {{ module: WebAssembly.Module, memory: WebAssembly.Memory, at: Record<string, number>, thread: number }} Team */
 
@@ -41,7 +41,7 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
   try {
     memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: shareable });
   } catch (e) {
-    fail("memory", `${end} bytes of memory were refused: ${/** @type {Error} */ (e).message}`);
+    throw tooLarge("WebAssembly", end, /** @type {Error} */ (e).message);
   }
   const bytes = new Uint8Array(memory.buffer);
   const pool = Array.from({ length: threads - 1 }, () => spawn("wasm")); // they start while kernels and weights come

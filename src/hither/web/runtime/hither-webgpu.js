@@ -1,6 +1,6 @@
 // The WebGPU backend: all pipelines start compiling at once, bind groups are made once, a run is one submit, and nothing is
 // allocated on the device per run.
-import { fail } from "./hither-tensors.js";
+import { fail, tooLarge } from "./hither-tensors.js";
 import { host } from "./hither-worker.js";
 /** @typedef {import("./types.d.ts").Step} Step */
 /** @typedef {[buffer: GPUBuffer, offset: number, bytes: number]} Piece */
@@ -8,7 +8,7 @@ import { host } from "./hither-worker.js";
 const words = (/** @type {number} */ n) => (n + 3) & ~3;
 
 /** @param {import("./types.d.ts").CreateOptions} options @param {import("./types.d.ts").Emit} emit @returns {Promise<import("./types.d.ts").Backend>} */
-export async function create({ builds, snapshot, gpu, auto }, emit) {
+export async function create({ builds, layouts, snapshot, gpu, auto }, emit) {
   const adapter = gpu ?? await globalThis.navigator?.gpu?.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) return fail("device", globalThis.navigator?.gpu ? "WebGPU has no adapter here" : "no WebGPU: it needs https or localhost, and a browser that has it");
   const about = /** @type {any} */ (adapter).info ?? /** @type {any} */ (adapter).adapterInfo ?? {}, name = `${about.vendor} ${about.architecture} ${about.description}`.trim();
@@ -34,13 +34,27 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
     return result;
   }
 
+  const saved = snapshot ? layouts[build.layout].state : 0; // it is read in few pieces
+  /** @type {GPUBuffer[]} */
+  const made = [];
+  const close = () => {
+    for (const b of made) b.destroy();
+    if (!gpu) device.destroy();
+  };
   const { buffers, staging, kept } = await guarded("out-of-memory", () => {
-    const make = (/** @type {number} */ size, usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC) => device.createBuffer({ size: words(size), usage: usage | GPUBufferUsage.COPY_DST });
+    const make = (/** @type {number} */ size, usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC) => {
+      made.push(device.createBuffer({ size: words(size), usage: usage | GPUBufferUsage.COPY_DST }));
+      return /** @type {GPUBuffer} */ (made.at(-1));
+    };
     return {
       buffers: build.buffers.map(([, , size]) => make(size)),
-      staging: make(build.io || 4, GPUBufferUsage.MAP_READ),
+      staging: make(Math.max(build.io, 4, Math.min(saved, 2 ** 20)), GPUBufferUsage.MAP_READ),
       kept: build.buffers.map(([space, , size]) => (snapshot && space === "state" ? make(size) : null)),
     };
+  }).catch((e) => {
+    close();
+    const needed = build.buffers.reduce((n, b) => n + b[2], build.io);
+    throw e.code === "memory" ? tooLarge("the GPU", needed, e.message) : e;
   });
   const bytes = { weights: 0, state: 0, arena: 0, io: staging.size, total: staging.size };
   build.buffers.forEach(([space], i) => {
@@ -82,7 +96,7 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
   }
 
   /** @type {Map<string, GPUBindGroupLayout>} */
-  const layouts = new Map();
+  const groupLayouts = new Map();
   /** @type {GPUComputePipeline[]} */
   const pipelines = [];
   /** @type {Promise<void>[]} */
@@ -93,14 +107,14 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
   let codes = [];
   /** @type {Promise<unknown>[]} */
   const started = [];
-  let made = 0, placed = 0;
+  let compiled = 0, placed = 0;
 
   /** @param {string} access a letter per binding: r, or w for read_write */
   function layoutOf(access) {
-    const layout = layouts.get(access) ?? device.createBindGroupLayout({
+    const layout = groupLayouts.get(access) ?? device.createBindGroupLayout({
       entries: [...access].map((x, binding) => ({ binding, visibility: GPUShaderStage.COMPUTE, buffer: { type: x === "r" ? "read-only-storage" : "storage" } })),
     });
-    layouts.set(access, layout);
+    groupLayouts.set(access, layout);
     return layout;
   }
 
@@ -115,7 +129,7 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
       layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }), compute: { module: device.createShaderModule({ code: codes[subgroups?.[run] ?? run] }) },
     }).then((pipeline) => {
       pipelines[run] = pipeline;
-      emit({ pipelines: [++made, compiling.filter(Boolean).length] });
+      emit({ pipelines: [++compiled, compiling.filter(Boolean).length] });
     }, (e) => fail("device", `${build.file}: kernel ${run} was refused: ${e.message}`));
   }));
 
@@ -200,10 +214,7 @@ export async function create({ builds, snapshot, gpu, auto }, emit) {
       }
       return out;
     },
-    close() {
-      for (const b of [...buffers, ...kept, staging]) b?.destroy();
-      if (!gpu) device.destroy();
-    },
+    close,
   };
 }
 

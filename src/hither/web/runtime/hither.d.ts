@@ -50,8 +50,21 @@ export interface TensorSpec {
   scale?: number | number[]; mean?: number | number[]; std?: number | number[]; rate?: number; labels?: string[];
 }
 
+/** Per output: the largest error over the largest magnitude (null: not finite), and how often the largest element is the same one. */
+export type OutputAccuracy = Record<string, { relative: number | null; top1: number | null }>;
+
+export interface Accuracy {
+  precision: string; tolerance: Record<string, number>; samples: number; synthetic: boolean;
+  /** Of the bundle as it is, and if everything had the precision. */
+  outputs: OutputAccuracy; everything: OutputAccuracy;
+  /** Weights that keep float32. */
+  kept: { name: string; shape: number[]; relative: number | null }[];
+}
+
 export interface Info {
   name: string; device: "wasm" | "webgpu"; why: string; precision: string; threads: number; adapter: string;
+  /** How far results are from float32, where that was judged when the bundle was made. */
+  accuracy?: Accuracy;
   /** Bytes resident on the device. */
   bytes: number;
   /** On WebGPU: whether kernels reduce across subgroups, for the adapter has them and the model such kernels. */
@@ -65,9 +78,10 @@ export interface Info {
 }
 
 /** `code`: "network", "integrity" (damaged or not the pinned bundle), "format" (newer or unknown), "device" (missing adapter, feature
- * or limit), "memory", "input" (name, shape or dtype), "option", "state" (saved state), "lost" (device lost, or closed). */
+ * or limit), "memory", "input" (name, shape or dtype), "option", "state" (one that does not fit, or is damaged), "loss" (not finite, in
+ * `fit`), "lost" (device lost, or closed). */
 export class HitherError extends Error {
-  code: "network" | "integrity" | "format" | "device" | "memory" | "input" | "option" | "state" | "lost";
+  code: "network" | "integrity" | "format" | "device" | "memory" | "input" | "option" | "state" | "loss" | "lost";
 }
 
 export interface Program extends Disposable {
@@ -76,12 +90,27 @@ export interface Program extends Disposable {
   readonly lost: Promise<string>;
   run(inputs: Record<string, TensorInput | MediaInput>, options?: RunOptions): Promise<Record<string, Tensor>>;
   run(entry: string, inputs: Record<string, TensorInput | MediaInput>, options?: RunOptions): Promise<Record<string, Tensor>>;
-  warmup(options?: { variant?: string | number; onProgress?: (progress: Partial<Progress>) => void; signal?: AbortSignal }): Promise<void>;
+  /** Run an entry once on zeros, the default one if none is named, and undo it. */
+  warmup(options?: { variant?: string | number; entry?: string; onProgress?: (progress: Partial<Progress>) => void; signal?: AbortSignal }): Promise<void>;
   memory(): { weights: number; state: number; arena: number; io: number; total: number };
+  /** What survives calls, by name: of a bundled Trainer "weights.…", "optimizer.…" (also "optimizer.learning_rate"), "metrics.…", "keys.…". */
+  state(): Promise<Record<string, Tensor>>;
+  /** Change some of the state, all of the given or nothing. */
+  loadState(values: Record<string, TensorInput>): Promise<void>;
+  /** Keep the state under a name, in this origin's IndexedDB; in Node in the file of this name. */
   save(name: string): Promise<void>;
+  /** Go on from a state that was kept. */
   restore(name: string): Promise<void>;
+  /** The state below a name ("weights" if none is given, "" for all of it) as a safetensors file, in which names go on from there. */
+  export(part?: string): Promise<Uint8Array>;
+  /** Take the state below a name from a safetensors file, which must have all of it, and nothing else. */
+  import(file: Uint8Array | ArrayBuffer | Blob, part?: string): Promise<void>;
   close(): void;
 }
+
+/** Bytes that programs loaded here hold, by device, and how many programs there are. A program holds memory until it is closed,
+ * or until it is collected because nobody refers to it any more, which `load` sees to before it takes more. */
+export function memory(): { webgpu: number; wasm: number; programs: number };
 
 /** Load a bundle from the address of its folder; in Node also from a path. Resolves when the program is warm. */
 export function load(source: string | URL, options?: LoadOptions): Promise<Program>;

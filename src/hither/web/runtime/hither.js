@@ -12,13 +12,50 @@ import { convert, count, decode, encode, fail, fitting, given, HitherError, size
 const page = typeof document !== "undefined";
 /** @type {FinalizationRegistry<() => void>} */
 const dropped = new FinalizationRegistry((close) => close());
+/** What programs hold on devices until they are closed, or collected. @typedef {{ device: string, bytes: number, fresh: boolean }} Held @type {Set<Held>} */
+const held = new Set();
+
+/** Bytes that programs loaded here hold, by device, and how many programs there are. */
+export function memory() {
+  const of = (/** @type {string} */ device) => [...held].reduce((n, h) => n + (h.device === device ? h.bytes : 0), 0);
+  return { webgpu: of("webgpu"), wasm: of("wasm"), programs: held.size };
+}
+
+/** Have programs collected that nobody holds any more: engines take their time, for they do not see what a program costs a device.
+ * Unused memory that they do see moves them. Whoever stays after that is in use, and does not ask for another try. */
+async function collect() {
+  const before = [...held];
+  try {
+    for (let i = 0; i < 8 && before.every((h) => held.has(h)); i++) {
+      new ArrayBuffer(2 ** 26);
+      await new Promise((resolve) => setTimeout(resolve)); // finalizers run between tasks
+    }
+  } catch {} // not even that much is left
+  for (const h of held) h.fresh = false;
+}
+
+/** Reports of progress, until they are stopped: what lives as long as a program must not hold its caller's functions.
+ * @param {LoadOptions["onProgress"]} tell */
+function reporter(tell) {
+  const progress = { phase: "manifest", bytesLoaded: 0, bytesTotal: 0, pipelinesReady: 0, pipelinesTotal: 0 };
+  return { report: (/** @type {object} */ change) => tell?.({ .../** @type {any} */ (Object.assign(progress, change)) }), stop: () => (tell = undefined) };
+}
+
+/** What a backend tells its events to; it holds no program either. @param {(change: object) => void} report */
+function listener(report) {
+  const gone = { why: "" };
+  let lose = (/** @type {string} */ _) => {};
+  const lost = new Promise((resolve) => (lose = resolve)).then((reason) => (gone.why = reason));
+  /** @type {import("./types.d.ts").Emit} */
+  const emit = ({ pipelines: p, lost: reason }) => (reason ? lose(reason) : p && report({ pipelinesReady: p[0], pipelinesTotal: p[1] }));
+  return { gone, lost, emit };
+}
 
 /** Load a bundle; see hither.d.ts. @param {string | URL} source @param {LoadOptions} [options] @returns {Promise<Program>} */
 export async function load(source, options = {}) {
-  const { device = "auto", gpu, onProgress } = options;
-  const progress = { phase: "manifest", bytesLoaded: 0, bytesTotal: 0, pipelinesReady: 0, pipelinesTotal: 0 };
-  const report = (/** @type {object} */ change) => onProgress?.({ .../** @type {any} */ (Object.assign(progress, change)) });
+  const { device = "auto", gpu } = options, { report, stop } = reporter(options.onProgress);
   report({});
+  if ([...held].filter((h) => h.fresh).length > 1) await collect();
   // a Worker is long in starting: where one is bound to be needed, it starts while the manifest comes
   const port = page && (device === "wasm" || !(gpu || globalThis.navigator.gpu)) ? import("./hither-worker.js").then((m) => m.spawn("wasm")) : undefined;
   try {
@@ -28,12 +65,18 @@ export async function load(source, options = {}) {
     for (const target of targets) {
       const last = target === targets.at(-1);
       try {
-        const program = await attempt(target, !last, manifest, store, options, report, port);
+        const once = (/** @type {typeof port} */ p) => attempt(target, !last, manifest, store, options, report, p);
+        const program = await once(port).catch(async (e) => {
+          if (e.code !== "memory") throw e;
+          await collect();
+          return once(undefined);
+        });
         program.info.why = [...why, program.info.why].filter(Boolean).join("; ") || (device === "auto" ? "it works" : "asked for");
         report({ phase: "ready" });
+        stop();
         return program;
       } catch (e) {
-        if (last || !(e instanceof HitherError) || e.code !== "device") throw e;
+        if (last || !(e instanceof HitherError) || !/^(device|memory)$/.test(e.code)) throw e;
         why.push(`not ${target}: ${e.message}`);
       }
     }
@@ -52,11 +95,7 @@ async function attempt(target, auto, manifest, store, options, report, port) {
   if (worker && gpu) fail("option", "gpu cannot be sent to a worker: leave out worker: true");
   const builds = manifest.builds.filter((b) => b.target === target), { layouts, variants, weights, default_entry: entry } = manifest;
   const first = find(variants, variant), snapshot = variants.some((v) => Object.values(v.entries).some((e) => e.updates_state));
-  let lose = (/** @type {string} */ _) => {};
-  const lost = new Promise((resolve) => (lose = resolve));
-  /** @type {import("./types.d.ts").Emit} */
-  const emit = ({ pipelines: p, lost: reason }) => (reason ? lose(reason) : p && report({ pipelinesReady: p[0], pipelinesTotal: p[1] }));
-  const create = { builds, layouts, snapshot, threads, gpu, auto };
+  const events = listener(report), { emit } = events, create = { builds, layouts, snapshot, threads, gpu, auto };
   /** @type {Promise<{ backend: Backend, created: Promise<Backend> | Backend }>} */
   const taking = worker ? import("./hither-worker.js").then(async (m) => m.remote(target === "wasm" && await port || m.spawn(target), create, emit))
     : import(`./hither-${target}.js`).then((m) => m.create(create, emit)).then((backend) => ({ backend, created: backend }));
@@ -100,9 +139,9 @@ async function attempt(target, auto, manifest, store, options, report, port) {
     const lent = new Set([bytes.buffer, ...pieces.map((p) => p[2].buffer)]);
     return new Uint8Array((await backend.place(pieces, [...lent]))[0]);
   }, worker && target === "wasm" && Promise.all([creating, handed])); // bytes that come quickly take the time in which a page could start a Worker and pass kernels on
-  const backend = await creating;
+  const backend = await creating, close = hold(target, backend);
   try {
-    const program = new Program(manifest, build, backend, store, lost, first);
+    const program = new Program(manifest, build, backend, store, events, first, close);
     report({ phase: "kernels", bytesTotal: weights.segments.reduce((n, s) => n + s.bytes, build.bytes) });
     await preparing;
     report({ phase: "weights" });
@@ -119,9 +158,16 @@ async function attempt(target, auto, manifest, store, options, report, port) {
     return program;
   } catch (e) {
     failed = e;
-    backend.close();
+    close();
     throw e;
   }
+}
+
+/** Count a backend's bytes until it is closed. @param {string} target @param {Backend} backend */
+function hold(target, backend) {
+  const h = { device: target, bytes: backend.info.bytes.total, fresh: true };
+  held.add(h);
+  return () => held.delete(h) && backend.close();
 }
 
 /** The number of the variant called so. @param {import("./types.d.ts").Variant[]} variants @param {string | number} wanted */
@@ -136,21 +182,23 @@ const text = ({ name, dtype, shape }) => `${name}: ${dtype}[${shape}]`;
 /** A loaded bundle. Calls queue in order. */
 class Program {
   #queue = /** @type {Promise<unknown>} */ (Promise.resolve());
-  #gone = "";
   #spare = /** @type {Uint8Array[]} */ ([]); // memory that inputs lay in: the system takes a while to hand out more
-  #manifest; #build; #backend; #store;
+  #manifest; #build; #backend; #store; #gone; #close;
 
-  /** @param {Manifest} manifest @param {Build} build @param {Backend} backend @param {Store} store @param {Promise<any>} lost @param {number} first */
-  constructor(manifest, build, backend, store, lost, first) {
+  /** @param {Manifest} manifest @param {Build} build @param {Backend} backend @param {Store} store
+   * @param {{ gone: { why: string }, lost: Promise<string> }} events @param {number} first @param {() => void} close */
+  constructor(manifest, build, backend, store, { gone, lost }, first, close) {
     this.#manifest = manifest;
     this.#build = build;
     this.#backend = backend;
     this.#store = store;
-    const { device, why, threads, adapter, subgroups, bytes } = backend.info, { name, precision, digest, variants, default_entry: entry } = manifest;
-    this.info = { name, device, why, precision, threads, adapter, subgroups, bytes: bytes.total, dispatches: 0, roundTrips: 0, digest, entry, variants, get transfer() { return { network: store.network, cached: store.cached }; } };
-    this.lost = lost.then((reason) => (this.#gone = reason));
+    this.#gone = gone;
+    this.#close = close;
+    const { device, why, threads, adapter, subgroups, bytes } = backend.info, { name, precision, accuracy, digest, variants, default_entry: entry } = manifest;
+    this.info = { name, device, why, precision, accuracy, threads, adapter, subgroups, bytes: bytes.total, dispatches: 0, roundTrips: 0, digest, entry, variants, get transfer() { return { network: store.network, cached: store.cached }; } };
+    this.lost = lost;
     this.first = first;
-    dropped.register(this, backend.close);
+    dropped.register(this, close);
   }
 
   /** Run the default entry, or a named one. @param {any} first @param {any} [second] @param {RunOptions} [third] */
@@ -162,8 +210,9 @@ class Program {
     const encoded = inputs.map((x, i) => ({ offset: plan.inputs[i].offset, bytes: encode(x, specs.inputs[i], plan.inputs[i].dtype, this.#spare) }));
     const ran = await this.#call(variant, entry, encoded, signal);
     /** @type {Record<string, Tensor>} */
-    const results = {};
+    const results = {}, hidden = plan.outputs.flatMap(({ lengths = [] }) => lengths.map((l) => l.output));
     specs.outputs.forEach((spec, i) => {
+      if (hidden.includes(i)) return; // the extent of another
       const { dtype, lengths = [] } = plan.outputs[i];
       const known = lengths.map(({ axis, output }) => ({ axis, length: Number(decode(ran[output], plan.outputs[output].dtype, specs.outputs[output], []).data[0]) }));
       const result = results[spec.name] = decode(ran[i], dtype, spec, known), mine = outputs[spec.name], { data } = result;
@@ -193,14 +242,15 @@ class Program {
   /** @template T @param {() => Promise<T>} task @param {AbortSignal} [signal] @returns {Promise<T>} */
   #enqueue(task, signal) {
     const turn = this.#queue.then(() => {
-      if (this.#gone) fail("lost", `the program cannot run: ${this.#gone}; load it again`);
+      if (this.#gone.why) fail("lost", `the program cannot run: ${this.#gone.why}; load it again`);
       signal?.throwIfAborted();
       return task();
     });
     this.#queue = turn.catch(() => {}); // the caller gets the error, the next call starts afresh
     return new Promise((resolve, reject) => {
-      signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
-      turn.then(resolve, reject);
+      const abort = () => reject(signal?.reason);
+      signal?.addEventListener("abort", abort);
+      turn.then(resolve, reject).finally(() => signal?.removeEventListener("abort", abort));
     });
   }
 
@@ -222,10 +272,10 @@ class Program {
     return { variant, specs, inputs: await Promise.all(specs.inputs.map(async (s, i) => tensors[i] ?? (await import("./hither-media.js")).toTensor(values[s.name], s))) };
   }
 
-  /** Build a variant and run it once, on zeros. @param {{ variant?: string | number, onProgress?: (change: any) => void, signal?: AbortSignal }} [options] */
-  async warmup({ variant = this.first, onProgress, signal } = {}) {
+  /** Build a variant and run an entry of it once, on zeros, without a trace. @param {{ variant?: string | number, entry?: string, onProgress?: (change: any) => void, signal?: AbortSignal }} [options] */
+  async warmup({ variant = this.first, entry = this.info.entry, onProgress, signal } = {}) {
     onProgress?.({ phase: "warmup" });
-    const v = find(this.#manifest.variants, variant), { entry } = this.info, { inputs } = this.#manifest.variants[v].entries[entry];
+    const v = find(this.#manifest.variants, variant), { inputs } = this.#manifest.variants[v].entries[entry];
     await this.#call(v, entry, this.#build.variants[v][entry].inputs.map((p, i) => ({ offset: p.offset, bytes: new Uint8Array(sizeOf(inputs[i].shape, p.dtype)) })), signal, true);
   }
 
@@ -234,32 +284,51 @@ class Program {
     return { ...this.#backend.info.bytes };
   }
 
+  /** Call a function of hither-state.js with what it needs of this program. @param {"state" | "loadState" | "save" | "restore" | "pack" | "unpack"} act @param {any[]} args */
+  async #state(act, ...args) {
+    const code = await import("./hither-state.js"), { layouts, weights: { tensors } } = this.#manifest, { state, placements } = layouts[this.#build.layout];
+    return /** @type {any} */ (code[act])({
+      root: this.#store.root,
+      places: placements.filter((p) => p[1] === "state").map(([i, , at, stored]) => ({ ...tensors[i], at, stored })),
+      read: () => this.#enqueue(() => this.#backend.read("state", 0, state)),
+      write: (/** @type {import("./types.d.ts").Piece[]} */ pieces) => this.#enqueue(() => this.#backend.place(pieces, [])),
+    }, ...args);
+  }
+
+  /** What survives calls, by name. */
+  state() {
+    return this.#state("state");
+  }
+
+  /** Change some of the state. @param {Record<string, any>} values */
+  loadState(values) {
+    return this.#state("loadState", values);
+  }
+
   /** Keep the state under a name: in IndexedDB, or a file in Node. @param {string} name */
-  async save(name) {
-    const { write } = await import("./hither-state.js");
-    await write(this.#store.root, name, await this.#enqueue(() => Promise.all(this.#state().map(async ({ tensor: t, offset, dtype }) =>
-      ({ ...t, bytes: convert(await this.#backend.read("state", offset, sizeOf(t.shape, dtype)), dtype, t.dtype, t.name) })))));
+  save(name) {
+    return this.#state("save", name);
   }
 
   /** Bring back a state that `save` kept. @param {string} name */
-  async restore(name) {
-    const saved = await (await import("./hither-state.js")).read(this.#store.root, name);
-    const pieces = this.#state().map(({ tensor: t, offset, dtype }) => {
-      const s = saved.find((x) => text(x) === text(t)) ?? fail("state", `the state "${name}" has no ${text(t)}; it has ${saved.map(text).join(", ")}`);
-      return /** @type {import("./types.d.ts").Piece} */ (["state", offset, convert(s.bytes, t.dtype, dtype, t.name)]);
-    });
-    await this.#enqueue(() => this.#backend.place(pieces, []));
+  restore(name) {
+    return this.#state("restore", name);
   }
 
-  #state() {
-    const { layouts, weights } = this.#manifest, { placements } = layouts[this.#build.layout];
-    return placements.filter((p) => p[1] === "state").map(([i, , offset, dtype]) => ({ tensor: weights.tensors[i], offset, dtype }));
+  /** A part of the state as a safetensors file. @param {string} [part] */
+  export(part) {
+    return this.#state("pack", part);
+  }
+
+  /** Take a part of the state from a safetensors file. @param {BlobPart} file @param {string} [part] */
+  import(file, part) {
+    return this.#state("unpack", file, part);
   }
 
   /** Free everything now. */
   close() {
-    this.#gone ||= "it was closed";
-    this.#backend.close();
+    this.#gone.why ||= "it was closed";
+    this.#close();
   }
 
   [Symbol.dispose ?? Symbol.for("Symbol.dispose")]() {

@@ -31,6 +31,13 @@ export interface Manifest {
   weights: { bytes: number; tensors: TensorRecord[]; segments: Segment[] };
 }
 
+/** What a program's state is outside it (hither-state.js). `at` and `stored` are offset and dtype in the state region. */
+export interface Stateful {
+  root: string; places: (TensorRecord & { at: number; stored: string })[];
+  read(): Promise<Uint8Array>;
+  write(pieces: Piece[]): Promise<unknown>;
+}
+
 /** Bytes to write or read in the io region. */
 export interface Range { offset: number; bytes: number }
 /** `shared`: WebAssembly's memory and where its regions begin, if other threads may write there. */

@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import (
     activation,
     arithmetic,
+    attention,
     control,
     conversion,
     dynamic,
@@ -29,7 +30,7 @@ from . import (
 )  # fmt: skip
 
 __all__ = [
-    "activation", "arithmetic", "control", "conversion", "dynamic", "image", "indexing", "logic", "loss", "microsoft",
-    "movement", "nn", "norm", "pool", "quantize", "random", "reduce", "resize", "rnn", "sampling", "sequence", "signal",
-    "text",
+    "activation", "arithmetic", "attention", "control", "conversion", "dynamic", "image", "indexing", "logic", "loss",
+    "microsoft", "movement", "nn", "norm", "pool", "quantize", "random", "reduce", "resize", "rnn", "sampling", "sequence",
+    "signal", "text",
 ]  # fmt: skip

@@ -127,22 +127,22 @@ def clip(node: Node, x: Any, low: Any = None, high: Any = None) -> Any:
     return x
 
 
-def _along_axis(node: Node, x: Any, function: Callable[[Any, int], Any]) -> Any:
+def over_axes(node: Node, x: Any, function: Callable[[Any, int], Any], opset: int) -> Any:
     """Apply along `axis`; before opset 13 the axes from `axis` on count as one."""
     axis = node.axis(node["axis"], max(len(x.shape), 1))
-    if node.opset < 13:
+    if opset < 13:
         return ops.reshape(function(flatten_from(x, axis), 1), x.shape)
     return function(x, axis)
 
 
 @operator("Softmax")
 def softmax(node: Node, x: Any) -> Any:
-    return _along_axis(node, x, lambda a, axis: ops.softmax(a, axis=axis))
+    return over_axes(node, x, lambda a, axis: ops.softmax(a, axis=axis), node.opset)
 
 
 @operator("LogSoftmax")
 def log_softmax(node: Node, x: Any) -> Any:
-    return _along_axis(node, x, lambda a, axis: ops.log_softmax(a, axis=axis))
+    return over_axes(node, x, lambda a, axis: ops.log_softmax(a, axis=axis), node.opset)
 
 
 @operator("Hardmax")
@@ -152,4 +152,4 @@ def hardmax(node: Node, x: Any) -> Any:
         index = constant(np.arange(a.shape[axis]).reshape([-1 if i == axis else 1 for i in range(len(a.shape))]), largest.dtype)
         return cast(apply("eq", *broadcast(index, largest)), x.dtype)
 
-    return _along_axis(node, x, function)
+    return over_axes(node, x, function, node.opset)

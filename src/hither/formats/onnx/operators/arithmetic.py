@@ -90,13 +90,13 @@ def gemm(node: Node, a: Any, b: Any, c: Any = None) -> Any:
     a = ops.matrix_transpose(a) if node["transA"] else a
     b = ops.matrix_transpose(b) if node["transB"] else b
     product = ops.matmul(a, b)
-    product = _scaled(product, node["alpha"])
+    product = scaled(product, node["alpha"])
     if c is None or node["beta"] == 0:
         return product
-    return product + ops.broadcast_to(_scaled(c, node["beta"]), product.shape)
+    return product + ops.broadcast_to(scaled(c, node["beta"]), product.shape)
 
 
-def _scaled(x: Any, factor: float) -> Any:
+def scaled(x: Any, factor: float) -> Any:
     if factor == 1:
         return x
     return cast(cast(x, "float64") * factor, x.dtype) if x.dtype.kind in "iu" else x * factor
@@ -121,28 +121,34 @@ def cumulative(node: Node, x: Any, axis: Any) -> Any:
     )
 
 
+MAX_ELIMINATION = 16  # columns of the largest matrix whose elimination is unrolled
+
+
+def pivoted(rows: Any, k: int) -> tuple[Any, Any]:
+    """Matrices [batch, n, …] whose k-th row is the one of those from k on that is largest in column k, and which changed."""
+    batch, n, width = rows.shape
+    index = ops.arange(n, dtype=dt.int32)
+    column = ops.where(index >= k, ops.abs(rows[:, :, k]), -1.0)
+    pivot = cast(ops.expand_dims(ops.argmax(column, axis=1, keepdims=True), axis=2), dt.int32)  # [batch, 1, 1]
+    pivot_row = apply("take_along", rows, ops.broadcast_to(pivot, (batch, 1, width)), axis=1)
+    at_pivot, at_k = (ops.reshape(index, (1, n, 1)) == v for v in (pivot, k))
+    swapped = ops.where(at_k, pivot_row, ops.where(at_pivot, rows[:, k : k + 1, :], rows))
+    return swapped, ops.reshape(pivot, (-1,)) != k
+
+
 @operator("Det")
 def determinant(node: Node, x: Any) -> Any:
     """Gaussian elimination with partial pivoting, unrolled over the matrix's columns."""
     n = x.shape[-1] if x.shape else 0
     node.check(len(x.shape) >= 2 and x.shape[-2] == n, f"takes square matrices, got shape {x.shape}")
-    if n > 16:
-        raise node.unsupported(f"the determinant of {n}×{n} matrices (at most 16×16)")
+    if n > MAX_ELIMINATION:
+        raise node.unsupported(f"the determinant of {n}×{n} matrices (at most {MAX_ELIMINATION}×{MAX_ELIMINATION})")
     lead = x.shape[:-2]
     rows = ops.reshape(x, (-1, n, n))
     result = ops.full((rows.shape[0],), 1, dtype=x.dtype)
     index = ops.arange(n, dtype=dt.int32)
     for k in range(n):
-        column = ops.abs(rows[:, :, k])
-        column = ops.where(index >= k, column, -1.0)
-        pivot = ops.expand_dims(ops.argmax(column, axis=1, keepdims=True), axis=2)  # [B, 1, 1]
-        pivot = cast(pivot, dt.int32)
-        pivot_row = apply("take_along", rows, ops.broadcast_to(pivot, (rows.shape[0], 1, n)), axis=1)
-        old_row = rows[:, k : k + 1, :]
-        at_pivot = ops.reshape(index, (1, n, 1)) == pivot
-        at_k = ops.reshape(index, (1, n, 1)) == k
-        rows = ops.where(at_k, pivot_row, ops.where(at_pivot, old_row, rows))
-        swapped = ops.reshape(pivot, (-1,)) != k
+        rows, swapped = pivoted(rows, k)
         value = rows[:, k, k]
         result = result * ops.where(swapped, -value, value)
         safe = ops.where(value == 0, 1.0, value)

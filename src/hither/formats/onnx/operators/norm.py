@@ -52,9 +52,10 @@ def _trailing(node: Node, x: Any) -> tuple[int, ...]:
     return tuple(range(node.axis(node.get("axis", -1), len(x.shape)), len(x.shape)))
 
 
-@operator("LayerNormalization")
+@operator("LayerNormalization", attributes={"axis": -1, "epsilon": 1e-5, "stash_type": 1})
 def layer_normalization(node: Node, x: Any, scale: Any, bias: Any = None) -> Any:
-    return layer_norm_results(node, x, scale, bias, _trailing(node, x), node.get("epsilon", 1e-5))
+    """ONNX Runtime has it in opsets before 17 too, where ONNX does not."""
+    return layer_norm_results(node, x, scale, bias, _trailing(node, x), node["epsilon"])
 
 
 @operator("RMSNormalization")

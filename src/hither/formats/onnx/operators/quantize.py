@@ -92,11 +92,11 @@ def centred(x: Any, zero: Any, shape: tuple[int, ...] | None = None) -> Any:
         return value
     zero = cast(zero, dt.int32)
     return value - (
-        ops.reshape(zero, shape) if shape is not None and len(zero.shape) == 1 and zero.shape[0] != 1 else _one(zero)
+        ops.reshape(zero, shape) if shape is not None and len(zero.shape) == 1 and zero.shape[0] != 1 else one(zero)
     )
 
 
-def _one(x: Any) -> Any:
+def one(x: Any) -> Any:
     """A vector of one element as a scalar."""
     return ops.reshape(x, ()) if len(x.shape) == 1 and x.shape[0] == 1 else x
 
@@ -111,7 +111,7 @@ def matmul_integer(node: Node, a: Any, b: Any, a_zero: Any = None, b_zero: Any =
     return ops.matmul(centred(a, a_zero, (-1, 1)), centred(b, b_zero))
 
 
-def _requantised(total: Any, factor: Any, zero: Any) -> Any:
+def requantised(total: Any, factor: Any, zero: Any) -> Any:
     """int32 sums times a factor, rounded half to even, as the zero point's dtype."""
     scaled = apply("round", cast(total, dt.float32) * factor)
     return saturate(scaled + cast(zero, dt.float32), zero.dtype)
@@ -132,9 +132,9 @@ def qlinear_conv(
 ) -> Any:
     rank = len(x.shape)
     total = convolution(node, centred(x, x_zero), centred(w, w_zero, (w.shape[0],) + (1,) * (rank - 1)), bias)
-    factor = _one(x_scale) * w_scale / _one(y_scale)
+    factor = one(x_scale) * w_scale / one(y_scale)
     per_channel = len(factor.shape) == 1 and factor.shape[0] > 1
-    return _requantised(total, along(factor, 1, rank) if per_channel else _one(factor), _one(y_zero))
+    return requantised(total, along(factor, 1, rank) if per_channel else one(factor), one(y_zero))
 
 
 @operator("QLinearMatMul")
@@ -142,6 +142,6 @@ def qlinear_matmul(
     node: Node, a: Any, a_scale: Any, a_zero: Any, b: Any, b_scale: Any, b_zero: Any, y_scale: Any, y_zero: Any
 ) -> Any:
     total = ops.matmul(centred(a, a_zero, (-1, 1)), centred(b, b_zero))
-    left, right, out = (as_float(_one(s)) for s in (a_scale, b_scale, y_scale))
+    left, right, out = (as_float(one(s)) for s in (a_scale, b_scale, y_scale))
     left = ops.reshape(left, (-1, 1)) if len(left.shape) == 1 else left
-    return _requantised(total, left * right / out, _one(y_zero))
+    return requantised(total, left * right / out, one(y_zero))

@@ -55,13 +55,13 @@ def dft(node: Node, x: Any, length: Any = None, axis: Any = None) -> Any:
     order.insert(rank - 2, where)
     x = ops.permute_dims(x, tuple(order))
     if inverse and onesided:
-        result = _real_signal(node, x, (x.shape[-2] - 1) * 2 if length is None else size)
+        result = real_signal(node, x, (x.shape[-2] - 1) * 2 if length is None else size)
     else:
         result = fourier(node, x, size, inverse, onesided)
     return ops.permute_dims(result, tuple(order.index(i) for i in range(rank)))
 
 
-def _real_signal(node: Node, x: Any, size: int) -> Any:
+def real_signal(node: Node, x: Any, size: int) -> Any:
     """The inverse of a one-sided DFT: the half that is left out mirrors the given one, conjugated."""
     node.check(x.shape[-1] == 2 and size > 0, f"an inverse one-sided DFT takes complex numbers, got shape {tuple(x.shape)}")
     kept = size // 2 + 1

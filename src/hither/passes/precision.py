@@ -1,0 +1,187 @@
+"""Precision: large weights are stored in small numbers and widened where they are read.
+
+Only storage changes. A float32 weight becomes a smaller constant and a `convert` of it, which is no work of its own: whoever
+reads the weight, a product's panels or a gather, loads small numbers and widens them in registers. Sums, norms and whatever
+else a net computes stay float32.
+
+Weights are what products multiply by and what gathers pick rows from. Constants that are added or compared (positions, anchors,
+masks) keep all their digits, and so do small ones: together they are a few per cent of a model's bytes.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import dtypes as dt
+from ..graph.core import Graph, GraphBuilder, Node, Value, rewrite
+from ..graph.primitive import REGISTRY, Control
+
+PRECISIONS = ("float32", "float16", "int8")
+LEAST = 256  # elements of a weight that is worth storing small
+LARGEST_ERROR = 2.0**-10  # of a weight's largest magnitude; half of a float16's last digit is 2^-11
+
+
+class PrecisionWarning(UserWarning):
+    """A weight is stored in larger numbers than asked for, because those cannot hold it."""
+
+
+@dataclass(frozen=True)
+class Small:
+    """How a weight is stored: `numbers`, times `scale` where it has one. A scale belongs to what the axes `kept` count."""
+
+    numbers: np.ndarray
+    scale: np.ndarray | None = None
+    kept: tuple[int, ...] = ()
+
+    def widened(self) -> np.ndarray:
+        """The weight that the stored numbers stand for, in float32."""
+        wide = self.numbers.astype(np.float32)
+        if self.scale is None:
+            return wide
+        spread = [n if axis in self.kept else 1 for axis, n in enumerate(wide.shape)]
+        return np.asarray(wide * self.scale.reshape(spread))
+
+
+def stored_small(graph: Graph, precision: str, keep: Callable[[np.ndarray], bool] = lambda weight: False) -> dict[Value, Small]:
+    """What `precision` stores small in a Graph (its branch and loop bodies apart), and how; not what `keep` holds for."""
+    found = {}
+    for value, kept in _weights(graph) if precision != "float32" else ():
+        small = None if keep(graph.constants[value]) else _small(graph, value, kept, precision)
+        if small is not None:
+            found[value] = small
+    return found
+
+
+def store_weights(graph: Graph, precision: str, keep: Callable[[np.ndarray], bool] = lambda weight: False) -> Graph:
+    """The Graph with its weights stored in `precision`, but those that `keep` holds for; branch and loop bodies too.
+
+    What the numbers of a weight must be multiplied by is applied to the result of the product or gather that reads them.
+    Weights that `precision` cannot hold stay as they are, with a PrecisionWarning that names them.
+    """
+    if precision == "float32":
+        return graph
+    chosen = stored_small(graph, precision, keep)
+    widened: dict[Value, Value] = {}
+
+    def operand(builder: GraphBuilder, value: Value) -> Value:
+        if value not in chosen:
+            return value
+        if value not in widened:
+            stored = builder.constant(chosen[value].numbers, value.name)
+            (widened[value],) = builder.add(REGISTRY["convert"], (stored,), {"dtype": dt.float32})
+        return widened[value]
+
+    def rule(builder: GraphBuilder, node: Node, operands: tuple[Value, ...]) -> list[Value]:
+        params = node.params
+        if isinstance(node.primitive.lowering, Control):
+            params = {k: store_weights(v, precision, keep) if isinstance(v, Graph) else v for k, v in params.items()}
+        results = list(builder.add(node.primitive, [operand(builder, o) for o in operands], params, node.source))
+        for i, value in enumerate(operands):
+            if value in chosen and (scale := chosen[value].scale) is not None:
+                factor = builder.constant(scale, f"{value.name}.scale" if value.name else "")
+                results = [_scaled(builder, node, operands, i, results[0], factor)]
+        return results
+
+    return rewrite(graph, rule)
+
+
+def widens(node: Node) -> bool:
+    """Whether a node only makes small numbers float32: of a constant, that costs nothing but where it is read."""
+    if node.primitive.name != "convert" or node.results[0].dtype is not dt.float32:
+        return False
+    return node.operands[0].dtype.bits < 32 and node.operands[0].dtype is not dt.bool_
+
+
+# -- numbers -------------------------------------------------------------------------------------------------------------
+
+
+def _small(graph: Graph, value: Value, kept: tuple[int, ...] | None, precision: str) -> Small | None:
+    """A weight as it is to be stored; None, with a warning, where nothing smaller holds it."""
+    weight = graph.constants[value]
+    if np.isfinite(weight).all():
+        small = as_int8(weight, kept) if precision == "int8" and kept is not None else as_float16(weight)
+        if small is not None:
+            return small
+    largest = float(np.abs(weight).max())
+    warnings.warn(
+        f"the weight {value.name or 'without a name'} {list(weight.shape)} keeps float32: its largest magnitude is "
+        f"{largest:g}, and float16 holds 6e-5 to 65504 with all digits",
+        PrecisionWarning,
+        stacklevel=2,
+    )
+    return None
+
+
+def as_float16(weight: np.ndarray) -> Small | None:
+    """A weight in float16; None where it overflows or is so small that its digits are lost."""
+    with np.errstate(over="ignore"):
+        half = weight.astype(np.float16)
+    error = float(np.abs(half - weight).max(initial=0))
+    return Small(half) if error <= LARGEST_ERROR * float(np.abs(weight).max(initial=0)) else None
+
+
+def as_int8(weight: np.ndarray, kept: tuple[int, ...]) -> Small:
+    """A weight in whole numbers of -127 to 127, with a scale for each index of the axes `kept`."""
+    others = tuple(axis for axis in range(weight.ndim) if axis not in kept)
+    largest = np.abs(weight).max(others, keepdims=True, initial=0)
+    scale = np.where(largest > 0, largest, 127).astype(np.float32) / np.float32(127)
+    numbers = np.rint(weight / scale).astype(np.int8)
+    return Small(numbers, np.ascontiguousarray(scale.reshape([weight.shape[axis] for axis in kept])), kept)
+
+
+# -- where weights are read ------------------------------------------------------------------------------------------------
+
+
+def _weights(graph: Graph) -> Iterator[tuple[Value, tuple[int, ...] | None]]:
+    """Constants that are large, float32, and read as weights alone, with the axes that all readers let have scales."""
+    users = graph.users()
+    for value, array in graph.constants.items():
+        if value.dtype is not dt.float32 or array.dtype != np.float32 or array.size < LEAST or value in graph.outputs:
+            continue
+        reads = [(node, i) for node in users.get(value, ()) for i, o in enumerate(node.operands) if o is value]
+        if all(i in _PLACES.get(node.primitive.name, ()) for node, i in reads):
+            found = {_channels(node, i) for node, i in reads}
+            yield value, found.pop() if len(found) == 1 else None
+
+
+_PLACES = {"matmul": (0, 1), "conv": (1,), "conv_transpose": (1,), "take": (0,)}  # of the operands that are weights
+
+
+def _channels(node: Node, i: int) -> tuple[int, ...] | None:
+    """The axes of a weight of which each index makes elements of the result of its own: what can be scaled behind the product.
+    None where there are none."""
+    rank, p = node.operands[i].abstract.rank, node.params
+    match node.primitive.name:
+        case "matmul":
+            inner = rank - 1 if (p["transpose_a"] if i == 0 else not p["transpose_b"]) else rank - 2
+            return (*range(rank - 2), inner)
+        case "conv":
+            return (0,)
+        case "conv_transpose":
+            return (1,) if p["groups"] == 1 else None
+        case "take":
+            return (p["axis"],)
+    return None
+
+
+def _scaled(builder: GraphBuilder, node: Node, operands: tuple[Value, ...], i: int, result: Value, scale: Value) -> Value:
+    """A product or gather of a weight's numbers, times the weight's scale."""
+    rank = result.abstract.rank
+    match node.primitive.name:
+        case "matmul":
+            axes: tuple[int, ...] = (*range(rank - 2), rank - 2 + i)
+        case "take":
+            first, indices = node.params["axis"], operands[1]
+            (scale,) = builder.add(REGISTRY["take"], (scale, indices), {"axis": 0}, node.source)
+            axes = tuple(range(first, first + indices.abstract.rank))
+        case _:
+            axes = (rank - 1 if node.params["layout"] == "channels_last" else 1,)
+    (factor,) = builder.add(REGISTRY["broadcast"], (scale,), {"shape": result.shape, "axes": axes}, node.source)
+    return builder.add(REGISTRY["mul"], (result, factor), {}, node.source)[0]
+
+
+__all__ = ["PRECISIONS", "PrecisionWarning", "Small", "store_weights", "stored_small", "widens"]

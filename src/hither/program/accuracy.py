@@ -1,0 +1,354 @@
+"""The accuracy guard: how far results move when a network computes with smaller numbers, and which weights must stay.
+
+Both precisions run on samples. Where results move further than is tolerated, each weight is made small alone, and the ones that
+do most damage keep float32, as few as will do. What was found is a report, which bundles carry.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..errors import HitherError
+from ..graph.core import Abstract, Graph
+from ..passes import optimize
+from ..passes.precision import PrecisionWarning
+from ..passes.trial import SWITCHES, Candidate, candidates, digest_of, with_switches
+from ..spec import Spec
+from .compile import lengths_of, state_of
+from .plan import plan
+from .program import DEVICES, Program, bind_inputs, check_input
+
+TOLERANCE = {"relative": 0.01}  # where samples are given and no tolerance is
+SYNTHETIC = 4  # samples, where none are given
+SINGLES = 8  # samples that weights are tried on one by one
+
+Keep = Callable[[np.ndarray], bool]
+Samples = Sequence[Mapping[str, np.ndarray]]
+
+
+class AccuracyError(HitherError, ValueError):
+    """A precision cannot be had within the tolerance; says how far results are off."""
+
+
+@dataclass(frozen=True)
+class OutputAccuracy:
+    """How one output differs from what it is in float32, at worst over all samples.
+
+    Args:
+        relative: the largest difference, over the largest magnitude of the output in float32; of integers and bools, the share
+            of elements that differ.
+        top1: in how many rows the largest element is the same one, 0…1; None where there are no rows of several.
+    """
+
+    relative: float
+    top1: float | None = None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A weight that keeps float32, and how far it alone moves the results if it does not."""
+
+    name: str
+    shape: tuple[int, ...]
+    relative: float
+
+
+@dataclass(frozen=True)
+class AccuracyReport:
+    """What the accuracy guard found.
+
+    Args:
+        precision: what was asked for.
+        tolerance: what was tolerated: {"relative": largest relative error} or {"top1": least agreement}, or both.
+        samples: how many were run; `synthetic` if they are random numbers, not data.
+        outputs: of the program as it is, per output.
+        everything: of the program if everything were as small as was asked for.
+        kept: the weights that keep float32, the most harmful first.
+    """
+
+    precision: str
+    tolerance: Mapping[str, float]
+    samples: int
+    synthetic: bool
+    outputs: Mapping[str, OutputAccuracy]
+    everything: Mapping[str, OutputAccuracy]
+    kept: tuple[Kept, ...] = ()
+    digests: frozenset[str] = field(default=frozenset(), repr=False)
+
+    def keeps(self, weight: np.ndarray) -> bool:
+        """Whether a weight keeps float32."""
+        return _among(self.digests, weight)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain data, as manifests have it."""
+        made = asdict(self)
+        del made["digests"]
+        found: dict[str, Any] = _finite(made)
+        return found
+
+    def __str__(self) -> str:
+        wanted = ", ".join(f"{k} {'≤' if k == 'relative' else '≥'} {v:g}" for k, v in self.tolerance.items())
+        kind = "synthetic samples (random numbers: give real ones)" if self.synthetic else "samples"
+        lines = [f"{self.precision} against float32 on {self.samples} {kind}; tolerated: {wanted}"]
+        for name, found in self.outputs.items():
+            before = self.everything[name]
+            agree = "" if found.top1 is None else f", top-1 agreement {100 * found.top1:.1f} %"
+            was = f" (with everything in {self.precision}: {_short(before)})" if self.kept else ""
+            lines.append(f"  {name}: relative error {found.relative:.2g}{agree}{was}")
+        for one in self.kept:
+            lines.append(f"  keeps float32: {one.name or 'a weight'} {list(one.shape)}, alone off by {one.relative:.2g}")
+        return "\n".join(lines)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity; null stands for it."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _short(found: OutputAccuracy) -> str:
+    return f"{found.relative:.2g}" + ("" if found.top1 is None else f", {100 * found.top1:.1f} %")
+
+
+def guard(
+    graphs: Mapping[str, Graph],
+    specs: Mapping[str, Any] | None,
+    precision: str,
+    compiled: Callable[[Keep], Program],
+    calibrate: Any,
+    tolerance: Mapping[str, float] | None,
+) -> tuple[Program, AccuracyReport]:
+    """A program within the tolerance, and the report on it.
+
+    Args:
+        graphs: what the entries compute, as traced; the first is judged.
+        specs: of its inputs, if they say more than the Graph does.
+        precision: to store weights in.
+        compiled: the program for the device in question, given what must keep float32.
+        calibrate, tolerance: as for `hither.compile`.
+
+    Raises:
+        AccuracyError: results are off further than that even where every weight keeps float32.
+        ValueError, NameMismatch, ShapeMismatch, DTypeMismatch: a sample or the tolerance is not what it must be.
+    """
+    tolerance = checked_tolerance(tolerance)
+    graph = next(iter(graphs.values()))
+    state = state_of(graphs.values())
+    inputs = {name: v.abstract for name, v in zip(graph.input_names, graph.inputs, strict=True) if name not in state}
+    given = synthetic_samples(inputs, specs) if calibrate is None else calibrate
+    samples = samples_of(given, inputs)
+    trials = _Trials(graph, precision, [{**state, **sample} for sample in samples])
+    everything = trials.judge(range(len(trials.weights)))
+    order: list[int] = list(range(len(trials.weights)))
+    alone: dict[int, Mapping[str, OutputAccuracy]] = {}
+    count = 0
+    if not accepts(everything, tolerance) and order:
+        alone = {i: trials.judge([i], SINGLES) for i in order}
+        order.sort(key=lambda i: _damage(alone[i], tolerance), reverse=True)
+        count = _fewest(lambda n: accepts(trials.judge(order[n:]), tolerance), len(order))
+    while True:
+        digests = frozenset(trials.weights[i].digest for i in order[:count])
+        program = compiled(functools.partial(_among, digests))
+        found = trials.compare([_run_anew(program, sample) for sample in samples])
+        if accepts(found, tolerance) or count == len(order):
+            break
+        count = min(len(order), 2 * count + 1)  # the device rounds otherwise than the trial did
+    report = AccuracyReport(
+        precision, tolerance, len(samples), calibrate is None, found, everything,
+        tuple(_kept(trials.weights[i], alone.get(i)) for i in order[:count]), digests,
+    )  # fmt: skip
+    if not accepts(found, tolerance):
+        raise AccuracyError(f"{precision} cannot be had within the tolerance, though all weights keep float32:\n{report}")
+    return program, report
+
+
+def _among(digests: frozenset[str], weight: np.ndarray) -> bool:
+    return bool(digests) and digest_of(weight) in digests
+
+
+def _kept(weight: Candidate, alone: Mapping[str, OutputAccuracy] | None) -> Kept:
+    return Kept(weight.name, weight.shape, max((o.relative for o in (alone or {}).values()), default=0.0))
+
+
+def _run_anew(program: Program, sample: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
+    """A run from the first state, in which the program is left."""
+    result = program(dict(sample))
+    program.reset()
+    return result
+
+
+class _Trials:
+    """One program that runs a Graph with any choice of weights made small, and float32's results to compare with."""
+
+    def __init__(self, traced: Graph, precision: str, samples: Samples) -> None:
+        graph = optimize(traced)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PrecisionWarning)  # the program itself will say so
+            self.weights = candidates(graph, precision)
+            switched = with_switches(graph, precision, self.weights)
+        self.samples = samples
+        own = plan({"trial": switched}, DEVICES["cpu"].machine(), {"trial": lengths_of(traced)})
+        self._program = Program(own, "cpu", "trial")
+        self._exact = self._run((), len(samples))
+
+    def judge(self, small: Collection[int], most: int | None = None) -> dict[str, OutputAccuracy]:
+        """What becomes of the outputs if these weights are small."""
+        return self.compare(self._run(small, min(most or len(self.samples), len(self.samples))))
+
+    def compare(self, results: Sequence[Mapping[str, Any]]) -> dict[str, OutputAccuracy]:
+        """Results on the first samples against those in float32; of outputs that both have."""
+        found: dict[str, list[OutputAccuracy]] = {}
+        for exact, result in zip(self._exact, results, strict=False):
+            for name in result:
+                found.setdefault(name, []).append(accuracy(exact[name].numpy(), result[name].numpy()))
+        return {name: _worst(each) for name, each in found.items()}
+
+    def _run(self, small: Collection[int], count: int) -> list[Mapping[str, Any]]:
+        switches = np.zeros(len(self.weights), np.bool_)
+        switches[list(small)] = True
+        return [self._program.run("trial", {**sample, SWITCHES: switches}) for sample in self.samples[:count]]
+
+
+def _fewest(enough: Callable[[int], bool], most: int) -> int:
+    """The smallest count that is enough, where more never is worse; `most` is taken to be."""
+    low, high = 0, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+# -- measures ------------------------------------------------------------------------------------------------------------
+
+
+def accuracy(exact: np.ndarray, found: np.ndarray) -> OutputAccuracy:
+    """How an output differs from what it should be."""
+    if exact.shape != found.shape:  # another number of boxes
+        return OutputAccuracy(1.0, 0.0 if exact.ndim and exact.shape[-1] > 1 else None)
+    if not exact.size:
+        return OutputAccuracy(0.0)
+    if exact.dtype.kind not in "f":
+        return OutputAccuracy(float(np.mean(exact != found)))
+    rows = exact.ndim > 0 and exact.shape[-1] > 1
+    top1 = float(np.mean(exact.argmax(-1) == found.argmax(-1))) if rows else None
+    finite = np.isfinite(exact)
+    if not np.array_equal(finite, np.isfinite(found)):
+        return OutputAccuracy(float("inf"), top1)
+    exact, found = exact[finite].astype(np.float64), found[finite].astype(np.float64)
+    scale = float(np.abs(exact).max(initial=0))
+    difference = float(np.abs(exact - found).max(initial=0))
+    return OutputAccuracy(difference / scale if scale else float(difference > 0), top1)
+
+
+def _worst(each: Sequence[OutputAccuracy]) -> OutputAccuracy:
+    tops = [one.top1 for one in each if one.top1 is not None]
+    return OutputAccuracy(max(one.relative for one in each), float(np.mean(tops)) if tops else None)
+
+
+def accepts(found: Mapping[str, OutputAccuracy], tolerance: Mapping[str, float]) -> bool:
+    """Whether all outputs are within the tolerance."""
+    return all(
+        one.relative <= tolerance.get("relative", float("inf")) and (one.top1 is None or one.top1 >= tolerance.get("top1", 0))
+        for one in found.values()
+    )
+
+
+def _damage(found: Mapping[str, OutputAccuracy], tolerance: Mapping[str, float]) -> tuple[float, float]:
+    """How bad a weight is, by what is asked for first."""
+    lost = max((1 - one.top1 for one in found.values() if one.top1 is not None), default=0.0)
+    relative = max((one.relative for one in found.values()), default=0.0)
+    return (lost, relative) if "top1" in tolerance and "relative" not in tolerance else (relative, lost)
+
+
+# -- samples -------------------------------------------------------------------------------------------------------------
+
+
+def checked_tolerance(tolerance: Mapping[str, float] | None) -> dict[str, float]:
+    """The tolerance as it was meant.
+
+    Raises:
+        ValueError: a measure that does not exist, or a number out of its range.
+    """
+    found = dict(TOLERANCE if tolerance is None else tolerance)
+    if not found or not set(found) <= {"relative", "top1"}:
+        raise ValueError(
+            f'tolerance= is {{"relative": largest error}} or {{"top1": least agreement}}, or both; got {tolerance!r}'
+        )
+    for name, value in found.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"tolerance[{name!r}] is a share between 0 and 1, got {value!r}")
+    return found
+
+
+def samples_of(calibrate: Any, inputs: Mapping[str, Abstract]) -> list[dict[str, np.ndarray]]:
+    """Samples as {input: array}, checked against what the inputs take.
+
+    Args:
+        calibrate: an iterable of samples, each {input: array}, or an array where there is one input. Or one {input: array}
+            whose arrays have one more axis in front: samples stacked.
+
+    Raises:
+        ValueError: there is no sample, or arrays of different lengths are stacked.
+        NameMismatch, ShapeMismatch, DTypeMismatch: one does not fit; says which.
+    """
+    if isinstance(calibrate, Mapping):
+        stacked = {name: np.asarray(a) for name, a in calibrate.items()}
+        lengths = {len(a) for a in stacked.values() if a.ndim}
+        if len(lengths) != 1:
+            raise ValueError(f"stacked samples have arrays of one length, got {sorted(lengths)}; a list of samples works too")
+        calibrate = [{name: a[i] for name, a in stacked.items()} for i in range(lengths.pop())]
+    made = []
+    for sample in calibrate:
+        given = bind_inputs(list(inputs), (sample,), {})
+        made.append({name: check_input(name, kind, given[name]) for name, kind in inputs.items()})
+    if not made:
+        raise ValueError("calibrate= has no samples; give some, or leave it out for synthetic ones")
+    return made
+
+
+def synthetic_samples(
+    inputs: Mapping[str, Abstract], specs: Mapping[str, Any] | None, seed: int = 0
+) -> Iterable[dict[str, Any]]:
+    """Random inputs: pictures of random colours for images, normal numbers for other floats, 0 and 1 for integers and bools."""
+    draw = np.random.default_rng(seed)
+    for _ in range(SYNTHETIC):
+        yield {name: _random(draw, kind, (specs or {}).get(name)) for name, kind in inputs.items()}
+
+
+def _random(draw: np.random.Generator, kind: Abstract, spec: Any) -> np.ndarray:
+    if isinstance(spec, Spec) and spec.media == "image":
+        raw = draw.uniform(0, 255, kind.shape)
+        channels = [1] * len(kind.shape)
+        channels[(spec.layout or "NHWC").index("C")] = -1
+        scale, mean, std = (_spread(x, channels) for x in (spec.scale, spec.mean, spec.std))
+        raw = (raw * (1 if scale is None else scale) - (0 if mean is None else mean)) / (1 if std is None else std)
+        return np.asarray(raw).astype(kind.dtype.numpy)
+    if kind.dtype.kind == "f":
+        return draw.standard_normal(kind.shape).astype(kind.dtype.numpy)
+    return draw.integers(0, 2, kind.shape).astype(kind.dtype.numpy)
+
+
+def _spread(value: Any, channels: list[int]) -> Any:
+    array = None if value is None else np.asarray(value, np.float64)
+    return array if array is None or array.ndim == 0 else array.reshape(channels)
+
+
+__all__ = [
+    "AccuracyError",
+    "AccuracyReport",
+    "Kept",
+    "OutputAccuracy",
+    "checked_tolerance",
+    "guard",
+    "samples_of",
+    "synthetic_samples",
+]

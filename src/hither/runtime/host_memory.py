@@ -1,0 +1,99 @@
+"""Memory of native programs: aligned, counted, and, where only runs need it, shared between programs.
+
+An arena is worth nothing between runs, so programs own none: a run takes one and gives it back. Programs that run one after
+the other use one piece of memory, as large as the largest of them needs, which also is still in the cache.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from typing import Any
+
+import numpy as np
+
+from ..errors import OutOfMemory
+from .accounts import Account
+from .threads import available_cpus
+
+ALIGNMENT = 256
+account = Account()
+
+
+def aligned_empty(nbytes: int, kind: str = "scratch") -> np.ndarray:
+    """Uninitialised memory for a region: uint8, at a multiple of 256, counted under `kind` as long as any view of it lives.
+
+    Raises:
+        OutOfMemory: the computer has no room for it.
+    """
+    try:
+        raw = np.empty(nbytes + ALIGNMENT, np.uint8)
+    except MemoryError:
+        raise OutOfMemory("cpu", nbytes, kind, account.bytes()) from None
+    if nbytes:
+        account.hold(raw, kind, nbytes)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + nbytes]
+
+
+class Arenas:
+    """Scratch memory for runs: at most as many idle pieces as there are processors, none larger than a live user needs.
+
+    Takes no lock, because finalizers end up here: pieces change hands by `list.pop` and `list.append`.
+
+    Example:
+        arenas.join(session, 1 << 20)
+        memory = arenas.take(1 << 20)
+        ...  # a run
+        arenas.give(memory)
+    """
+
+    def __init__(self) -> None:
+        self._idle: list[np.ndarray] = []
+        self._needs: dict[int, int] = {}
+        self._keys = itertools.count()
+        self._largest = 0
+
+    def join(self, user: Any, nbytes: int) -> None:
+        """As long as `user` lives, memory of this size is worth keeping."""
+        key = next(self._keys)
+        self._needs[key] = nbytes
+        self._largest = max(self._largest, nbytes)
+        weakref.finalize(user, self._leave, key).atexit = False
+
+    def _leave(self, key: int) -> None:
+        self._needs.pop(key, None)
+        self._largest = max(list(self._needs.values()), default=0)
+        for _ in range(len(self._idle)):
+            try:
+                memory = self._idle.pop(0)
+            except IndexError:  # a run took it meanwhile
+                return
+            self.give(memory)
+
+    def take(self, nbytes: int) -> np.ndarray:
+        """Memory of at least `nbytes`, with anything in it, that is nobody else's until it is given back.
+
+        Raises:
+            OutOfMemory: the computer has no room for it.
+        """
+        try:
+            memory = self._idle.pop()
+        except IndexError:
+            return aligned_empty(nbytes, "arena")
+        if memory.nbytes >= nbytes:
+            return memory
+        del memory  # before its larger successor is made
+        return aligned_empty(nbytes, "arena")
+
+    def give(self, memory: np.ndarray) -> None:
+        """Give back what `take` gave."""
+        if 0 < memory.nbytes <= self._largest and len(self._idle) < available_cpus():
+            self._idle.append(memory)
+
+    def idle(self) -> int:
+        """Bytes that wait for a run."""
+        return sum(m.nbytes for m in list(self._idle))
+
+
+arenas = Arenas()

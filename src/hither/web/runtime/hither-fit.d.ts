@@ -1,0 +1,30 @@
+/** Training for epochs, over the entries of a bundled hither.Trainer. */
+import type { Program, TypedArray } from "./hither.js";
+
+/** All samples by input name, one row after another: as "train_step" and "evaluate" take them, of any number. */
+export type Samples = Record<string, TypedArray | readonly number[] | { data: TypedArray | ArrayLike<number>; shape: readonly number[] }>;
+
+/** The loss and the metrics by name. */
+export type Logs = Record<string, any>;
+
+export interface FitOptions {
+  epochs?: number;
+  /** Whether each epoch has an order of its own, which the seed decides. */
+  shuffle?: boolean;
+  seed?: number;
+  /** Evaluated after each epoch: its logs' names begin with "val_". */
+  validation?: Samples;
+  /** After each step: the loss of its batch, and the metrics of the epoch so far. It is awaited. */
+  onBatch?: (batch: number, logs: Logs, epoch: number) => unknown;
+  /** After each epoch. It is awaited; false ends the training. */
+  onEpoch?: (epoch: number, logs: Logs) => unknown;
+  /** Ends the training; the step that runs leaves no trace. */
+  signal?: AbortSignal;
+}
+
+/** Train. Batches have the sizes that the bundle has, large ones first; a last one that is not full begins the order anew.
+ * Resolves with the logs of each epoch, by name. A loss that is not finite throws a HitherError of code "loss". */
+export function fit(program: Program, samples: Samples, options?: FitOptions): Promise<Record<string, any[]>>;
+
+/** The loss and the metrics of all samples. Their number must be a sum of batch sizes that the bundle has. */
+export function evaluate(program: Program, samples: Samples, options?: { signal?: AbortSignal }): Promise<Logs>;

@@ -1,0 +1,205 @@
+"""The accuracy guard: it measures what it says, finds the weights that do the damage, and keeps no more of them than it must."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import hither as ht
+from hither.cli import application
+from hither.errors import DTypeMismatch, NameMismatch
+from hither.program.accuracy import accuracy
+
+ROOT = Path(__file__).resolve().parent.parent
+RNG = np.random.default_rng(0)
+
+
+def normal(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+FIRST, SECOND, LAST = normal(32, 64) / 6, normal(64, 64) / 8, normal(64, 8) / 8
+# In every column one number is so large that int8 has no digits left for the others, on which results depend as well.
+OUTLIERS = SECOND.copy()
+OUTLIERS[0] = 40.0
+
+
+def network(second: np.ndarray, x: Any) -> Any:
+    """Three products. The first feature of the second one's input is nearly nothing, so that its outliers do not matter."""
+    hidden = ht.maximum(x @ FIRST, 0) * np.array([1e-3, *[1.0] * 63], np.float32)
+    return {"y": ht.maximum(hidden @ second, 0) @ LAST}
+
+
+def reference(second: np.ndarray, x: np.ndarray) -> np.ndarray:
+    hidden = np.maximum(x.astype(np.float64) @ FIRST, 0) * np.array([1e-3, *[1.0] * 63])
+    return np.maximum(hidden @ second, 0) @ LAST
+
+
+SPECS = {"x": ht.Spec((4, 32))}
+SAMPLES = [{"x": normal(4, 32)} for _ in range(3)]
+
+
+def within(program: ht.Program, second: np.ndarray) -> float:
+    """The relative error of a program, by NumPy's float64."""
+    worst = 0.0
+    for sample in SAMPLES:
+        exact = reference(second, sample["x"])
+        worst = max(worst, float(np.abs(program(sample)["y"].numpy() - exact).max() / np.abs(exact).max()))
+    return worst
+
+
+def test_nothing_is_kept_where_everything_is_accurate() -> None:
+    program = ht.compile(lambda x: network(SECOND, x), SPECS, precision="int8", calibrate=SAMPLES, tolerance={"relative": 0.03})
+    report = program.accuracy
+    assert report is not None and not report.kept and not report.synthetic and report.samples == 3
+    assert within(program, SECOND) == pytest.approx(report.outputs["y"].relative, rel=1e-3)
+    plain = ht.compile(lambda x: network(SECOND, x), SPECS, precision="int8")
+    assert plain.accuracy is None and plain.memory()["weights"] == program.memory()["weights"]
+
+
+def test_the_harmful_weight_keeps_float32() -> None:
+    """Only the planted one, and with it the result is as accurate as was asked for."""
+    program = ht.compile(
+        lambda x: network(OUTLIERS, x), SPECS, precision="int8", calibrate=SAMPLES, tolerance={"relative": 0.03}
+    )
+    report = program.accuracy
+    assert report is not None
+    assert [kept.shape for kept in report.kept] == [(64, 64)]
+    assert report.everything["y"].relative > 0.1 > 0.03 >= report.outputs["y"].relative
+    assert within(program, OUTLIERS) == pytest.approx(report.outputs["y"].relative, rel=1e-3)
+    assert "keeps float32" in str(report) and "relative" in str(report)
+
+
+def test_weights_of_loops_are_judged_too() -> None:
+    """A recurrent step's weight, which only the loop's body reads."""
+    weight = normal(32, 32) / 6
+    weight[0] = 30.0
+    start = np.array([0.0, *[0.1] * 31], np.float32)
+
+    def step(carried: Any, x: Any) -> tuple[Any, Any]:
+        after = ht.tanh((carried * np.array([0.0, *[1.0] * 31], np.float32)) @ weight + x)
+        return after, after
+
+    def run(x: Any) -> Any:
+        return ht.scan(step, ht.asarray(start), x)[1]
+
+    samples = [normal(6, 32) / 4 for _ in range(2)]
+    program = ht.compile(run, {"x": ht.Spec((6, 32))}, precision="int8", calibrate=samples, tolerance={"relative": 0.02})
+    assert program.accuracy is not None
+    assert [kept.shape for kept in program.accuracy.kept] == [(32, 32)]
+
+
+def test_agreement_of_the_best_can_be_asked_for() -> None:
+    program = ht.compile(lambda x: network(OUTLIERS, x), SPECS, precision="int8", calibrate=SAMPLES, tolerance={"top1": 1.0})
+    for sample in SAMPLES:
+        np.testing.assert_array_equal(program(sample)["y"].numpy().argmax(-1), reference(OUTLIERS, sample["x"]).argmax(-1))
+    assert program.accuracy is not None and program.accuracy.outputs["y"].top1 == 1
+
+
+def test_without_samples_it_says_that_they_are_random() -> None:
+    program = ht.compile(lambda x: network(SECOND, x), SPECS, precision="float16", tolerance={"relative": 0.01})
+    assert program.accuracy is not None and program.accuracy.synthetic and "random" in str(program.accuracy)
+
+
+def test_where_nothing_is_tolerated_everything_keeps_float32() -> None:
+    program = ht.compile(lambda x: network(SECOND, x), SPECS, precision="int8", calibrate=SAMPLES, tolerance={"relative": 0})
+    assert program.accuracy is not None and len(program.accuracy.kept) == 3
+
+
+def test_what_survives_calls_begins_anew_for_each_sample() -> None:
+    def count(state: Any, x: Any) -> tuple[Any, Any]:
+        total = state["total"] + x @ SECOND
+        return {"sum": total}, {"total": total}
+
+    program = ht.compile(
+        count, {"x": ht.Spec((1, 64))}, precision="float16", state={"total": np.zeros((1, 64), np.float32)},
+        calibrate=[normal(1, 64), normal(1, 64)],
+    )  # fmt: skip
+    assert program.accuracy is not None and program.accuracy.outputs["sum"].relative < 1e-3
+    assert not program.state["total"].numpy().any()
+
+
+@pytest.mark.parametrize(
+    ("exact", "found", "relative", "top1"),
+    [
+        ([[1.0, -4.0]], [[1.0, -3.0]], 0.25, 1.0),
+        ([[1.0, 2.0], [3.0, 4.0]], [[2.5, 2.0], [3.0, 4.0]], 1.5 / 4, 0.5),
+        ([[1.0, np.nan]], [[3.0, 2.0]], float("inf"), 0.0),
+        ([0.0, 0.0], [0.0, 0.0], 0.0, 1.0),
+        ([[1.0], [2.0]], [[1.0], [2.0], [3.0]], 1.0, None),
+    ],
+)  # fmt: skip
+def test_measures(exact: Any, found: Any, relative: float, top1: float | None) -> None:
+    made = accuracy(np.array(exact, np.float32), np.array(found, np.float32))
+    assert made.relative == pytest.approx(relative) and made.top1 == top1
+
+
+def test_of_integers_it_is_how_many_differ() -> None:
+    assert accuracy(np.array([1, 2, 3, 4]), np.array([1, 2, 3, 5])).relative == 0.25
+
+
+@pytest.mark.parametrize(
+    ("calibrate", "error", "says"),
+    [
+        ([], ValueError, "no samples"),
+        ([{"y": normal(4, 32)}], NameMismatch, "'y'"),
+        ([normal(4, 32).astype(np.float64)], DTypeMismatch, "float64"),
+        ([normal(4, 31)], ValueError, "31"),
+    ],
+)
+def test_samples_that_do_not_fit(calibrate: Any, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        ht.compile(lambda x: network(SECOND, x), SPECS, precision="int8", calibrate=calibrate)
+
+
+@pytest.mark.parametrize("tolerance", [{}, {"top5": 0.9}, {"relative": -1}, {"top1": 99}])
+def test_tolerances_that_mean_nothing(tolerance: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="tolerance"):
+        ht.compile(lambda x: network(SECOND, x), SPECS, precision="int8", tolerance=tolerance)
+
+
+def test_samples_may_be_stacked() -> None:
+    stacked = {"x": np.stack([s["x"] for s in SAMPLES])}
+    program = ht.compile(lambda x: network(SECOND, x), SPECS, precision="float16", calibrate=stacked)
+    assert program.accuracy is not None and program.accuracy.samples == 3
+
+
+def test_a_bundle_keeps_the_weight_and_carries_the_report(tmp_path: Path) -> None:
+    manifest = ht.bundle(
+        lambda x: network(OUTLIERS, x), tmp_path, SPECS, ("wasm",), "int8", calibrate=SAMPLES, tolerance={"relative": 0.03}
+    )
+    jsonschema.validate(manifest, json.loads((ROOT / "docs" / "manifest.schema.json").read_text()))
+    assert [kept["shape"] for kept in manifest["accuracy"]["kept"]] == [[64, 64]]
+    model = ht.load(tmp_path)
+    exact = reference(OUTLIERS, SAMPLES[0]["x"])
+    assert np.abs(model(SAMPLES[0])["y"].numpy() - exact).max() <= 0.03 * np.abs(exact).max()
+
+
+def test_the_command_judges_on_files(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes = [helper.make_node("MatMul", ["x", "a"], ["h"]), helper.make_node("MatMul", ["h", "b"], ["y"])]
+    weights = [numpy_helper.from_array(FIRST, "a"), numpy_helper.from_array(SECOND, "b")]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [4, 32])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4, 64])]
+    graph = helper.make_graph(nodes, "g", inputs, outputs, weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
+    (tmp_path / "samples").mkdir()
+    for i, sample in enumerate(SAMPLES):
+        np.save(tmp_path / "samples" / f"{i}.npy", sample["x"])
+    command = [
+        "bundle", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "out"), "--targets", "wasm", "--precision", "int8",
+        "--calibrate", str(tmp_path / "samples"), "--tolerance", "relative=0.05",
+    ]  # fmt: skip
+    done = CliRunner().invoke(application(), command)
+    assert done.exit_code == 0, done.output
+    assert "int8 against float32 on 3 inputs" in done.output
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["accuracy"]["tolerance"] == {"relative": 0.05}

@@ -1,0 +1,381 @@
+"""Training where the bundle runs: in pages and in Node the losses are Python's, and the state outlives the page."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hither as ht
+from hither.errors import NameMismatch, ShapeMismatch
+from hither.program.compile import CompileError
+
+from .browser import BLANK, Site, in_page, serving
+from .bundles import flip, in_node
+from .training_data import digits
+
+L = ht.nn
+LOSS = L.losses.SparseCategoricalCrossentropy(from_logits=True)
+STEPS, ROWS = 50, (16, 8)
+DEVICES = ["device: 'wasm', threads: 1", "device: 'wasm', threads: 2", "device: 'webgpu'"]
+
+
+def specs(rows: int) -> dict[str, ht.Spec]:
+    return {"x": ht.Spec((rows, 8, 8, 1)), "y": ht.Spec((rows,), "int32")}
+
+
+def cnn() -> ht.nn.Sequential:
+    L.seed(5)
+    return L.Sequential([
+        L.Input((8, 8, 1)), L.Conv2D(6, 3, padding="same", use_bias=False, name="edges"), L.BatchNormalization(name="norm"),
+        L.ReLU(), L.MaxPooling2D(), L.Flatten(), L.Dropout(0.25), L.Dense(10, name="digit"),
+    ])  # fmt: skip
+
+
+def rows_of(step: int) -> slice:
+    """The samples of a step; every tenth batch is smaller."""
+    return slice(16 * step, 16 * step + ROWS[step % 10 == 9])
+
+
+@dataclass
+class Trained:
+    """A bundle of an untrained network, and what the same network gives natively."""
+
+    folder: Path
+    x: np.ndarray
+    y: np.ndarray
+    losses: list[float]
+    evaluated: dict[str, float]
+    predicted: np.ndarray
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    root = tmp_path_factory.mktemp("training")
+    (x, y), _ = digits()
+    trainer = ht.Trainer(cnn(), LOSS, ht.optim.Adam(5e-3), metrics=["accuracy"], device="cpu", seed=2)
+    ht.bundle(trainer, root / "cnn", [specs(rows) for rows in ROWS])
+    losses = [trainer.train_on_batch(x[rows_of(i)], y[rows_of(i)])["loss"] for i in range(STEPS)]
+    held = slice(1000, 1048)
+    evaluated = trainer.evaluate(x[held], y[held], batch_size=16, verbose=0)
+    predicted = trainer.predict(x[held], verbose=0).numpy()[:16]
+    (root / "blank.html").write_text(BLANK)
+    (root / "digits.json").write_text(json.dumps({"x": (x * 16).astype(int).ravel().tolist(), "y": y.tolist()}))
+    return Trained(root / "cnn", x, y, losses, evaluated, predicted)
+
+
+@pytest.fixture(scope="session")
+def site(trained: Trained) -> Iterator[Site]:
+    with serving(trained.folder.parent) as running:
+        yield running
+
+
+# `batch(first, last)` of the digits, `step(i)` as rows_of has it, and whether two states are the same to the bit
+DATA = """
+  const { x, y } = await (await fetch("/digits.json")).json();
+  const batch = (a, b) => ({ x: Float32Array.from(x.slice(64 * a, 64 * b), (v) => v / 16), y: y.slice(a, b) });
+  const step = async (p, i, options) => {
+    const { loss } = await p.run("train_step", batch(16 * i, 16 * i + (i % 10 === 9 ? 8 : 16)), options);
+    return loss.data[0];
+  };
+  const bits = (state) => Object.entries(state).map(([n, t]) => n + [...new Uint8Array(t.data.buffer)]).join();
+"""
+
+
+@pytest.mark.parametrize("options", DEVICES)
+def test_pages_train_as_python_does(page: Any, site: Site, trained: Trained, options: str) -> None:
+    """The same losses step by step, on batches of two sizes, then the same evaluation and predictions; and the weights go back
+    to Python. Nothing is allocated on a GPU meanwhile."""
+    body = f"""
+      {DATA}
+      const made = {{ buffers: 0, groups: 0 }}, count = (method, key) => {{
+        const old = globalThis.GPUDevice?.prototype[method];
+        if (old) GPUDevice.prototype[method] = function (...a) {{ made[key]++; return old.apply(this, a); }};
+      }};
+      count("createBuffer", "buffers");
+      count("createBindGroup", "groups");
+      const p = await load(url, {{ {options} }});
+      await p.warmup({{ entry: "train_step" }});
+      await p.warmup({{ variant: 1, entry: "train_step" }});
+      Object.assign(made, {{ buffers: 0, groups: 0 }});
+      const losses = [];
+      for (let i = 0; i < {STEPS}; i++) losses.push(await step(p, i));
+      await p.run("reset_metrics");
+      let evaluated;
+      for (let i = 1000; i < 1048; i += 16) evaluated = await p.run("evaluate", batch(i, i + 16));
+      const {{ digit }} = await p.run({{ x: batch(1000, 1016).x }});
+      const file = await p.export();
+      return {{ losses, evaluated, digit, made, file: btoa(String.fromCharCode(...file)), threads: p.info.threads }};
+    """
+    got = in_page(page, site, body, "cnn")
+    assert "value" in got, got
+    got = got["value"]
+    np.testing.assert_allclose(got["losses"], trained.losses, rtol=1e-3, atol=1e-3)
+    assert {n: t["data"][0] for n, t in got["evaluated"].items()} == pytest.approx(trained.evaluated, abs=1e-3)
+    np.testing.assert_allclose(np.reshape(got["digit"]["data"], (16, 10)), trained.predicted, atol=5e-3)
+    assert got["made"] == {"buffers": 0, "groups": 0}
+    file = trained.folder.parent / "exported.safetensors"
+    file.write_bytes(base64.b64decode(got["file"]))
+    net = cnn()
+    net.load_weights(ht.load_weights(file))
+    np.testing.assert_allclose(net(trained.x[1000:1016]).numpy(), np.reshape(got["digit"]["data"], (16, 10)), atol=1e-4)
+
+
+@pytest.mark.parametrize("options", DEVICES[1:])
+def test_a_state_outlives_the_page(page: Any, site: Site, options: str) -> None:
+    """What follows a kept state is decided by it: weights, moments, running averages and random keys all come back."""
+    load = f"{DATA} const p = await load(url, {{ {options} }});"
+    before = f"""
+      {load}
+      for (let i = 0; i < 4; i++) await step(p, i);
+      await p.save("run");
+      return [await step(p, 4), await step(p, 9), bits(await p.state())];
+    """
+    after = f"""
+      {load}
+      const fresh = bits(await p.state());
+      await p.restore("run");
+      const kept = bits(await p.state());
+      return [await step(p, 4), await step(p, 9), bits(await p.state()), fresh === kept];
+    """
+    first = in_page(page, site, before, "cnn")
+    page.reload()
+    again = in_page(page, site, after, "cnn")
+    assert again["value"] == [*first["value"], False]
+
+
+@pytest.mark.parametrize("options", DEVICES[1:])
+def test_a_step_that_fails_leaves_the_state(page: Any, site: Site, options: str) -> None:
+    """Aborted, or with a loss that is not finite: not a bit changes. Python says so of its steps, too."""
+    body = f"""
+      {DATA}
+      const p = await load(url, {{ {options} }});
+      await step(p, 0);
+      const before = bits(await p.state()), nan = {{ ...batch(0, 16), x: new Float32Array(1024).fill(NaN) }};
+      const {{ loss, accuracy }} = await p.run("train_step", nan), unhurt = bits(await p.state()) === before;
+      let aborted;
+      for (let tries = 0; tries < 20 && aborted === undefined; tries++) {{  // a step may end before it is aborted
+        await p.loadState(await p.state());
+        const stop = new AbortController(), start = bits(await p.state());
+        const ran = step(p, 1, {{ signal: stop.signal }}).then(() => 0, (e) => e.name);
+        setTimeout(() => stop.abort());
+        if (await ran === "AbortError") aborted = bits(await p.state()) === start;
+      }}
+      return {{ loss: String(loss.data[0]), accuracy: accuracy.data[0], unhurt, aborted }};
+    """
+    got = in_page(page, site, body, "cnn")["value"]
+    assert got["loss"] == "NaN" and 0 <= got["accuracy"] <= 1
+    assert got["unhurt"] and got["aborted"]
+
+
+# -- in Node, and of any kind of network ---------------------------------------------------------------------------------------
+
+
+def recurrent() -> ht.nn.Sequential:
+    L.seed(1)
+    return L.Sequential([
+        L.Input((5,), dtype="int32"), L.Embedding(9, 4, mask_zero=True, name="words"),
+        L.GRU(6, dropout=0.2, name="gru"), L.Dense(1, name="score"),
+    ])  # fmt: skip
+
+
+def two_by_two() -> ht.nn.Functional:
+    L.seed(3)
+    a, b = L.Input((3,), name="left"), L.Input((2,), name="right")
+    h = L.Dense(4, activation="tanh", name="h")(L.Concatenate(name="both")([a, b]))
+    return L.Functional([a, b], [L.Dense(1, name="level")(h), L.Dense(3, name="kind")(h)])
+
+
+def arrays(seed: int = 0) -> Any:
+    rng = np.random.default_rng(seed)
+    return lambda *shape: rng.normal(size=shape).astype(np.float32)
+
+
+STEPPING = """
+  const program = await load(folder, { device: "wasm", threads: 1 }), found = [];
+  for (let i = 0; i < 8; i++) found.push(await program.run("train_step", inputs));
+  return found.map((f) => Object.fromEntries(Object.entries(f).map(([n, t]) => [n, t.data[0]])));
+"""
+
+
+def test_a_recurrent_network_trains_in_node(node: str, tmp_path: Path) -> None:
+    """Loops, masks, lookups and dropout inside of loops, their gradients, and an optimizer with moments."""
+    rng = np.random.default_rng(4)
+    x, y = rng.integers(0, 9, (6, 5)).astype(np.int32), rng.normal(size=(6, 1)).astype(np.float32)
+    trainer = ht.Trainer(recurrent(), "mse", ht.optim.RMSprop(0.01), metrics=["mae"], device="cpu", seed=1)
+    trainer.train_on_batch(x, y)
+    ht.bundle(trainer, tmp_path / "b", targets=("wasm",))  # the shapes of the batch that it has seen, and what it has learnt
+    expected = [trainer.train_on_batch(x, y)["loss"] for _ in range(8)]
+    got = in_node(node, tmp_path / "b", STEPPING, inputs={"x": x.ravel().tolist(), "y": y.ravel().tolist()})
+    assert "value" in got, got
+    np.testing.assert_allclose([f["loss"] for f in got["value"]], expected, rtol=1e-4)
+
+
+def test_several_inputs_outputs_and_weights_of_samples(node: str, tmp_path: Path) -> None:
+    """Everything has the name that the network gives it."""
+    normal = arrays()
+    left, right, level, weight = normal(4, 3), normal(4, 2), normal(4, 1), np.array([1, 0, 2, 0.5], np.float32)
+    kind = np.array([0, 2, 1, 2], np.int32)
+    trainer = ht.Trainer(two_by_two(), {"level": "mse", "kind": LOSS}, "adam", {"kind": ["accuracy"]}, device="cpu")
+    given = {"left": left, "right": right, "y_level": level, "y_kind": kind, "sample_weight": weight}
+    manifest = ht.bundle(trainer, tmp_path / "b", {n: ht.Spec(a.shape, a.dtype) for n, a in given.items()}, targets=("wasm",))
+    entries = manifest["variants"][0]["entries"]
+    assert [s["name"] for s in entries["predict"]["inputs"]] == ["left", "right"]
+    assert [s["name"] for s in entries["predict"]["outputs"]] == ["level", "kind"]
+    assert {s["name"] for s in entries["evaluate"]["outputs"]} == {"loss", "level_loss", "kind_loss", "kind_accuracy"}
+    expected = [trainer.train_on_batch([left, right], [level, kind], weight) for _ in range(8)]
+    inputs = {name: array.ravel().tolist() for name, array in given.items()}
+    got = in_node(node, tmp_path / "b", STEPPING, inputs=inputs)
+    assert "value" in got, got
+    np.testing.assert_allclose([f["loss"] for f in got["value"]], [e["loss"] for e in expected], rtol=1e-4)
+    assert got["value"][0]["kind_accuracy"] == pytest.approx(expected[0]["kind_accuracy"])
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a Trainer of one dense layer without its bias, for 4 rows and for 1."""
+    L.seed(2)
+    trainer = ht.Trainer(L.Sequential([L.Input((2,)), L.Dense(1, name="line")]), "mse", ht.optim.SGD(0.1), device="cpu")
+    folder = tmp_path_factory.mktemp("line") / "b"
+    choices = [{"x": ht.Spec((n, 2)), "y": ht.Spec((n, 1))} for n in (4, 1)]
+    ht.bundle(trainer, folder, choices, targets=("wasm",))
+    return folder
+
+
+def test_fit_goes_through_the_samples(node: str, line: Path) -> None:
+    """A line through noiseless samples is found; what an epoch reports is over all of it; an order comes from the seed."""
+    x = arrays(5)(11, 2)
+    y = x @ [[2.0], [-1.0]] + 0.5
+    body = """
+      const { fit, evaluate } = await import(folder + "/hither-fit.js"), seen = [], sizes = [];
+      const onBatch = (b) => void sizes.push(b), onEpoch = (e) => void seen.push(e);
+      const options = { epochs: 40, seed: 3, validation: samples, onBatch, onEpoch };
+      const samples_ = { x: Float32Array.from(samples.x), y: samples.y };
+      const p = await load(folder, { device: "wasm", threads: 1 }), first = await fit(p, samples_, options);
+      const q = await load(folder, { device: "wasm", threads: 1 }), again = await fit(q, samples_, { ...options, epochs: 1 });
+      const stopped = await fit(q, samples, { epochs: 5, onEpoch: (e) => e < 1 });
+      const error = async (act) => act.then(() => null, (e) => [e.code, e.message]);
+      return {
+        first, again, seen: seen.length, batches: Math.max(...sizes) + 1, stopped: stopped.loss.length,
+        all: await evaluate(p, samples),
+        weights: Object.fromEntries(Object.entries(await p.state()).map(([n, t]) => [n, t.data])),
+        short: await error(fit(p, { x: samples.x.slice(1), y: samples.y })), none: await error(fit(p, { x: samples.x })),
+        nan: await error(fit(p, { x: samples.x.map(() => NaN), y: samples.y })),
+        aborted: await error(fit(p, samples, { signal: AbortSignal.abort() })),
+      };
+    """
+    got = in_node(node, line, body, samples={"x": x.ravel().tolist(), "y": y.ravel().tolist()})
+    assert "value" in got, got
+    got = got["value"]
+    assert got["seen"] == 41 and got["batches"] == 5  # 4 + 4 + 1 + 1 + 1 samples
+    assert got["first"]["loss"][0] == got["again"]["loss"][0] and got["stopped"] == 2
+    assert got["first"]["val_loss"][-1] == got["all"]["loss"] < 1e-3
+    np.testing.assert_allclose(got["weights"]["weights.line.kernel"], [2, -1], atol=0.02)
+    np.testing.assert_allclose(got["weights"]["weights.line.bias"], [0.5], atol=0.02)
+    assert got["short"] == ["input", '"x" has 21 elements, which are not 10 rows of [2]']
+    assert got["none"][0] == "input" and got["nan"][0] == "loss" and got["aborted"][1].startswith("This operation was aborted")
+
+
+def test_states_that_do_not_fit_are_refused(node: str, line: Path, trained: Trained, tmp_path: Path) -> None:
+    """Of another network, damaged, cut short, or with a value of another shape: an error each, and the state stays."""
+    kept = tmp_path / "kept"
+    body = """
+      const p = await load(folder, { device: "wasm", threads: 1 });
+      const error = (act) => act.then(() => null, (e) => [e.code, e.message]);
+      await p.run("train_step", { x: Array(8).fill(1), y: Array(4).fill(1) });
+      await p.save(kept);
+      const before = JSON.stringify(await p.state()), file = await p.export();
+      const found = [
+        await error(p.restore(other)), await error(p.restore(kept + "-damaged")), await error(p.restore(kept + "-none")),
+        await error(p.import(file.subarray(0, 20))), await error(p.import(file, "optimizer")), await error(p.export("nothing")),
+        await error(p.loadState({ "weights.line.bias": [1, 2] })), await error(p.loadState({ "weights.line": [1] })),
+      ];
+      await p.loadState({ "optimizer.learning_rate": 0.25 });
+      const rate = (await p.state())["optimizer.learning_rate"].data[0];
+      await p.restore(kept);
+      return { found, rate, same: JSON.stringify(await p.state()) === before };
+    """
+    for folder, file in ((line, kept), (trained.folder, tmp_path / "other")):
+        saved = in_node(node, folder, "await (await load(folder, { device: 'wasm' })).save(kept);", kept=str(file))
+        assert saved == {"value": None}
+    (tmp_path / "kept-damaged").write_bytes(kept.read_bytes())
+    flip(tmp_path / "kept-damaged", kept.stat().st_size - 1)
+    got = in_node(node, line, body, kept=str(kept), other=str(tmp_path / "other"))["value"]
+    assert [code for code, _ in got["found"]] == ["state"] * 8
+    messages = [message for _, message in got["found"]]
+    for message, part in zip(
+        messages,
+        ("the file has", "do not have their SHA-256", "ENOENT", "cut short", "the file has", "no state nothing.*",
+         "the state is weights.line.bias: float32[1], got [2]", 'no state "weights.line"'),
+    ):  # fmt: skip
+        assert part in message, messages
+    assert got["rate"] == 0.25 and got["same"]
+    np.testing.assert_array_equal(ht.load_weights(kept)["optimizer.step"].numpy(), 1)  # what is kept is a safetensors file
+
+
+# -- what a Trainer is compiled as ---------------------------------------------------------------------------------------------
+
+
+def line_trainer(**settings: Any) -> ht.Trainer:
+    return ht.Trainer(L.Sequential([L.Input((2,)), L.Dense(1)]), "mse", "sgd", device="cpu", **settings)
+
+
+@pytest.mark.parametrize(
+    ("specs", "error", "message"),
+    [
+        (None, ShapeMismatch, "fit it first, or give specs"),
+        ({"x": ht.Spec((4, 2))}, ShapeMismatch, "fit it first, or give specs"),
+        ({"x": ht.Spec((4, 2)), "y": ht.Spec((3, 1))}, ShapeMismatch, r"one row per sample, got x: float32\[4,2\], y"),
+        ({"x": ht.Spec((None, 2)), "y": ht.Spec((4, 1))}, ShapeMismatch, "free extents"),
+        ({"a": ht.Spec((4, 2)), "b": ht.Spec((4, 2)), "y": ht.Spec((4, 1))}, NameMismatch, "inputs a, b; .* are x, targets"),
+        ({"x": ht.Spec((4, 2)), "y_other": ht.Spec((4, 1))}, NameMismatch, "the output 'other'"),
+        ({"train": {"x": ht.Spec((4, 2))}}, NameMismatch, "no entry 'train'"),
+    ],
+)  # fmt: skip
+def test_specs_that_do_not_fit_are_refused(specs: Any, error: type[Exception], message: str, tmp_path: Path) -> None:
+    with pytest.raises(error, match=message):
+        ht.bundle(line_trainer(), tmp_path / "b", specs)
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_trainer_brings_its_loss_and_its_state() -> None:
+    specs = {"x": ht.Spec((4, 2)), "y": ht.Spec((4, 1))}
+    with pytest.raises(TypeError, match="no loss"):
+        ht.compile(ht.Trainer(line_trainer().net, device="cpu"), specs)
+    with pytest.raises(CompileError, match="a Trainer brings what survives its calls"):
+        ht.compile(line_trainer(), specs, device="cpu", state={"a": np.zeros(1)})
+
+
+def test_entries_may_have_shapes_of_their_own() -> None:
+    """One sample is predicted, four are trained on; an input has the name that specs give it; steps are the Trainer's."""
+    normal = arrays()
+    x, y = normal(4, 2), normal(4, 1)
+    trainer = line_trainer()
+    entries = {"predict": {"point": ht.Spec((1, 2))}, "train_step": {"point": ht.Spec((4, 2)), "y": ht.Spec((4, 1))}}
+    program = ht.compile(trainer, entries, device="cpu")
+    for _ in range(3):
+        expected = trainer.train_on_batch(x, y)["loss"]
+        assert float(program.run("train_step", point=x, y=y)["loss"]) == pytest.approx(expected, rel=1e-6)
+    assert list(program.run("train_step", point=x, y=y)) == ["loss"]
+    program.run("reset_metrics")
+    trainer.train_on_batch(x, y)
+    assert float(program.run("evaluate", point=x, y=y)["loss"]) == pytest.approx(trainer.test_on_batch(x, y)["loss"], rel=1e-6)
+    predicted = next(iter(program(point=x[:1]).values())).numpy()
+    np.testing.assert_allclose(predicted, trainer.predict(x, verbose=0).numpy()[:1], rtol=1e-6)
+
+
+def test_targets_that_specs_leave_out_look_as_they_did(tmp_path: Path) -> None:
+    x, y = arrays()(6, 2), np.zeros((6, 1), np.float32)
+    trainer = line_trainer()
+    trainer.fit(x, y, batch_size=4, verbose=0)
+    for given, rows in ((None, 4), ({"x": ht.Spec((3, 2))}, 3)):
+        entries = trainer.as_entries(given)
+        assert {n: tuple(s.shape) for n, s in entries.specs["train_step"].items()} == {"x": (rows, 2), "y": (rows, 1)}
+    with pytest.raises(ShapeMismatch, match='add "y"'):
+        trainer.as_entries({"x": ht.Spec((3, 5))})

@@ -1,0 +1,232 @@
+"""Weights stored in small numbers: every way of reading them, on every target, against NumPy on the rounded weights.
+
+What a test compares with is computed from the rounded weights in float32, so that tolerances are those of float32: an error of
+the storage itself, of its layout or of its widening cannot hide behind float16's.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hither as ht
+from hither.passes.precision import PrecisionWarning
+from hither.program import Program
+from hither.program import program as program_module
+from hither.program.program import Device, WebGpuSession
+from hither.runtime.webgpu_device import webgpu_machine
+
+from . import references as ref
+from .browser import serving
+from .op_case import check
+from .wasm_session import in_node
+
+DEVICES = ["cpu", pytest.param("wasm", marks=pytest.mark.node), pytest.param("webgpu", marks=pytest.mark.gpu)]
+Rounding = Callable[[np.ndarray], np.ndarray]
+
+
+def normal(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def compiled(function: Callable[..., Any], device: str, precision: str, *arrays: np.ndarray) -> Program:
+    specs = {f"x{i}": ht.Spec(a.shape, a.dtype) for i, a in enumerate(arrays)}
+    with in_node() if device == "wasm" else nullcontext():
+        return ht.compile(lambda **given: function(*given.values()), specs, device=device, precision=precision)
+
+
+def run(program: Program, *arrays: np.ndarray) -> np.ndarray:
+    (result,) = program({f"x{i}": a for i, a in enumerate(arrays)}).values()
+    return result.numpy()
+
+
+def float16(w: np.ndarray) -> np.ndarray:
+    return w.astype(np.float16).astype(np.float32)
+
+
+def int8(w: np.ndarray, kept: tuple[int, ...]) -> np.ndarray:
+    """Symmetric: the largest magnitude of what each index of the kept axes selects becomes 127."""
+    others = tuple(a for a in range(w.ndim) if a not in kept)
+    scale = np.abs(w.astype(np.float64)).max(others, keepdims=True) / 127
+    return np.rint(w / scale) * scale
+
+
+def _lstm(x: np.ndarray, w: np.ndarray, r: np.ndarray) -> np.ndarray:
+    """Hochreiter and Schmidhuber's cell, gates in the order input, output, forget, cell; forward, no bias."""
+    hidden = r.shape[2]
+    h = c = np.zeros((x.shape[1], hidden), np.float64)
+    rows = []
+    for step in x.astype(np.float64):
+        i, o, f, new = np.split(step @ w[0].T + h @ r[0].T, 4, axis=1)
+        i, o, f = (1 / (1 + np.exp(-v)) for v in (i, o, f))
+        c = f * c + i * np.tanh(new)
+        h = o * np.tanh(c)
+        rows.append(h)
+    return np.stack(rows)[:, None]
+
+
+# name: (function of the inputs and weights, reference of the same, inputs, weights, axes that have scales in int8)
+CASES: dict[str, tuple[Callable[..., Any], Callable[..., Any], list[np.ndarray], list[np.ndarray], tuple[int, ...]]] = {
+    "product": (ht.matmul, np.matmul, [normal(7, 40)], [normal(40, 50, seed=1)], (1,)),
+    "product of a row": (ht.matmul, np.matmul, [normal(1, 96)], [normal(96, 33, seed=1)], (1,)),
+    "product of many rows": (ht.matmul, np.matmul, [normal(61, 24)], [normal(24, 48, seed=1)], (1,)),
+    "product by a column": (ht.matmul, np.matmul, [normal(9, 300)], [normal(300, 1, seed=1)], (1,)),
+    "stack of products": (ht.matmul, np.matmul, [normal(3, 5, 20)], [normal(3, 20, 18, seed=1)], (0, 2)),
+    "product from the left": (
+        lambda x, w: ht.matmul(w, x), lambda x, w: w @ x, [normal(20, 9)], [normal(31, 20, seed=1)], (0,),
+    ),
+    "product with the transpose": (
+        lambda x, w: ht.matmul(x, ht.asarray(w).mT), lambda x, w: x @ w.T, [normal(4, 20)], [normal(31, 20, seed=1)], (0,),
+    ),
+    "convolution": (ht.conv, ref.conv, [normal(1, 8, 9, 7)], [normal(20, 8, 3, 3, seed=1)], (0,)),
+    "pointwise convolution": (ht.conv, ref.conv, [normal(1, 24, 6, 7)], [normal(30, 24, 1, 1, seed=1)], (0,)),
+    "convolution of a picture": (ht.conv, ref.conv, [normal(1, 3, 12, 11)], [normal(16, 3, 3, 3, seed=1)], (0,)),
+    "convolution in groups": (
+        lambda x, w: ht.conv(x, w, groups=2), lambda x, w: ref.conv(x, w, groups=2),
+        [normal(1, 16, 6, 6)], [normal(12, 8, 3, 3, seed=1)], (0,),
+    ),
+    "depthwise convolution": (
+        lambda x, w: ht.conv(x, w, groups=36), lambda x, w: ref.conv(x, w, groups=36),
+        [normal(1, 36, 6, 9)], [normal(36, 1, 3, 3, seed=1)], (0,),
+    ),
+    "transposed convolution": (
+        lambda x, w: ht.conv_transpose(x, w, strides=2), lambda x, w: ref.conv_transpose(x, w, strides=(2, 2)),
+        [normal(1, 12, 5, 4)], [normal(12, 10, 3, 3, seed=1)], (1,),
+    ),
+    "Winograd's convolution": (
+        lambda x, w: ht.conv(x, w, padding=[(1, 1), (1, 1)]),
+        lambda x, w: ref.conv(np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))), w),
+        [normal(1, 24, 16, 16)], [normal(32, 24, 3, 3, seed=1)], (0,),
+    ),
+    "rows of a table": (
+        lambda i, w: ht.take(w, i, axis=0), lambda i, w: w[i], [np.array([3, 0, 40, 3], np.int32)], [normal(41, 12, seed=1)],
+        (0,),
+    ),
+    "columns of a table": (
+        lambda i, w: ht.take(w, i, axis=1), lambda i, w: w[:, i], [np.array([3, 0, 11], np.int32)], [normal(41, 12, seed=1)],
+        (1,),
+    ),
+    "a table that is also a product's": (
+        lambda i, w: ht.matmul(ht.take(w, i, axis=0), ht.asarray(w).mT), lambda i, w: w[i] @ w.T,
+        [np.array([3, 0, 40, 3], np.int32)], [normal(41, 12, seed=1)], (0,),
+    ),
+    "recurrence written out": (
+        lambda x, w, r: ht.lstm(x, w, r)[0], _lstm, [normal(4, 2, 10)], [normal(1, 48, 10, seed=1), normal(1, 48, 12, seed=2)],
+        (0, 1),
+    ),
+    "recurrence in a loop": (
+        lambda x, w, r: ht.lstm(x, w, r)[0], _lstm, [normal(20, 2, 10)], [normal(1, 48, 10, seed=1), normal(1, 48, 12, seed=2)],
+        (0, 1),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+@pytest.mark.parametrize("name", CASES)
+def test_weights_are_read_as_they_are_stored(name: str, precision: str, device: str) -> None:
+    """Panels, pieces of panels, tables and loops hold small weights, and those alone."""
+    function, reference, inputs, weights, kept = CASES[name]
+    program = compiled(lambda *xs: function(*xs, *weights), device, precision, *inputs)
+    stored = {w.array.dtype for w in program.plan.weights if w.array.size >= 256 and w.array.any()}
+    assert stored == {np.dtype(precision)}
+    rounded = [float16(w) if precision == "float16" else int8(w, kept) for w in weights]
+    expected = reference(*inputs, *rounded)
+    scale = np.abs(expected).max()  # Winograd's transforms round relative to the largest
+    np.testing.assert_allclose(run(program, *inputs), expected, rtol=2e-5, atol=2e-5 * scale)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_memory_that_is_held(device: str) -> None:
+    """The weights region is half or a quarter as large, up to scales and what aligning it costs."""
+    w, columns = normal(256, 512), 512
+    sizes = {
+        p: compiled(lambda x: x @ w, device, p, normal(1, 256)).memory()["weights"] for p in ("float32", "float16", "int8")
+    }
+    assert sizes["float32"] >= w.nbytes
+    assert sizes["float16"] <= w.nbytes // 2 + 256
+    assert sizes["int8"] <= w.nbytes // 4 + 4 * columns + 512
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_every_float16_is_widened_exactly(device: str) -> None:
+    """All finite halves, the denormal ones too: the bit tricks of machines without conversions."""
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    table = every[np.isfinite(every)].astype(np.float32).reshape(-1, 2)
+    rows = np.arange(len(table), dtype=np.int32)
+    program = compiled(lambda i: ht.take(table, i, axis=0), device, "float16", rows)
+    assert program.plan.weights[0].array.dtype == np.float16
+    np.testing.assert_array_equal(run(program, rows), table)
+
+
+@pytest.mark.parametrize(("largest", "what"), [(1e5, "too large"), (1e-7, "too small")])
+def test_weights_that_do_not_fit_keep_float32(largest: float, what: str) -> None:
+    """A weight that float16 cannot hold is kept as it was, and that is said by name; else results would be wrong or inf."""
+    w, x = normal(32, 32), normal(3, 32, seed=1)
+    w *= largest / np.abs(w).max()
+    with pytest.warns(PrecisionWarning, match="keeps float32"):
+        program = compiled(lambda x: x @ w, "cpu", "float16", x)
+    np.testing.assert_allclose(run(program, x), x @ w, rtol=1e-4, atol=1e-4 * largest)
+
+
+def test_numbers_that_are_added_keep_their_digits() -> None:
+    """Positions and masks are no weights: only what products and gathers read is rounded."""
+    table, w, x = normal(16, 32), normal(32, 32, seed=1), normal(16, 32, seed=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        program = compiled(lambda x: (x + table) @ w, "cpu", "float16", x)
+    check(run(program, x), (x + table) @ float16(w), "sums")
+
+
+def test_a_weight_that_is_also_a_result() -> None:
+    """A constant that leaves the program leaves it as it was given."""
+    w, x = normal(32, 32), normal(3, 32, seed=1)
+    program = compiled(lambda x: {"y": x @ w, "w": ht.asarray(w)}, "cpu", "float16", x)
+    results = program(x0=x)
+    np.testing.assert_array_equal(results["w"].numpy(), w)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+@pytest.mark.parametrize("name", ["product", "convolution", "depthwise convolution", "rows of a table", "stack of products"])
+def test_adapters_without_halves(name: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where WebGPU has no float16 type, several numbers are read from a word."""
+    made = replace(webgpu_machine(), float16=False)
+    monkeypatch.setitem(program_module.DEVICES, "webgpu", Device(lambda: made, WebGpuSession))
+    test_weights_are_read_as_they_are_stored(name, precision, "webgpu")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_bundles_hold_small_weights(precision: str, page: Any, tmp_path: Path) -> None:
+    """Downloaded small and held small, by both devices of a page; Tint reads the shaders too."""
+    table, w, rows = normal(99, 24), normal(24, 96, seed=1), np.array([3, 0, 40], np.int32)
+    function = lambda i: ht.matmul(ht.take(table, i, axis=0), w)  # noqa: E731
+    manifest = ht.bundle(function, tmp_path / "net", {"i": ht.Spec((3,), "int32")}, precision=precision)
+    assert manifest["precision"] == precision
+    assert {t["dtype"] for t in manifest["weights"]["tensors"] if np.prod(t["shape"]) >= 256} == {precision}
+    assert len(manifest["layouts"]) == 1  # WASM and WebGPU read the same bytes
+    (tmp_path / "blank.html").write_text("<!doctype html><title>test</title><link rel=icon href=data:,>")
+    rounded = (float16(table), float16(w)) if precision == "float16" else (int8(table, (0,)), int8(w, (1,)))
+    expected = rounded[0][rows] @ rounded[1]
+    with serving(tmp_path) as site:
+        page.goto(f"{site.origin}/blank.html")
+        for device in ("wasm", "webgpu"):
+            found = page.evaluate(
+                """async (device) => {
+                  const { load } = await import("/net/hither.js"), program = await load("/net/", { device });
+                  const y = Object.values(await program.run({ i: Int32Array.of(3, 0, 40) }))[0];
+                  return { data: Array.from(y.data), precision: program.info.precision, weights: program.memory().weights };
+                }""",
+                device,
+            )
+            np.testing.assert_allclose(found["data"], expected.ravel(), rtol=2e-5, atol=1e-4)
+            assert found["precision"] == precision
+            assert found["weights"] < 0.6 * (table.nbytes + w.nbytes)
