@@ -263,6 +263,7 @@ def test_every_layer_class_has_a_row() -> None:
     elsewhere = {  # in tests below, or inside other rows
         "ConvLSTM1DCell", "ConvLSTM2DCell", "ConvLSTM3DCell", "GRUCell", "LSTMCell", "Lambda", "RandomWidth", "SimpleRNNCell",
         "StackedRNNCells", "ThresholdedReLU",
+        "RandomBrightness", "RandomContrast", "RandomCrop", "RandomRotation", "RandomTranslation", "RandomZoom",  # random
     }  # fmt: skip
     from hither.nn import layers
 
