@@ -1,4 +1,4 @@
-"""The accuracy guard: it measures what it says, finds the weights that do the damage, and keeps no more of them than it must."""
+"""The accuracy guard: it measures what it says, finds the weights that do the damage, and keeps no more than it must."""
 
 from __future__ import annotations
 

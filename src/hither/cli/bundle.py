@@ -38,6 +38,9 @@ def bundle_command(
             metavar="NAME=NUMBER", help="relative=0.01: the largest error; top1=0.99: how often the best must be the same."
         ),
     ] = [],  # noqa: B006
+    progressive: Annotated[
+        bool, typer.Option(help="Start after half the download; weights are refined while it runs.")
+    ] = False,
     name: Annotated[str | None, typer.Option(help="The bundle's name; the folder's by default.")] = None,
 ) -> None:
     """Compile a model for the browser."""
@@ -56,7 +59,15 @@ def bundle_command(
         chosen = tuple(t for t in targets.replace(",", " ").split())
         samples = arguments.samples(loaded, calibrate, variants[0]) if calibrate else None
         manifest = bundle(
-            loaded, output, variants, chosen, precision, name, calibrate=samples, tolerance=arguments.tolerance(tolerance)
+            loaded,
+            output,
+            variants,
+            chosen,
+            precision,
+            name,
+            calibrate=samples,
+            tolerance=arguments.tolerance(tolerance),
+            progressive=progressive,
         )
     report.out.print(sizes(Path(output)))
     if "accuracy" in manifest:

@@ -184,10 +184,10 @@ def _bundle(folder: Path) -> None:
                     )
                     shown.add_row(*row)
     report.out.print(shown)
-    tensors = manifest["weights"]["tensors"]
-    report.out.print(
-        f"\n{len(tensors)} weight tensors in {report.size(sum(s['bytes'] for s in manifest['weights']['segments']))}"
-    )
+    weights = manifest["weights"]
+    first, later = (sum(s["bytes"] for s in weights.get(part, ())) for part in ("segments", "refinement"))
+    then = f", and {report.size(later)} that refine them once it runs" if later else ""
+    report.out.print(f"\n{len(weights['tensors'])} weight tensors in {report.size(first)}{then}")
     costs = report.table("\nbuilds", "target", "requires", "kernels", "dispatches", "round trips", "arena", "in and out",
                          right=("dispatches", "round trips", "arena", "in and out"))  # fmt: skip
     for build in manifest["builds"]:

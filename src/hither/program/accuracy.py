@@ -171,6 +171,27 @@ def guard(
     return program, report
 
 
+def compare(
+    exact: Program, found: Program, precision: str, specs: Mapping[str, Any] | None, calibrate: Any,
+    tolerance: Mapping[str, float] | None,
+) -> AccuracyReport:  # fmt: skip
+    """The report on one program against another that computes the same, more exactly.
+
+    Raises:
+        AccuracyError: results are off further than is tolerated.
+        ValueError, NameMismatch, ShapeMismatch, DTypeMismatch: as for `guard`.
+    """
+    tolerance = checked_tolerance(tolerance)
+    inputs = {p.name: p.abstract for p in exact.entries[exact.default_entry].inputs}
+    samples = samples_of(synthetic_samples(inputs, specs) if calibrate is None else calibrate, inputs)
+    each = [(_run_anew(exact, sample), _run_anew(found, sample)) for sample in samples]
+    outputs = _compared(*zip(*each))
+    report = AccuracyReport(precision, tolerance, len(samples), calibrate is None, outputs, outputs)
+    if not accepts(outputs, tolerance):
+        raise AccuracyError(f"{precision} is not within the tolerance:\n{report}")
+    return report
+
+
 def _among(digests: frozenset[str], weight: np.ndarray) -> bool:
     return bool(digests) and digest_of(weight) in digests
 
@@ -206,16 +227,20 @@ class _Trials:
 
     def compare(self, results: Sequence[Mapping[str, Any]]) -> dict[str, OutputAccuracy]:
         """Results on the first samples against those in float32; of outputs that both have."""
-        found: dict[str, list[OutputAccuracy]] = {}
-        for exact, result in zip(self._exact, results, strict=False):
-            for name in result:
-                found.setdefault(name, []).append(accuracy(exact[name].numpy(), result[name].numpy()))
-        return {name: _worst(each) for name, each in found.items()}
+        return _compared(self._exact, results)
 
     def _run(self, small: Collection[int], count: int) -> list[Mapping[str, Any]]:
         switches = np.zeros(len(self.weights), np.bool_)
         switches[list(small)] = True
         return [self._program.run("trial", {**sample, SWITCHES: switches}) for sample in self.samples[:count]]
+
+
+def _compared(exact: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]) -> dict[str, OutputAccuracy]:
+    each: dict[str, list[OutputAccuracy]] = {}
+    for wanted, result in zip(exact, found, strict=False):
+        for name in result:
+            each.setdefault(name, []).append(accuracy(wanted[name].numpy(), result[name].numpy()))
+    return {name: _worst(several) for name, several in each.items()}
 
 
 def _fewest(enough: Callable[[int], bool], most: int) -> int:

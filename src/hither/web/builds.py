@@ -7,6 +7,7 @@ where WASM and WebGPU keep an array in the same bytes, it is stored once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,19 @@ from ..kernels.ir import Machine
 from ..kernels.steps import While, walk
 from ..passes import optimize
 from ..passes.precision import PRECISIONS, store_weights
-from ..program.accuracy import AccuracyReport
-from ..program.compile import accurate, as_target, check_dtypes, graphs_of, lengths_of, state_of
+from ..program.accuracy import AccuracyReport, compare
+from ..program.compile import (
+    accurate,
+    as_target,
+    check_dtypes,
+    graphs_of,
+    lengths_of,
+    machine_for,
+    plan_graphs,
+    state_of,
+)
 from ..program.plan import Plan, plan, to_storage
+from ..program.program import Program
 from ..program.signature import Entry, Port
 from .bundle import encode_steps, write_bundle
 from .manifest import (
@@ -37,8 +48,10 @@ from .manifest import (
     WebGpuBuild,
     WeightTensor,
 )
+from .segments import can_be_halved, rounded
 
 TARGETS = ("webgpu", "wasm")
+FIRST_STAGE = 0.05  # relative error of a progressive bundle before its weights are refined
 MACHINES = {  # per target, the best first; what has no fused multiply-add takes smaller tiles, and is packed the same
     "wasm": (Machine("wasm", fma=True), Machine("wasm", fma=False)),
     "webgpu": (Machine("wgsl", gpu=True, wide=("int64", "uint64"), vector_bits=32),),
@@ -84,6 +97,7 @@ def bundle(
     state: Any = None,
     calibrate: Any = None,
     tolerance: Mapping[str, float] | None = None,
+    progressive: bool = False,
 ) -> dict[str, Any]:
     """Compile a model or function for the browser and write a folder that any static host can serve.
 
@@ -100,12 +114,17 @@ def bundle(
             state for all variants.
         calibrate, tolerance: as for `compile`: weights that do too much damage keep float32. The first variant is judged, on
             the CPU; the manifest and the loader's `program.info.accuracy` have the report.
+        progressive: send float32 weights as halves: a program starts with weights rounded to bfloat16, after half the download,
+            and has every bit of them once the rest has come (`program.refine()`, which begins by itself). The first stage is
+            judged like a precision: on `calibrate`, or on random numbers, by `tolerance`, or at most 5 % relative error.
 
     Returns:
         The manifest; its "digest" is what `load(url, {integrity})` pins.
 
     Raises:
-        BundleError: for unknown targets, or variants whose inputs or entries have different names.
+        BundleError: for unknown targets, or variants whose inputs or entries have different names; `progressive` with weights
+            that are not float32.
+        AccuracyError: `tolerance` cannot be had.
         UnsupportedFeature: something in the model does not run on a target.
 
     Example:
@@ -116,12 +135,20 @@ def bundle(
         raise BundleError(f"no target {', '.join(map(repr, wrong)) or 'given'}; there are {', '.join(TARGETS)}")
     if precision not in PRECISIONS:
         raise BundleError(f"no precision {precision!r}; there are {', '.join(PRECISIONS)}")
+    if progressive and precision != "float32":
+        raise BundleError(
+            f"progressive=True sends float32 weights in two stages, and precision is {precision!r}: choose one of them"
+        )
     choices = [specs] if specs is None or isinstance(specs, Mapping) else list(specs)
     target = target if hasattr(target, "as_entries") else as_target(target, choices[0])
     made = [as_target(target, choice) for choice in choices]
     graphs = [graphs_of(each, choice, state) for each, choice in zip(made, choices)]
     judged = calibrate is not None or tolerance is not None
-    accuracy = accurate(graphs[0], choices[0], precision, calibrate, tolerance).accuracy if judged else None
+    accuracy = None
+    if progressive:
+        accuracy = first_stage(graphs[0], choices[0], calibrate, tolerance)
+    elif judged:
+        accuracy = accurate(graphs[0], choices[0], precision, calibrate, tolerance).accuracy
     pool = TensorPool()
     builds: list[WasmBuild | WebGpuBuild] = []
     for kind in [t for t in TARGETS if t in targets]:
@@ -141,8 +168,24 @@ def bundle(
             builds=tuple(builds),
             precision=precision,
             accuracy=accuracy.to_json() if accuracy is not None else None,
+            progressive=progressive,
         ),
     )
+
+
+def first_stage(
+    graphs: Mapping[str, Graph], specs: Mapping[str, Any] | None, calibrate: Any, tolerance: Mapping[str, float] | None
+) -> AccuracyReport:
+    """How accurate a progressive bundle is before its weights are refined.
+
+    Raises:
+        AccuracyError: not within the tolerance.
+    """
+    machine = machine_for("cpu")
+    full = plan_graphs(graphs, machine)
+    weights = [replace(w, array=rounded(w.array)) if can_be_halved(w.array) else w for w in full.weights]
+    programs = [Program(p, "cpu", next(iter(full.entries))) for p in (full, replace(full, weights=weights))]
+    return compare(programs[0], programs[1], "bfloat16", specs, calibrate, tolerance or {"relative": FIRST_STAGE})
 
 
 def _export(variant: int, entry: str) -> str:

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .. import dtypes as dt
-from ..kernels.steps import ALIGN
 from ..targets.wgsl.plan import Branch, Dispatch, Repeat
 from .manifest import (
     FORMAT,
@@ -27,18 +24,16 @@ from .manifest import (
     Layout,
     WasmBuild,
     WebGpuBuild,
-    WeightTensor,
     parse,
     seal,
 )
+from .segments import can_be_halved, lay_out
 from .squeeze import squeeze
 
-SEGMENT_BYTES = 1 << 20
-FILE_SEGMENTS = 16  # static hosts refuse files above 25 MiB
 RUNTIME = (
     "hither.js", "hither-tensors.js", "hither-store.js", "hither-wasm.js", "hither-webgpu.js", "hither-worker.js",
-    "hither-media.js", "hither-state.js", "hither-fit.js", "hither-sha256.js", "hither.d.ts", "hither-fit.d.ts", "package.json",
-    "index.html", "try.js", "sw.js",
+    "hither-media.js", "hither-refine.js", "hither-state.js", "hither-fit.js", "hither-sha256.js", "hither.d.ts",
+    "hither-fit.d.ts", "package.json", "index.html", "try.js", "sw.js",
 )  # fmt: skip
 
 
@@ -77,18 +72,20 @@ def write_bundle(directory: str | Path, spec: BundleSpec) -> dict[str, Any]:
     """
     _check(spec)
     files: dict[str, bytes] = {}
+    halved = _halved(spec) if spec.progressive else frozenset()
+    extensions = ["refinement"] if halved else []
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "generator": f"hither {_version()}",
         "digest": "",
-        "extensions_used": [],
-        "extensions_required": [],
+        "extensions_used": extensions,
+        "extensions_required": extensions,
         "name": spec.name,
         "precision": spec.precision,
         "default_entry": spec.default_entry,
         "variants": [{"name": v.name, "entries": {k: e.to_json() for k, e in v.entries.items()}} for v in spec.variants],
-        "weights": _weights(spec.tensors, files),
+        "weights": lay_out(spec.tensors, halved, files),
     }
     if spec.description:
         manifest["description"] = spec.description
@@ -152,52 +149,10 @@ def _check(spec: BundleSpec) -> None:
                 raise BundleError(f"tensor {tensor.name!r} ({nbytes} bytes) does not fit into {p.space} at {p.offset}")
 
 
-def _weights(tensors: Sequence[WeightTensor], files: dict[str, bytes]) -> dict[str, Any]:
-    """Lay the tensors out one after another, cut the blob into segments, and pack the segments into files."""
-    records, offset = [], 0
-    for t in tensors:
-        name = dt.dtype(t.array.dtype).name
-        records.append({"name": t.name, "dtype": name, "shape": list(t.array.shape), "offset": offset})
-        offset += -(-t.array.nbytes // ALIGN) * ALIGN
-    segments: list[dict[str, Any]] = []
-    pending: list[bytes] = []
-
-    def flush() -> None:
-        data = b"".join(pending)
-        name = f"weights-{hashlib.sha256(data).hexdigest()[:12]}.bin"
-        files[name] = data
-        for segment in segments[len(segments) - len(pending) :]:
-            segment["file"] = name
-        pending.clear()
-
-    start = 0
-    for piece in _pieces(tensors):
-        segments.append(
-            {"file": "", "offset": start % (SEGMENT_BYTES * FILE_SEGMENTS), "start": start, "bytes": len(piece),
-             "sha256": hashlib.sha256(piece).hexdigest()}
-        )  # fmt: skip
-        start += len(piece)
-        pending.append(piece)
-        if len(pending) == FILE_SEGMENTS:
-            flush()
-    if pending:
-        flush()
-    return {"bytes": offset, "tensors": records, "segments": segments}
-
-
-def _pieces(tensors: Sequence[WeightTensor]) -> Iterator[bytes]:
-    """The blob in segments of SEGMENT_BYTES, holding no more than one tensor and one segment at a time."""
-    buffer = bytearray()
-    for t in tensors:
-        little = t.array.astype(t.array.dtype.newbyteorder("<"), copy=False)
-        buffer += np.ascontiguousarray(little).tobytes()
-        buffer += bytes(-len(buffer) % ALIGN)
-        whole = len(buffer) // SEGMENT_BYTES * SEGMENT_BYTES
-        for at in range(0, whole, SEGMENT_BYTES):
-            yield bytes(buffer[at : at + SEGMENT_BYTES])
-        del buffer[:whole]
-    if buffer:
-        yield bytes(buffer)
+def _halved(spec: BundleSpec) -> frozenset[int]:
+    """The numbers of the weights that are sent as halves; what survives calls is whole from the beginning."""
+    kept = {p.tensor for b in spec.builds for p in b.layout.placements if p.space == "state"}
+    return frozenset(i for i, t in enumerate(spec.tensors) if i not in kept and can_be_halved(t.array))
 
 
 def _suffix(spec: BundleSpec, build: WasmBuild | WebGpuBuild) -> str:

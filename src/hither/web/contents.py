@@ -22,13 +22,15 @@ from ..errors import UnsupportedFeature
 from ..runtime.wasm import FEATURES
 from .bundle import read_manifest
 from .manifest import BundleError, EntryPlan, EntrySignature, Layout, Place, Placement, TensorSpec
+from .segments import joined
 
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # a file beside manifest.json, never elsewhere
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Bytes of a file and their hash: a weight segment (which starts at `start` of the blob), or a module."""
+    """Bytes of a file and their hash: a weight segment (which starts at `start` of the blob), or a module. `lower`: a segment
+    that is the upper halves of numbers, and where their lower halves are."""
 
     what: str
     file: str
@@ -36,6 +38,7 @@ class Piece:
     nbytes: int
     sha256: str
     start: int = 0
+    lower: Piece | None = None
 
 
 @dataclass(frozen=True)
@@ -132,15 +135,26 @@ def _weights(weights: Mapping[str, Any]) -> tuple[tuple[Stored, ...], tuple[Piec
     tensors = tuple(
         Stored(str(t["name"]), dtype(t["dtype"]), _shape(t["shape"]), _natural(t["offset"])) for t in weights["tensors"]
     )
+    lower = {s["start"]: s for s in weights.get("refinement", ())}
+
+    def piece(what: str, s: Mapping[str, Any], rest: Piece | None = None) -> Piece:
+        return Piece(
+            what, s["file"], _natural(s["offset"]), _natural(s["bytes"]), s["sha256"], _natural(s["start"]), rest
+        )  # fmt: skip
+
     segments = tuple(
-        Piece(f"weight segment {i}", s["file"], _natural(s["offset"]), _natural(s["bytes"]), s["sha256"], _natural(s["start"]))
+        piece(
+            f"weight segment {i}", s, piece(f"refinement of weight segment {i}", lower[s["start"]]) if s.get("half") else None
+        )
         for i, s in enumerate(weights["segments"])
     )
     end = 0
     for segment in segments:
         if segment.start != end:
             _malformed(f"{segment.what} starts at {segment.start}, the one before it ends at {end}")
-        end += segment.nbytes
+        if segment.lower is not None and segment.lower.nbytes != segment.nbytes:
+            _malformed(f"{segment.what} has {segment.nbytes} bytes, its refinement {segment.lower.nbytes}")
+        end += segment.nbytes * (1 if segment.lower is None else 2)
     for t in tensors:
         if t.offset + t.size * t.dtype.itemsize > end:
             _malformed(f"weight {t.name!r} is not in the {end} bytes of the segments")
@@ -235,6 +249,12 @@ def verified(folder: Path, piece: Piece) -> bytes:
     return data
 
 
+def segment_of_weights(folder: Path, segment: Piece) -> bytes:
+    """The part of the blob that begins at `segment.start`, refined where it comes in halves."""
+    data = verified(folder, segment)
+    return data if segment.lower is None else joined(data, verified(folder, segment.lower))
+
+
 def read_tensors(folder: str | Path, manifest: dict[str, Any] | None = None) -> dict[str, np.ndarray]:
     """The weights of a bundle by name.
 
@@ -244,5 +264,5 @@ def read_tensors(folder: str | Path, manifest: dict[str, Any] | None = None) -> 
     manifest = manifest or read_manifest(folder)
     with _well_formed():
         tensors, segments = _weights(manifest["weights"])
-    blob = b"".join(verified(Path(folder), segment) for segment in segments)
+    blob = b"".join(segment_of_weights(Path(folder), segment) for segment in segments)
     return {t.name: np.ndarray(t.shape, t.dtype.numpy, blob, t.offset) for t in tensors}

@@ -21,7 +21,7 @@ from ..model import Model
 from ..runtime.wasm import WasmExecutable, WasmState
 from ..spec import Extent, Spec
 from .bundle import read_manifest
-from .contents import Contents, parse_contents, read_tensors, verified
+from .contents import Contents, parse_contents, read_tensors, segment_of_weights, verified
 from .manifest import BundleError, EntryPlan, TensorSpec
 
 DEVICE = "wasm"
@@ -80,7 +80,7 @@ class LoadedBundle:
         self.executable = WasmExecutable(module, sizes, sizes["scratch"], sizes["sync"])
         self.state: WasmState = self.executable.new_state()
         for segment in contents.segments:
-            self._place(segment.start, verified(folder, segment))
+            self._place(segment.start, segment_of_weights(folder, segment))
         if contents.init is not None:
             self.executable.run(_export(contents.init), [], [], self.state)
         self._first = self._state_bytes()

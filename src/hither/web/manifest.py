@@ -20,7 +20,7 @@ from ..errors import HitherError
 
 FORMAT = "hither-bundle"
 VERSION = 1
-EXTENSIONS: tuple[str, ...] = ()  # extensions this writer can use; the loader has the same list
+EXTENSIONS = ("refinement",)  # extensions this writer can use; the loader has the same list
 ZERO_DIGEST = "sha256-" + "0" * 64
 
 Space = Literal["weights", "state", "arena", "io"]
@@ -234,6 +234,7 @@ class BundleSpec:
     builds: tuple[WasmBuild | WebGpuBuild, ...]
     precision: str = "float32"
     accuracy: dict[str, Any] | None = None
+    progressive: bool = False
     description: str = ""
 
 

@@ -7,7 +7,7 @@ import { fail, HitherError, node } from "./hither-tensors.js";
 
 const VERSION = 1;
 /** @type {string[]} */
-const EXTENSIONS = []; // that this loader knows
+const EXTENSIONS = ["refinement"]; // that this loader knows
 const KEY = "https://hither.invalid/"; // keys of Cache Storage must be addresses
 /** @type {[cache: Cache, key: string, body: any][]} */
 const waiting = []; // to be cached
@@ -87,7 +87,7 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
     cache = await opening;
     held = keep().then(() => cache?.keys()).then((all = []) => new Set(all.map((request) => request.url))); // with what an earlier load got
     // what an earlier version of this bundle cached and this one does not use is dropped
-    const index = `${KEY}?${root}`, used = [...weights.segments, ...builds].map((x) => x.sha256);
+    const index = `${KEY}?${root}`, used = [...weights.segments, ...weights.refinement ?? [], ...builds].map((x) => x.sha256);
     for (const sha of await (await cache?.match(index))?.json() ?? []) if (!used.includes(sha)) await cache?.delete(KEY + sha);
     later(index, JSON.stringify(used));
     return found;

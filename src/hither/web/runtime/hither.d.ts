@@ -34,6 +34,8 @@ export interface LoadOptions {
   fetch?: typeof fetch;
   /** Accept only the bundle with this digest: "sha256-…", from its manifest. */
   integrity?: string;
+  /** Of a progressive bundle: false leaves its weights rounded until `program.refine()` is called. */
+  refine?: boolean;
   /** false: resolve before the first run; call `program.warmup()` later. */
   warmup?: boolean;
 }
@@ -65,6 +67,8 @@ export interface Info {
   name: string; device: "wasm" | "webgpu"; why: string; precision: string; threads: number; adapter: string;
   /** How far results are from float32, where that was judged when the bundle was made. */
   accuracy?: Accuracy;
+  /** Whether weights are exact: those of a progressive bundle are rounded to bfloat16 at first. */
+  refined: boolean;
   /** Bytes resident on the device. */
   bytes: number;
   /** On WebGPU: whether kernels reduce across subgroups, for the adapter has them and the model such kernels. */
@@ -92,6 +96,8 @@ export interface Program extends Disposable {
   run(entry: string, inputs: Record<string, TensorInput | MediaInput>, options?: RunOptions): Promise<Record<string, Tensor>>;
   /** Run an entry once on zeros, the default one if none is named, and undo it. */
   warmup(options?: { variant?: string | number; entry?: string; onProgress?: (progress: Partial<Progress>) => void; signal?: AbortSignal }): Promise<void>;
+  /** Bring what restores every bit of a progressive bundle's weights; resolves when runs use them. Begins by itself unless `refine: false`. */
+  refine(): Promise<void>;
   memory(): { weights: number; state: number; arena: number; io: number; total: number };
   /** What survives calls, by name: of a bundled Trainer "weights.…", "optimizer.…" (also "optimizer.learning_rate"), "metrics.…", "keys.…". */
   state(): Promise<Record<string, Tensor>>;

@@ -91,7 +91,7 @@ export async function load(source, options = {}) {
  * @param {LoadOptions} options @param {(change: object) => void} report
  * @param {Promise<import("./hither-worker.js").Port>} [port] a Worker for WASM that is starting */
 async function attempt(target, auto, manifest, store, options, report, port) {
-  const { gpu, threads, signal, variant = 0, warmup = true } = options, worker = options.worker || (page && target === "wasm"); // so that a page never blocks
+  const { gpu, threads, signal, variant = 0, warmup = true, refine = true } = options, worker = options.worker || (page && target === "wasm"); // so that a page never blocks
   if (worker && gpu) fail("option", "gpu cannot be sent to a worker: leave out worker: true");
   const builds = manifest.builds.filter((b) => b.target === target), { layouts, variants, weights, default_entry: entry } = manifest;
   const first = find(variants, variant), snapshot = variants.some((v) => Object.values(v.entries).some((e) => e.updates_state));
@@ -128,17 +128,21 @@ async function attempt(target, auto, manifest, store, options, report, port) {
     return bytes;
   });
   preparing.catch(hand);
-  const placing = bring(weights.segments, async (backend, { start, bytes: length }, bytes) => {
+  /** Store a part of the blob, whose memory it gives back. @param {Backend} backend @param {number} start @param {Uint8Array} bytes */
+  const put = async (backend, start, bytes) => {
     const pieces = /** @type {import("./types.d.ts").Piece[]} */ ([]);
     for (const [index, space, offset, dtype] of layouts[build.layout].placements) {
-      const t = weights.tensors[index], from = Math.max(t.offset, start), to = Math.min(t.offset + sizeOf(t.shape, t.dtype), start + length);
+      const t = weights.tensors[index], from = Math.max(t.offset, start), to = Math.min(t.offset + sizeOf(t.shape, t.dtype), start + bytes.length);
       if (from >= to) continue;
       const piece = convert(bytes.subarray(from - start, to - start), t.dtype, dtype, `weight "${t.name}"`);
       pieces.push([space, offset + (from - t.offset) / sizeOf([], t.dtype) * sizeOf([], dtype), piece]);
     }
     const lent = new Set([bytes.buffer, ...pieces.map((p) => p[2].buffer)]);
     return new Uint8Array((await backend.place(pieces, [...lent]))[0]);
-  }, worker && target === "wasm" && Promise.all([creating, handed])); // bytes that come quickly take the time in which a page could start a Worker and pass kernels on
+  };
+  const halves = weights.refinement && (await import("./hither-refine.js")).refiner();
+  const placing = bring(weights.segments, (backend, { start, half }, bytes) =>
+    half ? put(backend, start, /** @type {NonNullable<typeof halves>} */ (halves).first(start, bytes)).then(() => bytes) : put(backend, start, bytes), worker && target === "wasm" && Promise.all([creating, handed])); // bytes that come quickly take the time in which a page could start a Worker and pass kernels on
   const backend = await creating, close = hold(target, backend);
   try {
     const program = new Program(manifest, build, backend, store, events, first, close);
@@ -155,6 +159,10 @@ async function attempt(target, auto, manifest, store, options, report, port) {
       if (!rehearse) await program.warmup({ signal });
     }
     signal?.throwIfAborted();
+    if (halves) program.refines(() => halves.rest(store, weights.refinement ?? []), async (exact) => {
+      for (const [start, bytes] of exact) await put(backend, start, bytes);
+      if (build.init) await backend.run(-1, "", [], [], false);
+    }, refine);
     return program;
   } catch (e) {
     failed = e;
@@ -195,11 +203,29 @@ class Program {
     this.#gone = gone;
     this.#close = close;
     const { device, why, threads, adapter, subgroups, bytes } = backend.info, { name, precision, accuracy, digest, variants, default_entry: entry } = manifest;
-    this.info = { name, device, why, precision, accuracy, threads, adapter, subgroups, bytes: bytes.total, dispatches: 0, roundTrips: 0, digest, entry, variants, get transfer() { return { network: store.network, cached: store.cached }; } };
+    this.info = { name, device, why, precision, accuracy, threads, adapter, subgroups, bytes: bytes.total, refined: true, dispatches: 0, roundTrips: 0, digest, entry, variants, get transfer() { return { network: store.network, cached: store.cached }; } };
     this.lost = lost;
     this.first = first;
     dropped.register(this, close);
   }
+
+  /** Weights that came in halves. @template T @param {() => Promise<T>} bring @param {(exact: T) => Promise<void>} put @param {boolean} now */
+  refines(bring, put, now) {
+    /** @type {Promise<void> | undefined} */
+    let refined;
+    this.info.refined = false;
+    this.refine = () => refined ??= bring().then((exact) => this.#enqueue(() => put(exact))).then(() => {
+      this.info.refined = true;
+      this.#store.keep();
+    }, (e) => {
+      refined = undefined; // another try may do
+      throw e;
+    });
+    if (now) this.refine().catch((e) => this.#gone.why || console.warn(`hither: the weights stay rounded: ${e.message}`));
+  }
+
+  /** Have exact weights: at once, unless the bundle is progressive. @returns {Promise<void>} */
+  async refine() {}
 
   /** Run the default entry, or a named one. @param {any} first @param {any} [second] @param {RunOptions} [third] */
   async run(first, second, third) {

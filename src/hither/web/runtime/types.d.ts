@@ -7,7 +7,7 @@ export interface Spec {
 }
 export interface Signature { inputs: Spec[]; outputs: Spec[]; updates_state: boolean }
 export interface Variant { name: string; entries: Record<string, Signature> }
-export interface Segment { file: string; offset: number; start: number; bytes: number; sha256: string }
+export interface Segment { file: string; offset: number; start: number; bytes: number; sha256: string; half?: true }
 export interface TensorRecord { name: string; dtype: string; shape: number[]; offset: number }
 export type Placement = [tensor: number, space: string, offset: number, dtype: string];
 export interface Layout { weights: number; state: number; placements: Placement[] }
@@ -26,9 +26,9 @@ export interface Build {
   limits: Record<string, number>; buffers: [space: string, offset: number, bytes: number][]; pipelines: string[]; subgroups?: Record<string, number>;
 }
 export interface Manifest {
-  format: string; version: number; digest: string; extensions_required: string[]; name: string; precision: string;
+  format: string; version: number; digest: string; extensions_required: string[]; name: string; precision: string; accuracy?: import("./hither.js").Accuracy;
   default_entry: string; variants: Variant[]; layouts: Layout[]; builds: Build[];
-  weights: { bytes: number; tensors: TensorRecord[]; segments: Segment[] };
+  weights: { bytes: number; tensors: TensorRecord[]; segments: Segment[]; refinement?: Segment[] };
 }
 
 /** What a program's state is outside it (hither-state.js). `at` and `stored` are offset and dtype in the state region. */

@@ -1,0 +1,170 @@
+"""Progressive bundles: a program starts after half the download, accurate enough, and is exact once the rest came."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+
+import hither as ht
+from hither.program.accuracy import AccuracyError
+from hither.web.bundle import read_manifest
+from hither.web.contents import read_tensors
+from hither.web.manifest import BundleError
+from hither.web.segments import can_be_halved, halves, joined, rounded
+
+from .browser import in_page, serving
+from .bundles import flip, in_node
+
+ROOT = Path(__file__).resolve().parent.parent
+RNG = np.random.default_rng(0)
+FIRST, SECOND = (RNG.standard_normal((700, 700)).astype(np.float32) / 26 for _ in range(2))  # 2 MB each: several segments
+BIAS = RNG.standard_normal(700).astype(np.float32)
+X = RNG.standard_normal((1, 700)).astype(np.float32)
+SPECS = {"x": ht.Spec((1, 700)), "n": ht.Spec((1,), "int32")}
+TABLE = np.arange(12, dtype=np.int32) * 1_000_001
+INPUT = "{ x: Float32Array.from(x), n: [3] }"
+PAGE = f"const x = {X[0].tolist()}, folder = new URL('p/', location), other = new URL('full/', location);"
+
+
+def network(x: Any, n: Any) -> dict[str, Any]:
+    """Weights that are halved, and integers, which must not be."""
+    hidden = ht.maximum(x @ FIRST + BIAS, 0)
+    return {"y": hidden @ SECOND, "row": ht.take(ht.asarray(TABLE), n, axis=0)}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The progressive bundle, and the ordinary one."""
+    root = tmp_path_factory.mktemp("progressive")
+    ht.bundle(network, root / "p", SPECS, progressive=True)
+    ht.bundle(network, root / "full", SPECS)
+    return root / "p", root / "full"
+
+
+def nbytes(manifest: dict[str, Any], part: str) -> int:
+    return sum(s["bytes"] for s in manifest["weights"].get(part, ()))
+
+
+def test_the_first_stage_is_half_and_nothing_is_added(folders: tuple[Path, Path]) -> None:
+    manifest, full = map(read_manifest, folders)
+    jsonschema.validate(manifest, json.loads((ROOT / "docs" / "manifest.schema.json").read_text()))
+    assert manifest["extensions_required"] == ["refinement"]
+    assert nbytes(manifest, "segments") <= 0.55 * nbytes(full, "segments")
+    assert nbytes(manifest, "segments") + nbytes(manifest, "refinement") <= 1.05 * nbytes(full, "segments")
+    accuracy = manifest["accuracy"]
+    assert accuracy["precision"] == "bfloat16" and 0 < accuracy["outputs"]["y"]["relative"] < 0.01
+    assert accuracy["outputs"]["row"]["relative"] == 0
+
+
+def test_python_reads_exact_weights(folders: tuple[Path, Path]) -> None:
+    mine, full = (read_tensors(folder) for folder in folders)
+    assert mine.keys() == full.keys()
+    for name, array in full.items():
+        np.testing.assert_array_equal(mine[name], array)
+    inputs = {"x": X, "n": np.array([3], np.int32)}
+    got, wanted = (ht.load(folder)(inputs)["y"].numpy() for folder in folders)
+    np.testing.assert_array_equal(got, wanted)
+
+
+STAGES = f"""
+  const options = {{ device, threads, refine: false }};
+  const full = await load(other, options), program = await load(folder, options);
+  const bits = async (p) => Array.from(new Uint32Array((await p.run({INPUT})).y.data.buffer));
+  const before = program.info.refined, {{ y, row }} = await program.run({INPUT});
+  await program.refine();
+  const wanted = await bits(full), same = (await bits(program)).every((b, i) => b === wanted[i]);
+  return {{ before, after: program.info.refined, always: full.info.refined, rough: y.data, same, row: row.data[0] }};
+"""
+
+
+def check_stages(got: Any) -> None:
+    expected = np.maximum(X.astype(np.float64) @ FIRST + BIAS, 0) @ SECOND
+    error = np.abs(np.array(got["rough"]) - expected[0]).max() / np.abs(expected).max()
+    assert 1e-5 < error < 0.01  # rounded, and not too much
+    assert (got["before"], got["after"], got["always"]) == (False, True, True)
+    assert got["same"] and got["row"] == TABLE[3]
+
+
+def test_both_stages_in_node(node: str, folders: tuple[Path, Path]) -> None:
+    got = in_node(node, folders[0], STAGES, device="wasm", threads=1, other=str(folders[1]), x=X[0].tolist())
+    check_stages(got["value"])
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("device", "threads"), [("wasm", 1), ("wasm", 2), ("webgpu", 1)])
+def test_both_stages_in_a_page(page: Any, folders: tuple[Path, Path], device: str, threads: int) -> None:
+    body = f"const device = '{device}', threads = {threads};" + PAGE
+    with serving(folders[0].parent) as site:
+        check_stages(in_page(page, site, body + STAGES, bundle="p")["value"])
+
+
+CHANGE = f"""
+  let now = 0, hold = new Promise((resolve) => (now = resolve));
+  const {{ weights }} = await (await fetch(new URL("manifest.json", folder))).json();
+  const halves = new Set(weights.refinement.map((s) => s.file));
+  const late = async (url, init) => (halves.has(String(url).split("/").pop()) && await hold, fetch(url, init));
+  const program = await load(folder, {{ device: "wasm", threads, fetch: late }});
+  const full = await load(other, {{ device: "wasm", threads }});
+  const bits = async (p) => String(new Uint32Array((await p.run({INPUT})).y.data.buffer));
+  const wanted = await bits(full), seen = new Set();
+  let longest = 0, calls = 0, after = 0;
+  for (; after < 5; calls++) {{
+    if (calls === 10) now(0);
+    const start = performance.now(), refined = program.info.refined, found = await bits(program);
+    longest = Math.max(longest, performance.now() - start);
+    seen.add(found);
+    if (refined && found !== wanted) throw Error("refined, and not exact");
+    after += refined;
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }}
+  return {{ kinds: seen.size, calls, longest, exact: seen.has(wanted) }};
+"""
+
+
+@pytest.mark.browser
+def test_the_change_over_disturbs_no_call(page: Any, folders: tuple[Path, Path]) -> None:
+    """Every call before, while and after weights come gives one of two results, never of a mixture."""
+    body = "const threads = 2;" + PAGE
+    with serving(folders[0].parent) as site:
+        got = in_page(page, site, body + CHANGE, bundle="p")["value"]
+    assert got["kinds"] == 2 and got["exact"] and got["calls"] > 15
+
+
+def test_damage_leaves_the_program_as_it_was(node: str, folders: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(folders[0], tmp_path / "p"))
+    segment = read_manifest(folder)["weights"]["refinement"][1]
+    flip(folder / segment["file"], segment["offset"] + 5)
+    body = f"""
+      const program = await load(folder, {{ device: "wasm", threads: 1, refine: false }});
+      const one = String((await program.run({INPUT})).y.data);
+      const error = await program.refine().catch((e) => e.code + ": " + e.message);
+      return {{ error, refined: program.info.refined, same: String((await program.run({INPUT})).y.data) === one }};
+    """
+    got = in_node(node, folder, body, x=X[0].tolist())["value"]
+    assert got["error"].startswith("integrity") and not got["refined"] and got["same"]
+    with pytest.raises(BundleError, match="refinement of weight segment"):
+        ht.load(folder)(x=X, n=np.array([3], np.int32))
+
+
+def test_what_cannot_be_progressive_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="float16"):
+        ht.bundle(network, tmp_path, SPECS, precision="float16", progressive=True)
+    with pytest.raises(AccuracyError, match="bfloat16"):
+        ht.bundle(network, tmp_path, SPECS, progressive=True, tolerance={"relative": 1e-6})
+
+
+def test_halves() -> None:
+    bits = np.concatenate([RNG.integers(0, 2**32, 5000, np.uint32), np.array([0, 1 << 31, 0x8000, 0x7F7FFFFF], np.uint32)])
+    upper, lower = halves(bits.tobytes())
+    assert joined(upper, lower) == bits.tobytes()
+    values = RNG.standard_normal(1000).astype(np.float32)
+    # bfloat16 as NumPy rounds it, by way of an addition that leaves 8 bits of precision
+    scale = np.ldexp(np.float64(1), np.frexp(values)[1] - 8)
+    np.testing.assert_array_equal(rounded(values), np.where(True, np.rint(values / scale) * scale, 0).astype(np.float32))
+    assert can_be_halved(values) and not can_be_halved(np.array([3.4e38], np.float32)) and not can_be_halved(np.arange(3))
