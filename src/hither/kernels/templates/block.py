@@ -37,7 +37,10 @@ class _Ring(Emitter):
         self.start: Index = constant(0)  # of the line, so that the first channel of the picture is there
         self.pitch = 0
 
-    def store_root(self, flat: Index, element: Val, count: int | None = None, index: tuple[Index, ...] | None = None) -> None:
+    def store_root(
+        self, flat: Index, element: Val, count: int | None = None, index: tuple[Index, ...] | None = None,
+        part: Group | None = None,
+    ) -> None:  # fmt: skip
         assert self.ring is not None and index is not None, "a tile stores elements by their index, into a line it was given"
         self.store_flat(self.ring, self.start + index[-2] * self.pitch + index[-1], element, count)
 
