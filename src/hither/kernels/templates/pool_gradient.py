@@ -128,7 +128,7 @@ def _walk(e: Emitter, count: int, channels: int, work: int, body: object) -> Non
             number, channel = unflatten(k.var(loop, "i", 0, count * channels - 1), (count, channels))
             body(number, channel, 1)  # type: ignore[operator]
         return
-    width = machine.lanes(32)
+    width = machine.lanes(max(32, e.group.results[0].dtype.bits))
     with k.loop(0, count, kind="parallel", grain=max(1, GRAIN // (work * channels))) as rows:
         number = k.var(rows, "window", 0, count - 1) if count > 1 else constant(0)
         for start, stop, w in pieces(channels, width, machine):
@@ -179,7 +179,7 @@ def _overlapping(context: Context, group: Group) -> list[Lowered]:
                     left = give(at, k.var(inner, "tap", 0, taps - 1), inner.carried[0], given, channel, w)
                     inner.yield_(left)
 
-    width = 1 if machine.gpu else machine.lanes(32)
+    width = 1 if machine.gpu else machine.lanes(max(32, result.dtype.bits))
     for start, stop, w in pieces(channels, width, machine):
         blocks = (stop - start) // w
         with k.loop(0, batch * blocks, kind="parallel") as loop:
