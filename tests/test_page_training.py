@@ -266,6 +266,7 @@ def test_fit_goes_through_the_samples(node: str, line: Path) -> None:
         all: await evaluate(p, samples),
         weights: Object.fromEntries(Object.entries(await p.state()).map(([n, t]) => [n, t.data])),
         short: await error(fit(p, { x: samples.x.slice(1), y: samples.y })), none: await error(fit(p, { x: samples.x })),
+        other: await error(fit(p, { ...samples, z: [1] })),
         nan: await error(fit(p, { x: samples.x.map(() => NaN), y: samples.y })),
         aborted: await error(fit(p, samples, { signal: AbortSignal.abort() })),
       };
@@ -279,7 +280,8 @@ def test_fit_goes_through_the_samples(node: str, line: Path) -> None:
     np.testing.assert_allclose(got["weights"]["weights.line.kernel"], [2, -1], atol=0.02)
     np.testing.assert_allclose(got["weights"]["weights.line.bias"], [0.5], atol=0.02)
     assert got["short"] == ["input", '"x" has 21 elements, which are not 10 rows of [2]']
-    assert got["none"][0] == "input" and got["nan"][0] == "loss" and got["aborted"][1].startswith("This operation was aborted")
+    assert got["none"][0] == "input" and '"z" of the samples is no input' in got["other"][1]
+    assert got["nan"][0] == "loss" and got["aborted"][1].startswith("This operation was aborted")
 
 
 def test_states_that_do_not_fit_are_refused(node: str, line: Path, trained: Trained, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from ..errors import NameMismatch, ShapeMismatch
 from ..graph.core import Abstract
 from ..graph.tree import flatten, tree_map, unflatten
 from ..nn.module import Module
-from ..nn.network import Functional
+from ..nn.network import Functional, Sequential
 from ..program.compile import Entries, abstract_of_spec, named_state
 from .batches import Batch
 from .steps import Steps
@@ -171,16 +171,18 @@ def _input_names(net: Module, keys: Sequence[Any], count: int) -> list[str]:
     """A dict's keys; "x" where there is one input; else the names of Input layers, or of the parameters of the call."""
     if keys and len(keys) == count:
         return [str(key) for key in keys]
-    if count == 1:
-        return ["x"]
     names = _declared(net)
+    if count == 1 or len(names) == 1:
+        return ["x"]
+    if isinstance(net, Functional):
+        return names
     return names[:count] if len(names) >= count else [f"x_{i}" for i in range(count)]
 
 
 def _declared(net: Module) -> list[str]:
     """The names of Input layers, or of the parameters of a network's call."""
-    if isinstance(net, Functional):
-        return net.input_names
+    if isinstance(net, Functional | Sequential):
+        return list(net.input_names)
     parameters = inspect.signature(net.call if hasattr(net, "call") else net.__call__).parameters  # type: ignore[operator]
     return [n for n in parameters if n not in ("training", "mask")]
 

@@ -53,9 +53,10 @@ function cut(program, entry, samples) {
     const data = given(samples[name])?.data ?? fail("input", `"${name}" of the samples is missing, or no array`);
     return { name, inner, data, stride: count(inner) };
   });
-  const rows = parts[0].data.length / parts[0].stride;
-  const wrong = parts.find((p) => p.data.length !== rows * p.stride);
-  if (wrong || !rows) fail("input", `"${(wrong ?? parts[0]).name}" has ${(wrong ?? parts[0]).data.length} elements, which are not ${Math.floor(rows) || "some"} rows of [${(wrong ?? parts[0]).inner}]`);
+  const other = Object.keys(samples).find((n) => !parts.some((p) => p.name === n));
+  if (other) fail("input", `"${other}" of the samples is no input; "${entry}" takes ${parts.map((p) => p.name).join(", ")}`);
+  const rows = Math.floor(parts[0].data.length / parts[0].stride), wrong = rows ? parts.find((p) => p.data.length !== rows * p.stride) : parts[0];
+  if (wrong) fail("input", `"${wrong.name}" has ${wrong.data.length} elements, which are not ${rows || "some"} rows of [${wrong.inner}]`);
   const fitting = signatures.filter((s) => s.every((spec, i) => String(spec.shape.slice(1)) === String(parts[i].inner)));
   const sizes = [...new Set(fitting.map((s) => s[0].shape[0]))].sort((a, b) => b - a);
   /** The rows of these numbers. @param {number[]} numbers */
