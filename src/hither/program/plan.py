@@ -24,6 +24,7 @@ from ..kernels.lowering import lower_group
 from ..kernels.steps import ALIGN, Code, Cond, Copy, Launch, Ref, Step, While, Work
 from ..kernels.templates.tile import Problem, Tile
 from .arena import Life, place
+from .schedule import schedule
 from .signature import Entry, Port, Variable
 from .work import works
 
@@ -199,6 +200,7 @@ class _Planner:
         """Steps that compute a Graph whose inputs have storage; outputs end up in `targets` (where given)."""
         self._constants.update(graph.constants)
         groups = join_blocks(fuse(graph, self.machine), graph, self.machine, self._constants)
+        groups = schedule(groups, graph, lambda value: self.nbytes(value.abstract))
         alias: dict[Value, Value] = {}
         for group in groups:
             if _is_alias(group):
