@@ -26,6 +26,7 @@ from ..kernels.steps import ALIGN, Code, Cond, Copy, Launch, Ref, Step, While, W
 from ..kernels.templates.tile import Problem, Tile
 from ..passes.precision import widens
 from .arena import Life, place
+from .schedule import schedule
 from .signature import Entry, Port, Variable
 from .work import works
 
@@ -202,6 +203,7 @@ class _Planner:
         graph = self.widened(graph)
         groups = join_blocks(fuse(graph, self.machine), graph, self.machine, self._constants)
         groups = side_by_side(groups, graph, self.machine)
+        groups = schedule(groups, graph, lambda value: self.nbytes(value.abstract))
         alias: dict[Value, Value] = {}
         for group in groups:
             if _is_alias(group):
