@@ -64,7 +64,8 @@ def test_wrong_lines_are_refused(features: ModuleType) -> None:
 
 
 def test_loose_matches_are_counted_apart(features: ModuleType) -> None:
-    made = features.read("[A | tf]\nabs = abs\naddN = ~ add ; two at a time\ntidy = * ; needless\nfft = -\nlater = ? no_such_name\n")
+    lines = ("[A | tf]", "abs = abs", "addN = ~ add ; two at a time", "tidy = * ; needless", "fft = -", "later = ? no_such_name")
+    made = features.read("\n".join(lines))
     assert [s.count() for s in made] == [(1, 1, 4)]
     page = features.page(made)
     assert "**1 of 4 by name: 25%.** With the 1 that are written with others: 50%." in page

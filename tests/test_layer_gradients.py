@@ -32,7 +32,8 @@ pytestmark = pytest.mark.slow  # JAX compiles what it differentiates, two minute
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What tests/layer_gradients.py writes."""
     path = tmp_path_factory.mktemp("keras") / "gradients.npz"
-    setting = {**os.environ, "HITHER_TEST_KERAS": "jax"}
+    flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # compiling is most of the time
+    setting = {**os.environ, "HITHER_TEST_KERAS": "jax", "XLA_FLAGS": flags}
     done = subprocess.run(
         [sys.executable, "-m", "tests.layer_gradients", str(path)], cwd=ROOT, env=setting, capture_output=True, text=True
     )

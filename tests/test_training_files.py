@@ -58,6 +58,7 @@ def finished(process: subprocess.Popen[str]) -> Any:
     return json.loads(out.splitlines()[-1])
 
 
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_killed_training_goes_on_exactly(kills: int, tmp_path: Path) -> None:
     """Killed at random moments, also while it writes, a training ends with the bits of one that was not: weights, optimizer,
