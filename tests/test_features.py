@@ -64,12 +64,12 @@ def test_wrong_lines_are_refused(features: ModuleType) -> None:
 
 
 def test_loose_matches_are_counted_apart(features: ModuleType) -> None:
-    lines = ("[A | tf]", "abs = abs", "addN = ~ add ; two at a time", "tidy = * ; needless", "fft = -", "later = ? no_such_name")
+    lines = ("[A | tf]", "abs = abs", "addN = ~ add ; in pairs", "tidy = * ; needless", "fft = -", "later = ? no_such_name")
     made = features.read("\n".join(lines))
     assert [s.count() for s in made] == [(1, 1, 4)]
     page = features.page(made)
     assert "**1 of 4 by name: 25%.** With the 1 that are written with others: 50%." in page
-    assert "| `tf.addN` | with `add` | two at a time |" in page and "| `tf.tidy` | *not needed* | needless |" in page
+    assert "| `tf.addN` | with `add` | in pairs |" in page and "| `tf.tidy` | *not needed* | needless |" in page
 
 
 @pytest.mark.skipif(
