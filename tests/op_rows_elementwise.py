@@ -61,20 +61,7 @@ op("divide_ints", ht.divide, lambda a, b: a / b, X, A((3, 4), 1, 9), dtypes=("in
 op("truncated_divide", ht.truncated_divide, ref.truncated_divide, A((64,), -99, 99), A((64,), -5, 5), dtypes=("int32", "int64"))
 op("floor_divide", ht.floor_divide, np.floor_divide, A((64,), -99, 99), A((64,), 1, 7), dtypes=("int32", "int64", "float32"))
 op("remainder", ht.remainder, np.remainder, A((64,), -99, 99), A((64,), 1, 7), dtypes=("int32", "int64", "uint8"))
-<<<<<<< HEAD
-op(
-    "remainder_float",
-    ht.remainder,
-    np.remainder,
-    A((32,), -9, 9),
-    A((32,), 0.5, 3),
-    dtypes=("float32",),
-    tolerance="sums",
-    gradient=True,
-)
-=======
 op("remainder_float", ht.remainder, np.remainder, A((32,), -9, 9), A((32,), 0.5, 3), tolerance="sums", **SMOOTH)
->>>>>>> 883a7fd (docs/features.md counts what users can reach, and apart what they write with it; classes' methods; summary of networks; space_to_batch is public; integers beyond int64 keep their digits in lists)
 op("fmod", ht.fmod, np.fmod, A((64,), -99, 99), A((64,), 1, 7), dtypes=("int32", "int64", "float32"), tolerance="sums")
 op("fmod_slope", ht.fmod, np.fmod, A((32,), -9, 9), A((32,), 0.5, 3), tolerance="sums", **SMOOTH)
 op("pow", ht.pow, np.power, A((5, 4), 0.2, 3), A((5, 4), -2, 3), gradient=True, tolerance="transcendental")
