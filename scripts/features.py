@@ -3,13 +3,15 @@
     python scripts/features.py           write the page
     python scripts/features.py --check   say whether it is stale, and which names do not exist
 
-A name counts only if it resolves in the hither that runs this.
+A name counts only if users can reach it (every step of it is in its module's `__all__`) and it has a docstring.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
+import types
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,11 +22,13 @@ PAGE = ROOT / "docs" / "features.md"
 
 @dataclass
 class Feature:
-    """One API of TensorFlow.js. `names` are hither's; `later` says that they may not exist yet, `needless` that none is due."""
+    """One API of TensorFlow.js. `names` are hither's; `later` says that they may not exist yet, `loose` that they are not the
+    same thing but what one writes it with, `needless` that none is due."""
 
     name: str
     names: list[str]
     later: bool
+    loose: bool
     needless: bool
     remark: str
 
@@ -42,27 +46,21 @@ class Section:
     prefix: str
     features: list[Feature] = field(default_factory=list)
 
-    def count(self) -> tuple[int, int]:
-        """How many hither has, of how many that count."""
+    def count(self) -> tuple[int, int, int]:
+        """How many hither has, how many one writes with what it has, of how many that count."""
         due = [f for f in self.features if not f.needless]
-        return sum(f.there for f in due), len(due)
+        return sum(f.there and not f.loose for f in due), sum(f.there and f.loose for f in due), len(due)
 
 
 def exists(name: str) -> bool:
-    """Whether `hither.<name>` can be reached: attributes of hither, or of a module of it."""
-    parts = name.split(".")
+    """Whether users have `hither.<name>`: names that their modules offer, documented; internals do not count."""
     place: object = importlib.import_module("hither")
-    path = "hither"
-    for part in parts:
-        path += f".{part}"
-        if hasattr(place, part):
-            place = getattr(place, part)
-            continue
-        try:
-            place = importlib.import_module(path)
-        except ModuleNotFoundError:
+    for part in name.split("."):
+        offered = getattr(place, "__all__", None) if isinstance(place, types.ModuleType) else None
+        if (offered is not None and part not in offered) or not hasattr(place, part):
             return False
-    return True
+        place = getattr(place, part)
+    return bool(inspect.getdoc(place))
 
 
 def read(text: str) -> list[Section]:
@@ -84,9 +82,11 @@ def read(text: str) -> list[Section]:
         target, _, remark = (part.strip() for part in rest.partition(";"))
         if not equals or not target or any(f.name == name for f in sections[-1].features):
             raise ValueError(f"{MAPPING.name}:{number}: expected `name = hither names ; remark`, once each, got {line!r}")
-        later = target.startswith("?")
-        names = [] if target in "-*" else [n.strip() for n in target.lstrip("? ").split(",")]
-        sections[-1].features.append(Feature(name, names, later, target == "*", remark))
+        later, loose = "?" in target, "~" in target
+        names = [] if target in "-*" else [n.strip() for n in target.lstrip("?~ ").split(",")]
+        if loose and not remark:
+            raise ValueError(f"{MAPPING.name}:{number}: expected a remark that says how {name} is written, got {line!r}")
+        sections[-1].features.append(Feature(name, names, later, loose, target == "*", remark))
     return sections
 
 
@@ -98,19 +98,22 @@ def missing(sections: list[Section]) -> list[str]:
 def page(sections: list[Section]) -> str:
     """The page as Markdown."""
     counts = [s.count() for s in sections]
-    have, due = (sum(c[i] for c in counts) for i in (0, 1))
+    have, loose, due = (sum(c[i] for c in counts) for i in range(3))
     lines = [
         "# What TensorFlow.js has, and hither's name for it", "",
-        "Made by `scripts/features.py` from `scripts/features.txt`, for TensorFlow.js 4.22; do not edit. A name counts if it "
-        "exists.",
-        "Lines marked *not needed* count neither way.", "",
-        f"**{have} of {due}: {have / due:.0%}**", "", "| section | there | of | |", "|---|--:|--:|--:|",
-        *(f"| {s.title} | {a} | {b} | {a / b:.0%} |" for s, (a, b) in zip(sections, counts, strict=True)),
+        "Made by `scripts/features.py` from `scripts/features.txt`, for TensorFlow.js 4.22; do not edit. A name counts if",
+        "users can reach it and it is documented. *With* marks what hither has no name for but one writes with what it has;",
+        "*not needed* counts neither way.", "",
+        f"**{have} of {due} by name: {have / due:.0%}.** "
+        f"With the {loose} that are written with others: {(have + loose) / due:.0%}.", "",
+        "| section | by name | written with others | of | by name |", "|---|--:|--:|--:|--:|",
+        *(f"| {s.title} | {a} | {b} | {n} | {a / n:.0%} |" for s, (a, b, n) in zip(sections, counts, strict=True)),
     ]  # fmt: skip
     for section in sections:
         lines += ["", f"## {section.title}", "", "| TensorFlow.js | hither | |", "|---|---|---|"]
         for f in section.features:
-            mine = ", ".join(f"`{n}`" for n in f.names) if f.there else "*not needed*" if f.needless else "–"
+            mine = ", ".join(f"`{n}`" for n in f.names)
+            mine = ("with " * f.loose + mine) if f.there else "*not needed*" if f.needless else "–"
             lines.append(f"| `{section.prefix}.{f.name}` | {mine} | {f.remark} |")
     return "\n".join(lines) + "\n"
 

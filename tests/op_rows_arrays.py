@@ -68,6 +68,13 @@ moved(
     A((1, 8, 2, 2)),
 )
 moved("space_to_depth", lambda x: ht.depth_to_space(ht.space_to_depth(x, 2), 2), lambda x: x, A((1, 2, 4, 6)))
+moved(
+    "space_to_batch", lambda x: ht.space_to_batch(x, (2, 3), ((1, 0), (0, 2))), ref.space_to_batch, A((2, 3, 4, 2)),
+)  # fmt: skip
+moved(
+    "batch_to_space", lambda x: ht.batch_to_space(x, (2, 3), ((1, 0), (0, 2))),
+    ref.batch_to_space, A((12, 2, 2, 2)),
+)  # fmt: skip
 moved("diagonal", ht.diagonal, lambda x: np.diagonal(x, axis1=-2, axis2=-1), A((2, 4, 3)))
 moved(
     "dynamic_slice", lambda x, i: ht.dynamic_slice(x, i, (2, 3)), lambda x, i: x[2:4, 0:3],

@@ -14,6 +14,7 @@ from .op_case import INTS, NUMBERS, Operand, Table
 A = Operand
 X = A((3, 4))
 TABLE = Table()
+SMOOTH = {"dtypes": ("float32",), "gradient": True}
 op = TABLE.op
 
 # -- complex numbers, which run on NumPy alone --------------------------------------------------------------------------------
@@ -45,11 +46,11 @@ op("floor", ht.floor, np.floor, A((4, 5), -5, 5), tolerance="exact", gradient=Tr
 op("ceil", ht.ceil, np.ceil, A((4, 5), -5, 5), tolerance="exact", gradient=True)
 op("trunc", ht.trunc, np.trunc, A((4, 5), -5, 5), tolerance="exact", gradient=True)
 op("round", ht.round, np.rint, A((6,), values=[-2.5, -1.5, -0.5, 0.5, 1.5, 2.4]), tolerance="exact")
-op("round_between", ht.round, np.rint, A((4, 5), -5, 5), dtypes=("float32",), tolerance="exact", gradient=True)
+op("round_between", ht.round, np.rint, A((4, 5), -5, 5), tolerance="exact", **SMOOTH)
 op("negative", ht.negative, np.negative, dtypes=("float32", "float16", "int32", "int64"), tolerance="exact", gradient=True)
 op("abs", ht.abs, np.abs, dtypes=NUMBERS, tolerance="exact", gradient=True)
 op("sign", ht.sign, np.sign, A((5,), values=[-3, 0, 2, 1, -1]), dtypes=("float32", "float16", "int32"), tolerance="exact")
-op("sign_smooth", ht.sign, np.sign, A((9,)), dtypes=("float32",), tolerance="exact", gradient=True)
+op("sign_smooth", ht.sign, np.sign, A((9,)), tolerance="exact", **SMOOTH)
 op("square", ht.square, np.square, dtypes=NUMBERS, gradient=True)
 op("reciprocal", ht.reciprocal, lambda x: 1 / x, A((5,), 0.3, 3), gradient=True)
 op("add", ht.add, np.add, A((3, 4)), A((4,)), dtypes=NUMBERS, gradient=True)
@@ -60,18 +61,9 @@ op("divide_ints", ht.divide, lambda a, b: a / b, X, A((3, 4), 1, 9), dtypes=("in
 op("truncated_divide", ht.truncated_divide, ref.truncated_divide, A((64,), -99, 99), A((64,), -5, 5), dtypes=("int32", "int64"))
 op("floor_divide", ht.floor_divide, np.floor_divide, A((64,), -99, 99), A((64,), 1, 7), dtypes=("int32", "int64", "float32"))
 op("remainder", ht.remainder, np.remainder, A((64,), -99, 99), A((64,), 1, 7), dtypes=("int32", "int64", "uint8"))
-op(
-    "remainder_float",
-    ht.remainder,
-    np.remainder,
-    A((32,), -9, 9),
-    A((32,), 0.5, 3),
-    dtypes=("float32",),
-    tolerance="sums",
-    gradient=True,
-)
+op("remainder_float", ht.remainder, np.remainder, A((32,), -9, 9), A((32,), 0.5, 3), tolerance="sums", **SMOOTH)
 op("fmod", ht.fmod, np.fmod, A((64,), -99, 99), A((64,), 1, 7), dtypes=("int32", "int64", "float32"), tolerance="sums")
-op("fmod_slope", ht.fmod, np.fmod, A((32,), -9, 9), A((32,), 0.5, 3), dtypes=("float32",), tolerance="sums", gradient=True)
+op("fmod_slope", ht.fmod, np.fmod, A((32,), -9, 9), A((32,), 0.5, 3), tolerance="sums", **SMOOTH)
 op("pow", ht.pow, np.power, A((5, 4), 0.2, 3), A((5, 4), -2, 3), gradient=True, tolerance="transcendental")
 op("pow_ints", ht.pow, np.power, A((8,), -3, 4), A((8,), 0, 5), dtypes=("int32", "int64"))
 op("pow_two", lambda x: x**2, lambda x: x**2, X, dtypes=("float32", "int32"), gradient=True)
@@ -113,7 +105,7 @@ op(
 )  # fmt: skip
 op("signbit", ht.signbit, np.signbit, A((4,), values=[-0.0, 0.0, -2.5, 3]))
 op("copysign", ht.copysign, np.copysign, A((3,), values=[1, -2, 3]), A((3,), values=[-0.0, 2, -1]), tolerance="exact")
-op("copysign_smooth", ht.copysign, np.copysign, X, X, dtypes=("float32",), tolerance="exact", gradient=True)
+op("copysign_smooth", ht.copysign, np.copysign, X, X, tolerance="exact", **SMOOTH)
 op("where", ht.where, np.where, A((3, 4), dtype="bool"), X, A((4,)), dtypes=NUMBERS, gradient=True, tolerance="exact")
 op("bitwise_and", ht.bitwise_and, np.bitwise_and, X, X, dtypes=(*INTS, "bool"))
 op("bitwise_or", ht.bitwise_or, np.bitwise_or, X, X, dtypes=(*INTS, "bool"))

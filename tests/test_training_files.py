@@ -24,7 +24,7 @@ from .test_trainer import LOSS, data, dense_net, noisy_net
 TRAIN = """
 import sys
 import numpy as np, hither as ht
-folder, mark = sys.argv[1:]
+folder, mark, epochs = sys.argv[1:]
 rng = np.random.default_rng(5)
 x, y = rng.normal(size=(50, 5)).astype(np.float32), rng.integers(0, 3, 50)
 ht.nn.seed(2)
@@ -38,7 +38,7 @@ callbacks = [
     ht.train.LambdaCallback(on_train_batch_begin=lambda batch, logs=None: open(mark, "a").write(".")),
 ]
 backup = ht.train.BackupAndRestore(folder, save_freq=2)
-history = trainer.fit(x, y, batch_size=8, epochs=12, validation_data=(x[:20], y[:20]), verbose=0, callbacks=callbacks,
+history = trainer.fit(x, y, batch_size=8, epochs=int(epochs), validation_data=(x[:20], y[:20]), verbose=0, callbacks=callbacks,
                       resume=backup)
 np.savez(folder + "/end.npz", **{n: a.numpy() for n, a in trainer.state.items()})
 import json
@@ -46,9 +46,9 @@ print(json.dumps(history.history))
 """
 
 
-def run_training(folder: Path) -> subprocess.Popen[str]:
+def run_training(folder: Path, epochs: int) -> subprocess.Popen[str]:
     folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-c", TRAIN, str(folder), str(folder / "mark")]
+    command = [sys.executable, "-c", TRAIN, str(folder), str(folder / "mark"), str(epochs)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -58,27 +58,27 @@ def finished(process: subprocess.Popen[str]) -> Any:
     return json.loads(out.splitlines()[-1])
 
 
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_killed_training_goes_on_exactly(kills: int, tmp_path: Path) -> None:
     """Killed at random moments, also while it writes, a training ends with the bits of one that was not: weights, optimizer,
     metrics and keys; the same history, log, learning rates and best epoch."""
-    whole = finished(run_training(tmp_path / "whole"))
+    epochs = 6 + 2 * kills  # of 7 batches: more than the runs get through before they are killed
+    whole = finished(run_training(tmp_path / "whole", epochs))
     folder, moments = tmp_path / "killed", random.Random(kills)
-    done = 0
-    for _ in range(kills):
-        process = run_training(folder)
+    for kill in range(kills):
+        process = run_training(folder, epochs)
         mark, before = folder / "mark", (folder / "mark").stat().st_size if (folder / "mark").exists() else 0
         until = time.monotonic() + 200
-        wanted = before + moments.randint(1, max(2, 150 // kills))
+        wanted = before + moments.randint(1, 14)
         while process.poll() is None and (not mark.exists() or mark.stat().st_size < wanted) and time.monotonic() < until:
             time.sleep(0.0005)
         time.sleep(moments.random() * 0.004)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            done += 1
+        assert process.poll() is None, f"run {kill} ended before it could be killed: {process.communicate()}"
+        process.send_signal(signal.SIGKILL)
         process.communicate()
-    assert done, "at least one run was killed"
-    assert finished(run_training(folder)) == whole
+        assert process.returncode == -signal.SIGKILL
+    assert finished(run_training(folder, epochs)) == whole
     with np.load(tmp_path / "whole" / "end.npz") as expected, np.load(folder / "end.npz") as got:
         assert set(got) == set(expected)
         for name in expected:

@@ -107,6 +107,7 @@ class ArrayMethods:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, key: Any) -> Any:
+        """Elements by numbers, slices, None, `...`, integer arrays or one bool array, as the array API standard has it."""
         return _operation("getitem")(self, key)
 
     def astype(self, dtype: Any) -> Any:
@@ -219,6 +220,7 @@ class Array(ArrayMethods):
 
     @property
     def nbytes(self) -> int:
+        """How many bytes the elements take."""
         return int(self._data.nbytes)
 
     def numpy(self) -> np.ndarray:

@@ -235,6 +235,12 @@ def test_python_numbers_of_zero_dimensional_arrays() -> None:
 def test_asarray_keeps_all_digits_and_obeys_copy() -> None:
     assert float(ht.asarray([0.1], dtype=ht.float64)[0]) == 0.1 and float(ht.asarray(0.1, dtype=ht.float64)) == 0.1
     assert ht.asarray([2**63], dtype=ht.uint64).tolist() == [2**63]
+    for values in ([0, 2**63 + 1], [[2**64 - 1], [5]]):  # NumPy makes floats of these
+        assert ht.asarray(values, dtype=ht.uint64).tolist() == ht.asarray(values).tolist() == values
+    assert ht.asarray([-1, 2**63 + 1], dtype="float64").tolist() == [-1.0, 2.0**63]
+    for beyond in ([-1, 2**63], [2**64]):
+        with pytest.raises(OverflowError, match="no integer dtype"):
+            ht.asarray(beyond)
     source = np.arange(3)
     shared, own = ht.asarray(source), ht.asarray(source, copy=True)
     source[0] = 7

@@ -205,36 +205,6 @@ def strided_slice_axes(count: int, rank: int, *, ellipsis_mask: int = 0, new_axi
     return axes
 
 
-def space_to_batch(x: Any, block: Sequence[int], padding: Sequence[Sequence[int]], /) -> Any:
-    """Blocks of the axes after the first moved into the batch, after padding with zeros (SpaceToBatchND)."""
-    rank, m = len(x.shape), len(block)
-    if m != len(padding) or m >= rank or min(block, default=1) < 1:
-        raise ValueError(f"blocks {tuple(block)} and paddings {padding} do not fit shape {tuple(x.shape)}")
-    x = ops.pad(x, [(0, 0), *((int(a), int(b)) for a, b in padding), *((0, 0),) * (rank - m - 1)])
-    batch, extents, rest = x.shape[0], x.shape[1 : m + 1], x.shape[m + 1 :]
-    if any(n % b for n, b in zip(extents, block)):
-        raise ValueError(f"padded extents {tuple(extents)} are no multiples of blocks {tuple(block)}")
-    cut = [v for n, b in zip(extents, block) for v in (n // b, b)]
-    order = [*(2 * i + 2 for i in range(m)), 0, *(2 * i + 1 for i in range(m)), *range(2 * m + 1, 2 * m + 1 + len(rest))]
-    made = ops.permute_dims(ops.reshape(x, (batch, *cut, *rest)), order)
-    return ops.reshape(made, (batch * math.prod(block), *(n // b for n, b in zip(extents, block)), *rest))
-
-
-def batch_to_space(x: Any, block: Sequence[int], crops: Sequence[Sequence[int]], /) -> Any:
-    """The inverse of `space_to_batch`: blocks moved out of the batch, then cropped (BatchToSpaceND)."""
-    rank, m = len(x.shape), len(block)
-    size = math.prod(block)
-    if m != len(crops) or m >= rank or min(block, default=1) < 1 or x.shape[0] % size:
-        raise ValueError(f"blocks {tuple(block)} and crops {crops} do not fit shape {tuple(x.shape)}")
-    batch, extents, rest = x.shape[0] // size, x.shape[1 : m + 1], x.shape[m + 1 :]
-    parts = ops.reshape(x, (*block, batch, *extents, *rest))
-    order = [m, *(v for i in range(m) for v in (m + 1 + i, i)), *range(2 * m + 1, 2 * m + 1 + len(rest))]
-    made = ops.reshape(ops.permute_dims(parts, order), (batch, *(n * b for n, b in zip(extents, block)), *rest))
-    if any(int(c) < 0 for pair in crops for c in pair):
-        raise ValueError(f"crops {crops} must not be negative")
-    return ops.pad(made, [(0, 0), *((-int(a), -int(b)) for a, b in crops), *((0, 0),) * len(rest)])
-
-
 # -- gathering and choosing --------------------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ Both are layers themselves, so networks nest, and a layer that occurs twice shar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -50,6 +50,35 @@ class Network(Layer):
             InvalidModel: if the file is malformed, or its weights are others than this network's.
         """
         import_module("hither.formats").load(path, network=self)  # by name: formats stand below
+
+    def drawn(self) -> list[Call]:
+        """The layers' calls that make the network, inputs first; none while its input's shape is unknown."""
+        raise NotImplementedError
+
+    def summary(self, print_fn: Callable[[str], Any] = print) -> None:
+        """Print the layers, the shapes they make and the sizes of their weights.
+
+        Args:
+            print_fn: what takes the text.
+
+        Raises:
+            ValueError: a Sequential network that does not know its input's shape yet.
+
+        Example:
+            >>> import hither as ht
+            >>> ht.nn.Sequential([ht.nn.Input((4,), name="x"), ht.nn.Dense(2, name="head")], name="net").summary()
+            Sequential net
+            ------------------------------------
+            Layer (type)    Output shape  Params
+            ------------------------------------
+            x (InputLayer)  (None, 4)          0
+            head (Dense)    (None, 2)         10
+            ------------------------------------
+            Params: 10 (10 trainable, 0 not)
+        """
+        from .summary import summary
+
+        print_fn(summary(self))
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """A layer by name or position.
@@ -97,6 +126,9 @@ class Functional(Network):
     @property
     def layers(self) -> list[Layer]:
         return list(self._layers)
+
+    def drawn(self) -> list[Call]:
+        return [*(t.call for t in self.inputs), *self.calls]
 
     @property
     def input_names(self) -> list[str]:
@@ -266,6 +298,14 @@ class Sequential(Network):
     @property
     def layers(self) -> list[Layer]:
         return list(dict.fromkeys(self._layers))
+
+    def drawn(self) -> list[Call]:
+        found: list[Call] = []
+        tensor = self.output
+        while tensor is not None:
+            found.append(tensor.call)
+            tensor = tensor.call.inputs[0] if tensor.call.inputs else None
+        return found[::-1]
 
     @property
     def input(self) -> SymbolicTensor | None:

@@ -120,6 +120,8 @@ def _from_python(obj: Any, wanted: DType | None) -> np.ndarray:
     values = np.asarray(obj)
     if hasattr(obj, "__array__"):
         return values
+    if values.dtype == object or (values.dtype == np.float64 and (values >= 2.0**63).any()):
+        values = _large_integers(obj, values, wanted)
     if wanted is not None and values.dtype.kind in "biufc":
         return convert_array(values.reshape(-1), wanted).reshape(values.shape)  # from all the digits that Python has
     if values.dtype == np.float64:
@@ -129,6 +131,21 @@ def _from_python(obj: Any, wanted: DType | None) -> np.ndarray:
     if values.dtype == np.int64 and (not values.size or (values.min() >= -(2**31) and values.max() < 2**31)):
         return values.astype(np.int32)
     return values
+
+
+def _large_integers(obj: Any, values: np.ndarray, wanted: DType | None) -> np.ndarray:
+    """NumPy makes objects of integers beyond uint64, and floats of those beyond int64 among smaller ones. As uint64 they keep
+    their digits; negative ones wrap, as they do in conversions."""
+    exact = np.asarray(obj, dtype=object).ravel()
+    if not exact.size or not all(isinstance(v, int | np.integer) for v in exact):
+        return values
+    if wanted is not None and not wanted.is_integer:
+        return exact.astype(np.float64).reshape(values.shape)
+    if wanted is None and (min(exact) < 0 or max(exact) >= 2**64):
+        raise OverflowError(
+            f"no integer dtype holds {min(exact)} and {max(exact)}; give dtype='float64' for their nearest floats"
+        )
+    return np.array([int(v) % 2**64 for v in exact], np.uint64).reshape(values.shape)
 
 
 def converted(x: Any, dtype: DType) -> Any:

@@ -420,6 +420,59 @@ def space_to_depth(x: Like, block: int, /, *, mode: str = "DCR", layout: str = "
     return reshape(made, (n, c * block * block, h // block, w // block))
 
 
+def space_to_batch(x: Like, block: Sequence[int], padding: Sequence[Sequence[int]], /) -> Any:
+    """Blocks of the axes after the first moved into the batch, after padding with zeros (TensorFlow's SpaceToBatchND).
+
+    Args:
+        x: [N, …]; axis i + 1 is cut into blocks of `block[i]`.
+        block: extents of a block.
+        padding: (before, after) for each of these axes.
+
+    Returns:
+        [N · product of block, extents / block…, …].
+
+    Raises:
+        ValueError: if blocks and paddings do not fit the shape.
+    """
+    x = asarray(x)
+    rank, m = x.ndim, len(block)
+    if m != len(padding) or m >= rank or min(block, default=1) < 1:
+        raise ValueError(f"blocks {tuple(block)} and paddings {padding} do not fit shape {tuple(x.shape)}")
+    x = pad(x, [(0, 0), *((int(a), int(b)) for a, b in padding), *((0, 0),) * (rank - m - 1)])
+    batch, extents, rest = x.shape[0], x.shape[1 : m + 1], x.shape[m + 1 :]
+    if any(n % b for n, b in zip(extents, block)):
+        raise ValueError(f"padded extents {tuple(extents)} are no multiples of blocks {tuple(block)}")
+    cut = [v for n, b in zip(extents, block) for v in (n // b, b)]
+    order = [*(2 * i + 2 for i in range(m)), 0, *(2 * i + 1 for i in range(m)), *range(2 * m + 1, 2 * m + 1 + len(rest))]
+    made = permute_dims(reshape(x, (batch, *cut, *rest)), order)
+    return reshape(made, (batch * math.prod(block), *(n // b for n, b in zip(extents, block)), *rest))
+
+
+def batch_to_space(x: Like, block: Sequence[int], crops: Sequence[Sequence[int]], /) -> Any:
+    """The inverse of `space_to_batch`: blocks moved out of the batch, then cropped (TensorFlow's BatchToSpaceND).
+
+    Args:
+        x: [N · product of block, …].
+        block: extents of a block.
+        crops: (before, after) for each of the axes that grow.
+
+    Raises:
+        ValueError: if blocks and crops do not fit the shape.
+    """
+    x = asarray(x)
+    rank, m = x.ndim, len(block)
+    size = math.prod(block)
+    if m != len(crops) or m >= rank or min(block, default=1) < 1 or x.shape[0] % size:
+        raise ValueError(f"blocks {tuple(block)} and crops {crops} do not fit shape {tuple(x.shape)}")
+    if any(int(c) < 0 for pair in crops for c in pair):
+        raise ValueError(f"crops {crops} must not be negative")
+    batch, extents, rest = x.shape[0] // size, x.shape[1 : m + 1], x.shape[m + 1 :]
+    parts = reshape(x, (*block, batch, *extents, *rest))
+    order = [m, *(v for i in range(m) for v in (m + 1 + i, i)), *range(2 * m + 1, 2 * m + 1 + len(rest))]
+    made = reshape(permute_dims(parts, order), (batch, *(n * b for n, b in zip(extents, block)), *rest))
+    return pad(made, [(0, 0), *((-int(a), -int(b)) for a, b in crops), *((0, 0),) * len(rest)])
+
+
 def meshgrid(*arrays: Like, indexing: str = "xy") -> list[Any]:
     """Coordinate arrays of a grid from one array per axis."""
     made = [asarray(a) for a in arrays]
@@ -434,7 +487,7 @@ def meshgrid(*arrays: Like, indexing: str = "xy") -> list[Any]:
 
 
 __all__ = [
-    "astype", "broadcast_arrays", "broadcast_to", "concat", "depth_to_space", "expand_dims", "flatten", "flip",
-    "matrix_transpose", "meshgrid", "moveaxis", "pad", "permute_dims", "repeat", "reshape", "roll", "slice_axis",
-    "space_to_depth", "split", "squeeze", "stack", "tile", "unstack",
+    "astype", "batch_to_space", "broadcast_arrays", "broadcast_to", "concat", "depth_to_space", "expand_dims", "flatten",
+    "flip", "matrix_transpose", "meshgrid", "moveaxis", "pad", "permute_dims", "repeat", "reshape", "roll", "slice_axis",
+    "space_to_batch", "space_to_depth", "split", "squeeze", "stack", "tile", "unstack",
 ]  # fmt: skip

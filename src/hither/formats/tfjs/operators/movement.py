@@ -9,7 +9,6 @@ import numpy as np
 
 from .... import ops
 from ....graph.trace import static_value
-from ... import tensorflow as tf
 from ..registry import Node, operator
 from ..sizes import Bounded, Dim, Sizes, as_dim, bounded, extents, sizes
 from .common import cast, elementwise, plain
@@ -290,12 +289,12 @@ def broadcast_to(node: Node, x: Any, shape: Any) -> Any:
 def space_to_batch(node: Node, x: Any, block: Any, paddings: Any) -> Any:
     pairs = node.static(paddings, "the paddings").reshape(-1, 2).tolist()
     node.check(all(0 <= n < 1 << 24 for p in pairs for n in p), f"paddings {pairs} are out of range")
-    return tf.space_to_batch(x, node.ints(block, "the blocks"), pairs)
+    return ops.space_to_batch(x, node.ints(block, "the blocks"), pairs)
 
 
 @operator("BatchToSpaceND")
 def batch_to_space(node: Node, x: Any, block: Any, crops: Any) -> Any:
-    return tf.batch_to_space(x, node.ints(block, "the blocks"), node.static(crops, "the crops").reshape(-1, 2).tolist())
+    return ops.batch_to_space(x, node.ints(block, "the blocks"), node.static(crops, "the crops").reshape(-1, 2).tolist())
 
 
 @operator("DepthToSpace", "SpaceToDepth", rows=True)

@@ -207,13 +207,13 @@ def space_to_batch_nd(node: Node, x: Any, block: Any, paddings: Any) -> Any:
     node.check(len(blocks) < len(x.shape), f"{len(blocks)} blocks for {len(x.shape)} axes")
     rest = [(0, 0)] * (len(x.shape) - 1 - len(blocks))
     padded = ops.pad(x, [(0, 0), *pairs, *rest], value=node.padding_value())
-    return node.moved(tf.space_to_batch(padded, blocks, [(0, 0)] * len(blocks)))
+    return node.moved(ops.space_to_batch(padded, blocks, [(0, 0)] * len(blocks)))
 
 
 @operator("BATCH_TO_SPACE_ND", stored=True)
 def batch_to_space_nd(node: Node, x: Any, block: Any, crops: Any) -> Any:
     blocks = node.ints(block, "the block")
-    return node.moved(tf.batch_to_space(x, blocks, _pairs(node, crops, len(blocks))))
+    return node.moved(ops.batch_to_space(x, blocks, _pairs(node, crops, len(blocks))))
 
 
 @operator("MATRIX_DIAG", stored=True)
