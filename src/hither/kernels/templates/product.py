@@ -133,8 +133,8 @@ class Product:
         return self.e.k.index((instance * self.panels + panel) * length)
 
     def is_small(self) -> bool:
-        """Whether panels are stored in smaller numbers than they are multiplied in."""
-        return self.packed and self.right.dtype.bits < 32 and accumulator(self.result).is_float and self.depth > 0
+        """Whether panels are stored in smaller numbers than they are multiplied in, on a CPU: a GPU widens as fast as it loads."""
+        return not self.e.machine.gpu and self.packed and self.right.dtype.bits < 32 and accumulator(self.result).is_float and self.depth > 0
 
     @contextmanager
     def widened(self, instance: Index, first: Index, count: int) -> Iterator[None]:
