@@ -24,8 +24,10 @@ import numpy as np
 from .. import dtypes as dt
 from ..graph.core import Graph, GraphBuilder, Node, Value, rewrite
 from ..graph.primitive import REGISTRY, Control
+from .bytes import byte_product
 
-PRECISIONS = ("float32", "float16", "int8")
+PRECISIONS = ("float32", "float16", "int8")  # of weights
+ACTIVATIONS = ("float32", "int8")  # what products are computed in
 LEAST = 256  # elements of a weight that is worth storing small
 LEAST_STEP = 1 / 512  # of a quantised weight's largest magnitude: less between two of its magnitudes is rounding
 LARGEST_ERROR = 2.0**-10  # of a weight's largest magnitude; half of a float16's last digit is 2^-11
@@ -44,8 +46,8 @@ class Small:
     kept: tuple[int, ...] = ()
 
 
-def store_weights(graph: Graph, precision: str) -> Graph:
-    """The Graph with its weights stored in `precision`; branch and loop bodies too.
+def store_weights(graph: Graph, precision: str, activations: str = "float32") -> Graph:
+    """The Graph with its weights stored in `precision` and products computed in `activations`; branch and loop bodies too.
 
     What the numbers of a weight must be multiplied by is applied to the result of the product or gather that reads them.
     Weights that `precision` cannot hold stay as they are, with a PrecisionWarning that names them.
@@ -64,7 +66,13 @@ def store_weights(graph: Graph, precision: str) -> Graph:
     def rule(builder: GraphBuilder, node: Node, operands: tuple[Value, ...]) -> list[Value]:
         params = node.params
         if isinstance(node.primitive.lowering, Control):
-            params = {k: store_weights(v, precision) if isinstance(v, Graph) else v for k, v in params.items()}
+            params = {k: store_weights(v, precision, activations) if isinstance(v, Graph) else v for k, v in params.items()}
+        if activations == "int8" and node.primitive.name in ("matmul", "conv") and operands[1] in chosen:
+            small, name = chosen[operands[1]], operands[1].name
+            if small.scale is not None and operands[0] not in builder.constants:
+                found = byte_product(builder, node, operands[0], small.numbers, small.scale, name)
+                if found is not None:
+                    return [found]
         results = list(builder.add(node.primitive, [operand(builder, o) for o in operands], params, node.source))
         for i, value in enumerate(operands):
             if value in chosen and (scale := chosen[value].scale) is not None:
@@ -208,4 +216,4 @@ def _scaled(builder: GraphBuilder, node: Node, operands: tuple[Value, ...], i: i
     return builder.add(REGISTRY["mul"], (result, factor), {}, node.source)[0]
 
 
-__all__ = ["PRECISIONS", "PrecisionWarning", "store_weights", "widens"]
+__all__ = ["ACTIVATIONS", "PRECISIONS", "PrecisionWarning", "store_weights", "widens"]

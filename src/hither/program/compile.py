@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from ..graph.trace import trace_function
 from ..graph.tree import flatten, unflatten
 from ..kernels.ir import Machine
 from ..ops import asarray
-from ..passes.precision import PRECISIONS, store_weights
+from ..passes.precision import ACTIVATIONS, PRECISIONS, PrecisionWarning, store_weights
 from ..runtime.devices import default_device, require_device
 from .program import DEVICES, Program
 from .stored import keep_program, load_program, program_key
@@ -43,6 +44,7 @@ def compile(
     precision: str = "float32",
     tune: bool = False,
     state: Any = None,
+    activations: str = "float32",
 ) -> Program:
     """Compile a Model, a function, or several functions as entries of one Program.
 
@@ -51,11 +53,14 @@ def compile(
             {entry name: function}.
         specs: {input name: Spec} (for several entries, {entry: {input: Spec}} or one dict for all).
         device: "cpu", "webgpu", or "wasm" (what a bundle ships, run through wasmtime).
-        precision: how weights are stored: "float32", or "float16", which takes half the memory. They are widened as they
-            are read; all else computes in float32. A weight that float16 cannot hold keeps float32, with a PrecisionWarning.
+        precision: how weights are stored: "float32", "float16" in half the memory, or "int8", with a scale for each output
+            channel, in a quarter. They are widened as they are read; all else computes in float32. A weight that this cannot
+            hold is stored larger, with a PrecisionWarning. Weights whose values are exactly small ones are stored so anyway.
         tune: measure the tiles of products on this machine instead of choosing them by rule: some seconds the first time,
             then known from the disk cache. Only for native code; which tiles win, and so the last digits of results, may
             differ from machine to machine.
+        activations: what products are computed in: "float32", or, with int8 weights, "int8": what they multiply is then
+            rounded to bytes, by scales that are found in every run.
         state: what survives calls: nested dicts and lists of arrays. Functions are then called as
             `f(state, **inputs)` and return outputs, or `(outputs, new_state)` to change it: of the same structure, shapes and
             dtypes, and nothing is copied that stays as it is. All entries share it. Program.state gives it by path
@@ -85,13 +90,12 @@ def compile(
         [5, 7, 7]
     """
     device = device or default_device()
-    if precision not in PRECISIONS:
-        raise CompileError(f"no precision {precision!r}; there are {', '.join(PRECISIONS)}")
+    check_numbers(precision, activations)
     machine = machine_for(device)
     if tune and machine.name != "llvm":
         raise CompileError(f"tune=True measures native code, and device {device!r} runs none here; compile without it")
-    make_plan = functools.cache(lambda: plan_target(target, specs, machine, tune, state, precision))
-    key = program_key(target, specs, machine, tune, precision) if state is None else None
+    make_plan = functools.cache(lambda: plan_target(target, specs, machine, tune, state, precision, activations))
+    key = program_key(target, specs, machine, tune, (precision, activations)) if state is None else None
     stored = None if key is None else load_program(key, machine)
     if stored is not None:
         outline, session = stored
@@ -102,14 +106,40 @@ def compile(
     return program
 
 
+def check_numbers(precision: str, activations: str) -> None:
+    """Refuse what weights cannot be stored in, or products computed in.
+
+    Raises:
+        CompileError: says what there is.
+    """
+    if precision not in PRECISIONS:
+        raise CompileError(f"no precision {precision!r}; there are {', '.join(PRECISIONS)}")
+    if activations not in ACTIVATIONS:
+        raise CompileError(f"no activations {activations!r}; there are {', '.join(ACTIVATIONS)}")
+    if activations == "int8" and precision != "int8":
+        raise CompileError(f'activations="int8" multiply int8 weights: give precision="int8" too, not {precision!r}')
+
+
+def reduce_numbers(graph: Graph, machine: Machine, precision: str, activations: str) -> Graph:
+    """A Graph with its weights stored and its products computed as asked, as far as the machine has products of bytes."""
+    if activations == "int8" and not machine.dot:
+        warnings.warn(
+            f"{machine.name} has no products of bytes here: weights are stored in {precision}, products computed in float32",
+            PrecisionWarning,
+            stacklevel=2,
+        )
+        activations = "float32"
+    return store_weights(graph, precision, activations)
+
+
 def plan_target(
     target: Any,
     specs: Mapping[str, Any] | None,
     machine: Machine,
     tune: bool = False,
     state: Any = None,
-    precision: str = "float32",
-) -> Plan:
+    precision: str = "float32", activations: str = "float32",
+) -> Plan:  # fmt: skip
     """Everything short of code generation: trace, passes, fusion, memory plan. `tune`: as for compile."""
     from ..passes import optimize  # not before something is compiled: programs from disk need neither
     from .plan import plan
@@ -119,7 +149,7 @@ def plan_target(
         name: {out: (graph.output_names[index], axis) for out, (index, axis) in getattr(graph, "output_lengths", {}).items()}
         for name, graph in graphs.items()
     }
-    optimized = {name: store_weights(optimize(graph), precision) for name, graph in graphs.items()}
+    optimized = {name: reduce_numbers(optimize(graph), machine, precision, activations) for name, graph in graphs.items()}
     for graph in optimized.values():
         check_dtypes(graph, machine)
     tiles = None

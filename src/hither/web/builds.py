@@ -17,8 +17,7 @@ from ..graph.core import Graph
 from ..kernels.ir import Machine
 from ..kernels.steps import While, walk
 from ..passes import optimize
-from ..passes.precision import PRECISIONS, store_weights
-from ..program.compile import as_target, check_dtypes, graphs_of, state_of
+from ..program.compile import as_target, check_dtypes, check_numbers, graphs_of, reduce_numbers, state_of
 from ..program.plan import Plan, plan, to_storage
 from ..program.signature import Entry, Port
 from .bundle import encode_steps, write_bundle
@@ -39,7 +38,7 @@ from .manifest import (
 
 TARGETS = ("webgpu", "wasm")
 MACHINES = {  # per target, the best first; what has no fused multiply-add takes smaller tiles, and is packed the same
-    "wasm": (Machine("wasm", fma=True), Machine("wasm", fma=False)),
+    "wasm": (Machine("wasm", fma=True, dot=True), Machine("wasm", fma=False, dot=True)),
     "webgpu": (Machine("wgsl", gpu=True, wide=("int64", "uint64"), vector_bits=32),),
 }
 
@@ -81,6 +80,7 @@ def bundle(
     precision: str = "float32",
     name: str | None = None,
     state: Any = None,
+    activations: str = "float32",
 ) -> dict[str, Any]:
     """Compile a model or function for the browser and write a folder that any static host can serve.
 
@@ -89,7 +89,8 @@ def bundle(
         directory: the folder; made if missing.
         specs: {input: Spec}, or a list of them: one variant per choice of shapes, over the same weights.
         targets: "webgpu", "wasm" or both.
-        precision: how weights are stored, downloaded and held in memory, as for `compile`.
+        precision, activations: how weights are stored, downloaded and held in memory, and what products are computed in, as
+            for `compile`.
         name: the bundle's name; the folder's by default.
         state: what survives calls of functions, as for `compile`; `program.save` and `restore` keep it in the browser. One
             state for all variants.
@@ -107,8 +108,7 @@ def bundle(
     wrong = [t for t in targets if t not in TARGETS]
     if wrong or not targets:
         raise BundleError(f"no target {', '.join(map(repr, wrong)) or 'given'}; there are {', '.join(TARGETS)}")
-    if precision not in PRECISIONS:
-        raise BundleError(f"no precision {precision!r}; there are {', '.join(PRECISIONS)}")
+    check_numbers(precision, activations)
     choices = [specs] if specs is None or isinstance(specs, Mapping) else list(specs)
     target = as_target(target, choices[0])
     graphs = [graphs_of(target, choice, state) for choice in choices]
@@ -116,7 +116,7 @@ def bundle(
     builds: list[WasmBuild | WebGpuBuild] = []
     for kind in [t for t in TARGETS if t in targets]:
         for machine in MACHINES[kind]:
-            planned = _plan(graphs, machine, precision)
+            planned = _plan(graphs, machine, precision, activations)
             variants = [{e: planned.entries[_export(i, e)] for e in each} for i, each in enumerate(graphs)]
             builds.append((_webgpu if kind == "webgpu" else _wasm)(planned, variants, pool))
     signatures = [_variant(each, variants[i], target, choices[i]) for i, each in enumerate(graphs)]
@@ -137,7 +137,7 @@ def _export(variant: int, entry: str) -> str:
     return f"{entry}@{variant}"
 
 
-def _plan(graphs: Sequence[Mapping[str, Graph]], machine: Machine, precision: str) -> Plan:
+def _plan(graphs: Sequence[Mapping[str, Graph]], machine: Machine, precision: str, activations: str) -> Plan:
     """All entries of all variants in one plan: they share weights, kernels and memory."""
     optimized: dict[str, Graph] = {}
     lengths: dict[str, dict[str, tuple[str, int]]] = {}
@@ -146,7 +146,7 @@ def _plan(graphs: Sequence[Mapping[str, Graph]], machine: Machine, precision: st
             key = _export(i, name)
             found = getattr(graph, "output_lengths", {})
             lengths[key] = {out: (graph.output_names[index], axis) for out, (index, axis) in found.items()}
-            optimized[key] = store_weights(optimize(graph), precision)
+            optimized[key] = reduce_numbers(optimize(graph), machine, precision, activations)
             check_dtypes(optimized[key], machine)
     return plan(optimized, machine, lengths, state=state_of(g for each in graphs for g in each.values()))
 

@@ -205,7 +205,9 @@ def block(context: Context, group: Group) -> list[Lowered]:
             fill(line + (beside + width) * across, (padded.shape[2] - beside - width) * across)
         here = segment if lines % segment == 0 else k.min(k.as_index(segment), k.index(first * -1 + lines))
         steps = here * stride + (rows - stride)
-        held = product.widened(constant(0), panel * together, -(-count // tile.columns)) if product.is_small() else nullcontext()
+        held = (
+            product.widened(constant(0), panel * together, -(-count // tile.columns)) if product.is_small() else nullcontext()
+        )
         with held, k.loop(known, steps) as loop:
             step = k.var(loop, "step", 0, segment * stride + rows - stride - 1)
             below = first * stride + step
