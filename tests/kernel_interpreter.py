@@ -120,6 +120,14 @@ def run_code(code: Code, entry: str, regions: dict[str, np.ndarray], threads: in
 # -- memory ----------------------------------------------------------------------------------------------------------------
 
 
+def _dot(a: np.ndarray, b: np.ndarray, c: np.ndarray, seven_bits: bool) -> np.ndarray:
+    """Four products of bytes to a lane, added up."""
+    left, right = a.view(np.uint8).astype(np.int32), b.view(np.int8).astype(np.int32)
+    if seven_bits and left.max() > 127:
+        raise KernelError(f"bytes of at most 127 were promised, one is {left.max()}")
+    return c + (left * right).reshape(-1, 4).sum(1, dtype=np.int32)
+
+
 class _Memory:
     """A buffer's elements, checked at each access."""
 
@@ -293,7 +301,7 @@ class _Translation:
         self.buffers = {b: f"b{i}" for i, b in enumerate((*kernel.buffers, *kernel.scratch))}
         self.space: dict[str, Any] = {
             "np": np, "minimum": _minimum, "maximum": _maximum, "truncating_div": _truncating_div, "convert": _convert,
-            "fma": _fused if fused else lambda a, b, c: a * b + c, "combine": _COMBINE, "fold": reduce, "chunk": _chunk,
+            "fma": _fused if fused else lambda a, b, c: a * b + c, "combine": _COMBINE, "dot": _dot, "fold": reduce, "chunk": _chunk,
             "place": _place, "reduced": _reduced,
         }  # fmt: skip
 
@@ -459,6 +467,11 @@ class _Translation:
                 return f"fold(combine[{op.attr!r}], {a[0]})"
             case "load" | "gather":
                 return self._read(op, a)
+            case "word":
+                return f"{self.buffers[op.attr]}.load_vector({a[0]}, 4).view(np.int32)[0]"
+            case "dot":
+                self._agree(result, op.args)
+                return f"dot({', '.join(a)}, {bool(op.attr)})"
             case "workgroup_id":
                 return f"np.int64(group[{op.attr}])"
             case "local_id":

@@ -76,6 +76,24 @@ def test_the_harmful_weight_keeps_float32() -> None:
     assert "keeps float32" in str(report) and "relative" in str(report)
 
 
+def test_products_of_bytes_are_judged_with_what_they_multiply() -> None:
+    """Weights of one and two are exact in int8; what they multiply is not, in a row where one number is a thousand others."""
+    weight = np.where(RNG.random((64, 8)) < 0.5, 1, 2).astype(np.float32)
+    x = normal(2, 64)
+    x[:, 0] = 500.0
+    weight[0] = 0.0
+
+    def net(x: Any) -> Any:
+        return {"y": x @ weight}
+
+    specs = {"x": ht.Spec((2, 64))}
+    free = ht.compile(net, specs, precision="int8", activations="int8", calibrate=[x], tolerance={"relative": 1.0})
+    held = ht.compile(net, specs, precision="int8", activations="int8", calibrate=[x], tolerance={"relative": 0.01})
+    assert free.accuracy is not None and held.accuracy is not None
+    assert free.accuracy.outputs["y"].relative > 0.1 and not free.accuracy.kept
+    assert held.accuracy.outputs["y"].relative < 1e-5 and len(held.accuracy.kept) == 1
+
+
 def test_weights_of_loops_are_judged_too() -> None:
     """A recurrent step's weight, which only the loop's body reads."""
     weight = normal(32, 32) / 6

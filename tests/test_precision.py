@@ -166,6 +166,17 @@ def test_every_float16_is_widened_exactly(device: str) -> None:
     np.testing.assert_array_equal(run(program, rows), table)
 
 
+def test_numbers_that_were_small_stay_small() -> None:
+    """Weights of a file in float16, or in int8 with scales, are float32 when they are compiled; they are stored as they were."""
+    x, half = normal(3, 64), float16(normal(64, 32, seed=1))
+    numbers = np.random.default_rng(2).integers(-128, 128, (64, 32)).astype(np.int8)
+    scales = np.abs(normal(32, seed=3)) / 50
+    for w, stored in ((half, np.float16), (numbers * scales, np.int8), (normal(64, 32, seed=4), np.float32)):
+        program = compiled(lambda x, w=w: x @ w, "cpu", "float32", x)
+        assert {a.array.dtype for a in program.plan.weights if a.array.size >= 256} == {np.dtype(stored)}
+        check(run(program, x), x @ w, "sums")
+
+
 @pytest.mark.parametrize(("largest", "what"), [(1e5, "too large"), (1e-7, "too small")])
 def test_weights_that_do_not_fit_keep_float32(largest: float, what: str) -> None:
     """A weight that float16 cannot hold is kept as it was, and that is said by name; else results would be wrong or inf."""

@@ -20,7 +20,7 @@ from .index import Atom, Index, Quotient, Remainder, Var, constant, variable
 from .ir import INDEX, Block, Buffer, Kernel, Loop, Machine, Op, Val
 
 _PURE = {
-    "const", "splat", "lanes", "fma", "select", "convert", "bitcast", "pack", "extract", "reduce",
+    "const", "splat", "lanes", "fma", "dot", "select", "convert", "bitcast", "pack", "extract", "reduce",
     "neg", "abs", "floor", "ceil", "trunc", "round", "sqrt", "not",
     "add", "sub", "mul", "div", "rem", "min", "max", "and", "or", "xor", "shl", "shr", "eq", "ne", "lt", "le",
     "workgroup_id", "local_id", "thread", "threads",
@@ -76,6 +76,10 @@ class Builder:
         raw = self._storage_dtype(buffer)
         value = self._emit("load", (self.as_index(index),), buffer, raw, width)
         return self._from_storage(value, buffer, dtype)
+
+    def word(self, buffer: Buffer, index: Any) -> Val:
+        """Four neighbouring elements of a buffer of bytes as one int32."""
+        return self._emit("word", (self.as_index(index),), buffer, dt.int32, 1)
 
     def gather(self, buffer: Buffer, indices: Val, dtype: DType | None = None) -> Val:
         """One element per lane of `indices`."""
@@ -235,6 +239,12 @@ class Builder:
         width = max(a.width, b.width, c.width)
         a, b, c = (self.broadcast(x, width) for x in (a, b, c))
         return self._emit("fma", (a, b, c), None, a.dtype, width)
+
+    def dot(self, a: Val, b: Val, c: Val, seven_bits: bool = False) -> Val:
+        """c + the products, summed, of the bytes in each lane of a, unsigned, and b, signed. `seven_bits`: a's are at most 127,
+        so that no way of computing it overflows on its way."""
+        width = max(a.width, b.width, c.width)
+        return self._emit("dot", tuple(self.broadcast(v, width) for v in (a, b, c)), seven_bits, dt.int32, width)
 
     def rounded(self, a: Val) -> Val:
         """A finite float as it was rounded. GPU compilers reassociate sums and products (Mesa does, Metal's fast math too),

@@ -36,6 +36,8 @@ OTHER = {
     "splat",  # (scalar) -> vector
     "lanes",  # () -> 0, 1, 2… of dtype and width
     "fma",  # (a, b, c) -> a*b + c, fused where the machine can
+    "dot",  # (a, b, c), int32 of four bytes each: c + Σ a's bytes, unsigned, times b's, signed. attr: whether a's are at most
+    # 127. Where the Machine has it.
     "select",  # (bool, a, b)
     "convert",  # float -> int truncates and saturates (NaN: 0); int -> narrower int wraps; bool -> 0/1; x -> bool is x != 0
     "bitcast",  # same bits, other dtype of the same size
@@ -43,6 +45,7 @@ OTHER = {
     "extract",  # (vector), attr: lane -> scalar
     "reduce",  # (vector), attr: "add" | "mul" | "max" | "min" -> scalar
     "load",  # (index), attr: buffer -> width contiguous elements
+    "word",  # (index), attr: buffer of 8-bit elements -> four of them as an int32, the first in its lowest byte
     "gather",  # (vector of INDEX), attr: buffer -> one element per lane
     "store",  # (index, value), attr: (buffer, count): the first count lanes, contiguous
     "scatter",  # (vector of INDEX, value), attr: buffer; lanes in order
@@ -70,6 +73,7 @@ class Machine:
     float16: bool = False  # loads and stores halves and converts them in hardware
     subgroups: bool = False  # GPU: invocations that run in step can reduce among themselves; printers ask, lowering does not
     fma: bool = True
+    dot: bool = False  # sums products of bytes, four to a lane, in one operation
     gpu: bool = False
     workgroup: int = 64  # invocations per workgroup, GPU
     wide: tuple[str, ...] = ("int64", "uint64", "float64")  # 64-bit dtypes it can compute

@@ -4,12 +4,17 @@ Only storage changes. A float32 weight becomes a smaller constant and a `convert
 reads the weight, a product's panels or a gather, loads small numbers and widens them in registers. Sums, norms and whatever
 else a net computes stay float32.
 
+Weights that came from a file of small numbers are float32 by now, whatever they went through, but their values still are what
+they were. So a weight whose values float16 or int8 with scales hold is stored so whatever the precision: nothing changes but
+bytes.
+
 Weights are what products multiply by and what gathers pick rows from. Constants that are added or compared (positions, anchors,
 masks) keep all their digits, and so do small ones: together they are a few per cent of a model's bytes.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,14 +24,31 @@ import numpy as np
 from .. import dtypes as dt
 from ..graph.core import Graph, GraphBuilder, Node, Value, rewrite
 from ..graph.primitive import REGISTRY, Control
+from .bytes import byte_product
 
-PRECISIONS = ("float32", "float16", "int8")
+PRECISIONS = ("float32", "float16", "int8")  # of weights
+ACTIVATIONS = ("float32", "int8")  # what products are computed in
 LEAST = 256  # elements of a weight that is worth storing small
+LEAST_STEP = 1 / 512  # of a quantised weight's largest magnitude: less between two of its magnitudes is rounding
 LARGEST_ERROR = 2.0**-10  # of a weight's largest magnitude; half of a float16's last digit is 2^-11
 
 
 class PrecisionWarning(UserWarning):
     """A weight is stored in larger numbers than asked for, because those cannot hold it."""
+
+
+def _nothing(weight: np.ndarray) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What numbers a program stores and computes in: one of PRECISIONS, one of ACTIVATIONS, and the weights that stay as they
+    are whatever is asked for."""
+
+    precision: str = "float32"
+    activations: str = "float32"
+    keeps: Callable[[np.ndarray], bool] = _nothing
 
 
 @dataclass(frozen=True)
@@ -46,25 +68,23 @@ class Small:
         return np.asarray(wide * self.scale.reshape(spread))
 
 
-def stored_small(graph: Graph, precision: str, keep: Callable[[np.ndarray], bool] = lambda weight: False) -> dict[Value, Small]:
-    """What `precision` stores small in a Graph (its branch and loop bodies apart), and how; not what `keep` holds for."""
+def stored_small(graph: Graph, numbers: Numbers) -> dict[Value, Small]:
+    """The weights of a Graph (its branch and loop bodies apart) that are stored small, and how."""
     found = {}
-    for value, kept in _weights(graph) if precision != "float32" else ():
-        small = None if keep(graph.constants[value]) else _small(graph, value, kept, precision)
+    for value, kept in _weights(graph):
+        small = None if numbers.keeps(graph.constants[value]) else _small(graph, value, kept, numbers.precision)
         if small is not None:
             found[value] = small
     return found
 
 
-def store_weights(graph: Graph, precision: str, keep: Callable[[np.ndarray], bool] = lambda weight: False) -> Graph:
-    """The Graph with its weights stored in `precision`, but those that `keep` holds for; branch and loop bodies too.
+def store_weights(graph: Graph, numbers: Numbers) -> Graph:
+    """The Graph with its weights stored and its products computed in such numbers; branch and loop bodies too.
 
     What the numbers of a weight must be multiplied by is applied to the result of the product or gather that reads them.
-    Weights that `precision` cannot hold stay as they are, with a PrecisionWarning that names them.
+    Weights that the precision cannot hold stay as they are, with a PrecisionWarning that names them.
     """
-    if precision == "float32":
-        return graph
-    chosen = stored_small(graph, precision, keep)
+    chosen = stored_small(graph, numbers)
     widened: dict[Value, Value] = {}
 
     def operand(builder: GraphBuilder, value: Value) -> Value:
@@ -78,7 +98,11 @@ def store_weights(graph: Graph, precision: str, keep: Callable[[np.ndarray], boo
     def rule(builder: GraphBuilder, node: Node, operands: tuple[Value, ...]) -> list[Value]:
         params = node.params
         if isinstance(node.primitive.lowering, Control):
-            params = {k: store_weights(v, precision, keep) if isinstance(v, Graph) else v for k, v in params.items()}
+            params = {k: store_weights(v, numbers) if isinstance(v, Graph) else v for k, v in params.items()}
+        if numbers.activations == "int8" and operands[1:] and operands[1] in chosen:
+            found = in_bytes(builder, node, operands[0], chosen[operands[1]], operands[1].name)
+            if found is not None:
+                return [found]
         results = list(builder.add(node.primitive, [operand(builder, o) for o in operands], params, node.source))
         for i, value in enumerate(operands):
             if value in chosen and (scale := chosen[value].scale) is not None:
@@ -87,6 +111,13 @@ def store_weights(graph: Graph, precision: str, keep: Callable[[np.ndarray], boo
         return results
 
     return rewrite(graph, rule)
+
+
+def in_bytes(builder: GraphBuilder, node: Node, x: Value, weight: Small, name: str) -> Value | None:
+    """A product of x by a weight in bytes; None where it has to stay in floats."""
+    if node.primitive.name not in ("matmul", "conv") or weight.scale is None or x in builder.constants:
+        return None
+    return byte_product(builder, node, x, weight.numbers, weight.scale, name)
 
 
 def widens(node: Node) -> bool:
@@ -100,8 +131,11 @@ def widens(node: Node) -> bool:
 
 
 def _small(graph: Graph, value: Value, kept: tuple[int, ...] | None, precision: str) -> Small | None:
-    """A weight as it is to be stored; None, with a warning, where nothing smaller holds it."""
+    """A weight as it is to be stored; None where nothing smaller holds it, with a warning if that was asked for."""
     weight = graph.constants[value]
+    exact = exact_int8(weight, kept) if kept is not None and precision != "float16" else None
+    if exact is not None or precision == "float32":
+        return exact or exact_float16(weight)
     if np.isfinite(weight).all():
         small = as_int8(weight, kept) if precision == "int8" and kept is not None else as_float16(weight)
         if small is not None:
@@ -131,6 +165,41 @@ def as_int8(weight: np.ndarray, kept: tuple[int, ...]) -> Small:
     scale = np.where(largest > 0, largest, 127).astype(np.float32) / np.float32(127)
     numbers = np.rint(weight / scale).astype(np.int8)
     return Small(numbers, np.ascontiguousarray(scale.reshape([weight.shape[axis] for axis in kept])), kept)
+
+
+def exact_float16(weight: np.ndarray) -> Small | None:
+    """A weight in float16 if that is what it is."""
+    for part in (weight.reshape(-1)[:LEAST], weight):  # most are found out by their first numbers
+        with np.errstate(over="ignore"):
+            half = part.astype(np.float16)
+        if not np.array_equal(half.astype(np.float32), part):
+            return None
+    return Small(half) if np.isfinite(half).all() else None
+
+
+def exact_int8(weight: np.ndarray, kept: tuple[int, ...]) -> Small | None:
+    """A weight as int8 with scales if it is such numbers, dequantised: of each index of the axes `kept`, few magnitudes that are
+    whole multiples of the least difference between them."""
+    rows = np.moveaxis(weight, kept, range(len(kept))).reshape(math.prod(weight.shape[a] for a in kept), -1)
+    scale = np.ones(len(rows), np.float32)
+    for i, row in enumerate(rows):
+        levels = np.unique(np.abs(row))
+        if len(levels) > 129 or not np.isfinite(levels).all():
+            return None
+        levels = levels[levels > 0]
+        if len(levels):
+            steps = np.diff(levels, prepend=0)
+            step = steps[steps > LEAST_STEP * levels[-1]].min()
+            scale[i] = levels[-1] / max(np.rint(levels[-1] / step), 1)
+    numbers = np.rint(rows / scale[:, None])
+    if np.abs(numbers).max(initial=0) > 128 or numbers.max(initial=0) > 127:
+        return None
+    if not np.allclose(numbers * scale[:, None], rows, rtol=1e-6, atol=0):
+        return None
+    shape = [weight.shape[a] for a in kept]
+    others = [n for a, n in enumerate(weight.shape) if a not in kept]
+    stored = np.moveaxis(numbers.astype(np.int8).reshape(*shape, *others), range(len(kept)), kept)
+    return Small(np.ascontiguousarray(stored), scale.reshape(shape), kept)
 
 
 # -- where weights are read ------------------------------------------------------------------------------------------------
@@ -184,4 +253,6 @@ def _scaled(builder: GraphBuilder, node: Node, operands: tuple[Value, ...], i: i
     return builder.add(REGISTRY["mul"], (result, factor), {}, node.source)[0]
 
 
-__all__ = ["PRECISIONS", "PrecisionWarning", "Small", "store_weights", "stored_small", "widens"]
+__all__ = [
+    "ACTIVATIONS", "PRECISIONS", "Numbers", "PrecisionWarning", "Small", "in_bytes", "store_weights", "stored_small", "widens",
+]  # fmt: skip

@@ -8,7 +8,7 @@ and each question is a run.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from .. import dtypes as dt
 from ..graph.core import Abstract, Graph, GraphBuilder, Node, Value, rewrite
 from ..graph.primitive import REGISTRY, Control
-from .precision import Small, stored_small
+from .precision import Numbers, in_bytes, stored_small
 
 SWITCHES = "hither.switches"
 
@@ -36,49 +36,63 @@ def digest_of(array: np.ndarray) -> str:
     return hashlib.sha256(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
-def candidates(graph: Graph, precision: str) -> list[Candidate]:
-    """The weights that `precision` would store small, those in branch and loop bodies too, each once."""
+def candidates(graph: Graph, numbers: Numbers) -> list[Candidate]:
+    """The weights that these numbers would store small, those in branch and loop bodies too, each once."""
     found: dict[str, Candidate] = {}
-    for owner, value in _stored(graph, precision):
+    for owner, value in _stored(graph, numbers):
         array = owner.constants[value]
         digest = digest_of(array)
         found.setdefault(digest, Candidate(digest, value.name, array.shape, array.nbytes))
     return list(found.values())
 
 
-def with_switches(graph: Graph, precision: str, of: list[Candidate]) -> Graph:
+def with_switches(graph: Graph, numbers: Numbers, of: list[Candidate]) -> Graph:
     """The Graph with one more input, bool [len(of)]: whether each candidate has the digits that it would be stored with."""
-    return _switched(graph, precision, {candidate.digest: i for i, candidate in enumerate(of)}, {})
+    return _switched(graph, numbers, {candidate.digest: i for i, candidate in enumerate(of)}, {})
 
 
-def _stored(graph: Graph, precision: str) -> Iterator[tuple[Graph, Value]]:
-    for value in stored_small(graph, precision):
-        yield graph, value
+def _stored(graph: Graph, numbers: Numbers) -> Iterator[tuple[Graph, Value]]:
+    for value, small in stored_small(graph, numbers).items():
+        if numbers.activations != "float32" or not np.array_equal(small.widened(), graph.constants[value]):
+            yield graph, value
     for node in graph.nodes:
         for body in node.params.values():
             if isinstance(body, Graph):
-                yield from _stored(body, precision)
+                yield from _stored(body, numbers)
 
 
-def _switched(graph: Graph, precision: str, numbers: Mapping[str, int], bodies: dict[Graph, Graph]) -> Graph:
-    switches = Value(Abstract((len(numbers),), dt.bool_), SWITCHES)
-    small = stored_small(graph, precision)
+def _switched(graph: Graph, numbers: Numbers, places: Mapping[str, int], bodies: dict[Graph, Graph]) -> Graph:
+    switches = Value(Abstract((len(places),), dt.bool_), SWITCHES)
+    small = stored_small(graph, numbers)
+    place = {value: places.get(digest_of(graph.constants[value])) for value in small}
     made: dict[Value, Value] = {}
 
+    def either(builder: GraphBuilder, of: Value, changed: Value, plain: Value) -> Value:
+        """What becomes of a weight's switch: `changed` where it is on."""
+        number = builder.constant(np.array(place[of], np.int32))
+        (switch,) = builder.add(REGISTRY["take"], (switches, number), {"axis": 0})
+        (flags,) = builder.add(REGISTRY["broadcast"], (switch,), {"shape": plain.shape, "axes": ()})
+        return builder.add(REGISTRY["select"], (flags, changed, plain), {})[0]
+
     def operand(builder: GraphBuilder, value: Value) -> Value:
-        if value in small and value not in made:
-            number = numbers[digest_of(graph.constants[value])]
-            made[value] = _either(builder, switches, number, value, small[value])
+        if place.get(value) is not None and value not in made:
+            rounded = builder.constant(small[value].widened(), f"{value.name}.rounded" if value.name else "")
+            made[value] = either(builder, value, rounded, value)
         return made.get(value, value)
 
-    def rule(builder: GraphBuilder, node: Node, operands: tuple[Value, ...]) -> tuple[Value, ...]:
+    def rule(builder: GraphBuilder, node: Node, operands: tuple[Value, ...]) -> Sequence[Value]:
+        if numbers.activations == "int8" and operands[1:] and place.get(operands[1]) is not None:
+            weight = operands[1]
+            found = in_bytes(builder, node, operands[0], small[weight], weight.name)
+            if found is not None:
+                return [either(builder, weight, found, builder.add(node.primitive, operands, node.params, node.source)[0])]
         operands = tuple(operand(builder, o) for o in operands)
         params = node.params
         own = {k: v for k, v in params.items() if isinstance(v, Graph)}
-        if isinstance(node.primitive.lowering, Control) and any(True for b in own.values() for _ in _stored(b, precision)):
+        if isinstance(node.primitive.lowering, Control) and any(True for b in own.values() for _ in _stored(b, numbers)):
             for body in own.values():  # they get the same operands, so all of them take the switches
                 if body not in bodies:
-                    bodies[body] = _switched(body, precision, numbers, bodies)
+                    bodies[body] = _switched(body, numbers, places, bodies)
             params = {**params, **{k: bodies[v] for k, v in own.items()}}
             operands = (*operands, switches)
         return builder.add(node.primitive, operands, params, node.source)
@@ -86,14 +100,6 @@ def _switched(graph: Graph, precision: str, numbers: Mapping[str, int], bodies: 
     again = rewrite(graph, rule)
     names = (*again.input_names, SWITCHES) if again.input_names else ()
     return replace(again, inputs=(*again.inputs, switches), input_names=names)
-
-
-def _either(builder: GraphBuilder, switches: Value, number: int, weight: Value, small: Small) -> Value:
-    """The weight as it would be stored if its switch is on, else as it is."""
-    rounded = builder.constant(small.widened(), f"{weight.name}.rounded" if weight.name else "")
-    (switch,) = builder.add(REGISTRY["take"], (switches, builder.constant(np.array(number, np.int32))), {"axis": 0})
-    (flags,) = builder.add(REGISTRY["broadcast"], (switch,), {"shape": weight.shape, "axes": ()})
-    return builder.add(REGISTRY["select"], (flags, rounded, weight), {})[0]
 
 
 __all__ = ["SWITCHES", "Candidate", "candidates", "digest_of", "with_switches"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import HitherError
 from ..graph.core import Abstract, Graph
 from ..passes import optimize
-from ..passes.precision import PrecisionWarning
+from ..passes.precision import Numbers, PrecisionWarning
 from ..passes.trial import SWITCHES, Candidate, candidates, digest_of, with_switches
 from ..spec import Spec
 from .compile import lengths_of, state_of
@@ -28,7 +28,6 @@ TOLERANCE = {"relative": 0.01}  # where samples are given and no tolerance is
 SYNTHETIC = 4  # samples, where none are given
 SINGLES = 8  # samples that weights are tried on one by one
 
-Keep = Callable[[np.ndarray], bool]
 Samples = Sequence[Mapping[str, np.ndarray]]
 
 
@@ -122,8 +121,8 @@ def _short(found: OutputAccuracy) -> str:
 def guard(
     graphs: Mapping[str, Graph],
     specs: Mapping[str, Any] | None,
-    precision: str,
-    compiled: Callable[[Keep], Program],
+    numbers: Numbers,
+    compiled: Callable[[Numbers], Program],
     calibrate: Any,
     tolerance: Mapping[str, float] | None,
 ) -> tuple[Program, AccuracyReport]:
@@ -132,8 +131,8 @@ def guard(
     Args:
         graphs: what the entries compute, as traced; the first is judged.
         specs: of its inputs, if they say more than the Graph does.
-        precision: to store weights in.
-        compiled: the program for the device in question, given what must keep float32.
+        numbers: to store and compute in.
+        compiled: the program for the device in question, in such numbers.
         calibrate, tolerance: as for `hither.compile`.
 
     Raises:
@@ -146,7 +145,7 @@ def guard(
     inputs = {name: v.abstract for name, v in zip(graph.input_names, graph.inputs, strict=True) if name not in state}
     given = synthetic_samples(inputs, specs) if calibrate is None else calibrate
     samples = samples_of(given, inputs)
-    trials = _Trials(graph, precision, [{**state, **sample} for sample in samples])
+    trials = _Trials(graph, numbers, [{**state, **sample} for sample in samples])
     everything = trials.judge(range(len(trials.weights)))
     order: list[int] = list(range(len(trials.weights)))
     alone: dict[int, Mapping[str, OutputAccuracy]] = {}
@@ -157,17 +156,18 @@ def guard(
         count = _fewest(lambda n: accepts(trials.judge(order[n:]), tolerance), len(order))
     while True:
         digests = frozenset(trials.weights[i].digest for i in order[:count])
-        program = compiled(functools.partial(_among, digests))
+        program = compiled(replace(numbers, keeps=functools.partial(_among, digests)))
         found = trials.compare([_run_anew(program, sample) for sample in samples])
         if accepts(found, tolerance) or count == len(order):
             break
         count = min(len(order), 2 * count + 1)  # the device rounds otherwise than the trial did
+    name = numbers.precision if numbers.activations == "float32" else f"{numbers.precision}, activations {numbers.activations}"
     report = AccuracyReport(
-        precision, tolerance, len(samples), calibrate is None, found, everything,
+        name, tolerance, len(samples), calibrate is None, found, everything,
         tuple(_kept(trials.weights[i], alone.get(i)) for i in order[:count]), digests,
     )  # fmt: skip
     if not accepts(found, tolerance):
-        raise AccuracyError(f"{precision} cannot be had within the tolerance, though all weights keep float32:\n{report}")
+        raise AccuracyError(f"{name} cannot be had within the tolerance, though all weights keep float32:\n{report}")
     return program, report
 
 
@@ -210,12 +210,12 @@ def _run_anew(program: Program, sample: Mapping[str, np.ndarray]) -> Mapping[str
 class _Trials:
     """One program that runs a Graph with any choice of weights made small, and float32's results to compare with."""
 
-    def __init__(self, traced: Graph, precision: str, samples: Samples) -> None:
+    def __init__(self, traced: Graph, numbers: Numbers, samples: Samples) -> None:
         graph = optimize(traced)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PrecisionWarning)  # the program itself will say so
-            self.weights = candidates(graph, precision)
-            switched = with_switches(graph, precision, self.weights)
+            self.weights = candidates(graph, numbers)
+            switched = with_switches(graph, numbers, self.weights)
         self.samples = samples
         own = plan({"trial": switched}, DEVICES["cpu"].machine(), {"trial": lengths_of(traced)})
         self._program = Program(own, "cpu", "trial")

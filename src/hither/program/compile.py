@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from ..graph.trace import trace_function
 from ..graph.tree import flatten, unflatten
 from ..kernels.ir import Machine
 from ..ops import asarray
-from ..passes.precision import PRECISIONS, store_weights
+from ..passes.precision import ACTIVATIONS, PRECISIONS, Numbers, PrecisionWarning, store_weights
 from ..runtime.devices import default_device, require_device
 from .program import DEVICES, Program
 from .stored import keep_program, load_program, program_key
@@ -43,6 +44,7 @@ def compile(
     precision: str = "float32",
     tune: bool = False,
     state: Any = None,
+    activations: str = "float32",
     calibrate: Any = None,
     tolerance: Mapping[str, float] | None = None,
 ) -> Program:
@@ -53,16 +55,18 @@ def compile(
             {entry name: function}; or a Trainer (see `Trainer.as_entries`).
         specs: {input name: Spec} (for several entries, {entry: {input: Spec}} or one dict for all).
         device: "cpu", "webgpu", or "wasm" (what a bundle ships, run through wasmtime).
-        precision: how weights are stored: "float32", or "float16", which takes half the memory. They are widened as they
-            are read; all else computes in float32. A weight that float16 cannot hold keeps float32, with a PrecisionWarning.
+        precision: how weights are stored: "float32", "float16" in half the memory, or "int8", with a scale for each output
+            channel, in a quarter. They are widened as they are read; all else computes in float32. A weight that this cannot
+            hold is stored larger, with a PrecisionWarning. Weights whose values are exactly small ones are stored so anyway.
         tune: measure the tiles of products on this machine instead of choosing them by rule: some seconds the first time,
             then known from the disk cache. Only for native code; which tiles win, and so the last digits of results, may
             differ from machine to machine.
+        activations: what products are computed in: "float32", or, with int8 weights, "int8": what they multiply is then
+            rounded to bytes, by scales that are found in every run.
         state: what survives calls: nested dicts and lists of arrays. Functions are then called as
             `f(state, **inputs)` and return outputs, or `(outputs, new_state)` to change it: of the same structure, shapes and
             dtypes, and nothing is copied that stays as it is. All entries share it. Program.state gives it by path
             ("weights.dense.kernel"), `load_state` takes it back, and a bundle's `save` and `restore` keep it.
-
         calibrate: samples of real inputs, on which the accuracy of a precision is judged: an iterable of {input: array} (or of
             arrays, where there is one input), or one {input: array} of samples stacked along a new first axis.
         tolerance: {"relative": 0.01} (the default, if samples are given): no output may be further from float32 than that
@@ -95,15 +99,15 @@ def compile(
         [5, 7, 7]
     """
     device = device or default_device()
-    if precision not in PRECISIONS:
-        raise CompileError(f"no precision {precision!r}; there are {', '.join(PRECISIONS)}")
+    check_numbers(precision, activations)
     machine = machine_for(device)
     if tune and machine.name != "llvm":
         raise CompileError(f"tune=True measures native code, and device {device!r} runs none here; compile without it")
+    numbers = Numbers(precision, activations)
     if calibrate is not None or tolerance is not None:
-        return accurate(graphs_of(target, specs, state), specs, precision, calibrate, tolerance, device, tune)
-    make_plan = functools.cache(lambda: plan_target(target, specs, machine, tune, state, precision))
-    key = program_key(target, specs, machine, tune, precision) if state is None else None
+        return accurate(graphs_of(target, specs, state), specs, numbers, calibrate, tolerance, device, tune)
+    make_plan = functools.cache(lambda: plan_target(target, specs, machine, tune, state, numbers))
+    key = program_key(target, specs, machine, tune, (precision, activations)) if state is None else None
     stored = None if key is None else load_program(key, machine)
     if stored is not None:
         outline, session = stored
@@ -114,31 +118,53 @@ def compile(
     return program
 
 
+def check_numbers(precision: str, activations: str) -> None:
+    """Refuse what weights cannot be stored in, or products computed in.
+
+    Raises:
+        CompileError: says what there is.
+    """
+    if precision not in PRECISIONS:
+        raise CompileError(f"no precision {precision!r}; there are {', '.join(PRECISIONS)}")
+    if activations not in ACTIVATIONS:
+        raise CompileError(f"no activations {activations!r}; there are {', '.join(ACTIVATIONS)}")
+    if activations == "int8" and precision != "int8":
+        raise CompileError(f'activations="int8" multiply int8 weights: give precision="int8" too, not {precision!r}')
+
+
+def reduce_numbers(graph: Graph, machine: Machine, numbers: Numbers) -> Graph:
+    """A Graph with its weights stored and its products computed as asked, as far as the machine has products of bytes."""
+    if numbers.activations == "int8" and not machine.dot:
+        warnings.warn(
+            f"{machine.name} has no products of bytes here: weights are stored in {numbers.precision}, products computed in float32",
+            PrecisionWarning,
+            stacklevel=2,
+        )
+        numbers = replace(numbers, activations="float32")
+    return store_weights(graph, numbers)
+
+
 def plan_target(
     target: Any,
     specs: Mapping[str, Any] | None,
     machine: Machine,
     tune: bool = False,
     state: Any = None,
-    precision: str = "float32",
+    numbers: Numbers = Numbers(),
 ) -> Plan:
     """Everything short of code generation: trace, passes, fusion, memory plan. `tune`: as for compile."""
-    return plan_graphs(graphs_of(target, specs, state), machine, tune, precision)
+    return plan_graphs(graphs_of(target, specs, state), machine, tune, numbers)
 
 
 def plan_graphs(
-    graphs: Mapping[str, Graph],
-    machine: Machine,
-    tune: bool = False,
-    precision: str = "float32",
-    keep: Callable[[np.ndarray], bool] = lambda weight: False,
+    graphs: Mapping[str, Graph], machine: Machine, tune: bool = False, numbers: Numbers = Numbers()
 ) -> Plan:
-    """The Plan of entries as they were traced. `keep`: the weights that stay in float32 whatever the precision."""
+    """The Plan of entries as they were traced."""
     from ..passes import optimize  # not before something is compiled: programs from disk need neither
     from .plan import plan
 
     lengths = {name: lengths_of(graph) for name, graph in graphs.items()}
-    optimized = {name: store_weights(optimize(graph), precision, keep) for name, graph in graphs.items()}
+    optimized = {name: reduce_numbers(optimize(graph), machine, numbers) for name, graph in graphs.items()}
     for graph in optimized.values():
         check_dtypes(graph, machine)
     tiles = None
@@ -152,7 +178,7 @@ def plan_graphs(
 def accurate(
     graphs: Mapping[str, Graph],
     specs: Mapping[str, Any] | None,
-    precision: str,
+    numbers: Numbers,
     calibrate: Any,
     tolerance: Mapping[str, float] | None,
     device: str = "cpu",
@@ -161,11 +187,11 @@ def accurate(
     """A program of entries as they were traced, the first of which is as accurate as asked for. See `compile`."""
     from .accuracy import guard
 
-    def compiled(keep: Callable[[np.ndarray], bool]) -> Program:
-        made = plan_graphs(graphs, machine_for(device), tune, precision, keep)
+    def compiled(numbers: Numbers) -> Program:
+        made = plan_graphs(graphs, machine_for(device), tune, numbers)
         return Program(made, device, next(iter(made.entries)))
 
-    program, report = guard(graphs, specs, precision, compiled, calibrate, tolerance)
+    program, report = guard(graphs, specs, numbers, compiled, calibrate, tolerance)
     program.accuracy = report
     return program
 

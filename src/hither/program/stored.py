@@ -31,7 +31,7 @@ _LENGTH_BYTES = 8  # the number that says how long the outline is
 
 
 def program_key(
-    target: Any, specs: Mapping[str, Any] | None, machine: Machine, tuned: bool = False, precision: str = "float32"
+    target: Any, specs: Mapping[str, Any] | None, machine: Machine, tuned: bool = False, numbers: tuple[str, ...] = ()
 ) -> str | None:
     """The key of what `target` is compiled to; None if that is not known beforehand, or nothing is to be stored.
 
@@ -44,7 +44,7 @@ def program_key(
     from ..runtime.cpu import compiler_identity
 
     kind = "tuned program" if tuned else "program"
-    return ObjectCache.key(kind, *target.fingerprint(specs), precision, repr(machine), *compiler_identity(), code)
+    return ObjectCache.key(kind, *target.fingerprint(specs), *numbers, repr(machine), *compiler_identity(), code)
 
 
 @functools.cache

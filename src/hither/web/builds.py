@@ -18,16 +18,18 @@ from ..graph.core import Graph
 from ..kernels.ir import Machine
 from ..kernels.steps import While, walk
 from ..passes import optimize
-from ..passes.precision import PRECISIONS, store_weights
+from ..passes.precision import Numbers
 from ..program.accuracy import AccuracyReport, compare
 from ..program.compile import (
     accurate,
     as_target,
     check_dtypes,
+    check_numbers,
     graphs_of,
     lengths_of,
     machine_for,
     plan_graphs,
+    reduce_numbers,
     state_of,
 )
 from ..program.plan import Plan, plan, to_storage
@@ -53,7 +55,7 @@ from .segments import can_be_halved, rounded
 TARGETS = ("webgpu", "wasm")
 FIRST_STAGE = 0.05  # relative error of a progressive bundle before its weights are refined
 MACHINES = {  # per target, the best first; what has no fused multiply-add takes smaller tiles, and is packed the same
-    "wasm": (Machine("wasm", fma=True), Machine("wasm", fma=False)),
+    "wasm": (Machine("wasm", fma=True, dot=True), Machine("wasm", fma=False, dot=True)),
     "webgpu": (Machine("wgsl", gpu=True, wide=("int64", "uint64"), vector_bits=32),),
 }
 
@@ -95,6 +97,7 @@ def bundle(
     precision: str = "float32",
     name: str | None = None,
     state: Any = None,
+    activations: str = "float32",
     calibrate: Any = None,
     tolerance: Mapping[str, float] | None = None,
     progressive: bool = False,
@@ -108,7 +111,8 @@ def bundle(
         specs: {input: Spec}, or a list of them: one variant per choice of shapes, over the same weights and state. For a
             Trainer see `Trainer.as_entries`.
         targets: "webgpu", "wasm" or both.
-        precision: how weights are stored, downloaded and held in memory, as for `compile`.
+        precision, activations: how weights are stored, downloaded and held in memory, and what products are computed in, as
+            for `compile`.
         name: the bundle's name; the folder's by default.
         state: what survives calls of functions, as for `compile`; `program.save` and `restore` keep it in the browser. One
             state for all variants.
@@ -133,8 +137,7 @@ def bundle(
     wrong = [t for t in targets if t not in TARGETS]
     if wrong or not targets:
         raise BundleError(f"no target {', '.join(map(repr, wrong)) or 'given'}; there are {', '.join(TARGETS)}")
-    if precision not in PRECISIONS:
-        raise BundleError(f"no precision {precision!r}; there are {', '.join(PRECISIONS)}")
+    check_numbers(precision, activations)
     if progressive and precision != "float32":
         raise BundleError(
             f"progressive=True sends float32 weights in two stages, and precision is {precision!r}: choose one of them"
@@ -144,16 +147,17 @@ def bundle(
     made = [as_target(target, choice) for choice in choices]
     graphs = [graphs_of(each, choice, state) for each, choice in zip(made, choices)]
     judged = calibrate is not None or tolerance is not None
-    accuracy = None
+    numbers, accuracy = Numbers(precision, activations), None
     if progressive:
         accuracy = first_stage(graphs[0], choices[0], calibrate, tolerance)
     elif judged:
-        accuracy = accurate(graphs[0], choices[0], precision, calibrate, tolerance).accuracy
+        accuracy = accurate(graphs[0], choices[0], numbers, calibrate, tolerance).accuracy
+        numbers = numbers if accuracy is None else replace(numbers, keeps=accuracy.keeps)
     pool = TensorPool()
     builds: list[WasmBuild | WebGpuBuild] = []
     for kind in [t for t in TARGETS if t in targets]:
         for machine in MACHINES[kind]:
-            planned = _plan(graphs, machine, precision, accuracy)
+            planned = _plan(graphs, machine, numbers)
             variants = [{e: planned.entries[_export(i, e)] for e in each} for i, each in enumerate(graphs)]
             builds.append((_webgpu if kind == "webgpu" else _wasm)(planned, variants, pool))
     meanings = [getattr(each, "specs", choice) for each, choice in zip(made, choices)]
@@ -192,16 +196,15 @@ def _export(variant: int, entry: str) -> str:
     return f"{entry}@{variant}"
 
 
-def _plan(graphs: Sequence[Mapping[str, Graph]], machine: Machine, precision: str, accuracy: AccuracyReport | None) -> Plan:
+def _plan(graphs: Sequence[Mapping[str, Graph]], machine: Machine, numbers: Numbers) -> Plan:
     """All entries of all variants in one plan: they share weights, kernels and memory."""
-    keep = accuracy.keeps if accuracy is not None else lambda weight: False
     optimized: dict[str, Graph] = {}
     lengths: dict[str, dict[str, tuple[str, int]]] = {}
     for i, entries in enumerate(graphs):
         for name, graph in entries.items():
             key = _export(i, name)
             lengths[key] = lengths_of(graph)
-            optimized[key] = store_weights(optimize(graph), precision, keep)
+            optimized[key] = reduce_numbers(optimize(graph), machine, numbers)
             check_dtypes(optimized[key], machine)
     return plan(optimized, machine, lengths, state=state_of(g for each in graphs for g in each.values()))
 

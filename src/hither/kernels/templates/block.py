@@ -10,6 +10,7 @@ the few lines that it shares with the one before, unless the same thread has jus
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 from ... import dtypes as dt
 from ...graph.core import Abstract, Value
@@ -20,6 +21,7 @@ from ..ir import Buffer, Val
 from .conv import Held, packed_weights, tiles_of
 from .depthwise import packed_taps, strip_length, strip_of
 from .tile import row_tiles, tile_for
+from .widen import widened
 from .winograd import MOST_SCRATCH
 
 UNITS = 8  # units of work to aim at, so that threads can share them
@@ -136,8 +138,8 @@ def block(context: Context, group: Group) -> list[Lowered]:
     inner.ring, inner.pitch = ring, across
     window = None if feeder.feeder is None else _Window(e, feeder)
     weights = packed_weights(context, feeder.anchor.operands[1], 1, tile)
-    _, _, tile_at = tiles_of(inner, weights, tile, lines=True, held=None if window is None else window.held)
-    taps = packed_taps(context, w)
+    product, _, tile_at = tiles_of(inner, weights, tile, lines=True, held=None if window is None else window.held)
+    taps, lowered = widened(context, group, packed_taps(context, w))
     lanes = machine.lanes(32)
     mine = constant(0) if private else variable(Var("chunk", 0, units - 1, value=k.special("thread"))) * (slots * pitch)
 
@@ -207,7 +209,10 @@ def block(context: Context, group: Group) -> list[Lowered]:
             fill(line + (beside + width) * across, (padded.shape[2] - beside - width) * across)
         here = segment if lines % segment == 0 else k.min(k.as_index(segment), k.index(first * -1 + lines))
         steps = here * stride + (rows - stride)
-        with k.loop(known, steps) as loop:
+        held = (
+            product.widened(constant(0), panel * together, -(-count // tile.columns)) if product.is_small() else nullcontext()
+        )
+        with held, k.loop(known, steps) as loop:
             step = k.var(loop, "step", 0, segment * stride + rows - stride - 1)
             below = first * stride + step
             start = variable(Var("start", 0, (units * slots - 1) * pitch, value=k.index(mine + below % slots * pitch)))
@@ -237,4 +242,4 @@ def block(context: Context, group: Group) -> list[Lowered]:
             flat = k.var(loop, "unit", 0, total - 1) if total > 1 else constant(0)
             panel, image, piece = unflatten(flat, (number, batch, segments))
             unit(flat, panel + panel_from, image, piece, count)
-    return [e.finish(f"block_{'x'.join(map(str, w.shape[2:]))}_{lines * pixels}x{channels}")]
+    return [*lowered, e.finish(f"block_{'x'.join(map(str, w.shape[2:]))}_{lines * pixels}x{channels}")]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ... import dtypes as dt
 from ...graph.core import Abstract, Value
 from ..emitter import Context, Emitter, Lowered, lane
 from ..fusion import Group, flatten, unflatten
@@ -18,7 +19,7 @@ from ..index import Index
 from ..ir import Buffer, Val
 from ..nests import write_nest
 from . import template
-from .product import Product, TileAt, tiles
+from .product import Product, TileAt, byte_offsets, can_dot, tiles, words
 from .tile import Tile, pack_panels, tile_for
 from .winograd import convolve, scheme
 
@@ -64,7 +65,9 @@ def packed_weights(context: Context, w: Value, groups: int, tile: Tile) -> Value
     return context.pack(w, f"conv panels {tile.columns} {groups}", lambda a: _pack(a, groups, tile.columns))
 
 
-def tiles_of(e: Emitter, packed: Value, tile: Tile, lines: bool = False, held: Held | None = None) -> tuple[Product, int, TileAt]:
+def tiles_of(
+    e: Emitter, packed: Value, tile: Tile, lines: bool = False, held: Held | None = None
+) -> tuple[Product, int, TileAt]:
     """The convolution that is the anchor of the emitter's group: its product, how many output pixels make a line from which a
     tile may take its rows, and how to compute any tile; `lines`: no more than a line of the picture. `held`: where the lines of the
     input that the next line of output needs lie."""
@@ -89,9 +92,16 @@ def tiles_of(e: Emitter, packed: Value, tile: Tile, lines: bool = False, held: H
     taps, run = _taps(window, dilation, pixel_strides, channels, groups == 1 and apart == 1 and not computed)
     if apart != 1:
         taps.reverse()  # neighbours of a line outermost: only they are read by several rows
+    sums: Value | None = None
+    right_dtype, steps_of_panel = w.dtype, depth
+    dots = apart == 1 and not computed and can_dot(e.context, node, tile, run)
+    if dots:
+        sums = byte_offsets(e.context, packed) if x.dtype is dt.int8 else None
+        packed, right_dtype, steps_of_panel, run = words(e.context, packed), dt.int32, depth // 4, run // 4
+        taps = [(extent, elements, steps // 4) for extent, elements, steps in taps]
     product = Product(
-        e, left, x.dtype, e.buffer(packed), w.dtype, result.dtype, tile, taps, run, apart, tile.columns,
-        alternate=panels > 1 and not lines, panels=panels, depth=depth,
+        e, left, x.dtype, e.buffer(packed), right_dtype, result.dtype, tile, taps, run, 4 if dots else apart, tile.columns,
+        alternate=panels > 1 and not lines, panels=panels, depth=steps_of_panel, dots=dots,
     )  # fmt: skip
     # A tile's rows lie in one line of output pixels, so that they are a constant apart and share one address. Where the whole
     # image is one line (pointwise), or lines are too short to fill a tile, rows may be any pixels.
@@ -136,8 +146,10 @@ def tiles_of(e: Emitter, packed: Value, tile: Tile, lines: bool = False, held: H
                 e.finish_element((*unflatten(pixel + r, (result.shape[0], *out)), channel), values)
 
         if lines or math.prod(result.shape[:-1]) < outputs:  # one panel after the other
-            product.prefetch(depth * tile.columns, line if length <= tile.rows else first // tile.rows, total_tiles)
-        bias = product.bias(outputs, result.abstract.rank, lambda column: first_column + column)
+            product.prefetch(steps_of_panel * tile.columns, line if length <= tile.rows else first // tile.rows, total_tiles)
+        bias = product.offsets(sums, instance, panel) or product.bias(
+            outputs, result.abstract.rank, lambda column: first_column + column
+        )
         product.compute(rows, right, columns, store, bias)
 
     return product, length, tile_at

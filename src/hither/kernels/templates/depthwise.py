@@ -17,6 +17,7 @@ from ..fusion import Group, unflatten
 from ..index import Index, Var, constant, variable
 from ..ir import Machine, Val
 from .tile import accumulator
+from .widen import widened
 
 STRIP = 7  # output pixels along the last spatial axis held in registers
 
@@ -30,7 +31,7 @@ def depthwise(context: Context, group: Group) -> list[Lowered]:
     channels = x.shape[-1]
     window, out = w.shape[2:], result.shape[1:-1]
     strides, dilation = tuple(node.params["strides"]), tuple(node.params["dilation"])
-    packed = packed_taps(context, w)
+    packed, lowered = widened(context, group, packed_taps(context, w))
     e = Emitter(context, group)
     k, machine = e.k, e.machine
     width = 4 if machine.gpu and channels % 4 == 0 else machine.lanes(max(32, result.dtype.bits))
@@ -61,7 +62,7 @@ def depthwise(context: Context, group: Group) -> list[Lowered]:
         with k.loop(0, total, kind="parallel", grain=max(1, GRAIN * 4 // work)) as loop:
             line, block = unflatten(k.var(loop, "strip", 0, total - 1) if total > 1 else constant(0), (lines, number))
             channel_loops(line, block * strip + start, count)
-    return [e.finish(f"depthwise_{'x'.join(map(str, window))}_{lines * out[-1]}x{channels}")]
+    return [*lowered, e.finish(f"depthwise_{'x'.join(map(str, window))}_{lines * out[-1]}x{channels}")]
 
 
 def strip_length(machine: Machine, pixels: int) -> int:

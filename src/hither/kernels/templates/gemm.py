@@ -16,7 +16,7 @@ from ..index import Index, constant
 from ..ir import Val
 from ..nests import write_nest
 from . import template
-from .product import Product, tiles
+from .product import Product, byte_offsets, can_dot, tiles, words
 from .tile import Tile, pack_panels, tile_for
 
 
@@ -41,11 +41,18 @@ def matmul(context: Context, group: Group) -> list[Lowered]:
     elif transpose_b and depth:
         packed, kernel = _pack_kernel(context, group, b, n, depth, tile)
         lowered.append(kernel)
+    sums: Value | None = None
+    steps, right_dtype = depth, b.dtype
+    dots = packed is not None and not transpose_a and can_dot(context, node, tile, depth)
+    if dots and packed is not None:
+        sums = byte_offsets(context, packed) if a.dtype is dt.int8 else None
+        packed, steps, right_dtype = words(context, packed), depth // 4, dt.int32
     e = Emitter(context, group)
     k = e.k
     product = Product(
-        e, e.buffer(a), a.dtype, e.buffer(packed or b), b.dtype, result.dtype, tile, (), depth,
-        m if transpose_a else 1, tile.columns if packed else n, packed is not None, panels=panels, depth=depth,
+        e, e.buffer(a), a.dtype, e.buffer(packed or b), right_dtype, result.dtype, tile, (), steps,
+        m if transpose_a else depth // max(steps, 1), tile.columns if packed else n, packed is not None,
+        panels=panels, depth=steps, dots=dots,
     )  # fmt: skip
 
     def tile_at(instance: Index, line: Index, first: Index, height: int, panel: Index, columns: int) -> None:
@@ -62,8 +69,10 @@ def matmul(context: Context, group: Group) -> list[Lowered]:
                 e.finish_element((*unflatten(instance, batch), first + r, where), values)
 
         if packed is not None and m < n:
-            product.prefetch(depth * tile.columns, first // tile.rows, -(-m // tile.rows))
-        bias = product.bias(n, result.abstract.rank, lambda column: panel * tile.columns + column)
+            product.prefetch(steps * tile.columns, first // tile.rows, -(-m // tile.rows))
+        bias = product.offsets(sums, instance, panel) or product.bias(
+            n, result.abstract.rank, lambda column: panel * tile.columns + column
+        )
         product.compute(rows, right, columns, store, bias)
 
     work = max(1, depth * tile.rows * tile.columns)

@@ -13,8 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
+
 from ... import dtypes as dt
-from ..emitter import GRAIN, Emitter, lane
+from ...graph.core import Node, Value
+from ..emitter import GRAIN, Context, Emitter, lane
 from ..fusion import EXPENSIVE, unflatten
 from ..index import Index, Var, constant, variable
 from ..ir import Buffer, Val
@@ -27,6 +30,7 @@ WORTH_WIDENING = 3  # tiles that share a panel of small numbers: for fewer it is
 WIDE_BLOCK = 3 << 17  # bytes of panels that are widened at a time
 LEAST_SHARE = 12  # tiles of rows for which panels are widened anew, so that threads find UNITS to share
 UNITS = 8
+SIGNS = -0x7F7F7F80  # 0x80808080: the highest bit of each byte of an int32
 UNDER_WAY = 12  # sums that hide the latency of multiply-adds (8 would do) and leave registers for operands in WebAssembly
 
 Row = tuple[Val, int]  # an element address, and a constant to add to it: rows that share the Val share a register
@@ -57,6 +61,7 @@ class Product:
     bare: bool = False  # `store` takes the sums as they are: the group's epilogue comes later
     panels: int = 1  # of one instance of the product
     depth: int = 0  # steps of a panel
+    dots: bool = False  # a step is four bytes of a row, and of each column of a panel: see `words`
     _wide: tuple[Buffer, Index] | None = None  # panels in scratch memory, widened, and which of them is the first
     _kept: Buffer | None = None  # where a tile's sums wait for being finished
 
@@ -133,8 +138,21 @@ class Product:
         return self.e.k.index((instance * self.panels + panel) * length)
 
     def is_small(self) -> bool:
-        """Whether panels are stored in smaller numbers than they are multiplied in."""
-        return self.packed and self.right.dtype.bits < 32 and accumulator(self.result).is_float and self.depth > 0
+        """Whether panels are stored in smaller numbers than they are multiplied in, on a CPU: a GPU widens as fast as it loads."""
+        return (
+            not self.e.machine.gpu
+            and self.packed
+            and self.right.dtype.bits < 32
+            and accumulator(self.result).is_float
+            and self.depth > 0
+        )
+
+    def offsets(self, sums: Value | None, instance: Index, panel: Index) -> Callable[[int, int], Val] | None:
+        """What the sums of a panel begin with, of `byte_offsets`."""
+        if sums is None:
+            return None
+        first = self.e.k.index((instance * self.panels + panel) * self.tile.columns)
+        return lambda column, width: self.e.k.load(self.e.buffer(sums), first + column, width)
 
     @contextmanager
     def widened(self, instance: Index, first: Index, count: int) -> Iterator[None]:
@@ -199,7 +217,7 @@ class Product:
             return [*found, *(count for _, count in column_parts(rest, width, machine))]
         if rest:
             narrow = width
-            while narrow // 2 >= rest and not (machine.name == "wasm" and narrow <= 4):
+            while narrow // 2 >= rest and not ((machine.name == "wasm" or self.dots) and narrow <= 4):
                 narrow //= 2
             found.append(narrow)
         return found
@@ -229,13 +247,21 @@ class Product:
             for r, (base, fixed) in enumerate(rows):
                 if self.element:
                     scalar = self.element(r, taps, at)
+                elif self.dots:
+                    assert self.left is not None, "bytes are stored"
+                    scalar = k.word(self.left, (bases[base] + k.index(at * self.run_stride)) + fixed)
+                    if self.left_dtype is dt.int8:
+                        scalar = scalar ^ SIGNS  # unsigned, 128 too large: see `byte_offsets`
                 else:
                     assert self.left is not None, "rows are either stored or computed by `element`"
                     scalar = k.load(self.left, (bases[base] + k.index(at * self.run_stride)) + fixed, 1, self.left_dtype)
                 scalar = k.convert(scalar, dtype)
                 for v, vector in enumerate(across):
                     total = sums[r * len(widths) + v]
-                    following.append(k.fma(scalar, vector, total) if dtype.is_float else total + scalar * vector)
+                    if self.dots:
+                        following.append(k.dot(scalar, vector, total))
+                    else:
+                        following.append(k.fma(scalar, vector, total) if dtype.is_float else total + scalar * vector)
             return following
 
         if self._straight(rows, len(self.taps)):
@@ -300,6 +326,34 @@ class Product:
         for extent, elements, _ in nest:
             reached = [at + i * elements for at in reached for i in range(extent)]
         return len({(base, fixed + at) for base, fixed in rows for at in reached}) == len(rows) * len(reached)
+
+
+def can_dot(context: Context, node: Node, tile: Tile, run: int) -> bool:
+    """Whether a product of bytes by constant, signed bytes takes four steps at once. `run`: steps that lie side by side."""
+    x, w = node.operands
+    bytes_ = x.dtype in (dt.uint8, dt.int8) and w in context.constants and w.dtype is context.stored(w) is dt.int8
+    known = x in context.constants  # packed, perhaps, or one number
+    return (
+        context.machine.dot and bytes_ and not known and node.results[0].dtype is dt.int32 and tile.width >= 4 and run % 4 == 0
+    )
+
+
+def words(context: Context, panels: Value) -> Value:
+    """Panels of bytes [..., K, columns] with four steps of each column in one int32: [..., K / 4, columns]."""
+
+    def make() -> np.ndarray:
+        array = context.constants[panels]
+        *outer, steps, columns = array.shape
+        together = np.moveaxis(array.reshape(*outer, steps // 4, 4, columns), -2, -1)
+        return np.ascontiguousarray(together).view(np.dtype("<i4"))[..., 0]
+
+    return context.new_constant((panels, "words"), make, panels.name)
+
+
+def byte_offsets(context: Context, panels: Value) -> Value:
+    """What sums begin with where signed bytes of rows are taken as unsigned ones, 128 larger: -128 times a column's sum."""
+    total = lambda: -128 * context.constants[panels].sum(-2, dtype=np.int32)  # noqa: E731
+    return context.new_constant((panels, "byte offsets"), total, panels.name)
 
 
 TileAt = Callable[[Index, Index, Index, int, Index, int], None]

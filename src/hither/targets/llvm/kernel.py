@@ -140,6 +140,9 @@ class KernelPrinter(ValuePrinter):
         pointer = self.address(buffer, self.name(op.args[0]))
         return self.put(f"load {typed(result.dtype, result.width)}, ptr {pointer}, align {buffer.dtype.itemsize}")
 
+    def _word(self, op: Op) -> str:
+        return self.put(f"load i32, ptr {self.address(op.attr, self.name(op.args[0]))}, align 1")
+
     def _prefetch(self, op: Op) -> None:
         (index,), buffer = op.args, op.attr
         pointer = self.put(f"getelementptr {scalar(buffer.dtype)}, ptr {self.pointers[buffer]}, i64 {self.name(index)}")

@@ -56,6 +56,21 @@ def splat(n: NodeBuilder, a: Node, dtype: DType) -> Node:
     return _vector(n, dtype, "splat", a)
 
 
+def dot(n: NodeBuilder, a: Node, b: Node, c: Node, relaxed: bool) -> Node:
+    """c + the products of a's unsigned and b's signed bytes, summed by lane of 32 bits. The relaxed operation is exact where a's
+    are at most 127; else by way of 16 bits, two products at a time."""
+    if relaxed:
+        return n.pure("i32x4.relaxed_dot_i8x16_i7x16_add_s", (b, a, c), V128)
+    halves = []
+    for half in ("low", "high"):
+        wide = [n.pure(f"i16x8.extend_{half}_i8x16_{sign}", (v,), V128) for v, sign in ((a, "u"), (b, "s"))]
+        halves.append(n.pure("i32x4.dot_i16x8_s", tuple(wide), V128))
+    for first in (0, 1):
+        lanes = bytes(4 * lane + byte for lane in (first, first + 2, first + 4, first + 6) for byte in range(4))
+        c = n.pure("i32x4.add", (c, n.pure("i8x16.shuffle", tuple(halves), V128, lanes)), V128)
+    return c
+
+
 def pack(n: NodeBuilder, lanes: Sequence[Node], dtype: DType) -> Node:
     """Four scalars as one vector."""
     if all(x.is_constant for x in lanes) and not dtype.is_float:

@@ -84,6 +84,8 @@ class KernelLowering:
             _check_type(self.kernel, op, result)
             if kind == "load":
                 self.env[result] = memory.load(self, op, result)
+            elif kind == "word":
+                self.env[result] = memory.word(self, op, result)
             elif kind == "gather":
                 self.env[result] = memory.gather(self, op, result)
             elif kind == "const":
@@ -111,6 +113,8 @@ class KernelLowering:
                 ) if vector else (n.constant(value_type(result.dtype), 0),)  # fmt: skip
             case "fma":
                 return tuple(self._fma(a, b, c, dtype, vector) for a, b, c in zip(*args, strict=True))
+            case "dot":
+                return tuple(arith.dot(n, a, b, c, self.relaxed and op.attr) for a, b, c in zip(*args, strict=True))
             case "select":
                 return tuple(self._select(c, a, b, vector) for c, a, b in zip(*args, strict=True))
             case "convert":
@@ -285,7 +289,7 @@ def _loads_only_splatted(kernel: Kernel) -> set[Val]:
 
     def visit(block: Block) -> None:
         for op in block.ops:
-            if op.kind == "load" and op.results[0].width == 1 and op.results[0].dtype.bits == 32:
+            if op.kind in ("load", "word") and op.results[0].width == 1 and op.results[0].dtype.bits == 32:
                 loads.add(op.results[0])
             if op.kind != "splat":
                 other.update(op.args)

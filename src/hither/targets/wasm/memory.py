@@ -206,6 +206,14 @@ def load(k: KernelLowering, op: Op, result: Val) -> Parts:
     return tuple(parts)
 
 
+def word(k: KernelLowering, op: Op, result: Val) -> Parts:
+    """Four bytes as an int32, from any byte on."""
+    node, offset = address(k, op.attr, op.args[0], 1)
+    if result in k.splat_only:
+        return (k.n.load("v128.load32_splat", (node,), V128, memarg(0, offset)),)
+    return (k.n.load("i32.load", (node,), arith.value_type(dt.int32), memarg(0, offset)),)
+
+
 def gather(k: KernelLowering, op: Op, result: Val) -> Parts:
     """One element per lane."""
     n, dtype = k.n, result.dtype
