@@ -157,7 +157,7 @@ def test_random_changes_follow_from_seed_epoch_and_position() -> None:
 
 
 def threads() -> list[threading.Thread]:
-    return [t for t in threading.enumerate() if t.name.startswith("hither-")]
+    return [t for t in threading.enumerate() if t.name.startswith("hither-data")]
 
 
 @pytest.mark.parametrize("step", [lambda d: d.prefetch(3), lambda d: d.map(lambda n: n, workers=2)], ids=["prefetch", "map"])

@@ -361,7 +361,8 @@ def test_dynamic_quantized_lstm(direction: str) -> None:
         floats(ways, 1, hidden), None, scales[0], zeros[0], scales[1], zeros[1],
     ]  # fmt: skip
     attributes = {"hidden_size": hidden, "direction": direction, "known": [1, 2, 8, 9, 10, 11]}
-    check_node("DynamicQuantizeLSTM", operands, outputs=3, **attributes, rtol=1e-3, atol=1e-3, **MS)
+    # What is rounded to bytes may fall to the next one, which is 1/255 of a range.
+    check_node("DynamicQuantizeLSTM", operands, outputs=3, **attributes, rtol=1e-2, atol=1e-2, **MS)
 
 
 Q = (np.float32(0.04), np.uint8(120))  # a scale and a zero point for inputs

@@ -18,7 +18,7 @@ from hither.program.compile import CompileError
 
 from .browser import BLANK, Site, in_page, serving
 from .bundles import flip, in_node
-from .training_data import digits
+from examples.training.sources import digits
 
 L = ht.nn
 LOSS = L.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -87,7 +87,7 @@ class _Ahead:
 def made_ahead(source: Iterator[Any], size: int) -> Iterator[Any]:
     """The items of `source`, of which a thread makes up to `size` before they are asked for."""
     ahead = _Ahead(size)
-    thread = Thread(target=copy_context().run, args=(ahead.fill, source), name="hither-prefetch", daemon=True)
+    thread = Thread(target=copy_context().run, args=(ahead.fill, source), name="hither-data-prefetch", daemon=True)
     del source  # the thread's alone
     thread.start()
     try:

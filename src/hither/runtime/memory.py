@@ -17,7 +17,7 @@ def memory() -> dict[str, dict[str, int]]:
     Example:
         >>> import hither as ht
         >>> before = ht.memory()["cpu"]["live"]
-        >>> x = ht.zeros(1000)
+        >>> x = ht.arange(1000, dtype="float32")
         >>> ht.memory()["cpu"]["live"] - before
         4000
     """
