@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
+import hither as ht
 from hither.errors import InvalidModel, UnsupportedFeature
 
 from .onnx_build import build, check_node, expected, fed, helper, hither_model, info, one_node
@@ -266,14 +267,13 @@ def test_matmul_nbits_refuses() -> None:
 
 
 def test_packed_weights_stay_packed() -> None:
-    """What a program holds of them is the file's bytes, until a pass decides otherwise."""
-    operands = [floats(3, 64), packed(rng.integers(0, 16, (64, 2, 32)), 4), floats(64, 2)]
-    data = one_node("MatMulNBits", operands, known=[1, 2], K=64, N=64, block_size=32, **MS)
-    assert sum(np.asarray(w).nbytes for w in hither_model(data).weights.values()) == operands[1].nbytes + operands[2].nbytes
-    from hither.spec import Spec
-
-    graph = hither_model(data).graph({"x0": Spec((3, 64))})
-    assert {(str(v.dtype), tuple(v.shape)) for v in graph.constants} >= {("uint8", (64, 2, 16)), ("float32", (64, 2))}
+    """A model and a program hold the file's bytes, not the floats that they stand for."""
+    operands = [floats(3, 256), packed(rng.integers(0, 16, (64, 8, 32)), 4), floats(64, 8)]
+    stored = operands[1].nbytes + operands[2].nbytes
+    model = hither_model(one_node("MatMulNBits", operands, known=[1, 2], K=256, N=64, block_size=32, **MS))
+    assert sum(np.asarray(w).nbytes for w in model.weights.values()) == stored
+    program = ht.compile(model, {"x0": ht.Spec((3, 256))}, device="cpu")
+    assert program.memory()["weights"] < 1.2 * stored
 
 
 @pytest.mark.parametrize("skip", [False, True])
@@ -352,9 +352,10 @@ def test_qgemm(transposed: tuple[int, int], columns: bool) -> None:
 
 @pytest.mark.parametrize("direction", ["forward", "bidirectional"])
 def test_dynamic_quantized_lstm(direction: str) -> None:
+    """One sample: of several, ONNX Runtime quantises each by its own range or all together, as its threads are shared out."""
     ways, inputs, hidden = 2 if direction == "bidirectional" else 1, 6, 5
     weights = [bytes_of(ways, inputs, 4 * hidden, signed=True), bytes_of(ways, hidden, 4 * hidden, signed=True)]
-    scales = [np.full((ways,), 0.01, np.float32), np.full((ways,), 0.02, np.float32)]
+    scales = [np.full((ways,), 0.003, np.float32), np.full((ways,), 0.002, np.float32)]
     zeros = [np.zeros((ways,), np.int8)] * 2
     operands = [
         floats(4, 1, inputs), *weights, floats(ways, 8 * hidden), np.array([3], np.int32), floats(ways, 1, hidden),

@@ -136,6 +136,11 @@ def test_multi_head_attention_with_a_past(unidirectional: int, mask: Any) -> Non
     )  # fmt: skip
 
 
+def test_multi_head_attention_in_a_shared_buffer() -> None:
+    new, buffers = [floats(B, 1, WIDTH) for _ in range(3)], [floats(B, N, 12, H), floats(B, N, 12, H)]
+    check_node("MultiHeadAttention", [*new, None, None, None, *buffers, ints(3)], outputs=3, num_heads=N, **MS)
+
+
 def test_multi_head_attention_scores() -> None:
     plain = [floats(B, S, WIDTH) for _ in range(3)]
     check_node("MultiHeadAttention", plain, outputs=4, unwanted=[1, 2], typed=[3], num_heads=N, **MS)
@@ -248,6 +253,15 @@ def check_grouped(operands: list, outputs: int = 3, rtol: float = 1e-4, atol: fl
 ])  # fmt: skip
 def test_group_query_attention(case: tuple, rotary: dict, packed: bool) -> None:
     check_grouped(grouped(*case, packed=packed, rotary=bool(rotary)), **rotary)
+
+
+def test_group_query_attention_of_a_length_that_is_an_input() -> None:
+    """A cache's shape depends on it: a Model compiles for each value, as for each shape."""
+    operands = grouped(2, 1, 4, (4, 4), 5)
+    data = one_node("GroupQueryAttention", operands, 3, num_heads=4, kv_num_heads=G, **MS)
+    got, want = [np.asarray(a) for a in hither_model(data)(fed(operands)).values()], expected(data, fed(operands))
+    np.testing.assert_allclose(got[0], want[0], rtol=1e-4, atol=1e-5)
+    assert got[1].shape == want[1].shape == (2, G, 5, SIZE)
 
 
 def test_group_query_attention_without_a_cache() -> None:

@@ -113,7 +113,7 @@ def _self_attention(
     """Attention and its present cache, from queries, keys and values side by side."""
     _refuse_rotary(node)
     shared = bool(node["past_present_share_buffer"]) and past is not None
-    node.check(shared <= (start is not None), "past_present_share_buffer needs past_sequence_length")
+    node.check(not shared or start is not None, "past_present_share_buffer needs past_sequence_length")
     first, second = sizes[0], sizes[0] + sizes[1]
     node.check(second + sizes[2] == projected.shape[-1], f"hidden sizes {tuple(sizes)} are not those of {projected.shape}")
     parts = projected[..., :first], projected[..., first:second], projected[..., second:]

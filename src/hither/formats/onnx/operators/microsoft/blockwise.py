@@ -23,13 +23,15 @@ NORMED = {"K": int, "block_size": int, "bits": 4, "accuracy_level": 0}
 
 
 def unpacked(x: Any, bits: int) -> Any:
-    """The numbers of `bits` bits in each byte of uint8 [..., bytes], lowest first: [..., bytes·8/bits]."""
+    """The numbers of `bits` bits in each byte of uint8 [..., bytes], lowest first: int32 [..., bytes·8/bits].
+
+    Bytes become int32 before they are taken apart: what is four times as large is not folded, so constants stay packed.
+    """
+    wide = cast(x, dt.int32)
     if bits == 8:
-        return x
-    shifts = Array(np.arange(0, 8, bits, dtype=np.uint8))
-    parts = ops.bitwise_and(
-        ops.bitwise_right_shift(ops.expand_dims(x, axis=-1), shifts), Array(np.asarray(2**bits - 1, np.uint8))
-    )
+        return wide
+    shifts = Array(np.arange(0, 8, bits, dtype=np.int32))
+    parts = ops.bitwise_and(ops.bitwise_right_shift(ops.expand_dims(wide, axis=-1), shifts), 2**bits - 1)
     return ops.reshape(parts, (*x.shape[:-1], x.shape[-1] * (8 // bits)))
 
 
@@ -192,5 +194,5 @@ def matmul_bnb4(node: Node, x: Any, packed: Any, largest: Any) -> Any:
     codes = ops.reshape(halves, (-1,))[:count]
     table = Array(np.array(_NF4 if node["quant_type"] else _FP4, np.float32))
     factor = ops.take(as_float(largest), Array((np.arange(count) // block).astype(np.int32)), axis=0)
-    weights = cast(ops.reshape(ops.take(table, cast(codes, dt.int32), axis=0) * factor, (columns, rows)), x.dtype)
+    weights = cast(ops.reshape(ops.take(table, codes, axis=0) * factor, (columns, rows)), x.dtype)
     return ops.matmul(x, weights, transpose_b=bool(node["transB"]))

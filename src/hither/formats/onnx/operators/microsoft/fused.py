@@ -102,6 +102,8 @@ def _inverse_power(x: Any, epsilon: float) -> Any:
 
 @operator("SkipSimplifiedLayerNormalization", domain=DOMAIN, attributes={"epsilon": 1e-12})
 def skip_simplified_layer_normalization(node: Node, x: Any, skip: Any, gamma: Any, bias: Any = None) -> Any:
+    if node.wants(1):
+        raise node.unsupported("the mean (which this norm does not compute)")
     total = x + skip if bias is None else x + skip + bias
     epsilon = node["epsilon"]
     inverse = _inverse_power(total, epsilon) if node.wants(2) else None
