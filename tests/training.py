@@ -50,7 +50,7 @@ class Task:
     @property
     def about(self) -> str:
         """The first paragraphs of the example, without how to start it."""
-        return "\n\n".join(p for p in (self.example.__doc__ or "").strip().split("\n\n") if not p.startswith("    "))
+        return "\n\n".join(p for p in (self.example.__doc__ or "").strip().split("\n\n") if "python -m" not in p)
 
 
 TASKS = {
@@ -58,7 +58,7 @@ TASKS = {
     "fashion": Task(fashion, 0.91, labels=FASHION_CLASSES),
     "drums": Task(drums, 0.80, labels=tuple(drums.KINDS)),
     "spam": Task(spam, 0.95),
-    "emoji": Task(emoji, 0.60, {"way": ("pixels", "scratch", "features"), "seed": (0, 1, 2)}),
+    "emoji": Task(emoji, 0.70, {"way": ("pixels", "scratch", "features"), "seed": (0, 1, 2)}),
 }
 
 
