@@ -1,8 +1,8 @@
 """Training on real data: `make train` runs the examples, holds their accuracies against targets, and writes docs/training.md.
 
-python -m tests.training [task…] [--device cpu] [--missing]: results are kept under build/training, with a report of each training, and the
-page is made of what has been measured. An interrupted training goes on where it was. A task that misses its target ends the run
-with an error.
+python -m tests.training [task…] [--device cpu] [--missing]: results are kept under build/training, with a report of each
+training, and the page is made of what has been measured. An interrupted training goes on where it was. A task that misses its
+target ends the run with an error.
 """
 
 from __future__ import annotations
