@@ -129,6 +129,23 @@ def test_structures_and_names() -> None:
     assert repr(pairs.filter(lambda a, b: a)) == "<Dataset of ? elements>"
 
 
+def test_sources_of_one_s_own() -> None:
+    """A function of positions, or of epoch and skip; steps keep the names of classes."""
+    own = Dataset(at=lambda epoch, positions: (10 * epoch + int(p) for p in positions), length=4, class_names=["a", "b"])
+    assert list(own.epoch(2, 1)) == [21, 22, 23] and sorted(own.shuffle().epoch(1)) == [10, 11, 12, 13]
+    made = own.map(lambda n: n).filter(lambda n: True).shuffle(2).repeat(2).batch(3).prefetch()
+    assert made.class_names == ["a", "b"]
+    streamed = Dataset(lambda epoch, skip: iter(range(epoch + skip, 9)))
+    assert list(streamed.epoch(3, 4)) == [7, 8] and streamed.length is None
+    for wrong in (
+        {},
+        {"at": lambda e, p: iter(()), "length": None},
+        {"read": lambda e, s: iter(()), "at": lambda e, p: iter(())},
+    ):
+        with pytest.raises(TypeError, match="from_arrays"):
+            Dataset(**wrong)  # type: ignore[arg-type]
+
+
 def test_loops_are_epochs() -> None:
     data = numbers(20).shuffle()
     assert [plain(data), plain(data)] == [plain(data.epoch(0)), plain(data.epoch(1))]

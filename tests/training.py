@@ -1,8 +1,8 @@
 """Training on real data: `make train` runs the examples, holds their accuracies against targets, and writes docs/training.md.
 
-python -m tests.training [task…] [--device cpu]: results are kept under build/training, with a report of each training, and the
-page is made of what has been measured. An interrupted training goes on where it was. A task that misses its target ends the run
-with an error.
+python -m tests.training [task…] [--device cpu] [--missing]: results are kept under build/training, with a report of each
+training, and the page is made of what has been measured. An interrupted training goes on where it was. A task that misses its
+target ends the run with an error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from examples.training import digits, drums, emoji, fashion, spam
+from examples.training import digits, drums, emoji, fashion, finetune, spam
 from examples.training.sources import FASHION_CLASSES
 
 import hither as ht
@@ -50,7 +50,7 @@ class Task:
     @property
     def about(self) -> str:
         """The first paragraphs of the example, without how to start it."""
-        return "\n\n".join(p for p in (self.example.__doc__ or "").strip().split("\n\n") if not p.startswith("    "))
+        return "\n\n".join(p for p in (self.example.__doc__ or "").strip().split("\n\n") if "python -m" not in p)
 
 
 TASKS = {
@@ -58,7 +58,8 @@ TASKS = {
     "fashion": Task(fashion, 0.91, labels=FASHION_CLASSES),
     "drums": Task(drums, 0.80, labels=tuple(drums.KINDS)),
     "spam": Task(spam, 0.95),
-    "emoji": Task(emoji, 0.60, {"way": ("pixels", "scratch", "features"), "seed": (0, 1, 2)}),
+    "emoji": Task(emoji, 0.70, {"way": ("pixels", "scratch", "features"), "seed": (0, 1, 2)}),
+    "finetune": Task(finetune, 0.55, {"way": ("frozen", "adapted")}),
 }
 
 
@@ -76,10 +77,14 @@ class Result:
     machine: str
 
 
+def stem_of(name: str, options: dict[str, Any], device: str) -> str:
+    """What the files of a run are called."""
+    return "-".join([name, *map(str, options.values()), device])
+
+
 def run(name: str, options: dict[str, Any], device: str) -> Result:
     """Run an example, and keep its result and its report."""
-    task = TASKS[name]
-    stem = "-".join([name, *map(str, options.values()), device])
+    task, stem = TASKS[name], stem_of(name, options, device)
     MEASURED.mkdir(parents=True, exist_ok=True)
     backup = ht.train.BackupAndRestore(MEASURED / stem, save_freq=100, delete_checkpoint=True)
     print(f"== {stem}", flush=True)
@@ -152,13 +157,18 @@ def main(arguments: Any = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tasks", nargs="*", choices=[*TASKS, []], help="all if none is named")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--missing", action="store_true", help="only what has not been measured")
     options = parser.parse_args(arguments)
-    wrong = []
+    wrong: list[str] = []
     for name in options.tasks or TASKS:
-        wrong += missed([run(name, one, options.device) for one in TASKS[name].runs])
+        for one in TASKS[name].runs:
+            if not options.missing or not (MEASURED / f"{stem_of(name, one, options.device)}.json").exists():
+                run(name, one, options.device)
     kept = [Result(**json.loads(p.read_text())) for p in sorted(MEASURED.glob("*.json"))]
     kept.sort(key=lambda r: (list(TASKS).index(r.task), r.device))
     PAGE.write_text(page(kept), encoding="utf-8")
+    for _, group in itertools.groupby(kept, lambda r: (r.task, r.device)):
+        wrong += missed(list(group))
     print("\n".join(wrong) or f"wrote {PAGE.relative_to(ROOT)}")
     return len(wrong)
 

@@ -16,15 +16,16 @@ import hither as ht
 from .sources import drumkits
 
 KINDS = {
-    "kick": r"kick|bd|bassdrum", "snare": r"snare|sn|sd", "hihat": r"hi-?hat|hhat|hat|hh", "tom": r"tom|tm|ft|t\d",
-    "cymbal": r"crash|ride|splash|china|rd",
+    "kick": r"kick|bass ?drum|\bbd", "snare": r"snare|\bs[nd]", "hihat": r"hat|\b[co]?hh", "tom": r"tom|\btm|\bft|\bt\d",
+    "cymbal": r"crash|ride|splash|china|\brd",
 }  # fmt: skip
 RATE, LENGTH, EPOCHS = 8000, 4000, 40  # half a second of sound
 
 
 def kind(path: Path) -> str | None:
     """What a file's name says it is; None if it says nothing, or two things."""
-    found = [k for k, words in KINDS.items() if re.search(rf"(?<![a-z])[a-z]?({words})", path.name.lower())]
+    name = re.sub("[^a-z0-9]", " ", path.stem.lower())
+    found = [k for k, pattern in KINDS.items() if re.search(pattern, name)]
     return found[0] if len(found) == 1 else None
 
 

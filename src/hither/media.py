@@ -42,7 +42,10 @@ def read_image(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
         raise MediaError(f"pictures have 1, 3 or 4 channels, got {channels}")
     try:
         with Image.open(path) as opened:
-            pixels = np.asarray(ImageOps.exif_transpose(opened).convert(mode))
+            upright = ImageOps.exif_transpose(opened)
+            if upright.mode == "P" and "transparency" in upright.info:
+                upright = upright.convert("RGBA")  # a palette's own transparency has no other way out
+            pixels = np.asarray(upright.convert(mode))
     except UnidentifiedImageError as error:
         raise MediaError(f"{path} is no picture that Pillow can read") from error
     except Image.DecompressionBombError as error:

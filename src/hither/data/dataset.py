@@ -130,12 +130,7 @@ class Dataset:
     # -- steps ---------------------------------------------------------------------------------------------------------------
 
     def _derived(self, read: Read, at: At | None, length: float | None) -> Dataset:
-        made = Dataset(read, length=length) if at is None else Dataset(at=at, length=length)
-        return made._named(self.class_names)
-
-    def _named(self, class_names: Sequence[str] | None) -> Dataset:
-        self.class_names = None if class_names is None else list(class_names)
-        return self
+        return Dataset(read if at is None else None, at, length, self.class_names)
 
     def _elementwise(self, step: Callable[[int, Iterable[int], Items], Items]) -> Dataset:
         """A step (epoch, positions, elements there) → as many elements."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from .. import dtypes as dt
 from ..graph.core import Abstract, Graph, Value
+from ..graph.pullback import pullback
 from ..graph.trace import Tracer, call_graph, static_value, trace_function
 from ..graph.tree import Structure, flatten, unflatten
 from . import elementwise as el
@@ -229,8 +230,47 @@ def _scan_staged(
     init = [asarray(0), *carry, *buffers, *items, *captured]
     constant = init[1 + n + len(buffers) :]
     varying = init[: 1 + n + len(buffers)]
-    leaves = _counted_loop(turn, varying, constant, count)
+
+    def backward(cotangents: Sequence[Any], operands: Sequence[Any]) -> tuple[Any, ...]:
+        state, outer = operands[1 : 1 + n], operands[len(varying) :]
+        to_state, to_outer = _scan_back(step, state, outer[:m], outer[m:], cotangents[1:], count, reverse)
+        return (None, *to_state, *(None for _ in buffers), *to_outer)
+
+    leaves = _counted_loop(turn, varying, constant, count, backward)
     return unflatten(carry_structure, leaves[1 : 1 + n]), unflatten(pair.parts[1], leaves[1 + n :])
+
+
+def _scan_back(
+    step: Graph, state: Sequence[Any], items: Sequence[Any], captured: Sequence[Any], cotangents: Sequence[Any], count: int,
+    reverse: bool,
+) -> tuple[list[Any], list[Any]]:  # fmt: skip
+    """Cotangents of what a scan began with, and of its items and what its function captured, from those of its results.
+
+    The scan is run again to keep each turn's carry; then another scan goes back through the turns with the step's pullback. The
+    rows are no part of what is carried, so memory and time grow with their number, not with its square.
+    """
+    n, m = len(state), len(items)
+    live = [k for k in range(n, len(cotangents)) if cotangents[k] is not None]
+    wanted = [[i for i, v in enumerate(part) if v.dtype.kind in "fc"] for part in (state, items, captured)]
+
+    def forward(now: tuple[Any, ...], x: tuple[Any, ...]) -> Any:
+        return tuple(call_graph(step, *now, *x, *captured)[:n]), now
+
+    def back(carry: Any, row: Any) -> Any:
+        given = dict(zip(wanted[0], carry[0])) | dict(zip(live, row[2]))
+        inputs = [*row[0], *row[1], *captured]
+        made = pullback(step, inputs, [given.get(k) for k in range(len(cotangents))])
+        found = [zeros(v.shape, dtype=v.dtype) if g is None else g for g, v in zip(made, inputs)]
+        sums = tuple(el.add(s, found[n + m + i]) for s, i in zip(carry[1], wanted[2]))
+        return (tuple(found[i] for i in wanted[0]), sums), tuple(found[n + i] for i in wanted[1])
+
+    _, kept = scan(forward, tuple(state), tuple(items), length=count, reverse=reverse)
+    last = tuple(zeros(state[i].shape, dtype=state[i].dtype) if cotangents[i] is None else cotangents[i] for i in wanted[0])
+    start = last, tuple(zeros(captured[i].shape, dtype=captured[i].dtype) for i in wanted[2])
+    rows = kept, tuple(items), tuple(cotangents[k] for k in live)
+    (first, sums), to_items = scan(back, start, rows, length=count, reverse=not reverse)
+    found = [dict(zip(part, values)) for part, values in zip(wanted, (first, to_items, sums))]
+    return [found[0].get(i) for i in range(n)], [*(found[1].get(i) for i in range(m)), *map(found[2].get, range(len(captured)))]
 
 
 def _leading(i: Any, rank: int) -> Any:
@@ -239,15 +279,21 @@ def _leading(i: Any, rank: int) -> Any:
     return concat([first, zeros((rank - 1,), dtype=dt.int32)]) if rank > 1 else first
 
 
-def _counted_loop(turn: Callable[[list[Any]], list[Any]], varying: list[Any], constant: list[Any], count: int) -> list[Any]:
-    """`turn` applied `count` times; values in `constant` are operands of the loop but not carried by it."""
+def _counted_loop(
+    turn: Callable[[list[Any]], list[Any]], varying: list[Any], constant: list[Any], count: int, backward: Callable[..., Any]
+) -> list[Any]:
+    """`turn` applied `count` times; values in `constant` are operands of the loop but not carried by it.
+
+    `backward` is the loop's rule for gradients.
+    """
     abstracts = [_abstract(v) for v in (*varying, *constant)]
     carried = len(varying)
     check, _ = trace_function(lambda *values: (el.less(values[0], count),), abstracts, name="condition")
     body, captured = trace_function(lambda *values: turn(list(values))[:carried], abstracts, name="body")
     if captured:
         raise AssertionError("a scan body closes over nothing: what its function captured are its operands")
-    return list(_tuple(apply("while_loop", *varying, *constant, condition=check, body=body, carried=carried, bound=count)))
+    graphs = {"condition": check, "body": body}
+    return list(_tuple(apply("while_loop", *varying, *constant, **graphs, carried=carried, bound=count, backward=backward)))
 
 
 __all__ = [

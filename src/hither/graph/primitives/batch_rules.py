@@ -207,9 +207,11 @@ def _chosen(flag: Any, a: Any, b: Any) -> Any:
 
 
 def batch_while(
-    size: int, flags: Flags, *operands: Any, condition: Graph, body: Graph, carried: int, bound: int | None = None
-) -> Any:
-    """Turns go on until the last instance is done; one that is done before keeps what it has."""
+    size: int, flags: Flags, *operands: Any, condition: Graph, body: Graph, carried: int, bound: int | None = None,
+    backward: Any = None,
+) -> Any:  # fmt: skip
+    """Turns go on until the last instance is done; one that is done before keeps what it has. A rule for the gradient is for
+    one instance, so the batched loop has the general one."""
     state, constants = flags[:carried], flags[carried:]
     while True:  # what becomes batched in a turn is batched from the start
         _, after = batched_graph(body, (*state, *constants), size)

@@ -18,6 +18,7 @@ from ..primitive import Control, primitive
 from ..pullback import pullback
 from ..trace import call_graph, trace_function
 from .batch_rules import batch_cond, batch_while
+from .call import Backward
 from .rules import apply, full, scalar
 
 _FLAG = Abstract((), dt.bool_)
@@ -101,7 +102,7 @@ primitive("cond", abstract=_cond_abstract, evaluate=_cond, batch=batch_cond, low
 
 
 def _while_abstract(
-    *operands: Abstract, condition: Graph, body: Graph, carried: int, bound: int | None = None
+    *operands: Abstract, condition: Graph, body: Graph, carried: int, bound: int | None = None, backward: Backward | None = None
 ) -> tuple[Abstract, ...]:
     for which, graph in (("condition", condition), ("body", body)):
         if _signature(graph) != operands:
@@ -119,8 +120,9 @@ def _while_abstract(
 
 
 def _while(
-    *operands: np.ndarray, condition: Graph, body: Graph, carried: int, bound: int | None = None
-) -> tuple[np.ndarray, ...]:
+    *operands: np.ndarray, condition: Graph, body: Graph, carried: int, bound: int | None = None,
+    backward: Backward | None = None,
+) -> tuple[np.ndarray, ...]:  # fmt: skip
     state, rest = operands[:carried], operands[carried:]
     turns = 0
     while (bound is None or turns < bound) and bool(evaluate(condition, *state, *rest)[0]):
@@ -171,9 +173,12 @@ def _replay(state: Sequence[Any], constants: Sequence[Any], condition: Graph, bo
 
 def _while_vjp(
     cotangents: tuple[Any, ...], operands: tuple[Any, ...], results: tuple[Any, ...], condition: Graph, body: Graph,
-    carried: int, bound: int | None = None,
+    carried: int, bound: int | None = None, backward: Backward | None = None,
 ) -> tuple[Any, ...]:  # fmt: skip
-    """Replay the loop with what each turn started from kept, then walk back through the turns with the body's pullback."""
+    """By the rule of who made the loop and knows more of it; else replay the loop with what each turn started from kept, then
+    walk back through the turns with the body's pullback."""
+    if backward is not None:
+        return backward(cotangents, operands)
     if bound is None:
         raise TypeError(
             "a while_loop without a bound has no gradient, since what its turns started from must be kept; "
