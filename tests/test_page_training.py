@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from examples.training.sources import digits
 
 import hither as ht
 from hither.errors import NameMismatch, ShapeMismatch
@@ -18,7 +19,6 @@ from hither.program.compile import CompileError
 
 from .browser import BLANK, Site, in_page, serving
 from .bundles import flip, in_node
-from examples.training.sources import digits
 
 L = ht.nn
 LOSS = L.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -54,8 +54,8 @@ class Trainer:
     Example:
         >>> import numpy as np, hither as ht
         >>> net = ht.nn.Sequential([ht.nn.Input((4,)), ht.nn.Dense(8, activation="relu"), ht.nn.Dense(3)])
-        >>> trainer = ht.Trainer(net, loss=ht.nn.losses.SparseCategoricalCrossentropy(from_logits=True),
-        ...                      optimizer=ht.optim.Adam(0.01), metrics=["accuracy"])
+        >>> loss = ht.nn.losses.SparseCategoricalCrossentropy(from_logits=True)
+        >>> trainer = ht.Trainer(net, loss, optimizer=ht.optim.Adam(0.05), metrics=["accuracy"])
         >>> x, y = np.eye(4, dtype=np.float32)[:3].repeat(20, 0), np.arange(3).repeat(20)
         >>> history = trainer.fit(x, y, epochs=60, verbose=0)
         >>> trainer.evaluate(x, y, verbose=0)["accuracy"]

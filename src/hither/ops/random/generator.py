@@ -17,10 +17,10 @@ from ... import dtypes as dt
 from ...graph.primitives import counter
 from .. import elementwise as el
 from .. import reduce as rd
-from ..bits import bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor
-from ..operands import Like, apply, asarray, converted
+from ..bits import bitwise_and, bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor
+from ..operands import Like, apply, asarray, converted, is_traced
 from ..search import argsort
-from ..shape import concat, reshape, slice_axis, stack
+from ..shape import concat, reshape, slice_axis
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
@@ -60,6 +60,13 @@ def threefry(keys: Like, first: Like, second: Like, /) -> tuple[Any, Any]:
     return x0, x1
 
 
+def _words(keys: Like, first: Like, position: Any, second: Any) -> Any:
+    """A word of each block, the second one where `second` says so. Each word computes its block for itself: what is compiled
+    has one result then, and no round of it lies in memory; two results would be stored after every round, for one another."""
+    x0, x1 = threefry(keys, first, position)
+    return el.where(second, x1, x0)
+
+
 def bits(keys: Like, /, shape: Sequence[int] = ()) -> Any:
     """Random uint32. Word i is the first half of block i's output, and word i + ⌈n/2⌉ the second."""
     k = asarray(keys)
@@ -69,24 +76,31 @@ def bits(keys: Like, /, shape: Sequence[int] = ()) -> Any:
     if count == 0:
         return asarray(np.zeros(tuple(shape), np.uint32))
     half = -(-count // 2)
-    position = counter((half,), 0, dt.uint32, k)
-    x0, x1 = threefry(k, el.multiply(position, 0), position)
-    return reshape(slice_axis(concat([x0, x1]), 0, 0, count), tuple(shape))
+    if is_traced(k):
+        i = counter((count,), 0, dt.uint32, k)
+        second = el.greater_equal(i, half)
+        words = _words(k, el.multiply(i, 0), el.where(second, el.subtract(i, half), i), second)
+    else:  # operation by operation, half as many blocks are half the work
+        position = counter((half,), 0, dt.uint32, k)
+        words = slice_axis(concat([*threefry(k, el.multiply(position, 0), position)]), 0, 0, count)
+    return reshape(words, tuple(shape))
 
 
 def split(keys: Like, count: int = 2, /) -> Any:
     """`count` new keys, independent of each other and of the old one: uint32[count, 2]."""
     k = asarray(keys)
-    position = counter((count,), 0, dt.uint32, k)
-    x0, x1 = threefry(k, el.add(el.multiply(position, 0), 1), position)  # first word 1: apart from the blocks that bits draws
-    return stack([x0, x1], axis=1)
+    i = counter((2 * count,), 0, dt.uint32, k)
+    first = el.add(el.multiply(i, 0), 1)  # apart from the blocks that bits draws
+    words = _words(k, first, bitwise_right_shift(i, 1), el.equal(bitwise_and(i, 1), 1))
+    return reshape(words, (count, 2))
 
 
 def fold_in(keys: Like, data: Like, /) -> Any:
     """A new key from a key and a number, such as a step or layer index."""
-    number = reshape(asarray(data, dtype=dt.uint32), ())
-    x0, x1 = threefry(keys, el.add(el.multiply(number, 0), 2), number)
-    return stack([x0, x1])
+    k, number = asarray(keys), reshape(asarray(data, dtype=dt.uint32), (1,))
+    i = counter((2,), 0, dt.uint32, k if is_traced(k) else number)
+    nothing = el.multiply(i, 0)
+    return _words(k, el.add(nothing, 2), el.add(nothing, number), el.equal(i, 1))
 
 
 def uniform(keys: Like, /, shape: Sequence[int] = (), *, low: Like = 0.0, high: Like = 1.0, dtype: Any = dt.float32) -> Any:
