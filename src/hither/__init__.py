@@ -56,7 +56,8 @@ _LAZY: dict[str, str | None] = {
     "save_weights": "hither.formats.safetensors",
     "Model": "hither.model", "Spec": "hither.spec", "HitherError": "hither.errors",
     "compile": "hither.program", "jit": "hither.program", "Program": "hither.program", "bundle": "hither.web.builds",
-    "memory": "hither.runtime.memory", "device": "hither.runtime.devices", "devices": "hither.runtime.devices", "set_default_device": "hither.runtime.devices",
+    "memory": "hither.runtime.memory",
+    "device": "hither.runtime.devices", "devices": "hither.runtime.devices", "set_default_device": "hither.runtime.devices",
     "models": None, "nn": None, "optim": None, "train": None, "Trainer": "hither.train",
     **dict.fromkeys(
         ("checkpoint", "custom_gradient", "grad", "hessian", "jacobian", "value_and_grad", "vjp", "vmap"), "hither.transforms"
