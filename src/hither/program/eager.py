@@ -16,6 +16,7 @@ import numpy as np
 from ..array import Array
 from ..graph.core import Abstract, GraphBuilder
 from ..graph.primitive import Primitive
+from ..graph.primitives import REPEAT
 from .compile import check_dtypes, machine_for
 from .program import Program
 
@@ -33,27 +34,39 @@ def evaluate(primitive: Primitive, operands: Sequence[Any], params: Mapping[str,
     """
     arrays = [o if isinstance(o, Array) else Array(np.asarray(o)) for o in operands]
     abstracts = tuple(Abstract(a.shape, a.dtype) for a in arrays)
-    key = (primitive.name, abstracts, _frozen(params))
+    repeated = tuple(_is_repeated(a) for a in arrays)  # numbers: one element goes over, not as many as there are to meet
+    key = (primitive.name, abstracts, repeated, _frozen(params))
     with _guard:
         program = _programs.get(key)
     if program is None:
-        program = _compile(primitive, abstracts, params)
+        program = _compile(primitive, abstracts, repeated, params)
     with _guard:
         _programs[key] = program
         _programs.move_to_end(key)
         while len(_programs) > MAX_PROGRAMS:
             _programs.popitem(last=False)
-    return tuple(program({f"x{i}": a for i, a in enumerate(arrays)}).values())
+    given = [Array(a.numpy().reshape(-1)[0]) if one else a for a, one in zip(arrays, repeated)]
+    return tuple(program({f"x{i}": a for i, a in enumerate(given)}).values())
 
 
-def _compile(primitive: Primitive, abstracts: Sequence[Abstract], params: Mapping[str, Any]) -> Program:
+def _is_repeated(array: Array) -> bool:
+    return array.device == "cpu" and array.size > 1 and not any(array.numpy().strides)
+
+
+def _compile(
+    primitive: Primitive, abstracts: Sequence[Abstract], repeated: Sequence[bool], params: Mapping[str, Any]
+) -> Program:
     from ..passes import optimize
     from .plan import plan
 
     builder = GraphBuilder()
     names = [f"x{i}" for i in range(len(abstracts))]
-    inputs = [builder.input(a, n) for a, n in zip(abstracts, names)]
-    results = builder.add(primitive, inputs, dict(params), primitive.name)
+    inputs = [builder.input(Abstract((), a.dtype) if one else a, n) for a, one, n in zip(abstracts, repeated, names)]
+    operands = [
+        builder.add(REPEAT, [value], {"shape": a.shape, "axes": ()})[0] if one else value
+        for value, a, one in zip(inputs, abstracts, repeated)
+    ]
+    results = builder.add(primitive, operands, dict(params), primitive.name)
     outputs = tuple(f"output_{i}" for i in range(len(results)))
     graph = builder.finish(results, names, outputs, name=primitive.name)
     machine = machine_for("webgpu")

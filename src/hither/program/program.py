@@ -126,7 +126,7 @@ class WebGpuSession:
     def call(self, entry: str, inputs: list[tuple[Port, Any]], outputs: list[Port], stay: bool = False) -> list[Any]:
         with self._lock:
             run = self.executable.run_there if stay else self.executable.run
-            return run(  # type: ignore[no-any-return]
+            return run(
                 entry,
                 [(port.ref, array, port.name) for port, array in inputs if port.abstract.size],
                 [(port.ref, port.abstract.dtype, port.abstract.shape) for port in outputs],

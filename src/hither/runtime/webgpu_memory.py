@@ -66,8 +66,7 @@ class Pool:
             encoder.clear_buffer(handle, 0, handle.size)
             self._device.queue.submit([encoder.finish()])
         buffer = Buffer(handle)
-        pool = weakref.ref(self)  # buffers do not keep a lost device alive
-        account.hold(buffer, kind, buffer.size, lambda: (p := pool()) and p._give(usage, handle))
+        account.hold(buffer, kind, buffer.size, lambda: self._give(usage, handle))
         return buffer
 
     def _take(self, size: int, usage: int) -> Any:
