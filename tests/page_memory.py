@@ -1,4 +1,4 @@
-"""Programs that a page loads, uses and drops without closing them: what they hold, by the loader's books and by the device's."""
+"""Programs that a page loads, uses and drops without closing them: what they hold, by the loader's books and the device's."""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 import math
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -59,20 +60,33 @@ class ArrayMethods:
 
     @property
     def device(self) -> str:
-        """Where the elements are: "cpu". Programs on other devices take and give Arrays that live here."""
+        """Where the elements are: "cpu" or "webgpu"."""
         return "cpu"
 
     def to_device(self, device: str, /, *, stream: Any = None) -> Any:
-        """The same elements on another device.
+        """The same elements on another device, "cpu" or "webgpu".
+
+        Operations on an array that lives on a GPU run there, as compiled programs do that are given one, and their results
+        stay there until `numpy()` or `to_device("cpu")` fetches them.
 
         Raises:
-            ValueError: for any device but "cpu", or a stream: there is nothing to synchronise with.
+            ValueError: for another device, or a stream: there is nothing to synchronise with.
+            WebGpuError: there is no GPU to be used; says why.
+            DTypeMismatch: the device has nothing to carry the dtype in (float64 on WebGPU).
+
+        Example:
+            >>> import hither as ht
+            >>> x = ht.asarray([1.0, 2.0]).to_device("cpu")
         """
         if stream is not None:
             raise ValueError(f"to_device: arrays on {self.device!r} have no streams, got {stream!r}")
         if device == self.device:
             return self
-        raise ValueError(f"cannot move an array to {device!r}: arrays live on 'cpu'; compiled programs run on other devices")
+        if device == "cpu" and isinstance(self, Array):
+            return Array(self.numpy())
+        if device in _ELSEWHERE and isinstance(self, Array):
+            return import_module(_ELSEWHERE[device][0]).move(self)
+        raise ValueError(f"cannot move an array to {device!r}: arrays live on 'cpu' or 'webgpu'")
 
     def __array_namespace__(self, /, *, api_version: str | None = None) -> ModuleType:
         """The module of functions for these arrays, hither, which follows the Python array API standard.
@@ -178,6 +192,19 @@ for _symbol, _name in {"neg": "negative", "pos": "positive", "abs": "abs", "inve
 ArrayMethods.__hash__ = object.__hash__  # type: ignore[method-assign]  # == is elementwise; identity hashes
 
 
+# device → the modules that bring an Array there (`move`) and compute there (`evaluate`), loaded when somebody asks
+_ELSEWHERE = {"webgpu": ("hither.runtime.webgpu_arrays", "hither.program.eager")}
+
+
+def evaluator(operands: Iterable[Any]) -> Callable[..., tuple[Array, ...]] | None:
+    """What applies a primitive, `(primitive, operands, params)`, where one of these operands lives; None: on the CPU."""
+    for operand in operands:
+        if isinstance(operand, Array) and (device := operand.device) != "cpu":
+            found: Callable[..., tuple[Array, ...]] = import_module(_ELSEWHERE[device][1]).evaluate
+            return found
+    return None
+
+
 _alive: set[weakref.ref[Array]] = set()
 
 
@@ -236,6 +263,10 @@ class Array(ArrayMethods):
         if copy is False:
             return np.asarray(self.numpy(), dtype=dtype, copy=False)
         return np.array(self._data, dtype=dtype)
+
+    def alias(self, copy: bool = False) -> Array:
+        """A second Array of these elements; with copy=True in memory of its own, where one that can be changed has them."""
+        return Array(np.array(self.numpy()) if copy else self._data)
 
     def item(self) -> Any:
         """The Python number of a one-element array."""

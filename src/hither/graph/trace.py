@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..array import Array, ArrayMethods
+from ..array import Array, ArrayMethods, evaluator
 from ..dtypes import DType
 from .core import Abstract, Graph, GraphBuilder, Node, Value, abstract_of, evaluate, prune
 from .primitive import Primitive
@@ -211,10 +211,15 @@ def bind(primitive: Primitive, *operands: Any, **params: Any) -> Any:
         stray = next((o for o in operands if isinstance(o, Tracer)), None)
         if stray is not None:
             raise RuntimeError(f"{stray!r} was used after its trace had ended; return it from the traced function instead")
-        arrays = [o.numpy() if isinstance(o, Array) else np.asarray(o) for o in operands]
-        if limit is not None:
-            limit.check(primitive, primitive.abstract(*[abstract_of(a) for a in arrays], **params), True)
-        results: tuple[Any, ...] = tuple(Array(r) for r in primitive.run(*arrays, **params))
+        elsewhere = evaluator(operands)
+        results: tuple[Any, ...]
+        if elsewhere is not None:
+            results = elsewhere(primitive, operands, params)
+        else:
+            arrays = [o.numpy() if isinstance(o, Array) else np.asarray(o) for o in operands]
+            if limit is not None:
+                limit.check(primitive, primitive.abstract(*[abstract_of(a) for a in arrays], **params), True)
+            results = tuple(Array(r) for r in primitive.run(*arrays, **params))
     else:
         values = [trace.value_of(o) for o in operands]
         results = tuple(Tracer(trace, v) for v in trace.builder.add(primitive, values, params, _source.get()))

@@ -102,12 +102,12 @@ def asarray(obj: Like, /, *, dtype: Any = None, device: Any = None, copy: bool |
 
 def duplicate(x: Any) -> Any:
     """A new Array with a buffer of its own; traced values, which cannot change, as they are."""
-    return Array(np.array(x.numpy())) if isinstance(x, Array) else x
+    return x.alias(copy=True) if isinstance(x, Array) else x
 
 
 def unaliased(x: Any, source: Any) -> Any:
     """x, or where it is the very Array `source` a second Array of the same elements: changing one leaves the other alone."""
-    return Array(source._data) if x is source and isinstance(source, Array) else x
+    return source.alias() if x is source and isinstance(source, Array) else x
 
 
 def _holds_arrays(obj: Any) -> bool:

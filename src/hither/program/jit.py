@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from ..array import Array
-from ..dtypes import dtype
 from ..graph.core import Abstract
 from ..graph.trace import Tracer, trace_function
 from ..graph.tree import Structure, flatten, unflatten
@@ -89,7 +88,8 @@ def jit(
     """Compile `function` for the shapes it is called with.
 
     Arguments are arrays or nested lists, tuples and dicts of arrays; numbers, strings and None, and arguments named in
-    `static_argnames`, are part of the program and compiled in. Inside another trace the function is simply inlined.
+    `static_argnames`, are part of the program and compiled in. Inside another trace the function is simply inlined. It runs on
+    `device`, else where its arguments live, else on the default device.
 
     Example:
         >>> import numpy as np, hither as ht
@@ -111,9 +111,9 @@ def jit(
         leaves, nest = _Nest.of((marked, named), (str, bool, int, float))
         if any(isinstance(leaf, Tracer) for leaf in leaves):
             return function(*args, **kwargs)
-        arrays = [leaf.numpy() if isinstance(leaf, Array) else np.asarray(leaf) for leaf in leaves]
-        signature = tuple((a.shape, a.dtype.str) for a in arrays)
-        where = device or default_device()
+        arrays = [leaf if isinstance(leaf, Array) else Array(np.asarray(leaf)) for leaf in leaves]
+        signature = tuple((a.shape, a.dtype) for a in arrays)
+        where = device or next((a.device for a in arrays if a.device != "cpu"), None) or default_device()
         key = (where, nest, signature)
         if key not in programs:
             programs[key] = _compile(function, nest, arrays, where)
@@ -124,7 +124,7 @@ def jit(
     return compiled
 
 
-def _compile(function: Callable[..., Any], nest: _Nest, arrays: list[np.ndarray], device: str) -> tuple[Program, _Nest]:
+def _compile(function: Callable[..., Any], nest: _Nest, arrays: list[Array], device: str) -> tuple[Program, _Nest]:
     from ..passes import optimize  # not before something is compiled: programs from disk need neither
     from .plan import plan
 
@@ -137,7 +137,7 @@ def _compile(function: Callable[..., Any], nest: _Nest, arrays: list[np.ndarray]
         return leaves
 
     names = [f"input_{i}" for i in range(len(arrays))]
-    abstracts = [Abstract(a.shape, dtype(a.dtype)) for a in arrays]
+    abstracts = [Abstract(a.shape, a.dtype) for a in arrays]
     graph, _ = trace_function(flat, abstracts, names, getattr(function, "__name__", "function"))
     outputs = tuple(f"output_{i}" for i in range(len(graph.outputs)))
     graph = optimize(replace(graph, output_names=outputs))

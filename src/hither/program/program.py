@@ -19,6 +19,7 @@ from ..errors import DTypeMismatch, NameMismatch, ShapeMismatch
 from ..graph.core import Abstract
 from ..kernels.ir import Machine
 from ..kernels.steps import ALIGN
+from ..runtime.device_array import DeviceArray
 from ..runtime.host_memory import aligned_empty, arenas
 from ..spec import plain_array
 from .signature import Entry, Outline, Port, outline
@@ -36,9 +37,9 @@ PlanSource = Callable[[], "Plan"]
 class Session(Protocol):
     """Code on a device with its own state and arena: what a Program drives."""
 
-    def call(
-        self, entry: str, inputs: list[tuple[Port, np.ndarray]], outputs: list[Port]
-    ) -> list[np.ndarray]: ...  # pragma: no cover
+    def call(self, entry: str, inputs: list[tuple[Port, Any]], outputs: list[Port], stay: bool) -> list[Any]:
+        """Inputs are host arrays, or Tensors of the session's device; with `stay` results are Tensors too."""
+        ...  # pragma: no cover
 
     def read_state(self, ports: list[Port]) -> list[np.ndarray]: ...  # pragma: no cover
 
@@ -78,7 +79,7 @@ class CpuSession:
             plan.weights[i] = replace(weight, array=kept)  # the Plan lives as long as the program: once is enough
         return cls(CpuExecutable(plan.code, plan.machine, image))
 
-    def call(self, entry: str, inputs: list[tuple[Port, np.ndarray]], outputs: list[Port]) -> list[np.ndarray]:
+    def call(self, entry: str, inputs: list[tuple[Port, Any]], outputs: list[Port], stay: bool = False) -> list[Any]:
         with self._lock:
             memory = arenas.take(self._scratch_bytes)
             try:
@@ -123,11 +124,12 @@ class WebGpuSession:
         self.executable = executable or WebGpuExecutable(plan.code, plan.machine, plan.weights_image())
         self._lock = threading.Lock()
 
-    def call(self, entry: str, inputs: list[tuple[Port, np.ndarray]], outputs: list[Port]) -> list[np.ndarray]:
+    def call(self, entry: str, inputs: list[tuple[Port, Any]], outputs: list[Port], stay: bool = False) -> list[Any]:
         with self._lock:
-            return self.executable.run(
+            run = self.executable.run_there if stay else self.executable.run
+            return run(
                 entry,
-                [(port.ref, array, port.name) for port, array in inputs if array.size],
+                [(port.ref, array, port.name) for port, array in inputs if port.abstract.size],
                 [(port.ref, port.abstract.dtype, port.abstract.shape) for port in outputs],
             )
 
@@ -238,9 +240,13 @@ class Program:
         return self.run(self.default_entry, *args, **kwargs)
 
     def run(self, entry: str, *args: Any, **kwargs: Any) -> dict[str, Array]:
-        """Run an entry by name."""
+        """Run an entry by name. On a GPU, results of inputs that are there stay there."""
         inputs, signature = self._inputs(entry, args, kwargs), self.entries[entry]
-        results = self.session.call(entry, inputs, list(signature.outputs))
+        ragged = any(p.length is not None for p in signature.outputs)
+        stay = not ragged and any(not isinstance(array, np.ndarray) for _, array in inputs)
+        results = self.session.call(entry, inputs, list(signature.outputs), stay)
+        if stay:
+            return {p.name: DeviceArray(tensor) for p, tensor in zip(signature.outputs, results, strict=True)}
         found = {p.name: array for p, array in zip(signature.outputs, results, strict=True)}
         trimmed = {}
         for p in signature.outputs:
@@ -275,14 +281,23 @@ class Program:
         if repeats < 1:
             raise ValueError(f"profile(repeats={repeats}): expected at least one pass")
         name = self.default_entry if entry is None else entry
-        return profile(self.plan, self.device, name, self._inputs(name, args, kwargs), repeats, get_num_threads())
+        inputs = [(p, a if isinstance(a, np.ndarray) else a.fetch()) for p, a in self._inputs(name, args, kwargs)]
+        return profile(self.plan, self.device, name, inputs, repeats, get_num_threads())
 
-    def _inputs(self, entry: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[tuple[Port, np.ndarray]]:
+    def _inputs(self, entry: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[tuple[Port, Any]]:
+        """One checked host array per input, or what is on the program's device already."""
         if entry not in self.entries:
             raise KeyError(f"no entry {entry!r}; this program has {', '.join(map(repr, self.entries))}")
         signature = self.entries[entry]
         given = bind_inputs([p.name for p in signature.inputs], args, kwargs)
-        return [(p, check_input(p.name, p.abstract, given[p.name])) for p in signature.inputs]
+        return [(p, self._here(p, given[p.name])) for p in signature.inputs]
+
+    def _here(self, port: Port, value: Any) -> Any:
+        if isinstance(value, DeviceArray) and value.device == self.device and value.dtype == port.abstract.dtype:
+            if value.shape != port.abstract.shape:
+                raise ShapeMismatch(f"input {port.name!r} has shape {value.shape}, expected {port.abstract.shape}")
+            return value.tensor
+        return check_input(port.name, port.abstract, value)
 
     @property
     def state(self) -> dict[str, Array]:

@@ -27,7 +27,9 @@ class WasmSession:
         self.executable = executable
         self._state = executable.new_state()
 
-    def call(self, entry: str, inputs: list[tuple[Port, np.ndarray]], outputs: list[Port]) -> list[np.ndarray]:
+    def call(
+        self, entry: str, inputs: list[tuple[Port, np.ndarray]], outputs: list[Port], stay: bool = False
+    ) -> list[np.ndarray]:
         return self.executable.run(
             entry,
             [(port.ref.offset, array) for port, array in inputs],

@@ -1,67 +1,39 @@
 """Runs a Code natively on WebGPU, through the wgpu package.
 
 Everything is made once: buffers, pipelines, bind groups. A run writes the inputs, records one command buffer with one compute
-pass, submits it, and reads the outputs back. Arena and io are the device's and serve all programs in turn, so bind groups are made
-again when they move, to let a larger program in. Only a branch or loop whose flag is computed on the device splits it, because
+pass, submits it, and reads the outputs back. Only a branch or loop whose flag is computed on the device splits it, because
 WebGPU has no control flow between dispatches; `round_trips` counts those.
+
+Arena and io are the device's and serve all programs in turn: when they move, to let a larger program in, bind groups are made
+again.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from .. import dtypes as dt
 from ..dtypes import DType
-from ..errors import DTypeMismatch
 from ..kernels.ir import Machine
 from ..kernels.steps import SPACES, Code, Ref
 from ..targets.wgsl.bindings import plan_bindings
 from ..targets.wgsl.plan import Branch, Dispatch, GpuStep, Limits, Plan, Repeat, dispatches
 from ..targets.wgsl.printer import print_variants
 from .threads import available_cpus
+from .webgpu_arrays import GpuTensor
 from .webgpu_device import Device, DeviceLost, WebGpuError, device, webgpu_machine
-from .webgpu_memory import Buffer, memory
+from .webgpu_encoding import from_device, to_device
+from .webgpu_memory import Buffer, memory, read_back, write
 from .webgpu_timestamps import Timestamps
 
 __all__ = ["DeviceLost", "WebGpuError", "WebGpuExecutable", "device", "from_device", "memory", "to_device", "webgpu_machine"]
-
-_UPLOAD = 16 << 20  # bytes written at a time: wgpu keeps a copy of each write until it is submitted
-
-
-def to_device(array: np.ndarray, machine: Machine, name: str = "input") -> np.ndarray:
-    """A host array in the dtype it has in device memory.
-
-    Raises:
-        OverflowError: a 64-bit integer does not fit the 32 bits it is carried in; names the input and the value.
-        DTypeMismatch: WebGPU has nothing to carry the dtype in.
-    """
-    source = dt.dtype(array.dtype)
-    if (source.bits == 64 and source.kind == "f") or source.kind == "c":
-        raise DTypeMismatch(f"{name!r} is {source}, which WebGPU does not have; cast to float32, or use device='cpu'")
-    stored = machine.storage(source)
-    if source.bits == 64 and array.size:
-        info = np.iinfo(stored.numpy)
-        low, high = array.min(), array.max()
-        if low < info.min or high > info.max:
-            wrong = low if low < info.min else high
-            raise OverflowError(
-                f"{name!r} is {source} and holds {wrong}; WebGPU carries {source} as {stored} ({info.min} … {info.max})"
-            )
-    return np.ascontiguousarray(array, stored.numpy)
-
-
-def from_device(raw: Any, dtype: DType, shape: tuple[int, ...], machine: Machine) -> np.ndarray:
-    """Device memory (bytes) as a host array of its public dtype: a copy of its own."""
-    stored = machine.storage(dtype)
-    flat = np.frombuffer(raw, stored.numpy, count=int(np.prod(shape)))
-    return flat.astype(dtype.numpy).reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -166,18 +138,7 @@ class WebGpuExecutable:
             raise ValueError(f"the weights region has {need} bytes, got {data.nbytes}")
         for i, b in enumerate(self.plan.buffers):
             if b.space == "weights":
-                self._write(self._own[i].handle, 0, data[b.offset : min(b.offset + b.size, need)])
-
-    def _write(self, buffer: Any, offset: int, data: memoryview) -> None:
-        """Write bytes; an odd end is padded to the 4 that WebGPU writes at least."""
-        queue = self.device.handle.queue
-        whole = data.nbytes // 4 * 4
-        for start in range(0, whole, _UPLOAD):
-            queue.write_buffer(buffer, offset + start, data[start : min(start + _UPLOAD, whole)])
-            if whole > _UPLOAD:
-                queue.submit([])
-        if whole < data.nbytes:
-            queue.write_buffer(buffer, offset + whole, bytes(data[whole:]) + bytes(4 - data.nbytes + whole))
+                write(self.device.handle, self._own[i].handle, 0, data[b.offset : min(b.offset + b.size, need)])
 
     def fork(self) -> WebGpuExecutable:
         """Another executable with zeroed state over the same weights and pipelines."""
@@ -210,7 +171,7 @@ class WebGpuExecutable:
         return {**sizes, "total": sum(sizes.values())}
 
     def write(self, ref: Ref, array: np.ndarray, name: str = "input") -> None:
-        """Put a host array where `ref` lies (state, or io of a private one), converted to its storage dtype and range-checked."""
+        """Put a host array where `ref` lies (state, or io of a private one), converted to its storage dtype and checked."""
         data = self._encoded(ref, array, name)
         with self.device.watch(), self.device.turn:
             self._bind()
@@ -227,7 +188,7 @@ class WebGpuExecutable:
     def _place(self, ref: Ref, data: memoryview) -> None:
         done = 0
         for buffer, offset, nbytes in self.plan.locate(ref):
-            self._write(self._buffers[buffer], offset, data[done : done + nbytes])
+            write(self.device.handle, self._buffers[buffer], offset, data[done : done + nbytes])
             done += nbytes
 
     def read(self, wanted: Sequence[tuple[Ref, DType, tuple[int, ...]]]) -> list[np.ndarray]:
@@ -241,10 +202,12 @@ class WebGpuExecutable:
     def run(
         self,
         entry: str,
-        inputs: Sequence[tuple[Ref, np.ndarray, str]] = (),
+        inputs: Sequence[tuple[Ref, np.ndarray | GpuTensor, str]] = (),
         outputs: Sequence[tuple[Ref, DType, tuple[int, ...]]] = (),
     ) -> list[np.ndarray]:
         """Write `inputs` (place, array, name for errors), run an entry, return `outputs` (place, dtype, shape).
+
+        Inputs may also be on the device already.
 
         Raises:
             KeyError: there is no such entry; lists those there are.
@@ -252,17 +215,35 @@ class WebGpuExecutable:
             OutOfMemory: the device has no room for arena, inputs and outputs.
             DeviceLost: the device went away.
         """
+        with self._running(entry, inputs) as recorder:
+            return recorder.finish(outputs)
+
+    def run_there(
+        self,
+        entry: str,
+        inputs: Sequence[tuple[Ref, np.ndarray | GpuTensor, str]] = (),
+        outputs: Sequence[tuple[Ref, DType, tuple[int, ...]]] = (),
+    ) -> list[GpuTensor]:
+        """As `run`, with results that stay on the device; does not wait for it."""
+        with self._running(entry, inputs) as recorder:
+            return recorder.keep(outputs)
+
+    @contextmanager
+    def _running(self, entry: str, inputs: Sequence[tuple[Ref, np.ndarray | GpuTensor, str]]) -> Iterator[_Recorder]:
         if entry not in self.plan.entries:
             raise KeyError(f"no entry {entry!r}; there are {', '.join(self.plan.entries)}")
-        encoded = [(ref, self._encoded(ref, array, name)) for ref, array, name in inputs]
+        encoded = [(ref, a if isinstance(a, GpuTensor) else self._encoded(ref, a, name)) for ref, a, name in inputs]
         with self.device.watch(), self.device.turn:
             self._bind()
             self.round_trips = 0
-            for ref, data in encoded:
-                self._place(ref, data)
             recorder = _Recorder(self)
+            for ref, data in encoded:
+                if isinstance(data, GpuTensor):
+                    recorder.take(ref, data)
+                else:
+                    self._place(ref, data)
             recorder.steps(self._entries[entry])
-            return recorder.finish(outputs)
+            yield recorder
 
     def profile(self, entry: str) -> list[tuple[str, float]]:
         """(label, seconds) of each dispatch of one run, by the device's timestamps; where it has none, the device is waited
@@ -290,7 +271,7 @@ class WebGpuExecutable:
         if self._staging_bytes < nbytes:
             self._staging_bytes = nbytes
             self.device.staging.join(self, nbytes, lambda _: None)
-        return self.device.staging.buffer(self).handle
+        return self.device.staging.buffer(self)
 
 
 class _Recorder:
@@ -336,6 +317,31 @@ class _Recorder:
         (raw,) = self.submit([(step.flag.buffer, step.flag.offset, 4)])
         return any(raw)
 
+    def take(self, ref: Ref, tensor: GpuTensor) -> None:
+        """Copy what is on the device already to where `ref` lies."""
+        if tensor.nbytes != ref.nbytes:
+            raise ValueError(f"a tensor of {tensor.nbytes} bytes is not one of {ref.nbytes}")
+        self.encoder = self.encoder or self.device.create_command_encoder()
+        handle = tensor.handle_on(self.executable.device)
+        for buffer, offset, n in self.executable.plan.locate(ref):
+            self.encoder.copy_buffer_to_buffer(handle, 0, self.executable._buffers[buffer], offset, -(-n // 4) * 4)
+
+    def keep(self, wanted: Sequence[tuple[Ref, DType, tuple[int, ...]]]) -> list[GpuTensor]:
+        """Submit what is left, and results into buffers of their own."""
+        on, machine = self.executable.device, self.executable.machine
+        if self.compute is not None:
+            self.compute.end()
+            self.compute = None
+        self.encoder = self.encoder or self.device.create_command_encoder()
+        made = []
+        for ref, dtype, shape in wanted:
+            buffer = on.pool.allocate(ref.nbytes, on.usage, "arrays")
+            for source, offset, n in self.executable.plan.locate(ref):
+                self.encoder.copy_buffer_to_buffer(self.executable._buffers[source], offset, buffer.handle, 0, -(-n // 4) * 4)
+            made.append(GpuTensor(on, machine, buffer, shape, dtype))
+        self.submit([])
+        return made
+
     def finish(self, wanted: Sequence[tuple[Ref, DType, tuple[int, ...]]]) -> list[np.ndarray]:
         """Submit what is left and read arrays back."""
         plan, machine = self.executable.plan, self.executable.machine
@@ -349,30 +355,10 @@ class _Recorder:
 
     def submit(self, ranges: Sequence[tuple[int, int, int]]) -> list[bytes]:
         """Submit what is recorded; wait for it and return these (buffer, offset, bytes) ranges, if any."""
-        import wgpu
-
         if self.compute is not None:
             self.compute.end()
             self.compute = None
-        total = sum(-(-n // 8) * 8 for _, _, n in ranges)
-        if total:
-            staging = self.executable._staging_of(total)
-            self.encoder = self.encoder or self.device.create_command_encoder()
-            at = 0
-            for buffer, offset, n in ranges:
-                self.encoder.copy_buffer_to_buffer(self.executable._buffers[buffer], offset, staging, at, -(-n // 4) * 4)
-                at += -(-n // 8) * 8
-        if self.encoder is not None:
-            self.device.queue.submit([self.encoder.finish()])
-            self.encoder = None
-        if not total:
-            return []
-        staging.map_sync(wgpu.MapMode.READ, 0, total)
-        try:
-            found, at = [], 0
-            for _, _, n in ranges:
-                found.append(bytes(staging.read_mapped(at, -(-n // 4) * 4))[:n])
-                at += -(-n // 8) * 8
-        finally:
-            staging.unmap()
-        return found
+        found = [(self.executable._buffers[buffer], offset, n) for buffer, offset, n in ranges]
+        staging = self.executable._staging_of(sum(-(-n // 8) * 8 for _, _, n in ranges)) if ranges else None
+        encoder, self.encoder = self.encoder, None
+        return read_back(self.device, encoder, found, staging)

@@ -10,7 +10,7 @@ import gc
 import itertools
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import OutOfMemory
@@ -19,6 +19,7 @@ from .accounts import Account
 ALIGN = 256
 POOL_BYTES = 64 << 20  # idle buffers kept at most
 POOL_BUFFERS = 256
+UPLOAD_BYTES = 16 << 20  # written at a time: wgpu keeps a copy of each write until it is submitted
 SLACK = 4  # a pooled buffer serves where at most a quarter of what is wanted stays unused
 
 account = Account()
@@ -65,8 +66,7 @@ class Pool:
             encoder.clear_buffer(handle, 0, handle.size)
             self._device.queue.submit([encoder.finish()])
         buffer = Buffer(handle)
-        pool = weakref.ref(self)  # buffers do not keep a lost device alive
-        account.hold(buffer, kind, buffer.size, lambda: (p := pool()) and p._give(usage, handle))
+        account.hold(buffer, kind, buffer.size, lambda: self._give(usage, handle))
         return buffer
 
     def _take(self, size: int, usage: int) -> Any:
@@ -163,6 +163,48 @@ class Scratch:
                     self._release()
             finally:
                 self._turn.release()
+
+
+def write(device: Any, buffer: Any, offset: int, data: memoryview) -> None:
+    """Write bytes into a GPUBuffer; an odd end is padded to the 4 that WebGPU writes at least."""
+    queue, whole = device.queue, data.nbytes // 4 * 4
+    for start in range(0, whole, UPLOAD_BYTES):
+        queue.write_buffer(buffer, offset + start, data[start : min(start + UPLOAD_BYTES, whole)])
+        if whole > UPLOAD_BYTES:
+            queue.submit([])
+    if whole < data.nbytes:
+        queue.write_buffer(buffer, offset + whole, bytes(data[whole:]) + bytes(4 - data.nbytes + whole))
+
+
+def read_back(device: Any, encoder: Any, ranges: Sequence[tuple[Any, int, int]], staging: Buffer | None) -> list[bytes]:
+    """Submit what an encoder has, and wait for these (GPUBuffer, offset, bytes) ranges, if there are any.
+
+    Args:
+        staging: room for the ranges, each rounded up to 8 bytes; needed where there are any.
+    """
+    import wgpu
+
+    total = sum(-(-n // 8) * 8 for _, _, n in ranges)
+    if total:
+        assert staging is not None
+        encoder = encoder or device.create_command_encoder()
+        at = 0
+        for buffer, offset, n in ranges:
+            encoder.copy_buffer_to_buffer(buffer, offset, staging.handle, at, -(-n // 4) * 4)
+            at += -(-n // 8) * 8
+    if encoder is not None:
+        device.queue.submit([encoder.finish()])
+    if not total or staging is None:
+        return [b"" for _ in ranges]
+    staging.handle.map_sync(wgpu.MapMode.READ, 0, total)
+    try:
+        found, at = [], 0
+        for _, _, n in ranges:
+            found.append(bytes(staging.handle.read_mapped(at, -(-n // 4) * 4))[:n])
+            at += -(-n // 8) * 8
+    finally:
+        staging.handle.unmap()
+    return found
 
 
 def memory() -> dict[str, int]:

@@ -8,7 +8,6 @@ import struct
 import time
 from typing import TYPE_CHECKING
 
-
 if TYPE_CHECKING:
     from .webgpu_device import Device
 

@@ -242,6 +242,13 @@ class _Planner:
                         score = (mixed is not None, b.high - a.low)
                         if mixed != "written" and (best is None or score < best[0]):
                             best = (score, a, b)
+            largest = max(r.high - r.low for r in ranges)
+            if best is None and largest > self.limits.binding_bytes:
+                raise BindingError(
+                    f"kernel {kernel.name} has an operand of {largest} bytes, which takes more bindings of "
+                    f"{self.limits.binding_bytes} bytes (maxStorageBufferBindingSize) than the {self.limits.storage_buffers} "
+                    "that WebGPU has in any case; use a smaller batch or smaller inputs, or another device"
+                )
             if best is None:
                 raise BindingError(
                     f"kernel {kernel.name} needs {sum(map(self._pieces, ranges))} storage buffers, the limit "
