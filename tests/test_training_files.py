@@ -53,7 +53,7 @@ def run_training(folder: Path, epochs: int) -> subprocess.Popen[str]:
 
 
 def finished(process: subprocess.Popen[str]) -> Any:
-    out, error = process.communicate(timeout=280)
+    out, error = process.communicate(timeout=1200)  # a busy machine may stop it for minutes
     assert process.returncode == 0, error
     return json.loads(out.splitlines()[-1])
 
