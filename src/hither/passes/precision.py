@@ -24,7 +24,7 @@ import numpy as np
 from .. import dtypes as dt
 from ..graph.core import Graph, GraphBuilder, Node, Value, rewrite
 from ..graph.primitive import REGISTRY, Control
-from .bytes import byte_product
+from .bytes import BITS, byte_product
 
 PRECISIONS = ("float32", "float16", "int8")  # of weights
 ACTIVATIONS = ("float32", "int8")  # what products are computed in
@@ -46,7 +46,7 @@ class Small:
     kept: tuple[int, ...] = ()
 
 
-def store_weights(graph: Graph, precision: str, activations: str = "float32") -> Graph:
+def store_weights(graph: Graph, precision: str, activations: str = "float32", bits: int = BITS) -> Graph:
     """The Graph with its weights stored in `precision` and products computed in `activations`; branch and loop bodies too.
 
     What the numbers of a weight must be multiplied by is applied to the result of the product or gather that reads them.
@@ -66,11 +66,11 @@ def store_weights(graph: Graph, precision: str, activations: str = "float32") ->
     def rule(builder: GraphBuilder, node: Node, operands: tuple[Value, ...]) -> list[Value]:
         params = node.params
         if isinstance(node.primitive.lowering, Control):
-            params = {k: store_weights(v, precision, activations) if isinstance(v, Graph) else v for k, v in params.items()}
+            params = {k: store_weights(v, precision, activations, bits) if isinstance(v, Graph) else v for k, v in params.items()}
         if activations == "int8" and node.primitive.name in ("matmul", "conv") and operands[1] in chosen:
             small, name = chosen[operands[1]], operands[1].name
             if small.scale is not None and operands[0] not in builder.constants:
-                found = byte_product(builder, node, operands[0], small.numbers, small.scale, name)
+                found = byte_product(builder, node, operands[0], small.numbers, small.scale, name, bits)
                 if found is not None:
                     return [found]
         results = list(builder.add(node.primitive, [operand(builder, o) for o in operands], params, node.source))

@@ -19,6 +19,7 @@ from ..graph.trace import trace_function
 from ..graph.tree import flatten, unflatten
 from ..kernels.ir import Machine
 from ..ops import asarray
+from ..passes.bytes import BITS, FEWER_BITS
 from ..passes.precision import ACTIVATIONS, PRECISIONS, PrecisionWarning, store_weights
 from ..runtime.devices import default_device, require_device
 from .program import DEVICES, Program
@@ -129,7 +130,7 @@ def reduce_numbers(graph: Graph, machine: Machine, precision: str, activations: 
             stacklevel=2,
         )
         activations = "float32"
-    return store_weights(graph, precision, activations)
+    return store_weights(graph, precision, activations, FEWER_BITS if machine.name == "wasm" else BITS)
 
 
 def plan_target(

@@ -23,6 +23,7 @@ from ..kernels.ir import Kernel, Machine
 from ..kernels.lowering import lower_group
 from ..kernels.steps import ALIGN, Code, Cond, Copy, Launch, Ref, Step, While, Work
 from ..kernels.templates.tile import Problem, Tile
+from ..passes.bytes import seven_bits
 from ..passes.precision import widens
 from .arena import Life, place
 from .signature import Entry, Port, Variable
@@ -199,6 +200,7 @@ class _Planner:
     def graph(self, graph: Graph, targets: Sequence[Storage] | None) -> list[_Pending]:
         """Steps that compute a Graph whose inputs have storage; outputs end up in `targets` (where given)."""
         graph = self.widened(graph)
+        self.context.seven_bits.update(seven_bits(graph))
         groups = join_blocks(fuse(graph, self.machine), graph, self.machine, self._constants)
         alias: dict[Value, Value] = {}
         for group in groups:
