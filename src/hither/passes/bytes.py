@@ -18,6 +18,7 @@ from .. import dtypes as dt
 from ..graph.core import Graph, GraphBuilder, Node, Value
 from ..graph.primitive import REGISTRY
 
+ROUNDING = 1.5 * 2**23  # added to a float below 2^22, it leaves the nearest whole number in the lowest bits
 BITS, FEWER_BITS = 8, 7  # of a byte that are used; WebAssembly's fast operation takes 7, see `seven_bits`
 LEAST_DEPTH = 32  # products that are summed: for fewer, rounding what they multiply takes longer than they do
 
@@ -37,23 +38,24 @@ def byte_product(
     else:
         depth, pointwise = math.prod(numbers.shape[1:]), math.prod(numbers.shape[2:]) == 1
         fits = node.params["groups"] == 1 and node.params["layout"] == "channels_last" and numbers.shape[1] % 4 == 0
-        fits = fits and all(p == (0, 0) for p in map(tuple, node.params["padding"]))
+        fits = fits and all(p == (0, 0) for p in map(tuple, node.params["padding"])) and not _by_winograd(node, numbers.shape[2:])
         columns, sums = numbers.shape[0], numbers.reshape(len(numbers), -1).sum(1, dtype=np.int32)
     if not fits or depth % 4 or depth < LEAST_DEPTH or columns < 4:
         return None
     rank = x.abstract.rank
     reduced = (rank - 1,) if pointwise else tuple(range(1, rank))
     kept = tuple(axis for axis in range(rank) if axis not in reduced)
-    (largest,) = made("reduce_max", [made("abs", [x])[0]], {"axes": reduced})
+    magnitudes = made("bitcast", made("abs", [x]), {"dtype": dt.int32})  # in the order of the floats, NaN the largest
+    (largest,) = made("bitcast", made("reduce_max", magnitudes, {"axes": reduced}), {"dtype": dt.float32})
     step = made("mul", [largest, made.scalar(1 / (zero - 1), largest)])[0]
     step = made("max", [step, made.scalar(1e-30, step)])[0]  # of what is 0 everywhere
     inverse = made("div", [made.scalar(1, step), step])[0]
     spread = made("broadcast", [inverse], {"shape": x.shape, "axes": kept})[0]
-    rounded = made("round", [made("mul", [x, spread])[0]])[0]
-    shifted = made("add", [rounded, made.scalar(zero, rounded)])[0]
+    scaled = made("mul", [x, spread])[0]
+    (q,) = made("bitcast", made("add", [scaled, made.scalar(ROUNDING + zero, scaled)]), {"dtype": dt.int32})
     if bits == FEWER_BITS:
-        shifted = made("min", [shifted, made.scalar(2 * zero - 1, shifted)])[0]  # it is no more, but this can be seen
-    (q,) = made("convert", [shifted], {"dtype": dt.uint8})
+        (q,) = made("bit_and", [q, made.scalar(2 * zero - 1, q)])  # they are no more, but this can be seen
+    (q,) = made("convert", [q], {"dtype": dt.uint8})
     weights = builder.constant(numbers, name)
     (total,) = made(node.primitive.name, [q, weights], {**node.params, "dtype": dt.int32})
     last = (total.abstract.rank - 1,)
@@ -68,17 +70,23 @@ def byte_product(
     return made("mul", [made("mul", [exact, factor])[0], rows])[0]
 
 
+def _by_winograd(node: Node, window: tuple[int, ...]) -> bool:
+    """Whether a convolution takes Winograd's way in floats, which needs as few operations as bytes do."""
+    dense = all(n == 1 for n in (*node.params["strides"], *node.params["dilation"]))
+    return dense and len(window) == 2 and min(window) >= 3 and max(window) <= 5
+
+
 def seven_bits(graph: Graph) -> Iterator[Value]:
-    """Values of bytes that can be seen to be at most 127: what is limited to it before it becomes bytes."""
+    """Values of bytes that can be seen to be at most 127: whose higher bits were taken off."""
     producers = graph.producers()
     for node in graph.nodes:
         limit = producers.get(node.operands[0]) if node.primitive.name == "convert" else None
-        if limit is None or limit.primitive.name != "min" or node.results[0].dtype is not dt.uint8:
+        if limit is None or limit.primitive.name != "bit_and" or node.results[0].dtype is not dt.uint8:
             continue
         for operand in limit.operands:
             spread = producers.get(operand)
             known = graph.constants.get(spread.operands[0] if spread and spread.primitive.name == "broadcast" else operand)
-            if known is not None and known.size and known.max() <= 127:
+            if known is not None and known.size and 0 <= known.min() <= known.max() <= 127:
                 yield node.results[0]
                 break
 
