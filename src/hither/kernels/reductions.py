@@ -39,8 +39,8 @@ def across_lanes(k: Builder, how: str, vector: Val) -> Val:
     """A vector of partial results combined into one."""
     if vector.width == 1:
         return vector
-    if how == "add":
-        return k.reduce("add", vector)
+    if how == "add" or not vector.dtype.is_float:
+        return k.reduce(how, vector)
     total = k.extract(vector, 0)
     for i in range(1, vector.width):
         total = combine(k, how, total, k.extract(vector, i))

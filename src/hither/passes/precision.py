@@ -24,7 +24,7 @@ import numpy as np
 from .. import dtypes as dt
 from ..graph.core import Graph, GraphBuilder, Node, Value, rewrite
 from ..graph.primitive import REGISTRY, Control
-from .bytes import byte_product
+from .bytes import BITS, byte_product
 
 PRECISIONS = ("float32", "float16", "int8")  # of weights
 ACTIVATIONS = ("float32", "int8")  # what products are computed in
@@ -43,12 +43,13 @@ def _nothing(weight: np.ndarray) -> bool:
 
 @dataclass(frozen=True)
 class Numbers:
-    """What numbers a program stores and computes in: one of PRECISIONS, one of ACTIVATIONS, and the weights that stay as they
-    are whatever is asked for."""
+    """What numbers a program stores and computes in: one of PRECISIONS, one of ACTIVATIONS (bytes of which have so many
+    `bits`), and the weights that stay as they are whatever is asked for."""
 
     precision: str = "float32"
     activations: str = "float32"
     keeps: Callable[[np.ndarray], bool] = _nothing
+    bits: int = BITS
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def store_weights(graph: Graph, numbers: Numbers) -> Graph:
         if isinstance(node.primitive.lowering, Control):
             params = {k: store_weights(v, numbers) if isinstance(v, Graph) else v for k, v in params.items()}
         if numbers.activations == "int8" and operands[1:] and operands[1] in chosen:
-            found = in_bytes(builder, node, operands[0], chosen[operands[1]], operands[1].name)
+            found = in_bytes(builder, node, operands[0], chosen[operands[1]], operands[1].name, numbers.bits)
             if found is not None:
                 return [found]
         results = list(builder.add(node.primitive, [operand(builder, o) for o in operands], params, node.source))
@@ -113,11 +114,11 @@ def store_weights(graph: Graph, numbers: Numbers) -> Graph:
     return rewrite(graph, rule)
 
 
-def in_bytes(builder: GraphBuilder, node: Node, x: Value, weight: Small, name: str) -> Value | None:
+def in_bytes(builder: GraphBuilder, node: Node, x: Value, weight: Small, name: str, bits: int) -> Value | None:
     """A product of x by a weight in bytes; None where it has to stay in floats."""
     if node.primitive.name not in ("matmul", "conv") or weight.scale is None or x in builder.constants:
         return None
-    return byte_product(builder, node, x, weight.numbers, weight.scale, name)
+    return byte_product(builder, node, x, weight.numbers, weight.scale, name, bits)
 
 
 def widens(node: Node) -> bool:

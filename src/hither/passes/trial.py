@@ -83,7 +83,7 @@ def _switched(graph: Graph, numbers: Numbers, places: Mapping[str, int], bodies:
     def rule(builder: GraphBuilder, node: Node, operands: tuple[Value, ...]) -> Sequence[Value]:
         if numbers.activations == "int8" and operands[1:] and place.get(operands[1]) is not None:
             weight = operands[1]
-            found = in_bytes(builder, node, operands[0], small[weight], weight.name)
+            found = in_bytes(builder, node, operands[0], small[weight], weight.name, numbers.bits)
             if found is not None:
                 return [either(builder, weight, found, builder.add(node.primitive, operands, node.params, node.source)[0])]
         operands = tuple(operand(builder, o) for o in operands)

@@ -19,6 +19,7 @@ from ..graph.trace import trace_function
 from ..graph.tree import flatten, unflatten
 from ..kernels.ir import Machine
 from ..ops import asarray
+from ..passes.bytes import FEWER_BITS
 from ..passes.precision import ACTIVATIONS, PRECISIONS, Numbers, PrecisionWarning, store_weights
 from ..runtime.devices import default_device, require_device
 from .program import DEVICES, Program
@@ -141,7 +142,7 @@ def reduce_numbers(graph: Graph, machine: Machine, numbers: Numbers) -> Graph:
             stacklevel=2,
         )
         numbers = replace(numbers, activations="float32")
-    return store_weights(graph, numbers)
+    return store_weights(graph, replace(numbers, bits=FEWER_BITS) if machine.name == "wasm" else numbers)
 
 
 def plan_target(

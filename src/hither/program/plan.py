@@ -24,6 +24,7 @@ from ..kernels.lowering import lower_group
 from ..kernels.siblings import side_by_side
 from ..kernels.steps import ALIGN, Code, Cond, Copy, Launch, Ref, Step, While, Work
 from ..kernels.templates.tile import Problem, Tile
+from ..passes.bytes import seven_bits
 from ..passes.precision import widens
 from .arena import Life, place
 from .schedule import schedule
@@ -201,6 +202,7 @@ class _Planner:
     def graph(self, graph: Graph, targets: Sequence[Storage] | None) -> list[_Pending]:
         """Steps that compute a Graph whose inputs have storage; outputs end up in `targets` (where given)."""
         graph = self.widened(graph)
+        self.context.seven_bits.update(seven_bits(graph))
         groups = join_blocks(fuse(graph, self.machine), graph, self.machine, self._constants)
         groups = side_by_side(groups, graph, self.machine)
         groups = schedule(groups, graph, lambda value: self.nbytes(value.abstract))

@@ -52,7 +52,7 @@ def matmul(context: Context, group: Group) -> list[Lowered]:
     product = Product(
         e, e.buffer(a), a.dtype, e.buffer(packed or b), right_dtype, result.dtype, tile, (), steps,
         m if transpose_a else depth // max(steps, 1), tile.columns if packed else n, packed is not None,
-        panels=panels, depth=steps, dots=dots,
+        panels=panels, depth=steps, dots=dots, seven_bits=a in context.seven_bits,
     )  # fmt: skip
 
     def tile_at(instance: Index, line: Index, first: Index, height: int, panel: Index, columns: int) -> None:

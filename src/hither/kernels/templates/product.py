@@ -61,6 +61,7 @@ class Product:
     bare: bool = False  # `store` takes the sums as they are: the group's epilogue comes later
     panels: int = 1  # of one instance of the product
     depth: int = 0  # steps of a panel
+    seven_bits: bool = False  # bytes of rows are at most 127
     dots: bool = False  # a step is four bytes of a row, and of each column of a panel: see `words`
     _wide: tuple[Buffer, Index] | None = None  # panels in scratch memory, widened, and which of them is the first
     _kept: Buffer | None = None  # where a tile's sums wait for being finished
@@ -259,7 +260,7 @@ class Product:
                 for v, vector in enumerate(across):
                     total = sums[r * len(widths) + v]
                     if self.dots:
-                        following.append(k.dot(scalar, vector, total))
+                        following.append(k.dot(scalar, vector, total, self.seven_bits))
                     else:
                         following.append(k.fma(scalar, vector, total) if dtype.is_float else total + scalar * vector)
             return following
@@ -281,7 +282,7 @@ class Product:
     def _chains(self, sums: int) -> int:
         """Into how many sums each of few sums is split, step by step in turn: one multiply-add waits for the last one of its
         sum, and a core has several under way."""
-        if self.e.machine.name != "wasm" or self.element or not accumulator(self.result).is_float:
+        if self.e.machine.gpu or self.element:
             return 1
         return next((n for n in (4, 2) if sums * n <= UNDER_WAY and self.run % n == 0), 1)
 
