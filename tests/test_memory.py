@@ -165,7 +165,9 @@ def still_runs(device: str) -> None:
 
 def test_the_cpu_without_room_says_so_and_goes_on() -> None:
     one = ht.compile(lambda x: ht.broadcast_to(x, (1 << 44,)), {"x": ht.Spec((1,), "float32")})
-    with pytest.raises(OutOfMemory, match=rf"cpu: no room for {4 * (1 << 44)}\d* bytes|cpu: no room for 7036\d+ bytes") as error:
+    with pytest.raises(
+        OutOfMemory, match=rf"cpu: no room for {4 * (1 << 44)}\d* bytes|cpu: no room for 7036\d+ bytes"
+    ) as error:
         one(np.ones(1, np.float32))
     assert "smaller batch" in str(error.value) and isinstance(error.value, MemoryError)
     still_runs("cpu")
