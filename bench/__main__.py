@@ -19,15 +19,17 @@ from . import engines, measure, report
 from .converted import CONVERTED
 from .nets import NETS, OUT, ROOT, Net
 from .results import Results
+from .trained import TRAINED
 
-PARTS = ("native", "start", "browser", "converted", "gpu", "cold", "report")
-QUICK = ("mobilenetv2", "silero-vad", "blazeface-front")
+PARTS = ("native", "start", "browser", "converted", "train", "gpu", "cold", "report")
+QUICK = ("mobilenetv2", "silero-vad", "blazeface-front", "cnn")
+EVERY = (*NETS, *CONVERTED, *TRAINED)
 GPU_NETS = ("mobilenetv2",)  # a software adapter measures counts, not speed: one net is enough
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--nets", default="", help=f"comma-separated, of: {', '.join((*NETS, *CONVERTED))}")
+    parser.add_argument("--nets", default="", help=f"comma-separated, of: {', '.join(EVERY)}")
     parser.add_argument("--only", default="", help=f"comma-separated, of: {', '.join(PARTS)}")
     parser.add_argument("--rounds", type=int, help="turns of each contestant (12)")
     parser.add_argument("--threads", default="1,2", help="thread counts (1,2)")
@@ -36,8 +38,7 @@ def arguments() -> argparse.Namespace:
         "--quiet-wait", type=float, default=0, metavar="SECONDS", help="before each case, wait for an idle machine"
     )
     options = parser.parse_args()
-    known = (*NETS, *CONVERTED)
-    options.nets = _chosen(parser, "--nets", options.nets, QUICK if options.quick else known, known)
+    options.nets = _chosen(parser, "--nets", options.nets, QUICK if options.quick else EVERY, EVERY)
     options.only = _chosen(parser, "--only", options.only, PARTS, PARTS)
     options.threads = [int(n) for n in options.threads.split(",")]
     options.rounds = options.rounds or (2 if options.quick else 12)
@@ -94,6 +95,8 @@ class Bench:
             self.results.note("browser", {**browser.versions(chromium), "WebGPU adapter": browser.adapter(chromium, served)})
             if "converted" in only:
                 self.converted(chromium, served)
+            if "train" in only:
+                self.train(chromium, served)
             for net in self.nets if {"browser", "gpu", "cold"} & set(only) else ():
                 self.before(f"bundle  {net.name}")
                 if not self.case(f"bundle/{net.name}", site.prepare, net):
@@ -123,6 +126,22 @@ class Bench:
                 case = (chromium, served, net, "wasm", threads, self.options.rounds, converted.ENGINES)
                 self.case(f"converted/{net.name}/{threads}", browser.steady, *case)
 
+    def train(self, chromium: Any, served: Any) -> None:
+        from . import train, train_browser
+
+        self.results.note("training, natively", train.versions())
+        for net in (TRAINED[name] for name in self.options.nets if name in TRAINED):
+            for threads in self.options.threads:
+                self.before(f"train   {net.name}, threads: {threads}")
+                self.case(f"train/{net.name}/{threads}", train.steady, net, threads, self.options.rounds)
+            self.before(f"bundle  {net.name}")
+            if not self.case(f"bundle/{net.name}", train_browser.prepare, net):
+                continue
+            for threads in self.options.threads:
+                self.before(f"train   {net.name} in the page, threads: {threads}")
+                case = (chromium, served, net, threads, self.options.rounds)
+                self.case(f"train-wasm/{net.name}/{threads}", train_browser.steady, *case)
+
     def case(self, key: str, measure_it: Callable[..., dict[str, Any]], *arguments: Any) -> bool:
         """Measure and keep a case. One that fails is told now, drops its older result, and fails the run in the end."""
         try:
@@ -145,7 +164,7 @@ class Bench:
             self.native()
         if "start" in only:
             self.start()
-        if {"browser", "converted", "gpu", "cold"} & set(only):
+        if {"browser", "converted", "train", "gpu", "cold"} & set(only):
             self.browser(only)
         folder = OUT if self.options.quick else ROOT / "docs"
         path = report.write(self.results, folder, "quick" if self.options.quick else "benchmarks")

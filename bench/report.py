@@ -10,6 +10,7 @@ from . import plot, targets
 from .converted import CONVERTED
 from .nets import NETS
 from .results import Results
+from .trained import TRAINED
 
 HOW = """\
 `make bench` writes this page ([bench/](../bench)). Contestants run in one process, or in one page of headless Chromium, and
@@ -48,12 +49,14 @@ def document(results: Results, picture: str | None) -> Iterator[str]:
         ),
     )
     yield "## Nets\n"
-    yield from table(("net", "what"), ((net.name, net.about) for net in (*NETS.values(), *CONVERTED.values())))
+    everything = (*NETS.values(), *CONVERTED.values(), *TRAINED.values())
+    yield from table(("net", "what"), ((net.name, net.about) for net in everything))
     for kind, title in (("native", "Native"), ("wasm", "WebAssembly in Chromium")):
         for threads in results.threads(kind):
             yield f"## {title}, {threads} thread{'s' * (threads > 1)}\n"
             yield from steady(results, kind, threads)
     yield from converted(results)
+    yield from trained(results)
     yield from webgpu(results)
     yield from cold(results)
     yield from start(results)
@@ -94,7 +97,9 @@ def steady(results: Results, kind: str, threads: int) -> Table:
     nets = [net for net in results.nets(kind) if results.get(kind, net, threads)]
     seen = (name for net in nets for name in results.get(kind, net, threads)["contestants"])
     names = list(dict.fromkeys(seen))
-    first = {"native": "onnxruntime", "wasm": "onnxruntime-web", "converted": "tfjs"}[kind]
+    first = {
+        "native": "onnxruntime", "wasm": "onnxruntime-web", "converted": "tfjs", "train": "pytorch", "train-wasm": "jax-js",
+    }[kind]  # fmt: skip
     compared = ((first, "median"), (None, "median"), (None, "min"))
     rows = []
     for net in nets:
@@ -122,6 +127,22 @@ def converted(results: Results) -> Iterator[str]:
                 "compared with hither's evaluation in NumPy.\n"
             )
         yield from steady(results, "converted", threads)
+
+
+def trained(results: Results) -> Iterator[str]:
+    """Training steps."""
+    if results.nets("train") or results.nets("train-wasm"):
+        yield "## Training steps\n"
+        yield (
+            "One step on a batch that is in memory, from arrays to the loss as a number: forward, backward, and Adam. Everyone "
+            "begins with the same weights, and the losses of the first steps are compared before anything is timed. *Tuned* "
+            "PyTorch holds pictures channels last and fuses its Adam. Engines that take seconds for a step are timed on three "
+            "steps, alone in a page.\n"
+        )
+    for kind, title in (("train", "Natively"), ("train-wasm", "In Chromium")):
+        for threads in results.threads(kind):
+            yield f"### {title}, {threads} thread{'s' * (threads > 1)}\n"
+            yield from steady(results, kind, threads)
 
 
 def _times(found: dict[str, Any] | None) -> str:

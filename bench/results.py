@@ -8,12 +8,14 @@ from typing import Any
 
 from .converted import CONVERTED
 from .nets import NETS
+from .trained import TRAINED
 
 Record = dict[str, Any]
 
 
 class Results:
-    """Cases by key: `native/NET/THREADS`, `start/NET`, `bundle/NET`, `wasm/NET/THREADS`, `webgpu/NET`, `cold/NET`."""
+    """Cases by key: `native/NET/THREADS`, `start/NET`, `bundle/NET`, `wasm/NET/THREADS`, `webgpu/NET`, `cold/NET`,
+    `train/NET/THREADS`, `train-wasm/NET/THREADS`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -61,9 +63,9 @@ class Results:
         return min(theirs) / ours if ours and theirs else None
 
     def nets(self, kind: str) -> list[str]:
-        """Nets with a case of this kind, in the order of NETS and CONVERTED."""
+        """Nets with a case of this kind, in the order of NETS, CONVERTED and TRAINED."""
         measured = {key.split("/")[1] for key in self.cases if key.startswith(f"{kind}/")}
-        return [name for name in (*NETS, *CONVERTED) if name in measured]
+        return [name for name in (*NETS, *CONVERTED, *TRAINED) if name in measured]
 
     def threads(self, kind: str) -> list[int]:
         """Thread counts with a case of this kind."""

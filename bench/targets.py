@@ -93,6 +93,11 @@ def rows(results: Results) -> Iterator[Row]:
     for threads, least in ((1, 2.3), (2, 2.7)):
         ratio = results.ratio("wasm", MOBILENET, threads, against="onnxruntime-web")
         yield _least(f"WASM, MobileNetV2 against onnxruntime-web, threads: {threads}", least, ratio)
+    trained = (("train", "training step against PyTorch", 1.0), ("train-wasm", "training step in the page", 2.0))
+    for kind, title, least in trained:
+        for threads in results.threads(kind):
+            for net, ratio in _over_nets(results, kind, threads).items():
+                yield _least(f"{title}, {net}, threads: {threads}", least, ratio)
     yield from _family(results, "converted", None, 2.0, None, "converted nets, WASM against the best of tfjs and LiteRT.js")
     cold = results.get("cold", MOBILENET).get("contestants", {})
     first = [cold.get(name, {}).get("result_ms") for name in ("hither", "onnxruntime-web")]

@@ -38,17 +38,13 @@ def folder_of(net: Trained) -> str:
 def prepare(net: Trained) -> dict[str, Any]:
     """Write the net's folder: the bundle of a training step, the batch, the first weights, and the losses to be had."""
     import hither as ht
-    from hither.train.batches import Batch
 
     folder = site.SITE / folder_of(net)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     x, y = net.batch()
-    batch = Batch(x, y)
-    steps = net.trainer().prepare(batch)
-    named = steps._named("train", batch)
-    specs = {name: ht.Spec(array.shape, array.dtype) for name, array in named.items()}
-    manifest = ht.bundle({"train": steps.train}, folder / "bundle", specs, targets=("wasm",), state=steps.initial)
+    specs = {"x": ht.Spec(x.shape, x.dtype), "y": ht.Spec(y.shape, y.dtype)}
+    manifest = ht.bundle(net.trainer(), folder / "bundle", specs, targets=("wasm",))
     losses = {"losses": np.array(train.expected_losses(net), np.float32)}
     site.pack(folder, {"x": x, "y": y}, losses, net.weights())
     return site.weigh(folder / "bundle", manifest)

@@ -1,9 +1,9 @@
-// hither: the bundle of a training step; weights and Adam's moments are its state.
+// hither: the bundle of a Trainer; weights and Adam's moments are its state.
 export async function create({ base, feeds, threads, reference }) {
   const { load } = await import(new URL("bundle/hither.js", new URL(base, location.href)).href);
   const program = await load(`${base}bundle/`, { device: "wasm", threads });
-  const inputs = { "x.0": feeds.x.data, "y.0": feeds.y.data };
-  const step = async () => (await program.run("train", inputs)).batch_loss.data[0];
+  const inputs = { x: feeds.x.data, y: feeds.y.data };
+  const step = async () => (await program.run("train_step", inputs)).loss.data[0];
   let first = reference.losses.data.length;
   return {
     async run() {

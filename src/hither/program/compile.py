@@ -157,9 +157,7 @@ def plan_target(
     return plan_graphs(graphs_of(target, specs, state), machine, tune, numbers)
 
 
-def plan_graphs(
-    graphs: Mapping[str, Graph], machine: Machine, tune: bool = False, numbers: Numbers = Numbers()
-) -> Plan:
+def plan_graphs(graphs: Mapping[str, Graph], machine: Machine, tune: bool = False, numbers: Numbers = Numbers()) -> Plan:
     """The Plan of entries as they were traced."""
     from ..passes import optimize  # not before something is compiled: programs from disk need neither
     from .plan import plan

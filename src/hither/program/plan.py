@@ -27,6 +27,7 @@ from ..kernels.templates.tile import Problem, Tile
 from ..passes.bytes import seven_bits
 from ..passes.precision import widens
 from .arena import Life, place
+from .in_place import may_replace
 from .schedule import schedule
 from .signature import Entry, Port, Variable
 from .work import works
@@ -178,12 +179,15 @@ class _Planner:
             self.storage[value] = storage
             inputs.append((name, value, storage))
         targets, values, stores = [], [], []
+        old = dict(zip(graph.input_names, graph.inputs, strict=True))
+        successors: dict[Value, tuple[Value | None, Storage]] = {}
         for value, name in zip(graph.outputs, graph.output_names, strict=True):
             if name in self._state:
                 if self.storage.get(value) is not self._state[name]:  # what stays as it is needs no step
-                    # Steps still read the old value while the new one is computed: it moves in when all are done.
-                    fresh = self.new_storage(value.abstract)
-                    stores.append((fresh, self.state_of(name, value)))
+                    # Steps may still read the old value while the new one is computed: then it moves in when all are done.
+                    fresh, home = self.new_storage(value.abstract), self.state_of(name, value)
+                    successors.setdefault(value, (old.get(name), home))
+                    stores.append((value, fresh, home))
                     targets.append(fresh)
                     values.append(value)
                 continue
@@ -192,15 +196,22 @@ class _Planner:
             offset += aligned(storage.nbytes)
             targets.append(storage)
             outputs.append((name, value, storage))
-        steps = self.graph(replace(graph, outputs=tuple(values), output_names=()), targets)
-        for fresh, storage in stores:
+        steps = self.graph(replace(graph, outputs=tuple(values), output_names=()), targets, successors)
+        for value, fresh, storage in stores:
             self.clock += 1
-            if storage.nbytes:
+            if storage.nbytes and self.storage.get(value) is not storage:
                 steps.append(_Copy(self.touch(fresh), storage))
         return steps, inputs, outputs, offset, bool(stores)
 
-    def graph(self, graph: Graph, targets: Sequence[Storage] | None) -> list[_Pending]:
-        """Steps that compute a Graph whose inputs have storage; outputs end up in `targets` (where given)."""
+    def graph(
+        self, graph: Graph, targets: Sequence[Storage] | None,
+        successors: Mapping[Value, tuple[Value | None, Storage]] | None = None,
+    ) -> list[_Pending]:  # fmt: skip
+        """Steps that compute a Graph whose inputs have storage; outputs end up in `targets` (where given).
+
+        `successors`: outputs that take the place of an input when all is done, and that place. They are computed there at once
+        where nothing would miss the input.
+        """
         graph = self.widened(graph)
         self.context.seven_bits.update(seven_bits(graph))
         groups = join_blocks(fuse(graph, self.machine), graph, self.machine, self._constants)
@@ -215,6 +226,9 @@ class _Planner:
         copies: list[tuple[Value, Storage]] = []
         for value, target in zip(graph.outputs, targets or (), strict=False):
             holder = alias.get(value, value)
+            old, home = (successors or {}).get(holder, (None, None))
+            if home is not None and holder not in self.storage and not self.machine.gpu:
+                target = home if may_replace(groups, graph, alias, holder, old) else target
             if holder in fixed or holder in self.storage:
                 copies.append((value, target))  # an input, a constant, or a value that is two outputs
             else:
