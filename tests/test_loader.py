@@ -88,8 +88,8 @@ def test_only_entries_that_end_on_any_weights_are_rehearsed(tmp_path: Path) -> N
 
 
 def test_the_loader_is_small() -> None:
-    """DESIGN promises a few KB: 13½ KB gzip for all that runs models, less for what one device fetches, and little for what only
-    pages that train or refine weights fetch."""
+    """DESIGN promises a few KB: 13½ KB gzip for all that runs models, less for what one device fetches, and little for
+    what only pages that train or refine weights fetch."""
     shipped = {name: runtime_file(name) for name in RUNTIME if name.startswith("hither") and name.endswith(".js")}
     apart = {name: shipped.pop(name) for name in ("hither-state.js", "hither-fit.js", "hither-refine.js")}
     assert len(gzip.compress(b"".join(shipped.values()), 9)) <= 13.5 * 1024

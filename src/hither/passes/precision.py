@@ -52,6 +52,9 @@ class Numbers:
     bits: int = BITS
 
 
+FLOAT32 = Numbers()
+
+
 @dataclass(frozen=True)
 class Small:
     """How a weight is stored: `numbers`, times `scale` where it has one. A scale belongs to what the axes `kept` count."""
@@ -255,5 +258,5 @@ def _scaled(builder: GraphBuilder, node: Node, operands: tuple[Value, ...], i: i
 
 
 __all__ = [
-    "ACTIVATIONS", "PRECISIONS", "Numbers", "PrecisionWarning", "Small", "in_bytes", "store_weights", "stored_small", "widens",
+    "ACTIVATIONS", "FLOAT32", "PRECISIONS", "Numbers", "PrecisionWarning", "Small", "in_bytes", "store_weights", "stored_small", "widens",
 ]  # fmt: skip

@@ -340,7 +340,7 @@ def _pool_vjp(
     dilation: Amounts, layout: str = "channels_first",
 ) -> tuple[Any]:  # fmt: skip
     g, (x,), (y,) = cotangents[0], operands, results
-    same = {"window": window, "strides": strides, "padding": padding, "dilation": dilation}
+    same: dict[str, Any] = {"window": window, "strides": strides, "padding": padding, "dilation": dilation}
     if combine != "add":
         return (apply("pool_gradient", g, x, y, combine=combine, layout=layout, **same),)
     return (_from_first(_pool_add_vjp(_first(g, layout), _first(x, layout), **same), layout),)

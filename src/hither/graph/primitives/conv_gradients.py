@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from ... import dtypes as dt
+from ..batching import spread
 from ..core import Abstract
 from ..primitive import Template, primitive
-from .batch_rules import merged, moved, parted, spread
+from .batch_rules import merged, moved, parted
 from .conv import (
     Amounts,
     Padding,

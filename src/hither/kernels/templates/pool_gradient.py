@@ -168,15 +168,15 @@ def _overlapping(context: Context, group: Group) -> list[Lowered]:
             k.store(buffer, at, k.broadcast(k.const(0, sums.dtype), w))
         count = math.prod(windows.out)
         with k.loop(0, count) as loop:
-            at = (image, *unflatten(k.var(loop, "window", 0, max(count - 1, 0)), windows.out))
-            given = (windows.load(windows.g, at, channel, w), windows.load(windows.y, at, channel, w))
+            window = (image, *unflatten(k.var(loop, "window", 0, max(count - 1, 0)), windows.out))
+            given = (windows.load(windows.g, window, channel, w), windows.load(windows.y, window, channel, w))
             free = k.broadcast(k.const(1, dt.int32), w)
             if taps <= UNROLL:
                 for t in range(taps):
-                    free = give(at, constant(t), free, given, channel, w)
+                    free = give(window, constant(t), free, given, channel, w)
             else:
                 with k.loop(0, taps, init=[free]) as inner:
-                    left = give(at, k.var(inner, "tap", 0, taps - 1), inner.carried[0], given, channel, w)
+                    left = give(window, k.var(inner, "tap", 0, taps - 1), inner.carried[0], given, channel, w)
                     inner.yield_(left)
 
     width = 1 if machine.gpu else machine.lanes(max(32, result.dtype.bits))
