@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from examples.training import digits, drums, emoji, fashion, finetune, spam
 from examples.training.sources import FASHION_CLASSES
-from hither.nn import layer
 
 import hither as ht
+from hither.nn import layer
 
 ROOT = Path(__file__).resolve().parent.parent
 MEASURED = ROOT / "build" / "training"
