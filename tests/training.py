@@ -24,6 +24,7 @@ from examples.training import digits, drums, emoji, fashion, finetune, spam
 from examples.training.sources import FASHION_CLASSES
 
 import hither as ht
+from hither.nn import layer
 
 ROOT = Path(__file__).resolve().parent.parent
 MEASURED = ROOT / "build" / "training"
@@ -88,6 +89,7 @@ def run(name: str, options: dict[str, Any], device: str) -> Result:
     MEASURED.mkdir(parents=True, exist_ok=True)
     backup = ht.train.BackupAndRestore(MEASURED / stem, save_freq=100, delete_checkpoint=True)
     print(f"== {stem}", flush=True)
+    layer._names.clear()  # layers are called as in a process of its own, whatever ran before: a checkpoint knows them by name
     history = task.example.train(device=device, verbose=2, resume=backup, **options)
     history.report(MEASURED / f"{stem}.html", title=stem, labels=task.labels)
     parameters = sum(int(np.prod(w.shape)) for w in history.trainer.net.weights.values())

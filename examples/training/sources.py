@@ -65,7 +65,7 @@ def idx(path: Path) -> np.ndarray:
 
 
 def drumkits() -> Path:
-    """Hits of drums, one in each file, in a folder for each kit: Hydrogen's drum kits (public domain, CC0, CC-BY, GPL)."""
+    """Hits of drums, one in each file, in a folder for each kit: Hydrogen's drum kits (CC0, CC-BY, CC-BY-SA, GPL)."""
     digest = "a4ee59a70f20407fe116e7af89e805a566fb3c33b8d1bcdb2bc26377b956bc61"
     return fetch_tree("hydrogen-drumkits", "2017.09.19~dfsg-1", "usr/share/hydrogen/data/drumkits", digest, "debian")
 
