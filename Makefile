@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick conformance models train bench lint clean
+.PHONY: help demo test quick conformance models memory train bench lint clean
 
 # Tools of the environment come first: Node may live there when the system has none (scripts/node.sh).
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -20,6 +20,7 @@ help:
 	@echo "make quick        the tests that need no browser, GPU, Node or system package (2 minutes)"
 	@echo "make conformance  ONNX's own operator tests on every target; writes docs/conformance.md"
 	@echo "make models       real pretrained networks against their own runtimes; writes docs/models.md"
+	@echo "make memory       ten thousand runs and two hundred loads: memory stays flat; writes docs/memory.md"
 	@echo "make train        train on real data, and resume after 20 kills; writes docs/training.md"
 	@echo "make bench        measure against peers; writes docs/benchmarks.md"
 	@echo "make lint         ruff and mypy"
@@ -53,6 +54,11 @@ models:
 	@HITHER_STRICT=1 $(PYTEST) tests/test_models.py tests/test_models_tflite.py tests/test_models_keras.py \
 		tests/test_ready_models.py $(ARGS)
 	@$(PYTHON) -m tests.test_models
+
+memory:
+	@scripts/system_packages.sh chromium vulkan
+	@scripts/venv.sh test
+	@$(PYTHON) -m tests.memory $(ARGS)
 
 train:
 	@scripts/venv.sh test

@@ -33,8 +33,8 @@ def network(x: Any, layers: list[Any]) -> Any:
 
 
 def eager(device: str) -> Callable[[], Any]:
-    """One operation on concrete arrays."""
-    x = ht.asarray(batch())
+    """One operation on concrete arrays, on a GPU as its own program."""
+    x = ht.asarray(batch()).to_device(device)
     y = x + 1
     return lambda: x * y
 

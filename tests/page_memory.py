@@ -58,3 +58,47 @@ def cycles(page: Any, url: str, inputs: str, options: str, times: int, in_worker
     )
     assert "error" not in found, found
     return found
+
+
+# JavaScript: run a program TIMES times, and count what is made meanwhile; a tenth of the runs come before.
+REPEATS = """
+  const made = { buffers: 0, groups: 0, memories: 0, workers: 0 }, count = (type, method, key) => {
+    const old = type?.prototype[method];
+    if (old) type.prototype[method] = function (...a) { made[key]++; return old.apply(this, a); };
+  };
+  count(globalThis.GPUDevice, "createBuffer", "buffers");
+  count(globalThis.GPUDevice, "createBindGroup", "groups");
+  WebAssembly.Memory = class extends WebAssembly.Memory { constructor(...a) { super(...a); made.memories++; } };
+  globalThis.Worker = class extends Worker { constructor(...a) { super(...a); made.workers++; } };
+  const { load, memory } = await import(url + "hither.js"), program = await load(url, OPTIONS), inputs = INPUTS;
+  const run = async (n) => { for (let i = 0; i < n; i++) await program.run(inputs); };
+  await run(Math.ceil(TIMES / 10));
+  const before = { ...made }, held = memory();
+  await run(TIMES);
+  const after = memory();
+  program.close();
+  return { before, after: { ...made }, held, then: after, closed: memory() };
+"""
+
+
+def repeats(page: Any, url: str, inputs: str, options: str, times: int) -> dict[str, Any]:
+    """Run a bundle's default entry so many times on a page."""
+    body = REPEATS.replace("TIMES", str(times)).replace("OPTIONS", options).replace("INPUTS", inputs)
+    found: dict[str, Any] = page.evaluate(f"(url) => (async (url) => {{ {body} }})(url)", url)
+    return found
+
+
+def make_training(folder: Any) -> None:
+    """A bundle whose default entry is a training step of flatness.py."""
+    import hither as ht
+
+    from .flatness import BATCH, WIDTH, network, weights
+
+    def loss(layers: list[Any], x: Any) -> Any:
+        return ht.mean((network(x, layers) - 0.5) ** 2)
+
+    def step(state: Any, x: Any) -> Any:
+        value, slopes = ht.value_and_grad(loss)(state["w"], x)
+        return {"loss": value}, {"w": [w - 0.05 * g for w, g in zip(state["w"], slopes)]}
+
+    ht.bundle({"train_step": step}, folder, {"x": ht.Spec((BATCH, WIDTH), "float32")}, state={"w": weights(2)})

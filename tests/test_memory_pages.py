@@ -15,7 +15,7 @@ from hither.web.bundle import read_manifest
 
 from .browser import serving
 from .bundles import edit_manifest
-from .page_memory import OPTIONS, cycles
+from .page_memory import OPTIONS, cycles, make_training, repeats
 from .test_loader_pages import BLANK, RUN, in_page
 
 INPUTS = "{ x: new Float32Array(6), n: [3, -4] }"
@@ -100,3 +100,15 @@ def test_a_signal_that_serves_many_runs_collects_nothing(page: Any, site: Any) -
       return listeners;
     """
     assert in_page(page, site, body)["value"] == 0
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
+def test_runs_and_training_steps_make_nothing(page: Any, tmp_path: Path, options: str) -> None:
+    make_training(tmp_path / "training")
+    (tmp_path / "blank.html").write_text(BLANK)
+    with serving(tmp_path) as running:
+        page.goto(f"{running.origin}/blank.html")
+        got = repeats(page, f"{running.origin}/training/", "{ x: new Float32Array(128).fill(1) }", options, times=30)
+    assert got["after"] == got["before"]
+    assert got["then"] == got["held"] and got["held"]["programs"] == 1
+    assert got["closed"] == {"webgpu": 0, "wasm": 0, "programs": 0}

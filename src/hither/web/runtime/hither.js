@@ -26,7 +26,7 @@ export function memory() {
 async function collect() {
   const before = [...held];
   try {
-    for (let i = 0; i < 8 && before.every((h) => held.has(h)); i++) {
+    for (let i = 0; i < 32 && before.every((h) => held.has(h)); i++) {
       new ArrayBuffer(2 ** 26);
       await new Promise((resolve) => setTimeout(resolve)); // finalizers run between tasks
     }
