@@ -301,8 +301,8 @@ class _Translation:
         self.buffers = {b: f"b{i}" for i, b in enumerate((*kernel.buffers, *kernel.scratch))}
         self.space: dict[str, Any] = {
             "np": np, "minimum": _minimum, "maximum": _maximum, "truncating_div": _truncating_div, "convert": _convert,
-            "fma": _fused if fused else lambda a, b, c: a * b + c, "combine": _COMBINE, "dot": _dot, "fold": reduce, "chunk": _chunk,
-            "place": _place, "reduced": _reduced,
+            "fma": _fused if fused else lambda a, b, c: a * b + c, "combine": _COMBINE, "fold": reduce, "chunk": _chunk,
+            "dot": _dot, "place": _place, "reduced": _reduced,
         }  # fmt: skip
 
     def function(self) -> Callable[..., Any]:

@@ -17,16 +17,23 @@ import numpy as np
 import pytest
 
 import hither as ht
+from hither import dtypes as dt
+from hither.graph.primitives.rules import apply
+from hither.kernels.builder import Builder
+from hither.kernels.ir import Machine
 from hither.passes.precision import PrecisionWarning
 from hither.program import Program
 from hither.program import program as program_module
+from hither.program.compile import CompileError, machine_for
 from hither.program.program import Device, WebGpuSession
+from hither.runtime.wasm import WasmExecutable
 from hither.runtime.webgpu_device import webgpu_machine
 
 from . import references as ref
 from .browser import serving
 from .op_case import check
 from .wasm_session import in_node
+from .wgsl_cases import of_kernel
 
 DEVICES = ["cpu", pytest.param("wasm", marks=pytest.mark.node), pytest.param("webgpu", marks=pytest.mark.gpu)]
 Rounding = Callable[[np.ndarray], np.ndarray]
@@ -167,7 +174,7 @@ def test_every_float16_is_widened_exactly(device: str) -> None:
 
 
 def test_numbers_that_were_small_stay_small() -> None:
-    """Weights of a file in float16, or in int8 with scales, are float32 when they are compiled; they are stored as they were."""
+    """Weights of a file in float16, or in int8 with scales, are float32 when they are compiled, and stored as they were."""
     x, half = normal(3, 64), float16(normal(64, 32, seed=1))
     numbers = np.random.default_rng(2).integers(-128, 128, (64, 32)).astype(np.int8)
     scales = np.abs(normal(32, seed=3)) / 50
@@ -241,3 +248,96 @@ def test_bundles_hold_small_weights(precision: str, page: Any, tmp_path: Path) -
             np.testing.assert_allclose(found["data"], expected.ravel(), rtol=2e-5, atol=1e-4)
             assert found["precision"] == precision
             assert found["weights"] < 0.6 * (table.nbytes + w.nbytes)
+
+
+# -- products of bytes -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("kind", ["uint8", "int8"])
+@pytest.mark.parametrize(("m", "n", "depth"), [(1, 33, 64), (7, 40, 96), (61, 48, 20), (5, 9, 10)])
+def test_products_of_bytes_are_exact(m: int, n: int, depth: int, kind: str, device: str) -> None:
+    """Four to an operation, or one by one where the depth does not allow it: not one of the sums may be off."""
+    rng, info = np.random.default_rng(0), np.iinfo(kind)
+    x = rng.integers(info.min, info.max, (m, depth), kind, endpoint=True)
+    w = rng.integers(-128, 127, (depth, n), np.int8, endpoint=True)
+    x[0], w[:, 0] = info.max, -128
+    program = compiled(lambda x: apply("matmul", ht.asarray(x), ht.asarray(w), dtype=dt.int32), device, "float32", x)
+    np.testing.assert_array_equal(run(program, x), x.astype(np.int32) @ w.astype(np.int32))
+
+
+@pytest.mark.parametrize("relaxed", [True, False])
+@pytest.mark.parametrize("largest", [127, 255])
+def test_both_kinds_of_webassembly_add_bytes_exactly(relaxed: bool, largest: int) -> None:
+    """The relaxed operation where bytes are at most 127, another where they are not, or where there is none."""
+    rng = np.random.default_rng(0)
+    machine = Machine("wasm", fma=relaxed, dot=True)
+    a, b = rng.integers(0, largest, 64, np.uint8, endpoint=True), rng.integers(-128, 127, 64, np.int8, endpoint=True)
+    a[:16], b[:16] = largest, -128
+    k = Builder(machine)
+    left, right = k.buffer("a", dt.uint8, 64), k.buffer("b", dt.int32, 16)
+    out = k.buffer("out", dt.int32, 16, "write")
+    for i in range(4):
+        row = k.pack([k.word(left, 16 * i + 4 * lane) for lane in range(4)])
+        k.store(out, 4 * i, k.dot(row, k.load(right, 4 * i, 4), k.const(7, dt.int32, 4), largest <= 127))
+    case = of_kernel(k.finish("dot"), [a, b.view(np.int32)], machine)
+    ((where, _),) = case.results.values()
+    executable = WasmExecutable.of_code(case.code, machine)
+    executable.write("weights", 0, case.regions["weights"])
+    (found,) = executable.run("main", [], [(where.offset, np.dtype(np.int32), (16,))], executable.new_state())
+    np.testing.assert_array_equal(found, (a.astype(np.int32) * b).reshape(16, 4).sum(1) + 7)
+
+
+def bytes_of(x: np.ndarray, axes: tuple[int, ...], most: int) -> np.ndarray:
+    """x in whole multiples of its largest magnitude over some axes, which becomes `most`."""
+    scale = np.abs(x).max(axes, keepdims=True) / most
+    return np.rint(x / scale) * scale
+
+
+@pytest.mark.parametrize("device", DEVICES[:2])
+@pytest.mark.parametrize(
+    "name", ["product", "pointwise convolution", "pointwise convolution with strides", "strided convolution"]
+)
+def test_activations_in_bytes(name: str, device: str) -> None:
+    """Products of int8 weights and of what is rounded to bytes on the way, each row, pixel or image by its own scale."""
+    rows = name == "product"
+    if device == "cpu" and not machine_for("cpu").dot:
+        pytest.skip("this processor has no operation for products of bytes")
+    x = normal(9, 64) if rows else normal(2, 32, 7, 8)
+    x *= np.array([1e-3, 10] if not rows else [*range(1, 10)], np.float32).reshape(-1, *(1,) * (x.ndim - 1))
+    x[0] *= 0.5
+    w = normal(64, 24, seed=1) if rows else normal(24, 32, *((3, 3) if name.startswith("strided") else (1, 1)), seed=1)
+    strides = 2 if "strid" in name else 1
+    function = (lambda x: x @ w) if rows else (lambda x: ht.conv(x, w, strides=strides))
+    with in_node() if device == "wasm" else nullcontext():
+        spec = {"x0": ht.Spec(x.shape, x.dtype)}
+        program = ht.compile(lambda x0: function(x0), spec, device=device, precision="int8", activations="int8")
+    assert any(op.kind == "dot" for kernel in program.plan.code.kernels for op in kernel.walk())
+    most = 63 if device == "wasm" else 127
+    axes = (1,) if name in ("product", "pointwise convolution", "pointwise convolution with strides") else (1, 2, 3)
+    rounded = bytes_of(x.astype(np.float64), axes, most)
+    expected = rounded @ int8(w, (1,)) if rows else ref.conv(rounded, int8(w, (0,)), strides)
+    found = run(program, x)
+    for got, want in zip(found, expected, strict=True):  # a byte that lies between two may be either
+        assert np.abs(got - want).max() <= 4e-3 * np.abs(want).max()
+        assert np.median(np.abs(got - want)) <= 1e-5 * np.abs(want).max()
+
+
+def test_activations_that_cannot_be() -> None:
+    x, specs = normal(3, 64), {"x": ht.Spec((3, 64), "float32")}
+    w = normal(64, 32, seed=1)
+    with pytest.raises(CompileError, match='give precision="int8" too'):
+        ht.compile(lambda x: x @ w, specs, activations="int8")
+    with pytest.raises(CompileError, match="no activations 'int4'; there are"):
+        ht.compile(lambda x: x @ w, specs, precision="int8", activations="int4")
+    assert x.size
+
+
+@pytest.mark.gpu
+def test_where_there_are_no_products_of_bytes_that_is_said() -> None:
+    w, x = normal(64, 32), normal(3, 64, seed=1)
+    with pytest.warns(PrecisionWarning, match="no products of bytes"):
+        program = ht.compile(
+            lambda x0: x0 @ w, {"x0": ht.Spec(x.shape, x.dtype)}, device="webgpu", precision="int8", activations="int8"
+        )
+    np.testing.assert_allclose(run(program, x), x @ int8(w, (1,)), rtol=1e-4, atol=1e-4)

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from hither.kernels.ir import Machine
 from hither.program.plan import Plan, Port
 from hither.program.program import DEVICES, Device
+from hither.runtime.wasm import wasm_machine
 from hither.targets.wasm.printer import print_module
 from tests.wasm_node import run_wasm
 
@@ -54,7 +54,7 @@ class NodeSession:
 def in_node(threads: int = 1) -> Iterator[None]:
     """Within the block, programs for the device "wasm" are made for Node; they go on running there afterwards."""
     before = DEVICES["wasm"]
-    DEVICES["wasm"] = Device(lambda: Machine("wasm"), lambda plan: NodeSession(plan, threads))
+    DEVICES["wasm"] = Device(wasm_machine, lambda plan: NodeSession(plan, threads))
     try:
         yield
     finally:

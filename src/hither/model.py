@@ -66,8 +66,8 @@ class Model:
         build: the network as a function of {input name: array or traced array} to {output name: …}.
         state: {name: value before the first call} of what survives calls. `build` is given it among the inputs and gives
             what it is afterwards among the outputs.
-        device, precision, tune: what to compile for, and how (see hither.compile); device "numpy" evaluates the Graph
-            without compiling.
+        device, precision, activations, tune: what to compile for, and how (see hither.compile); device "numpy" evaluates
+            the Graph without compiling.
 
     Example:
         >>> model = hither.load("model.onnx")                  # doctest: +SKIP
@@ -89,6 +89,7 @@ class Model:
         name: str = "model",
         device: str | None = None,
         precision: str | None = None,
+        activations: str | None = None,
         tune: bool = False,
         state: Mapping[str, np.ndarray] | None = None,
     ) -> None:
@@ -99,7 +100,7 @@ class Model:
         self.metadata = dict(metadata or {})
         self.name = name
         self.device = device
-        self.precision = precision
+        self.precision, self.activations = precision, activations
         self.tune = tune
         self._initial = dict(state or {})
         self._keeper: Any = None  # the program that ran last: it holds the state
@@ -141,11 +142,14 @@ class Model:
             other.identity = f"{self.identity} with other names: {sorted(names.items())}"
         return other
 
-    def to(self, device: str | None = None, precision: str | None = None, tune: bool | None = None) -> Model:
-        """The same model for another device or precision, or with measured tiles (`tune`, see hither.compile)."""
+    def to(
+        self, device: str | None = None, precision: str | None = None, tune: bool | None = None, activations: str | None = None
+    ) -> Model:
+        """The same model for another device, in other numbers or with measured tiles (see hither.compile)."""
         other = self._copy()
         other.device = device or self.device
         other.precision = precision or self.precision
+        other.activations = activations or self.activations
         other.tune = self.tune if tune is None else tune
         return other
 
@@ -413,7 +417,8 @@ class Model:
         from .program import compile
 
         specs = {n: Spec(a.shape, a.dtype, value=a if n in static else None) for n, a in arrays.items()}
-        return compile(self, specs, self.device, self.precision or "float32", self.tune)
+        activations = self.activations or "float32"
+        return compile(self, specs, self.device, self.precision or "float32", self.tune, activations=activations)
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{n}: {s}" for n, s in self.inputs.items())

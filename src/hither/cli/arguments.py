@@ -49,11 +49,11 @@ def shapes(text: str) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def load_model(path: str, device: str | None = None, precision: str | None = None) -> Model:
+def load_model(path: str, device: str | None = None, precision: str | None = None, activations: str | None = None) -> Model:
     """The model in a file or folder."""
     from ..formats import load
 
-    return load(path, device=device, precision=precision)
+    return load(path, device=device, precision=precision, activations=activations)
 
 
 def specs_for(model: Model, given: Mapping[str, tuple[int, ...]], values: Mapping[str, str] | None = None) -> dict[str, Spec]:

@@ -29,7 +29,12 @@ class Disagreement(HitherError, ValueError):
 def bench_command(
     model: Annotated[str, typer.Argument(help="Model file or bundle folder.")],
     device: Annotated[str | None, typer.Option(help="cpu, webgpu, wasm or numpy.")] = None,
-    precision: Annotated[str | None, typer.Option(help="What to compute in.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="What weights are stored in: float32 (the default), float16 or int8.")
+    ] = None,
+    activations: Annotated[
+        str | None, typer.Option(help="What products are computed in: float32 (the default), or int8 with int8 weights.")
+    ] = None,
     against: Annotated[str, typer.Option(help="Other runtimes to measure, separated by commas: onnxruntime, openvino.")] = "",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads, of others too; all processors by default.")] = None,
     shape: Annotated[list[str], typer.Option(metavar="NAME=N,N,…", help="Shape of an input that the model leaves free.")] = [],  # noqa: B006
@@ -55,7 +60,7 @@ def bench_command(
         raise arguments.ArgumentError(f"cannot measure against {unknown[0]!r}; there is {', '.join(RIVALS)}")
     if html and not profile:
         raise arguments.ArgumentError("--html FILE writes the profile: give --profile, too")
-    loaded = arguments.load_model(model, device, precision)
+    loaded = arguments.load_model(model, device, precision, activations)
     loaded = loaded.to(tune=True) if tune else loaded
     device = loaded.device or "cpu"
     given = {text.partition("=")[0] for text in input}

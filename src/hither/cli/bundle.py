@@ -18,6 +18,7 @@ def bundle_command(
     output: Annotated[str, typer.Option("--output", "-o", metavar="DIR", help="The folder to write.")],
     targets: Annotated[str, typer.Option(help="What to build for, separated by commas.")] = "webgpu,wasm",
     precision: Annotated[str, typer.Option(help="How weights are stored: float32, float16, int8.")] = "float32",
+    activations: Annotated[str, typer.Option(help="What products compute in: float32, or int8 with int8 weights.")] = "float32",
     shape: Annotated[
         list[str],
         typer.Option(
@@ -68,6 +69,7 @@ def bundle_command(
             calibrate=samples,
             tolerance=arguments.tolerance(tolerance),
             progressive=progressive,
+            activations=activations,
         )
     report.out.print(sizes(Path(output)))
     if "accuracy" in manifest:

@@ -21,7 +21,12 @@ def run_command(
     device: Annotated[
         str | None, typer.Option(help="cpu, webgpu, wasm (what a bundle ships), or numpy (evaluates without compiling).")
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="What to compute in; float32 is the default.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="What weights are stored in: float32 (the default), float16 or int8.")
+    ] = None,
+    activations: Annotated[
+        str | None, typer.Option(help="What products are computed in: float32 (the default), or int8 with int8 weights.")
+    ] = None,
     shape: Annotated[list[str], typer.Option(metavar="NAME=N,N,…", help="Shape of an input that the model leaves free.")] = [],  # noqa: B006
     output: Annotated[str | None, typer.Option("--output", "-o", help="Write the outputs to this .npz file.")] = None,
 ) -> None:
@@ -30,7 +35,7 @@ def run_command(
 
     from . import arguments, report
 
-    loaded = arguments.load_model(model, device, precision)
+    loaded = arguments.load_model(model, device, precision, activations)
     arrays, notes = arguments.read_inputs(loaded, input, arguments.shapes(" ".join(shape)))
     if output is not None and not output.endswith(".npz"):
         raise arguments.ArgumentError(f"--output writes .npz files, got {output!r}")

@@ -94,6 +94,7 @@ def load(
     *,
     device: str | None = None,
     precision: str | None = None,
+    activations: str | None = None,
     format: str | None = None,
     **options: Any,
 ) -> Model:
@@ -103,7 +104,8 @@ def load(
         path: the file or folder; the folder of a bundle gives a Model that runs the bundle's WebAssembly. For TF.js models
             also the http(s) address of a model.json: it and its weights are then fetched from there.
         device: what the model runs on when it is called ("cpu", "webgpu", "wasm", "numpy"); None is the default device.
-        precision: what it computes in; None is float32.
+        precision: what its weights are stored in when it is called; None is float32. See `hither.compile`.
+        activations: what products are computed in; None is float32.
         format: the format's name, where the file does not tell.
         **options: passed to the format's reader.
 
@@ -115,6 +117,13 @@ def load(
     Example:
         >>> model = hither.load("model.onnx", device="cpu")     # doctest: +SKIP
     """
+    model = _load(path, device, precision, format, options)
+    return model if activations is None else model.to(activations=activations)
+
+
+def _load(
+    path: str | os.PathLike[str], device: str | None, precision: str | None, format: str | None, options: Mapping[str, Any]
+) -> Model:
     if _is_url(path):
         from . import tfjs
 

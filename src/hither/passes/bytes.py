@@ -38,7 +38,9 @@ def byte_product(
     else:
         depth, pointwise = math.prod(numbers.shape[1:]), math.prod(numbers.shape[2:]) == 1
         fits = node.params["groups"] == 1 and node.params["layout"] == "channels_last" and numbers.shape[1] % 4 == 0
-        fits = fits and all(p == (0, 0) for p in map(tuple, node.params["padding"])) and not _by_winograd(node, numbers.shape[2:])
+        fits = (
+            fits and all(p == (0, 0) for p in map(tuple, node.params["padding"])) and not _by_winograd(node, numbers.shape[2:])
+        )
         columns, sums = numbers.shape[0], numbers.reshape(len(numbers), -1).sum(1, dtype=np.int32)
     if not fits or depth % 4 or depth < LEAST_DEPTH or columns < 4:
         return None

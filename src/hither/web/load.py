@@ -227,14 +227,20 @@ class BundleModel(Model):
         """Make the state what it was when the bundle was loaded."""
         self._bundle.reset()
 
-    def to(self, device: str | None = None, precision: str | None = None, tune: bool | None = None) -> Model:
+    def to(
+        self, device: str | None = None, precision: str | None = None, tune: bool | None = None, activations: str | None = None
+    ) -> Model:
         """The same model; a bundle has one precision and runs as WebAssembly.
 
         Raises:
-            UnsupportedFeature: for `tune`: its tiles were chosen when it was made.
+            UnsupportedFeature: for `tune` and `activations`: tiles and numbers were chosen when it was made.
         """
         if tune:
             raise UnsupportedFeature(f"the bundle {self.name!r} is compiled already; tune the model that it was made from")
+        if activations:
+            raise UnsupportedFeature(
+                f"the bundle {self.name!r} is compiled already; for activations={activations!r}, bundle again"
+            )
         _check_target(self._bundle.contents, device, precision)
         return super().to(device, precision)
 

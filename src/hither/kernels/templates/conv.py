@@ -69,8 +69,8 @@ def tiles_of(
     e: Emitter, packed: Value, tile: Tile, lines: bool = False, held: Held | None = None
 ) -> tuple[Product, int, TileAt]:
     """The convolution that is the anchor of the emitter's group: its product, how many output pixels make a line from which a
-    tile may take its rows, and how to compute any tile; `lines`: no more than a line of the picture. `held`: where the lines of the
-    input that the next line of output needs lie."""
+    tile may take its rows, and how to compute any tile; `lines`: no more than a line of the picture. `held`: where the lines
+    of the input that the next line of output needs lie."""
     k, group, node = e.k, e.group, e.group.anchor
     assert node is not None
     x, w = node.operands

@@ -139,7 +139,7 @@ class Product:
         return self.e.k.index((instance * self.panels + panel) * length)
 
     def is_small(self) -> bool:
-        """Whether panels are stored in smaller numbers than they are multiplied in, on a CPU: a GPU widens as fast as it loads."""
+        """Whether panels are stored in smaller numbers than they are multiplied in, on a CPU: a GPU widens as it loads."""
         return (
             not self.e.machine.gpu
             and self.packed
@@ -157,8 +157,8 @@ class Product:
 
     @contextmanager
     def widened(self, instance: Index, first: Index, count: int) -> Iterator[None]:
-        """`count` panels from `first` on, widened into scratch memory: for what is used by so many tiles that widening it for each
-        would take longer."""
+        """`count` panels from `first` on, widened into scratch memory: for what is used by so many tiles that widening it for
+        each would take longer."""
         k, dtype, length = self.e.k, accumulator(self.result), self.depth * self.tile.columns
         width, stored = self.tile.width, self.right
         held = k.local(dtype, count * length)

@@ -10,8 +10,8 @@ from ..nests import write_nest
 
 
 def widened(context: Context, group: Group, packed: Value) -> tuple[Value, list[Lowered]]:
-    """A constant in the dtype it is computed in, and the kernel that makes it so: none where it is stored so, or on a GPU, which
-    widens as fast as it loads. Only for what is few: it takes memory, and the arena's at that."""
+    """A constant in the dtype it is computed in, and the kernel that makes it so: none where it is stored so, or on a GPU,
+    which widens as it loads. Only for what is few: it takes memory, and the arena's at that."""
     if context.machine.gpu or context.stored(packed).bits >= packed.dtype.bits:
         return packed, []
     made = Value(Abstract(packed.shape, packed.dtype), f"{packed.name}_widened")

@@ -57,8 +57,8 @@ def splat(n: NodeBuilder, a: Node, dtype: DType) -> Node:
 
 
 def dot(n: NodeBuilder, a: Node, b: Node, c: Node, relaxed: bool) -> Node:
-    """c + the products of a's unsigned and b's signed bytes, summed by lane of 32 bits. The relaxed operation is exact where a's
-    are at most 127; else by way of 16 bits, two products at a time."""
+    """c + the products of a's unsigned and b's signed bytes, summed by lane of 32 bits. The relaxed operation is exact where
+    a's are at most 127; else by way of 16 bits, two products at a time."""
     if relaxed:
         return n.pure("i32x4.relaxed_dot_i8x16_i7x16_add_s", (b, a, c), V128)
     halves = []
