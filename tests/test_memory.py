@@ -9,7 +9,6 @@ import gc
 import subprocess
 import sys
 import threading
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,9 @@ import hither as ht
 from hither.errors import OutOfMemory
 from hither.runtime import host_memory, webgpu
 from hither.runtime.webgpu_memory import POOL_BYTES
+from hither.targets.wgsl.plan import BindingError
 
-from .flatness import KINDS, network, repeat
+from .flatness import KINDS, repeat
 
 GPU = pytest.param("webgpu", marks=pytest.mark.gpu)
 
@@ -165,9 +165,7 @@ def still_runs(device: str) -> None:
 
 def test_the_cpu_without_room_says_so_and_goes_on() -> None:
     one = ht.compile(lambda x: ht.broadcast_to(x, (1 << 44,)), {"x": ht.Spec((1,), "float32")})
-    with pytest.raises(
-        OutOfMemory, match=rf"cpu: no room for {4 * (1 << 44)}\d* bytes|cpu: no room for 7036\d+ bytes"
-    ) as error:
+    with pytest.raises(OutOfMemory, match=r"cpu: no room for 7036874417\d+ bytes of arena") as error:
         one(np.ones(1, np.float32))
     assert "smaller batch" in str(error.value) and isinstance(error.value, MemoryError)
     still_runs("cpu")
@@ -190,10 +188,14 @@ def test_more_states_than_webassembly_addresses_are_refused(monkeypatch: pytest.
     assert float(forks[0](np.float32(4))["y"]) == 5
 
 
-def test_a_program_beyond_the_adapters_limits_is_refused_and_the_next_runs(adapter: Any) -> None:
-    size = webgpu.device().limits["maxBufferSize"] // 4 + 1024
-    with pytest.raises(webgpu.WebGpuError, match=r"maxBufferSize \(needs \d+, has \d+\).*smaller batch.*device='cpu'"):
-        ht.compile(lambda x: ht.broadcast_to(x, (size,)), {"x": ht.Spec((1,), "float32")}, device="webgpu")
+def test_a_program_beyond_the_adapters_limits_is_refused_and_the_next_runs(adapter: Any, monkeypatch: Any) -> None:
+    specs = {"x": ht.Spec((1,), "float32")}
+    with pytest.raises(BindingError, match=r"an operand of 2147487744 bytes.*smaller batch"):
+        ht.compile(lambda x: ht.broadcast_to(x, ((1 << 29) + 1024,)), specs, device="webgpu")
+    monkeypatch.setitem(webgpu.device().limits, "maxBufferSize", 1000)
+    with pytest.raises(webgpu.WebGpuError, match=r"maxBufferSize \(needs \d+, has 1000\).*smaller batch.*device='cpu'"):
+        ht.compile(lambda x: ht.broadcast_to(x, (1 << 20,)), specs, device="webgpu")
+    monkeypatch.undo()
     still_runs("webgpu")
 
 
@@ -233,10 +235,15 @@ assert program(np.ones(4, np.float32))["output"].tolist() == [2] * 4
 
 
 def test_checkpoint_lowers_the_arena_of_a_training_step() -> None:
-    """Twelve residual blocks of three layers: what is kept is the twelve inputs and one block, not thirty-six layers."""
+    """Six residual blocks of three layers: what is kept is the six inputs and one block, not eighteen layers."""
     rng = np.random.default_rng(0)
-    layers = [[rng.normal(0, 0.1, (64, 64)).astype(np.float32) for _ in range(3)] for _ in range(12)]
+    layers = [[rng.normal(0, 0.1, (64, 64)).astype(np.float32) for _ in range(3)] for _ in range(6)]
     x = rng.normal(size=(256, 64)).astype(np.float32)
+
+    def block(x: Any, weights: Any) -> Any:
+        for w in weights:
+            x = ht.gelu(ht.matmul(x, w))
+        return x
 
     def program(block: Any) -> ht.Program:
         def loss(state: Any, x: Any) -> Any:
@@ -251,8 +258,8 @@ def test_checkpoint_lowers_the_arena_of_a_training_step() -> None:
 
         return ht.compile(step, {"x": ht.Spec(x.shape, x.dtype)}, state={"w": layers})
 
-    plain, spare = program(network), program(ht.checkpoint(network))
+    plain, spare = program(block), program(ht.checkpoint(block))
     losses = [[float(p(x)["loss"]) for _ in range(3)] for p in (plain, spare)]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
     assert losses[0][2] < losses[0][0]
-    assert plain.memory()["arena"] > 3 * spare.memory()["arena"]
+    assert plain.memory()["arena"] > 2.5 * spare.memory()["arena"]

@@ -19,7 +19,8 @@ from ..graph.trace import trace_function
 from ..graph.tree import flatten, unflatten
 from ..kernels.ir import Machine
 from ..ops import asarray
-from ..passes.precision import ACTIVATIONS, PRECISIONS, Numbers, PrecisionWarning, store_weights
+from ..passes.bytes import FEWER_BITS
+from ..passes.precision import ACTIVATIONS, FLOAT32, PRECISIONS, Numbers, PrecisionWarning, store_weights
 from ..runtime.devices import default_device, require_device
 from .program import DEVICES, Program
 from .stored import keep_program, load_program, program_key
@@ -136,12 +137,12 @@ def reduce_numbers(graph: Graph, machine: Machine, numbers: Numbers) -> Graph:
     """A Graph with its weights stored and its products computed as asked, as far as the machine has products of bytes."""
     if numbers.activations == "int8" and not machine.dot:
         warnings.warn(
-            f"{machine.name} has no products of bytes here: weights are stored in {numbers.precision}, products computed in float32",
+            f"{machine.name} has no products of bytes here: weights are {numbers.precision}, products computed in float32",
             PrecisionWarning,
             stacklevel=2,
         )
         numbers = replace(numbers, activations="float32")
-    return store_weights(graph, numbers)
+    return store_weights(graph, replace(numbers, bits=FEWER_BITS) if machine.name == "wasm" else numbers)
 
 
 def plan_target(
@@ -150,13 +151,13 @@ def plan_target(
     machine: Machine,
     tune: bool = False,
     state: Any = None,
-    numbers: Numbers = Numbers(),
+    numbers: Numbers = FLOAT32,
 ) -> Plan:
     """Everything short of code generation: trace, passes, fusion, memory plan. `tune`: as for compile."""
     return plan_graphs(graphs_of(target, specs, state), machine, tune, numbers)
 
 
-def plan_graphs(graphs: Mapping[str, Graph], machine: Machine, tune: bool = False, numbers: Numbers = Numbers()) -> Plan:
+def plan_graphs(graphs: Mapping[str, Graph], machine: Machine, tune: bool = False, numbers: Numbers = FLOAT32) -> Plan:
     """The Plan of entries as they were traced."""
     from ..passes import optimize  # not before something is compiled: programs from disk need neither
     from .plan import plan
