@@ -29,10 +29,15 @@ from tests.models import Asset
 WAIT = 120  # seconds
 
 
-def photo(name: str, sha256: str) -> Path:
-    return Asset(
-        "scikit-image", "0.26.0", f"skimage/data/{name}", sha256, python="3.11", platform="manylinux_2_28_x86_64"
-    ).path()
+def things() -> list[Path]:
+    """Photos of a cat and of a motorcycle, and another one of that motorcycle."""
+    photos_of = {
+        "chelsea.png": "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb",
+        "motorcycle_left.png": "db18e9c4157617403c3537a6ba355dfeafe9a7eabb6b9b94cb33f6525dd49179",
+        "motorcycle_right.png": "5fc913ae870e42a4b662314bc904d1786bcad8e2f0b9b67dba5a229406357797",
+    }
+    wheel = {"python": "3.11", "platform": "manylinux_2_28_x86_64"}
+    return [Asset("scikit-image", "0.26.0", f"skimage/data/{n}", sha256, **wheel).path() for n, sha256 in photos_of.items()]
 
 
 # -- the networks -----------------------------------------------------------------------------------------------------------
@@ -253,9 +258,7 @@ def urls(pictures: list[Image.Image]) -> list[str]:
 def test_the_page_learns_pictures_from_the_camera(page: Any, site: Any, tmp_path: Path) -> None:
     """Three things, one of them checked on another photo; kept across a reload; Python says the same; nothing is asked for."""
     names = ["Cup", "Cat", "Motorcycle"]
-    cat = photo("chelsea.png", "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb")
-    left = photo("motorcycle_left.png", "db18e9c4157617403c3537a6ba355dfeafe9a7eabb6b9b94cb33f6525dd49179")
-    right = photo("motorcycle_right.png", "5fc913ae870e42a4b662314bc904d1786bcad8e2f0b9b67dba5a229406357797")
+    cat, left, right = things()
     asked = opened(page, site, "pictures")
     name_classes(page, names)
     assert "Cup needs 5 more" in page.inner_text("#advice") and page.is_disabled("#train")

@@ -410,7 +410,7 @@ function showTraining() {
   showCurves($("curves"), found.history, found.history.length);
   showOutcome($("score"), $("confusions"), found);
   $("honesty").textContent = `A fifth of the samples (${found.held.length} of ${found.samples}) took no part in the training and was only used to check. ` +
-    `${found.held.length < 20 ? "So few say little: collect more to know better. " : ""}Another day, another light or another voice may be harder than these were.`;
+    `${found.held.length < 20 ? "So few say little: collect more to know better. " : ""}${word().harder} may be harder than these were.`;
 }
 
 async function takeAlong() {

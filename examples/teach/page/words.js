@@ -4,8 +4,8 @@ import { LEAST } from "./learner.js";
 /** @typedef {import("./store.js").Project} Project */
 
 export const WORDS = {
-  pictures: { one: "picture", source: "camera", see: "See", asleep: "Show it things through the camera, or drop pictures on a class.", hint: `at least ${LEAST} per class; different views, light and backgrounds help` },
-  sounds: { one: "sound", source: "microphone", see: "Listen", asleep: "Let it hear things through the microphone, or drop sounds on a class.", hint: `at least ${LEAST} per class, a second each; a class of silence or noise helps` },
+  pictures: { one: "picture", source: "camera", see: "See", asleep: "Show it things through the camera, or drop pictures on a class.", hint: `at least ${LEAST} per class; different views, light and backgrounds help`, harder: "Another day, another light or another background" },
+  sounds: { one: "sound", source: "microphone", see: "Listen", asleep: "Let it hear things through the microphone, or drop sounds on a class.", hint: `at least ${LEAST} per class, a second each; a class of silence or noise helps`, harder: "Another day, another room or another voice" },
 };
 
 /** What there is to do, and whether there is enough to train. @param {Project} project @param {import("./store.js").Sample[]} samples */
