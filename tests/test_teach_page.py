@@ -352,6 +352,9 @@ def test_the_page_learns_sounds_from_clips_and_the_microphone(
     page.keyboard.up("2")
     until(page, "document.querySelectorAll('.strip')[1].children.length === 6")
     assert page.inner_text("#advice") == "There is something new to learn: train again."
+    page.locator(".class .icon").first.click()
+    page.click("#add")
+    until(page, "/not learned yet/.test(document.querySelector('#bars').lastChild.textContent)")
     assert asked == [] and page.inner_text("#requests") == "0"
     page.click("nav >> text=Pictures")
     until(page, "teaching.ready && teaching.kind === 'pictures'")

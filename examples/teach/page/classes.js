@@ -33,7 +33,10 @@ export class ClassList {
   add({ slot, name }, accept, word, key) {
     const { press, release, files, rename, remove } = this.#actions;
     const field = make("input", { value: name, className: "name", "aria-label": "Name of the class", maxLength: 40, spellcheck: false });
-    field.onchange = () => rename(slot, (field.value = field.value.trim() || name));
+    field.onchange = () => {
+      rename(slot, (field.value = field.value.trim() || name));
+      label(field.value);
+    };
     field.onkeydown = (e) => e.key === "Enter" && field.blur();
     const hold = make("button", { type: "button", className: "hold" }, make("span", { textContent: "Hold to collect" }), make("kbd", { textContent: key < 10 ? String(key) : "", "aria-hidden": "true" }));
     hold.onpointerdown = (e) => {
@@ -59,8 +62,15 @@ export class ClassList {
       choose.value = "";
     };
     const count = make("span", { className: "count" }), strip = make("ul", { className: "strip" });
+    const away = make("button", { type: "button", className: "icon", textContent: "×", title: "Remove this class", onclick: () => remove(slot) });
+    const label = (/** @type {string} */ name) => {
+      hold.setAttribute("aria-label", `Hold to collect: ${name}`);
+      away.setAttribute("aria-label", `Remove the class ${name}`);
+      strip.setAttribute("aria-label", `Samples of ${name}`);
+    };
+    label(name);
     const card = make("li", { className: `class c${slot}` },
-      make("div", { className: "title" }, make("i"), field, count, make("button", { type: "button", className: "icon", textContent: "×", "aria-label": "Remove this class", title: "Remove this class", onclick: () => remove(slot) })),
+      make("div", { className: "title" }, make("i"), field, count, away),
       make("div", { className: "actions" }, hold, make("button", { type: "button", textContent: `Choose ${word}s`, onclick: () => choose.click() }), choose),
       strip);
     card.ondragover = (e) => {

@@ -332,9 +332,11 @@ function removeClass(slot) {
 }
 
 function addClass() {
-  const { project } = /** @type {Lesson} */ (lesson), taken = project.classes.map((c) => c.slot);
-  const slot = Array.from({ length: page.classes }, (_, i) => i).find((i) => !taken.includes(i));
-  if (slot === undefined) return;
+  const { project } = /** @type {Lesson} */ (lesson), taken = project.classes.map((c) => c.slot), learned = project.training?.slots ?? [];
+  const free = Array.from({ length: page.classes }, (_, i) => i).filter((i) => !taken.includes(i));
+  if (!free.length) return;
+  const slot = free.find((i) => !learned.includes(i)) ?? free[0];
+  if (learned.includes(slot)) project.training = null; // what the head says there is of another class
   let number = project.classes.length + 1;
   while (project.classes.some((c) => c.name === `Class ${number}`)) number++;
   const own = { slot, name: `Class ${number}` };
@@ -342,6 +344,7 @@ function addClass() {
   const field = addCard(own);
   wake();
   changed();
+  showTraining();
   field.focus();
   field.select();
 }
