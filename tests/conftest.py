@@ -129,6 +129,16 @@ def chromium_path() -> str | None:
 
 
 @pytest.fixture(scope="session")
+def say(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """(text, options of espeak-ng) → samples at 16 kHz."""
+    from .speech import speaker, speaks
+
+    if not speaks():
+        missing("espeak-ng is taken from Debian's packages for x86_64 Linux")
+    return speaker(tmp_path_factory.mktemp("espeak"))
+
+
+@pytest.fixture(scope="session")
 def affine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of tests.bundles.affine."""
     from .bundles import make_affine

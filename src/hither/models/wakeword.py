@@ -30,14 +30,11 @@ THRESHOLD = 0.5
 PAUSE = 1.0  # seconds; above the threshold again sooner is the same word
 
 
-class _Networks:
-    """The three networks as functions of arrays, traced or not."""
+class Hearing:
+    """The networks that know no word yet, as functions of arrays, traced or not: paths of "spectra" and "embedding"."""
 
     def __init__(self, paths: Mapping[str, Path], device: str | None = None) -> None:
-        self.parts = {role: load(paths[role], device=device) for role in ("spectra", "embedding", "word")}
-        (given,) = self.parts["word"].inputs.values()
-        assert given.shape is not None
-        self.length = int(given.shape[1] or 0)  # embeddings that the score is of
+        self.parts = {role: load(path, device=device) for role, path in paths.items()}
 
     def _run(self, role: str, x: Any) -> Any:
         part = self.parts[role]
@@ -49,9 +46,20 @@ class _Networks:
         made = self._run("spectra", ops.expand_dims(ops.asarray(samples) * np.float32(PCM), axis=0))
         return ops.reshape(made, (-1, BANDS)) / np.float32(10) + np.float32(2)
 
-    def embedding(self, window: Any) -> Any:
-        """float32[76, 32] → float32[1, 96]"""
-        return ops.reshape(self._run("embedding", ops.reshape(window, (1, SPECTRA, BANDS, 1))), (1, WIDTH))
+    def embeddings(self, windows: Any) -> Any:
+        """float32[n, 76, 32] → float32[n, 96]"""
+        return ops.reshape(self._run("embedding", ops.expand_dims(windows, axis=-1)), (-1, WIDTH))
+
+
+class _Networks(Hearing):
+    """All three."""
+
+    @property
+    def length(self) -> int:
+        """How many embeddings the score is of."""
+        (given,) = self.parts["word"].inputs.values()
+        assert given.shape is not None
+        return int(given.shape[1] or 0)
 
     def score(self, embeddings: Any) -> Any:
         """float32[length, 96] → float32[]"""
@@ -65,7 +73,7 @@ def build(paths: Mapping[str, Path]) -> Model:
     def step(arrays: Mapping[str, Any]) -> dict[str, Any]:
         heard = ops.concat([arrays["heard"], arrays["samples"]])
         spectra = ops.concat([arrays["spectra"][STEP:], networks.spectra(heard)])
-        embeddings = ops.concat([arrays["embeddings"][1:], networks.embedding(spectra)])
+        embeddings = ops.concat([arrays["embeddings"][1:], networks.embeddings(ops.expand_dims(spectra, axis=0))])
         state = {"heard": heard[FRAME:], "spectra": spectra, "embeddings": embeddings}
         return {"score": networks.score(embeddings), **state}
 
@@ -83,7 +91,7 @@ def _silence(paths: Mapping[str, Path]) -> dict[str, np.ndarray]:
     networks = _Networks(paths, "numpy")
     heard = np.zeros(WINDOW + HOP * (SPECTRA - 1), np.float32)
     spectra = networks.spectra(heard)
-    embedding = networks.embedding(spectra).numpy()
+    embedding = networks.embeddings(ops.expand_dims(spectra, axis=0)).numpy()
     return {"spectra": spectra.numpy(), "embeddings": np.repeat(embedding, networks.length, 0)}
 
 

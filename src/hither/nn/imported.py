@@ -18,7 +18,7 @@ from ..array import Array
 from ..dtypes import dtype
 from ..errors import NameMismatch, ShapeMismatch, UnsupportedFeature
 from ..graph.core import Abstract, Graph, Value, prune
-from ..graph.trace import call_graph, noting
+from ..graph.trace import call_graph, noting, weight
 from ..model import Model
 from ..spec import Spec
 from ..transforms import vmap
@@ -241,7 +241,10 @@ class Imported(Layer):
         lost = [path for path in weights if path not in self._attributes]
         if lost:
             raise UnsupportedFeature(f"{self.name}: weight {lost[0]!r} is only used for inputs of this size; build it for such")
-        filled = {value: self._weight(path) for path, places in weights.items() for value in places}
+        own = {path: self._weight(path) for path in weights}
+        # as constants of a trace they stay as small as they are: what is evaluated at once broadcasts biases to whole pictures
+        own = {path: weight(w.numpy(), path) if isinstance(w, Array) else w for path, w in own.items()}
+        filled = {value: own[path] for path, places in weights.items() for value in places}
         return list(call_graph(graph, *arrays, constants=filled))
 
     def _fixed_to_one(self, abstracts: Mapping[str, Abstract]) -> bool:
