@@ -84,6 +84,8 @@ def test_a_killed_training_goes_on_exactly(kills: int, tmp_path: Path) -> None:
         for name in expected:
             assert got[name].tobytes() == expected[name].tobytes(), name
     assert (folder / "log.csv").read_text() == (tmp_path / "whole" / "log.csv").read_text()
+    left = {p.name for p in folder.iterdir()}
+    assert left == {"end.npz", "log.csv", "mark", "training.safetensors"}, "half-written checkpoints are cleared away"
 
 
 def test_checkpoints_of_other_trainings_are_refused(tmp_path: Path) -> None:

@@ -78,6 +78,10 @@ class BackupAndRestore(Callback):
         """Whose state to keep beside the trainer's."""
         self.others = [c for c in callbacks if c is not self]
 
+    def on_train_begin(self, logs: Logs = None) -> None:
+        for part in self.path.parent.glob(f".{FILE}-*"):
+            part.unlink(missing_ok=True)  # what a kill left half written
+
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         if self.save_freq != "epoch":
             self.batches += 1
