@@ -138,10 +138,10 @@ page makes while the program runs; of programs in a Worker, what the loader says
 
 ## Dropped programs
 
-A page loads a bundle, runs it, and forgets it, without `close()`. Held is the most at any time, by the loader's `memory()` and by
-counting `createBuffer` and `destroy`. Before a load takes memory, the loader has dropped programs collected: it allocates
-`ArrayBuffer`s that are never touched, which the collector does feel, and lets finalizers run: some 10 ms when there is something
-to collect.
+A page loads a bundle, runs it, and forgets it, without `close()`. Held is the most at any time, by the loader's `memory()` and
+by counting `createBuffer` and `destroy`. Before a load takes memory, the loader has dropped programs collected: it allocates
+`ArrayBuffer`s that are never touched, which the collector does feel, and lets finalizers run: some 10 ms when there is
+something to collect.
 
 {cycled}
 """
