@@ -124,23 +124,23 @@ Written by `make memory`. Nothing here needs `tidy`, `dispose` or a forced colle
 
 ## Here
 
-Many times the same, in a process of its own, after a tenth as much to warm up. `ht.memory()` is what hither holds on the device,
-the resident set is the whole process.
+Many times the same, in a process of its own, after a thousand to warm up. `ht.memory()` is what hither holds on the device, the
+resident set is the whole process.
 
 {here}
 
 ## In a page
 
-Headless Chromium, WebGPU on its software adapter. Counted: GPU buffers, bind groups, WebAssembly memories and Workers that are
-made while the program runs.
+Headless Chromium, WebGPU on its software adapter. Counted: GPU buffers, bind groups, WebAssembly memories and Workers that the
+page makes while the program runs; of programs in a Worker, what the loader says they hold.
 
 {there}
 
 ## Dropped programs
 
-A page loads a bundle, runs it, and forgets it, without `close()`. Held is the most at any time, by the loader's `memory()` and by
-counting `createBuffer` and `destroy`. Before a load takes memory, the loader has dropped programs collected: it allocates
-memory that the collector does see (`ArrayBuffer`s that are never touched) and lets finalizers run, some 10 ms when there is
+A page loads a bundle, runs it, and forgets it, without `close()`. Held is the most at any time, by the loader's `memory()` and
+by counting `createBuffer` and `destroy`. Before a load takes memory, the loader has dropped programs collected: it allocates
+`ArrayBuffer`s that are never touched, which the collector does feel, and lets finalizers run: some 10 ms when there is
 something to collect.
 
 {cycled}
