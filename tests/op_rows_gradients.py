@@ -86,6 +86,7 @@ for _label, _x, _g, _options in [
     ("channels", (1, 21, 4, 6), (1, 21, 2, 3), {"window": 2}),
     ("left_over", (1, 2, 9, 6), (1, 2, 3, 2), {"window": (3, 2), "strides": 3}),
     ("padded", (1, 2, 7, 5), (1, 2, 4, 3), {"window": 2, "padding": ((1, 0), (0, 1))}),
+    ("one_window", (1, 2, 1, 3), (1, 2, 1, 2), {"window": 2, "padding": ((1, 0), (1, 0))}),  # a tap that is never inside
     ("overlapping", (2, 3, 7, 7), (2, 3, 4, 4), {"window": 3, "strides": 2, "padding": 1}),
     ("dilated", (1, 2, 9, 5), (1, 2, 4, 5), {"window": (3, 2), "strides": (2, 1), "padding": (1, (0, 1)), "dilation": (2, 1)}),
     ("1d", (2, 3, 11), (2, 3, 3), {"window": 4, "strides": 3}),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 from ... import dtypes as dt
 from ...graph.core import Abstract, Value
@@ -97,10 +98,11 @@ def _apart(context: Context, group: Group) -> Lowered:
             within, value = windows.within(pixel), k.broadcast(zero, w)
             if offset in taps:
                 mine = windows.seen(pixel, within, channel, w).eq(extremum) & free
-                free = free & mine.eq(k.broadcast(k.const(False, dt.bool_), w))
+                free = free & ~mine
                 value = k.select(mine, cotangent, value)
             if within.op is not None and within.op.kind == "const":
-                finish(pixel, channel, w, value)
+                if within.op.attr:
+                    finish(pixel, channel, w, value)
             else:
                 with k.if_(within):
                     finish(pixel, channel, w, value)
@@ -120,20 +122,20 @@ def _apart(context: Context, group: Group) -> Lowered:
     return e.finish(f"pool_gradient_{'x'.join(map(str, windows.window))}_{math.prod(result.shape[:-1])}x{channels}")
 
 
-def _walk(e: Emitter, count: int, channels: int, work: int, body: object) -> None:
+def _walk(e: Emitter, count: int, channels: int, work: int, body: Callable[[Index, Index, int], None]) -> None:
     """`body(number, channel, lanes)` for each of `count` and all channels: neighbours in memory one after the other."""
     k, machine = e.k, e.machine
     if machine.gpu:
         with k.loop(0, count * channels, kind="parallel") as loop:
             number, channel = unflatten(k.var(loop, "i", 0, count * channels - 1), (count, channels))
-            body(number, channel, 1)  # type: ignore[operator]
+            body(number, channel, 1)
         return
     width = machine.lanes(max(32, e.group.results[0].dtype.bits))
     with k.loop(0, count, kind="parallel", grain=max(1, GRAIN // (work * channels))) as rows:
         number = k.var(rows, "window", 0, count - 1) if count > 1 else constant(0)
         for start, stop, w in pieces(channels, width, machine):
             with k.loop(start, stop, w) as loop:
-                body(number, variable(Var("channel", start, stop - w, math.gcd(start, w) or w, loop.index)), w)  # type: ignore[operator]
+                body(number, variable(Var("channel", start, stop - w, math.gcd(start, w) or w, loop.index)), w)
 
 
 def _overlapping(context: Context, group: Group) -> list[Lowered]:
@@ -164,8 +166,8 @@ def _overlapping(context: Context, group: Group) -> list[Lowered]:
 
     def unit(image: Index, channel: Index, w: int) -> None:
         with k.loop(0, pixels) as loop:
-            at = flatten((image, k.var(loop, "pixel", 0, max(pixels - 1, 0)), channel), (batch, pixels, channels))
-            k.store(buffer, at, k.broadcast(k.const(0, sums.dtype), w))
+            flat = flatten((image, k.var(loop, "pixel", 0, max(pixels - 1, 0)), channel), (batch, pixels, channels))
+            k.store(buffer, flat, k.broadcast(k.const(0, sums.dtype), w))
         count = math.prod(windows.out)
         with k.loop(0, count) as loop:
             window = (image, *unflatten(k.var(loop, "window", 0, max(count - 1, 0)), windows.out))
