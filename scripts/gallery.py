@@ -33,19 +33,22 @@ are what the packages and the projects they come from say; check them before you
 """
 
 
-def save(picture: Any, target: Path) -> None:
-    """The picture small enough for the page: as good a JPEG as fits."""
-    small = picture.convert("RGB")
-    small.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
+def jpeg(picture: Any, most: int) -> bytes:
+    """The picture as the best JPEG that fits."""
     for quality in range(88, 20, -4):
         buffer = io.BytesIO()
-        small.save(buffer, "JPEG", quality=quality, optimize=True, progressive=True)
-        if buffer.tell() <= MOST_BYTES:
-            break
-    else:
-        raise SystemExit(f"{target.name} does not fit into {MOST_BYTES} bytes")
+        picture.save(buffer, "JPEG", quality=quality, optimize=True, progressive=True)
+        if buffer.tell() <= most:
+            return buffer.getvalue()
+    raise SystemExit(f"a picture of {picture.width}×{picture.height} pixels does not fit into {most} bytes")
+
+
+def save(picture: Any, target: Path) -> None:
+    """The picture small enough for the page."""
+    small = picture.convert("RGB")
+    small.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(buffer.getvalue())
+    target.write_bytes(jpeg(small, MOST_BYTES))
 
 
 class WrongAnswer(Exception):

@@ -16,6 +16,7 @@ import numpy as np
 from examples.teach.site import write_site
 from PIL import Image
 from playwright.sync_api import sync_playwright
+from scripts.gallery import jpeg
 from tests import test_teach_page as page_test
 from tests.browser import serving
 from tests.conftest import CHROMIUM_FLAGS, chromium_path
@@ -29,16 +30,9 @@ VOICES = ("en-us", "en-gb", "en-us+f2", "en-gb+m3", "en-gb-scotland", "en-us+f4"
 
 def save(shot: bytes, name: str) -> None:
     """A screenshot as the best JPEG that is small enough."""
-    picture = Image.open(io.BytesIO(shot)).convert("RGB")
-    for quality in range(92, 40, -4):
-        buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=quality, optimize=True, progressive=True)
-        if buffer.tell() <= MOST_BYTES:
-            break
-    else:
-        raise SystemExit(f"{name} does not fit into {MOST_BYTES} bytes")
-    (IMAGES / f"teach-{name}.jpg").write_bytes(buffer.getvalue())
-    print(f"teach-{name}.jpg", buffer.tell(), "bytes")
+    made = jpeg(Image.open(io.BytesIO(shot)).convert("RGB"), MOST_BYTES)
+    (IMAGES / f"teach-{name}.jpg").write_bytes(made)
+    print(f"teach-{name}.jpg", len(made), "bytes")
 
 
 def hold(page: Any, i: int, count: int) -> None:

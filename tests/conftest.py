@@ -7,10 +7,11 @@ leave them out, and tests that use the browser are kept in one xdist worker, so 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -116,6 +117,23 @@ def tsc(node: str) -> list[str]:
     if not script.is_file():
         missing("no TypeScript in tests/js/node_modules: run scripts/node.sh")
     return [node, str(script)]
+
+
+@pytest.fixture(scope="session")
+def check_page(tsc: list[str]) -> Callable[[Path, Sequence[str], str], None]:
+    """(folder of a page's scripts, names of those to check, folder in which a built site has the loader): `tsc --checkJs`."""
+    options = {
+        "checkJs": True, "allowJs": True, "noEmit": True, "strict": True, "skipLibCheck": True, "target": "esnext",
+        "module": "esnext", "moduleResolution": "bundler", "lib": ["esnext", "dom", "dom.iterable"],
+    }  # fmt: skip
+
+    def check(folder: Path, files: Sequence[str], loader: str) -> None:
+        shutil.copytree(ROOT / "src" / "hither" / "web" / "runtime", folder / loader)
+        (folder / "tsconfig.json").write_text(json.dumps({"compilerOptions": options, "files": list(files)}))
+        done = subprocess.run([*tsc, "-p", str(folder)], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout
+
+    return check
 
 
 def chromium_path() -> str | None:

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from examples.ocr import demo
 
-import hither.web.bundle
 from hither.media import read_image
 from hither.models.ocr import networks, reader
 from hither.models.ocr.boxes import Box, components, find_boxes, smallest_rectangle
@@ -122,17 +121,10 @@ def test_javascript_reads_as_python_does(node: str, tmp_path: Path) -> None:
         assert abs(theirs[:, :64] - expected).max() <= 1 and not theirs[:, 64:].any()
 
 
-def test_the_page_is_well_typed(tsc: list[str], tmp_path: Path) -> None:
+def test_the_page_is_well_typed(check_page: Any, tmp_path: Path) -> None:
     """tsc --checkJs over the page, with the loader where a built site has it."""
     shutil.copytree(PAGE, tmp_path, dirs_exist_ok=True)
-    shutil.copytree(Path(hither.web.bundle.__file__).parent / "runtime", tmp_path / "detector")
-    options = {
-        "checkJs": True, "allowJs": True, "noEmit": True, "strict": True, "skipLibCheck": True, "target": "esnext",
-        "module": "esnext", "moduleResolution": "bundler", "lib": ["esnext", "dom", "dom.iterable"],
-    }  # fmt: skip
-    (tmp_path / "tsconfig.json").write_text(json.dumps({"compilerOptions": options, "files": ["page.js"]}))
-    done = subprocess.run([*tsc, "-p", str(tmp_path)], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout
+    check_page(tmp_path, ["page.js"], "detector")
 
 
 def onnxruntime_networks() -> dict[str, Any]:

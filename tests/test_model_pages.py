@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import hither.web.bundle
 from hither import models, ops
 from hither.cli import application
 from hither.cli.examples import example
@@ -137,19 +136,11 @@ def test_free_shapes_are_refused_by_name(tmp_path: Path) -> None:
         write_page(_vision(tmp_path, (None, None, None, 3)), tmp_path / "page")
 
 
-def test_the_kit_is_well_typed(tsc: list[str], tmp_path: Path) -> None:
+def test_the_kit_is_well_typed(check_page: Any, tmp_path: Path) -> None:
     """tsc --checkJs over all of it, with the demo's reader beside it as a page has it."""
     for file in [*KIT.glob("*.js"), *(example("ocr") / "page" / f"{n}.js" for n in ("boxes", "picture", "reader"))]:
         shutil.copyfile(file, tmp_path / file.name)
-    shutil.copytree(Path(hither.web.bundle.__file__).parent / "runtime", tmp_path / "model")
-    options = {
-        "checkJs": True, "allowJs": True, "noEmit": True, "strict": True, "skipLibCheck": True, "target": "esnext",
-        "module": "esnext", "moduleResolution": "bundler", "lib": ["esnext", "dom", "dom.iterable"],
-    }  # fmt: skip
-    files = sorted(f.name for f in KIT.glob("*.js"))
-    (tmp_path / "tsconfig.json").write_text(json.dumps({"compilerOptions": options, "files": files}))
-    done = subprocess.run([*tsc, "-p", str(tmp_path)], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout
+    check_page(tmp_path, sorted(f.name for f in KIT.glob("*.js")), "model")
 
 
 TWINS = """

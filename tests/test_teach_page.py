@@ -361,15 +361,8 @@ def test_the_page_learns_sounds_from_clips_and_the_microphone(
     assert samples(page, 0) == 0 and page.locator(".class").count() == 2
 
 
-def test_the_javascript_has_types(tsc: list[str], tmp_path: Path) -> None:
+def test_the_javascript_has_types(check_page: Any, tmp_path: Path) -> None:
     """tsc --checkJs over the page, with the loader where a site has it."""
     for file in PAGE.glob("*.js"):
         shutil.copyfile(file, tmp_path / file.name)
-    shutil.copytree(Path(hither.web.bundle.__file__).parent / "runtime", tmp_path / "pictures")
-    options = {
-        "checkJs": True, "allowJs": True, "noEmit": True, "strict": True, "skipLibCheck": True, "target": "esnext",
-        "module": "esnext", "moduleResolution": "bundler", "lib": ["esnext", "dom", "dom.iterable"],
-    }  # fmt: skip
-    (tmp_path / "tsconfig.json").write_text(json.dumps({"compilerOptions": options, "files": ["teach.js"]}))
-    done = subprocess.run([*tsc, "-p", str(tmp_path)], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout
+    check_page(tmp_path, ["teach.js"], "pictures")
