@@ -151,14 +151,14 @@ class Product:
         assert self.scales is not None
         return self.scales.shape[-2]
 
-    def _pairs(self, at: Val, scale: Sequence[Val], offsets: Sequence[int], widths: Sequence[int]) -> list[list[Val]]:
-        """Two steps of a panel of nibbles from `at` on, by the vectors of columns: in float32."""
+    def _pairs(self, at: Val, offsets: Sequence[int], widths: Sequence[int]) -> list[list[Val]]:
+        """Two steps of a panel of nibbles from `at` on, by the vectors of columns: whole numbers in float32."""
         k = self.e.k
         both: list[list[Val]] = [[], []]
-        for factor, o, w in zip(scale, offsets, widths, strict=True):
+        for o, w in zip(offsets, widths, strict=True):
             pair = k.convert(k.load(self.right, at + o, w), dt.int32)
             for numbers, half in zip(both, (pair & 15, pair >> 4), strict=True):
-                numbers.append(k.convert(half - NIBBLE_ZERO, dt.float32) * factor)
+                numbers.append(k.convert(half - NIBBLE_ZERO, dt.float32))
         return both
 
     def _scales(self, at: Val, offsets: Sequence[int], widths: Sequence[int]) -> list[Val]:
@@ -214,8 +214,8 @@ class Product:
             scale = self._scales(scales + group.index * columns + column.index, (0,), (width,))
             with k.loop(0, pairs) as pair:
                 row = (group.index * pairs + pair.index) * columns
-                for step, (value,) in enumerate(self._pairs(source + row + column.index, scale, (0,), (width,))):
-                    k.store(held, row * 2 + column.index + step * columns, value)
+                for step, (value,) in enumerate(self._pairs(source + row + column.index, (0,), (width,))):
+                    k.store(held, row * 2 + column.index + step * columns, value * scale[0])
 
     def prefetch(self, apart: int, number: Index, of: int) -> None:
         """While it computes, tile `number` of the `of` tiles of a panel fetches its share of the next panel, `apart` elements
@@ -328,22 +328,26 @@ class Product:
     def _run_nibbles(
         self, rows: Sequence[Row], panel: Val, widths: list[int], offsets: list[int], sums: tuple[Val, ...]
     ) -> tuple[Val, ...]:
-        """A run over a panel of nibbles, group by group, two steps at a time."""
+        """A run over a panel of nibbles, group by group: sums of whole numbers, of even and odd steps, which are scaled when
+        their group ends."""
         k, columns, groups, scales, left = self.e.k, self.tile.columns, self._groups(), self._scales_at, self.left
-        pairs = self.depth // 2 // groups
+        pairs, count = self.depth // 2 // groups, len(sums)
         assert left is not None and scales is not None, "rows of a matrix product are stored"
         with k.loop(0, groups, init=sums) as group, self.e.point():
-            scale = self._scales(scales + group.index * columns, offsets, widths)
-            with k.loop(0, pairs, init=group.carried) as loop, self.e.point():
-                pair, totals = group.index * pairs + loop.index, list(loop.carried)
-                for step, across in enumerate(self._pairs(panel + pair * columns, scale, offsets, widths)):
+            zeros = tuple(k.const(0, dt.float32, v.width) for v in sums)
+            with k.loop(0, pairs, init=zeros * 2) as loop, self.e.point():
+                pair, parts = group.index * pairs + loop.index, list(loop.carried)
+                for step, across in enumerate(self._pairs(panel + pair * columns, offsets, widths)):
                     for r, (base, fixed) in enumerate(rows):
                         element = k.load(left, (base + pair * 2) + (fixed + step), 1, self.left_dtype)
                         for v, vector in enumerate(across):
-                            at = r * len(widths) + v
-                            totals[at] = k.fma(k.convert(element, dt.float32), vector, totals[at])
-                loop.yield_(*totals)
-            group.yield_(*loop.results)
+                            at = step * count + r * len(widths) + v
+                            parts[at] = k.fma(k.convert(element, dt.float32), vector, parts[at])
+                loop.yield_(*parts)
+            scale = self._scales(scales + group.index * columns, offsets, widths)
+            found = (a + b for a, b in zip(loop.results[:count], loop.results[count:], strict=True))
+            scaled = (k.fma(f, scale[i % len(widths)], group.carried[i]) for i, f in enumerate(found))
+            group.yield_(*scaled)
         return group.results
 
     def _chains(self, sums: int) -> int:
@@ -456,7 +460,7 @@ def tiles(product: Product, count: int, lines: int, length: int, n: int, work: i
                 tile_at(instance, line, (at + -before) * height + first, height, panel, columns)
             before += several
 
-    small = product.is_small() and lines * number >= WORTH_WIDENING
+    small = product.is_small() and lines * number >= (2 if product.scales is not None else WORTH_WIDENING)
     for panel_from, panel_count, columns in ((0, full, tile.columns), (full, 1 if rest else 0, rest)):
         total = count * lines * number * panel_count
         if total == 0:
