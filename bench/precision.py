@@ -26,7 +26,7 @@ from . import measure, topologies
 from .browser import chromium
 from .nets import NETS, Net
 
-FORMS = ("float16", "int8", "int8,int8")  # of weights, and of activations
+FORMS = ("float16", "int8", "int8,int8", "int4")  # of weights, and of activations
 ROUNDS, SHARE_MS = 10, 100
 
 

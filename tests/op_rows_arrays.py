@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import hither as ht
+from hither.graph.primitives.rules import apply
 
 from . import references as ref
 from .op_case import FLOAT, NUMBERS, Operand, Table
@@ -85,6 +86,12 @@ moved("dynamic_update_slice", ht.dynamic_update_slice, ref.dynamic_update_slice,
 # -- gather and scatter ------------------------------------------------------------------------------------------------------
 
 moved("take", lambda x, i: ht.take(x, i, axis=1), lambda x, i: np.take(x, i, 1), A((3, 5, 2)), A((2, 4), 0, 5, "int32"))
+op(
+    "unpack_nibbles", lambda pairs, scales: apply("unpack_nibbles", pairs, scales),
+    lambda pairs, scales: np.array([[int(b) >> s & 15 for b in row for s in (0, 4)] for row in pairs]) * scales.repeat(8, 1)
+    - 8 * scales.repeat(8, 1),
+    A((2, 12), 0, 256, "uint8"), A((2, 3), dtype="float32"), dtypes=FLOAT,
+)  # fmt: skip
 moved("take_negative", lambda x, i: ht.take(x, i, axis=0), lambda x, i: np.take(x, i, 0), A((5, 2)), A((6,), -5, 5, "int64"))
 moved("take_row", lambda x, i: x[i], lambda x, i: x[i], A((5, 3)), A((), 0, 5, "int32"))
 moved(

@@ -26,7 +26,9 @@ class NodeSession:
         self.module = print_module(plan.code, plan.machine, relaxed=False, worth_sharing=1)
         self.weights = plan.weights_image().tobytes()
 
-    def call(self, entry: str, inputs: list[tuple[Port, np.ndarray]], outputs: list[Port]) -> list[np.ndarray]:
+    def call(
+        self, entry: str, inputs: list[tuple[Port, np.ndarray]], outputs: list[Port], stay: bool = False
+    ) -> list[np.ndarray]:
         sizes = self.plan.code.sizes
         io = bytearray(sizes["io"])
         for port, array in inputs:

@@ -17,7 +17,7 @@ def bundle_command(
     model: Annotated[str, typer.Argument(help="Model file.")],
     output: Annotated[str, typer.Option("--output", "-o", metavar="DIR", help="The folder to write.")],
     targets: Annotated[str, typer.Option(help="What to build for, separated by commas.")] = "webgpu,wasm",
-    precision: Annotated[str, typer.Option(help="How weights are stored: float32, float16, int8.")] = "float32",
+    precision: Annotated[str, typer.Option(help="How weights are stored: float32, float16, int8, int4.")] = "float32",
     activations: Annotated[str, typer.Option(help="What products compute in: float32, or int8 with int8 weights.")] = "float32",
     shape: Annotated[
         list[str],

@@ -22,7 +22,7 @@ def run_command(
         str | None, typer.Option(help="cpu, webgpu, wasm (what a bundle ships), or numpy (evaluates without compiling).")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="What weights are stored in: float32 (the default), float16 or int8.")
+        str | None, typer.Option(help="What weights are stored in: float32 (the default), float16, int8 or int4.")
     ] = None,
     activations: Annotated[
         str | None, typer.Option(help="What products are computed in: float32 (the default), or int8 with int8 weights.")

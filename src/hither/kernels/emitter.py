@@ -32,6 +32,7 @@ class Context:
     """What lowering shares across one compilation: the machine, the constants, and constants made from them (packed).
 
     A constant's array may be of a smaller dtype than its Value: it is stored so, and widened wherever it is read.
+    `nibbles` are float32 matrices that products read, as pairs of numbers and scales (see primitives/nibbles).
     `seven_bits` are values of bytes that are known to be at most 127.
     `tiles` gives the tile of a product, where something better than the rule is known."""
 
@@ -40,6 +41,7 @@ class Context:
     tiles: Callable[[Problem], Tile] | None = None
     packed: dict[object, Value] = field(default_factory=dict)
     seven_bits: set[Value] = field(default_factory=set)
+    nibbles: dict[Value, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     _finite: dict[Value, bool] = field(default_factory=dict)
 
     def stored(self, value: Value) -> dt.DType:

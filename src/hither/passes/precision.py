@@ -24,11 +24,13 @@ import numpy as np
 from .. import dtypes as dt
 from ..graph.core import Graph, GraphBuilder, Node, Value, rewrite
 from ..graph.primitive import REGISTRY, Control
+from ..graph.primitives.nibbles import pack_nibbles
 from .bytes import BITS, byte_product
 
-PRECISIONS = ("float32", "float16", "int8")  # of weights
+PRECISIONS = ("float32", "float16", "int8", "int4")  # of weights
 ACTIVATIONS = ("float32", "int8")  # what products are computed in
 LEAST = 256  # elements of a weight that is worth storing small
+GROUP = 32  # nibbles that share a scale
 LEAST_STEP = 1 / 512  # of a quantised weight's largest magnitude: less between two of its magnitudes is rounding
 LARGEST_ERROR = 2.0**-10  # of a weight's largest magnitude; half of a float16's last digit is 2^-11
 
@@ -57,14 +59,22 @@ FLOAT32 = Numbers()
 
 @dataclass(frozen=True)
 class Small:
-    """How a weight is stored: `numbers`, times `scale` where it has one. A scale belongs to what the axes `kept` count."""
+    """How a weight is stored: `numbers`, times `scale` where it has one. A scale belongs to what the axes `kept` count.
+
+    `paired`: the axis of the weight along which two numbers lie in a byte, and groups of neighbours have a scale; it is the
+    last axis of `numbers` and of `scale`.
+    """
 
     numbers: np.ndarray
     scale: np.ndarray | None = None
     kept: tuple[int, ...] = ()
+    paired: int | None = None
 
     def widened(self) -> np.ndarray:
         """The weight that the stored numbers stand for, in float32."""
+        if self.paired is not None and self.scale is not None:
+            (unpacked,) = REGISTRY["unpack_nibbles"].run(self.numbers, self.scale)
+            return np.moveaxis(unpacked, -1, self.paired)
         wide = self.numbers.astype(np.float32)
         if self.scale is None:
             return wide
@@ -75,8 +85,8 @@ class Small:
 def stored_small(graph: Graph, numbers: Numbers) -> dict[Value, Small]:
     """The weights of a Graph (its branch and loop bodies apart) that are stored small, and how."""
     found = {}
-    for value, kept in _weights(graph):
-        small = None if numbers.keeps(graph.constants[value]) else _small(graph, value, kept, numbers.precision)
+    for value, kept, axis in _weights(graph):
+        small = None if numbers.keeps(graph.constants[value]) else _small(graph, value, kept, axis, numbers.precision)
         if small is not None:
             found[value] = small
     return found
@@ -107,6 +117,9 @@ def store_weights(graph: Graph, numbers: Numbers) -> Graph:
             found = in_bytes(builder, node, operands[0], chosen[operands[1]], operands[1].name, numbers.bits)
             if found is not None:
                 return [found]
+        paired = next((o for o in operands if o in chosen and chosen[o].paired is not None), None)
+        if paired is not None:
+            return [_of_nibbles(builder, node, operands, chosen[paired], paired.name)]
         results = list(builder.add(node.primitive, [operand(builder, o) for o in operands], params, node.source))
         for i, value in enumerate(operands):
             if value in chosen and (scale := chosen[value].scale) is not None:
@@ -134,14 +147,16 @@ def widens(node: Node) -> bool:
 # -- numbers -------------------------------------------------------------------------------------------------------------
 
 
-def _small(graph: Graph, value: Value, kept: tuple[int, ...] | None, precision: str) -> Small | None:
+def _small(graph: Graph, value: Value, kept: tuple[int, ...] | None, axis: int | None, precision: str) -> Small | None:
     """A weight as it is to be stored; None where nothing smaller holds it, with a warning if that was asked for."""
     weight = graph.constants[value]
-    exact = exact_int8(weight, kept) if kept is not None and precision != "float16" else None
+    exact = exact_int8(weight, kept) if kept is not None and precision in ("float32", "int8") else None
     if exact is not None or precision == "float32":
         return exact or exact_float16(weight)
     if np.isfinite(weight).all():
-        small = as_int8(weight, kept) if precision == "int8" and kept is not None else as_float16(weight)
+        small = as_int4(weight, axis) if precision == "int4" and axis is not None else None
+        if small is None:
+            small = as_int8(weight, kept) if precision in ("int8", "int4") and kept is not None else as_float16(weight)
         if small is not None:
             return small
     largest = float(np.abs(weight).max())
@@ -171,6 +186,19 @@ def as_int8(weight: np.ndarray, kept: tuple[int, ...]) -> Small:
     return Small(numbers, np.ascontiguousarray(scale.reshape([weight.shape[axis] for axis in kept])), kept)
 
 
+def as_int4(weight: np.ndarray, axis: int) -> Small | None:
+    """A weight in whole numbers of -7 to 7, with a float16 scale for each GROUP of neighbours along an axis; None where the
+    scales do not fit float16."""
+    rows = np.ascontiguousarray(np.moveaxis(weight, axis, -1))
+    groups = rows.reshape(*rows.shape[:-1], -1, GROUP)
+    scale = as_float16(np.abs(groups).max(-1) / 7)
+    if scale is None:
+        return None
+    step = np.maximum(scale.numbers.astype(np.float32), np.finfo(np.float32).tiny)[..., None]
+    numbers = np.clip(np.rint(groups / step), -7, 7).astype(np.int8)
+    return Small(pack_nibbles(numbers.reshape(rows.shape)), scale.numbers, paired=axis)
+
+
 def exact_float16(weight: np.ndarray) -> Small | None:
     """A weight in float16 if that is what it is."""
     for part in (weight.reshape(-1)[:LEAST], weight):  # most are found out by their first numbers
@@ -182,8 +210,8 @@ def exact_float16(weight: np.ndarray) -> Small | None:
 
 
 def exact_int8(weight: np.ndarray, kept: tuple[int, ...]) -> Small | None:
-    """A weight as int8 with scales if it is such numbers, dequantised: of each index of the axes `kept`, few magnitudes that are
-    whole multiples of the least difference between them."""
+    """A weight as int8 with scales if it is such numbers, dequantised: of each index of the axes `kept`, few magnitudes that
+    are whole multiples of the least difference between them."""
     rows = np.moveaxis(weight, kept, range(len(kept))).reshape(math.prod(weight.shape[a] for a in kept), -1)
     scale = np.ones(len(rows), np.float32)
     for i, row in enumerate(rows):
@@ -209,7 +237,7 @@ def exact_int8(weight: np.ndarray, kept: tuple[int, ...]) -> Small | None:
 # -- where weights are read ------------------------------------------------------------------------------------------------
 
 
-def _weights(graph: Graph) -> Iterator[tuple[Value, tuple[int, ...] | None]]:
+def _weights(graph: Graph) -> Iterator[tuple[Value, tuple[int, ...] | None, int | None]]:
     """Constants that are large, float32, and read as weights alone, with the axes that all readers let have scales."""
     users = graph.users()
     for value, array in graph.constants.items():
@@ -217,8 +245,8 @@ def _weights(graph: Graph) -> Iterator[tuple[Value, tuple[int, ...] | None]]:
             continue
         reads = [(node, i) for node in users.get(value, ()) for i, o in enumerate(node.operands) if o is value]
         if all(i in _PLACES.get(node.primitive.name, ()) for node, i in reads):
-            found = {_channels(node, i) for node, i in reads}
-            yield value, found.pop() if len(found) == 1 else None
+            kept, paired = {_channels(node, i) for node, i in reads}, {_paired(node, i) for node, i in reads}
+            yield value, kept.pop() if len(kept) == 1 else None, paired.pop() if len(paired) == 1 else None
 
 
 _PLACES = {"matmul": (0, 1), "conv": (1,), "conv_transpose": (1,), "take": (0,)}  # of the operands that are weights
@@ -241,6 +269,29 @@ def _channels(node: Node, i: int) -> tuple[int, ...] | None:
     return None
 
 
+def _paired(node: Node, i: int) -> int | None:
+    """The axis of a matrix along which nibbles may lie in pairs: that of a product's sums, or a table's row. None where there
+    is none."""
+    w, p = node.operands[i].abstract, node.params
+    axis = None
+    if node.primitive.name == "matmul" and i == 1 and w.rank == 2 and not p["transpose_a"]:
+        axis = 1 if p["transpose_b"] else 0
+    elif node.primitive.name == "take" and w.rank == 2 and p["axis"] == 0:
+        axis = 1
+    return axis if axis is not None and w.shape[axis] % GROUP == 0 else None
+
+
+def _of_nibbles(builder: GraphBuilder, node: Node, operands: tuple[Value, ...], weight: Small, name: str) -> Value:
+    """A product or gather of a weight that is kept in nibbles."""
+    assert weight.scale is not None
+    pairs, scales = builder.constant(weight.numbers, name), builder.constant(weight.scale, f"{name}.scale" if name else "")
+    if node.primitive.name == "take":
+        taken = [builder.add(REGISTRY["take"], (v, operands[1]), {"axis": 0}, node.source)[0] for v in (pairs, scales)]
+        return builder.add(REGISTRY["unpack_nibbles"], taken, {}, node.source)[0]
+    (wide,) = builder.add(REGISTRY["unpack_nibbles"], (pairs, scales), {}, node.source)
+    return builder.add(REGISTRY["matmul"], (operands[0], wide), {**node.params, "transpose_b": True}, node.source)[0]
+
+
 def _scaled(builder: GraphBuilder, node: Node, operands: tuple[Value, ...], i: int, result: Value, scale: Value) -> Value:
     """A product or gather of a weight's numbers, times the weight's scale."""
     rank = result.abstract.rank
@@ -258,5 +309,6 @@ def _scaled(builder: GraphBuilder, node: Node, operands: tuple[Value, ...], i: i
 
 
 __all__ = [
-    "ACTIVATIONS", "FLOAT32", "PRECISIONS", "Numbers", "PrecisionWarning", "Small", "in_bytes", "store_weights", "stored_small", "widens",
+    "ACTIVATIONS", "FLOAT32", "PRECISIONS", "Numbers", "PrecisionWarning", "Small", "in_bytes", "store_weights", "stored_small",
+    "widens",
 ]  # fmt: skip

@@ -57,7 +57,8 @@ def compile(
         specs: {input name: Spec} (for several entries, {entry: {input: Spec}} or one dict for all).
         device: "cpu", "webgpu", or "wasm" (what a bundle ships, run through wasmtime).
         precision: how weights are stored: "float32", "float16" in half the memory, or "int8", with a scale for each output
-            channel, in a quarter. They are widened as they are read; all else computes in float32. A weight that this cannot
+            channel, in a quarter, or "int4", matrices and tables with a scale for each 32 numbers in a seventh and all else
+            as int8. They are widened as they are read; all else computes in float32. A weight that this cannot
             hold is stored larger, with a PrecisionWarning. Weights whose values are exactly small ones are stored so anyway.
         tune: measure the tiles of products on this machine instead of choosing them by rule: some seconds the first time,
             then known from the disk cache. Only for native code; which tiles win, and so the last digits of results, may

@@ -23,6 +23,7 @@ from ..kernels.ir import Kernel, Machine
 from ..kernels.lowering import lower_group
 from ..kernels.siblings import side_by_side
 from ..kernels.steps import ALIGN, Code, Cond, Copy, Launch, Ref, Step, While, Work
+from ..kernels.templates.gemm import multiplies_nibbles
 from ..kernels.templates.tile import Problem, Tile
 from ..passes.bytes import seven_bits
 from ..passes.precision import widens
@@ -262,13 +263,18 @@ class _Planner:
         self._constants.update(graph.constants)
         narrow: dict[Value, np.ndarray] = {}
         nodes: list[Node] = []
+        users = graph.users()
         for node in graph.nodes:
-            if widens(node) and node.operands[0] in graph.constants:
-                narrow[node.results[0]] = graph.constants[node.operands[0]]
+            result, known = node.results[0], all(o in graph.constants for o in node.operands)
+            if known and widens(node):
+                narrow[result] = graph.constants[node.operands[0]]
+            elif known and node.primitive.name == "unpack_nibbles" and all(map(multiplies_nibbles, users.get(result, ()))):
+                pairs, scales = (graph.constants[o] for o in node.operands)
+                self.context.nibbles[result] = pairs, scales
             else:
                 nodes.append(node)
         self._constants.update(narrow)
-        return replace(graph, constants={**graph.constants, **narrow}, nodes=tuple(nodes)) if narrow else graph
+        return replace(graph, constants={**graph.constants, **narrow}, nodes=tuple(nodes))
 
     def control(self, group: Group) -> list[_Pending]:
         """cond and while_loop: bodies planned in place; what they read from outside lives until they are done."""

@@ -101,7 +101,8 @@ def tiles_of(
         taps = [(extent, elements, steps // 4) for extent, elements, steps in taps]
     product = Product(
         e, left, x.dtype, e.buffer(packed), right_dtype, result.dtype, tile, taps, run, 4 if dots else apart, tile.columns,
-        alternate=panels > 1 and not lines, panels=panels, depth=steps_of_panel, dots=dots, seven_bits=x in e.context.seven_bits,
+        alternate=panels > 1 and not lines, panels=panels, depth=steps_of_panel, dots=dots,
+        seven_bits=x in e.context.seven_bits,
     )  # fmt: skip
     # A tile's rows lie in one line of output pixels, so that they are a constant apart and share one address. Where the whole
     # image is one line (pointwise), or lines are too short to fill a tile, rows may be any pixels.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from ... import dtypes as dt
-from ...graph.core import Abstract, Value
+from ...graph.core import Abstract, Node, Value
 from ..emitter import Context, Emitter, Lowered, lane
 from ..fusion import Group, unflatten
 from ..index import Index, constant
@@ -34,8 +34,10 @@ def matmul(context: Context, group: Group) -> list[Lowered]:
     lowered: list[Lowered] = []
     panels = -(-n // tile.columns)
     constant_b = context.constants.get(b)
-    packed = None
-    if constant_b is not None and constant_b.size > 1:
+    packed = scales = None
+    if b in context.nibbles:
+        packed, scales = _nibble_panels(context, b, tile.columns)
+    elif constant_b is not None and constant_b.size > 1:
         matrix = constant_b.swapaxes(-1, -2) if transpose_b else constant_b
         packed = context.pack(b, f"panels {tile.columns} {transpose_b}", lambda _: pack_panels(matrix, tile.columns))
     elif transpose_b and depth:
@@ -52,7 +54,7 @@ def matmul(context: Context, group: Group) -> list[Lowered]:
     product = Product(
         e, e.buffer(a), a.dtype, e.buffer(packed or b), right_dtype, result.dtype, tile, (), steps,
         m if transpose_a else depth // max(steps, 1), tile.columns if packed else n, packed is not None,
-        panels=panels, depth=steps, dots=dots, seven_bits=a in context.seven_bits,
+        panels=panels, depth=steps, dots=dots, seven_bits=a in context.seven_bits, scales=scales,
     )  # fmt: skip
 
     def tile_at(instance: Index, line: Index, first: Index, height: int, panel: Index, columns: int) -> None:
@@ -78,6 +80,21 @@ def matmul(context: Context, group: Group) -> list[Lowered]:
     work = max(1, depth * tile.rows * tile.columns)
     tiles(product, math.prod(batch), 1, m, n, work, tile_at)
     return [*lowered, e.finish(f"matmul_{m}x{n}x{depth}")]
+
+
+def multiplies_nibbles(node: Node) -> bool:
+    """Whether a node reads its right operand, a matrix of rows for each column of the result, as `matmul` reads nibbles."""
+    flags = node.params.get("transpose_b") and not node.params.get("transpose_a")
+    return node.primitive.name == "matmul" and bool(flags) and node.operands[1].abstract.rank == 2
+
+
+def _nibble_panels(context: Context, b: Value, columns: int) -> tuple[Value, Value]:
+    """Panels of pairs [panel, K / 2, columns], and of their scales [panel, groups, columns], of a matrix [N, K]."""
+    pairs, scales = context.nibbles[b]
+    return (
+        context.new_constant((b, "pairs", columns), lambda: pack_panels(pairs.T, columns), b.name),
+        context.new_constant((b, "scales", columns), lambda: pack_panels(scales.T, columns), f"{b.name}.scale", dt.float32),
+    )
 
 
 def _pack_kernel(context: Context, group: Group, b: Value, n: int, depth: int, tile: Tile) -> tuple[Value, Lowered]:

@@ -30,6 +30,7 @@ WORTH_WIDENING = 3  # tiles that share a panel of small numbers: for fewer it is
 WIDE_BLOCK = 3 << 17  # bytes of panels that are widened at a time
 LEAST_SHARE = 12  # tiles of rows for which panels are widened anew, so that threads find UNITS to share
 UNITS = 8
+NIBBLE_ZERO = 8  # what stands for 0 in a nibble
 SIGNS = -0x7F7F7F80  # 0x80808080: the highest bit of each byte of an int32
 UNDER_WAY = 12  # sums that hide the latency of multiply-adds (8 would do) and leave registers for operands in WebAssembly
 
@@ -61,9 +62,11 @@ class Product:
     bare: bool = False  # `store` takes the sums as they are: the group's epilogue comes later
     panels: int = 1  # of one instance of the product
     depth: int = 0  # steps of a panel
+    scales: Value | None = None  # of panels of nibbles, two steps to a byte
     seven_bits: bool = False  # bytes of rows are at most 127
     dots: bool = False  # a step is four bytes of a row, and of each column of a panel: see `words`
     _wide: tuple[Buffer, Index] | None = None  # panels in scratch memory, widened, and which of them is the first
+    _scales_at: Val | None = None  # where the scales of the panel at hand begin
     _kept: Buffer | None = None  # where a tile's sums wait for being finished
 
     def compute(
@@ -86,6 +89,8 @@ class Product:
         lanes = self._lanes_along_run()
 
         def run(taps: tuple[Index, ...], offset: Val, panel: Val, sums: tuple[Val, ...]) -> tuple[Val, ...]:
+            if self.scales is not None and self._wide is None:
+                return self._run_nibbles(rows, panel, widths, offsets, sums)
             if lanes:
                 return self._run_along(rows, offset, panel, lanes, sums)
             return self._run(rows, taps, offset, panel, widths, offsets, sums)
@@ -136,7 +141,30 @@ class Product:
         length = self.depth * self.tile.columns
         if self._wide is not None:
             return self.e.k.index((panel - self._wide[1]) * length)
+        if self.scales is not None:
+            self._scales_at = self.e.k.index(panel * (self._groups() * self.tile.columns))
+            length //= 2
         return self.e.k.index((instance * self.panels + panel) * length)
+
+    def _groups(self) -> int:
+        """Of nibbles that share a scale, along a panel."""
+        assert self.scales is not None
+        return self.scales.shape[-2]
+
+    def _pairs(self, at: Val, offsets: Sequence[int], widths: Sequence[int]) -> list[list[Val]]:
+        """Two steps of a panel of nibbles from `at` on, by the vectors of columns: whole numbers in float32."""
+        k = self.e.k
+        both: list[list[Val]] = [[], []]
+        for o, w in zip(offsets, widths, strict=True):
+            pair = k.convert(k.load(self.right, at + o, w), dt.int32)
+            for numbers, half in zip(both, (pair & 15, pair >> 4), strict=True):
+                numbers.append(k.convert(half - NIBBLE_ZERO, dt.float32))
+        return both
+
+    def _scales(self, at: Val, offsets: Sequence[int], widths: Sequence[int]) -> list[Val]:
+        assert self.scales is not None
+        buffer = self.e.buffer(self.scales)
+        return [self.e.k.load(buffer, at + o, w, dt.float32) for o, w in zip(offsets, widths, strict=True)]
 
     def is_small(self) -> bool:
         """Whether panels are stored in smaller numbers than they are multiplied in, on a CPU: a GPU widens as it loads."""
@@ -163,6 +191,12 @@ class Product:
         width, stored = self.tile.width, self.right
         held = k.local(dtype, count * length)
         source = self.panel(instance, first)
+        if self.scales is not None:
+            self._unpack(held, source, count)
+            self.right, self._wide = held, (held, first)
+            yield
+            self.right, self._wide = stored, None
+            return
         several = next(n for n in (4, 2, 1) if count * length % (width * n) == 0)
         with k.loop(0, count * length, width * several) as loop:
             for i in range(several):
@@ -171,10 +205,22 @@ class Product:
         yield
         self.right, self._wide = stored, None
 
+    def _unpack(self, held: Buffer, source: Val, count: int) -> None:
+        """Panels of nibbles into scratch memory."""
+        k, columns, groups, width, scales = self.e.k, self.tile.columns, self._groups(), self.tile.width, self._scales_at
+        pairs = self.depth // 2 // groups
+        assert scales is not None
+        with k.loop(0, count * groups) as group, k.loop(0, columns, width) as column:
+            scale = self._scales(scales + group.index * columns + column.index, (0,), (width,))
+            with k.loop(0, pairs) as pair:
+                row = (group.index * pairs + pair.index) * columns
+                for step, (value,) in enumerate(self._pairs(source + row + column.index, (0,), (width,))):
+                    k.store(held, row * 2 + column.index + step * columns, value * scale[0])
+
     def prefetch(self, apart: int, number: Index, of: int) -> None:
         """While it computes, tile `number` of the `of` tiles of a panel fetches its share of the next panel, `apart` elements
         on: a few lines of every row. Else the first tile of each panel waits for it."""
-        if of == 1 or self._wide is not None:
+        if of == 1 or self._wide is not None or self.scales is not None:
             return  # memory is what it waits for: there is no time in which more could come
         each_line = CACHE_LINE // self.right.dtype.itemsize
         lines = -(-self.tile.columns // each_line)
@@ -279,6 +325,31 @@ class Product:
         found = loop.results
         return tuple(sum(found[i + count :: count], start=found[i]) for i in range(count))
 
+    def _run_nibbles(
+        self, rows: Sequence[Row], panel: Val, widths: list[int], offsets: list[int], sums: tuple[Val, ...]
+    ) -> tuple[Val, ...]:
+        """A run over a panel of nibbles, group by group: sums of whole numbers, of even and odd steps, which are scaled when
+        their group ends."""
+        k, columns, groups, scales, left = self.e.k, self.tile.columns, self._groups(), self._scales_at, self.left
+        pairs, count = self.depth // 2 // groups, len(sums)
+        assert left is not None and scales is not None, "rows of a matrix product are stored"
+        with k.loop(0, groups, init=sums) as group, self.e.point():
+            zeros = tuple(k.const(0, dt.float32, v.width) for v in sums)
+            with k.loop(0, pairs, init=zeros * 2) as loop, self.e.point():
+                pair, parts = group.index * pairs + loop.index, list(loop.carried)
+                for step, across in enumerate(self._pairs(panel + pair * columns, offsets, widths)):
+                    for r, (base, fixed) in enumerate(rows):
+                        element = k.load(left, (base + pair * 2) + (fixed + step), 1, self.left_dtype)
+                        for v, vector in enumerate(across):
+                            at = step * count + r * len(widths) + v
+                            parts[at] = k.fma(k.convert(element, dt.float32), vector, parts[at])
+                loop.yield_(*parts)
+            scale = self._scales(scales + group.index * columns, offsets, widths)
+            found = (a + b for a, b in zip(loop.results[:count], loop.results[count:], strict=True))
+            scaled = (k.fma(f, scale[i % len(widths)], group.carried[i]) for i, f in enumerate(found))
+            group.yield_(*scaled)
+        return group.results
+
     def _chains(self, sums: int) -> int:
         """Into how many sums each of few sums is split, step by step in turn: one multiply-add waits for the last one of its
         sum, and a core has several under way."""
@@ -289,7 +360,8 @@ class Product:
     def _lanes_along_run(self) -> int:
         """Lanes of the vectors that a tile of one column has along its runs; 0 where it has none."""
         dense = self.run_stride == 1 == self.pitch == self.tile.columns and self.element is None
-        plain = self.left_dtype is self.right_dtype is self.result is dt.float32
+        stored = self.scales is None or self._wide is not None
+        plain = self.left_dtype is self.right_dtype is self.result is dt.float32 and stored
         lanes = self.e.machine.lanes(32)
         return lanes if dense and plain and 1 < lanes <= self.run else 0
 
@@ -388,7 +460,7 @@ def tiles(product: Product, count: int, lines: int, length: int, n: int, work: i
                 tile_at(instance, line, (at + -before) * height + first, height, panel, columns)
             before += several
 
-    small = product.is_small() and lines * number >= WORTH_WIDENING
+    small = product.is_small() and lines * number >= (2 if product.scales is not None else WORTH_WIDENING)
     for panel_from, panel_count, columns in ((0, full, tile.columns), (full, 1 if rest else 0, rest)):
         total = count * lines * number * panel_count
         if total == 0:
