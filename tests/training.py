@@ -149,8 +149,10 @@ def page(results: list[Result]) -> str:
                 f"{median(s for r in part for s in r.seconds):.1f} |"
             )
             if not way:
-                curve = ", ".join(f"{a:.2%}" for a in last.accuracy)
-                sections.append(f"Test accuracy after each epoch on {device}: {curve}.")
+                every = -(-len(last.accuracy) // 10)
+                curve = ", ".join(f"{a:.2%}" for a in last.accuracy[every - 1 :: every])
+                epochs = "each epoch" if every == 1 else f"every {every} epochs"
+                sections.append(f"Test accuracy after {epochs} on {device}: {curve}.")
     return "\n".join([*lines, *sections, "", f"Measured {time.strftime('%Y-%m-%d')} with `python -m tests.training`.", ""])
 
 
