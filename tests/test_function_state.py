@@ -182,3 +182,17 @@ def test_errors_name_the_part(function: Any, state: Any, message: str) -> None:
         ht.compile(function, {"x": ht.Spec((3,), "float32")}, device="cpu", state=state)
     with pytest.raises(CompileError, match="state= is for functions"):
         ht.compile(ht.nn.Sequential([ht.nn.Input((2,)), ht.nn.Dense(1)]), {"x": ht.Spec((1, 2))}, state={"a": np.zeros(1)})
+
+
+def test_a_value_that_is_state_and_output_is_both() -> None:
+    def count(state: Any, x: Any) -> Any:
+        total = state["total"] + x
+        return {"sum": total, "twice": total * 2}, {"total": total}
+
+    program = ht.compile(count, {"x": ht.Spec((3,), "float32")}, state={"total": np.zeros(3, np.float32)})
+    x = np.array([1, 2, 3], np.float32)
+    for times in (1, 2, 3):
+        found = program(x)
+        np.testing.assert_array_equal(found["sum"].numpy(), times * x)
+        np.testing.assert_array_equal(found["twice"].numpy(), 2 * times * x)
+        np.testing.assert_array_equal(program.state["total"].numpy(), times * x)

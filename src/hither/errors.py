@@ -57,7 +57,7 @@ class OutOfMemory(HitherError, MemoryError):
             f"{device}: no room for {nbytes} bytes of {what}"
             + (f" beside the {held} bytes that hither holds there" if held is not None else "")
             + (f" ({because})" if because else "")
-            + f"; use a smaller batch or smaller inputs, drop programs and arrays that are no longer needed, or device={others}"
+            + f"; use a smaller batch or precision='float16', drop programs and arrays that are no longer needed, or device={others}"
         )
 
 

@@ -228,7 +228,8 @@ class _Planner:
         for value, target in zip(graph.outputs, targets or (), strict=False):
             holder = alias.get(value, value)
             old, home = (successors or {}).get(holder, (None, None))
-            if home is not None and holder not in self.storage and not self.machine.gpu:
+            first = holder not in self.storage and target.space != "io"  # what also leaves the program is computed there
+            if home is not None and first and not self.machine.gpu:
                 target = home if may_replace(groups, graph, alias, holder, old) else target
             if holder in fixed or holder in self.storage:
                 copies.append((value, target))  # an input, a constant, or a value that is two outputs

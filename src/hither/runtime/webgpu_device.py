@@ -92,7 +92,7 @@ class Device:
         if short:
             raise WebGpuError(
                 f"the WebGPU device {self.info.get('device')} is too small for this program: {'; '.join(short)}; use a smaller "
-                "batch or smaller inputs, or device='cpu'"
+                "batch or smaller inputs, precision='float16', or device='cpu'"
             )
 
     def layouts(self, access: tuple[str, ...]) -> tuple[Any, Any]:
