@@ -19,7 +19,6 @@ from . import template
 from .product import Product, byte_offsets, can_dot, tiles, words
 from .tile import Tile, pack_panels, tile_for
 
-
 FAR = 8  # panels of a row, and tiles of rows, from which packing a computed right operand pays in WebAssembly
 
 
@@ -101,8 +100,8 @@ def _nibble_panels(context: Context, b: Value, columns: int) -> tuple[Value, Val
 
 
 def _strides_far(context: Context, m: int, n: int, tile: Tile) -> bool:
-    """Whether a computed right operand had better be packed though its rows are contiguous: WebAssembly's panels are narrow, and
-    what is read of long rows falls on few sets of a cache. It pays where many tiles of rows read a panel."""
+    """Whether a computed right operand had better be packed though its rows are contiguous: WebAssembly's panels are narrow,
+    and what is read of long rows falls on few sets of a cache. It pays where many tiles of rows read a panel."""
     whole = n % tile.columns == 0 and n >= FAR * tile.columns
     return context.machine.name == "wasm" and whole and m >= FAR * tile.rows
 
