@@ -32,6 +32,7 @@ product("matmul", ht.matmul, np.matmul, A((5, 7)), A((7, 3)))
 product("matmul_column", ht.matmul, np.matmul, A((9, 14)), A((14, 1)))  # vectors along k, and two steps that fill none
 product("matmul_row", ht.matmul, np.matmul, A((1, 8)), A((8, 9)))  # sums split in four
 product("matmul_two_rows", ht.matmul, np.matmul, A((2, 6)), A((6, 9)))  # and in two
+product("matmul_far", ht.matmul, np.matmul, A((50, 9)), A((9, 72)))  # so wide that WebAssembly packs what is computed
 product("matmul_batch", ht.matmul, np.matmul, A((2, 1, 5, 4)), A((3, 4, 6)))
 product("matmul_tall", ht.matmul, np.matmul, A((2, 3, 5, 4)), A((4, 6)))
 product("matmul_vectors", ht.matmul, np.matmul, A((9,)), A((9,)))

@@ -89,6 +89,18 @@ def test_whole_models_of_keras_3(name: str, suffix: str, tmp_path: Path) -> None
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_layers_that_only_training_has_do_nothing_in_inference(suffix: str, tmp_path: Path) -> None:
+    """Keras writes augmentation's calls with training=True and predicts without; SpatialDropout's config has no trainable."""
+    inputs = keras.Input((4, 4, 3))
+    x = keras.layers.RandomFlip()(inputs)
+    x = keras.layers.SpatialDropout2D(0.5)(keras.layers.Rescaling(2.0)(x))
+    model = keras.Model(inputs, keras.layers.Dropout(0.5)(x, training=True))
+    model.save(path := tmp_path / f"net{suffix}")
+    x = np.random.default_rng(0).standard_normal((2, 4, 4, 3)).astype(np.float32)
+    assert_same(ht.load(path)(x), model.predict(x, verbose=0))
+
+
 def test_a_layer_in_two_networks_is_one(tmp_path: Path) -> None:
     x = keras.Input((4, 5))
     dense = layers.Dense(5)
@@ -245,6 +257,14 @@ def test_tfjs_loads_and_runs_what_is_written_here(node: str, tmp_path: Path) -> 
 def test_what_tfjs_lacks_is_named_when_writing(layer: Any, says: str, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedFeature, match=says):
         write_layers_model(nn.Sequential([nn.Input((4, 5)), layer]), tmp_path)
+
+
+def test_attention_is_named_as_what_tfjs_lacks(tmp_path: Path) -> None:
+    """Its weights have no names in TF.js, which must not be what the message is about."""
+    inputs = nn.Input((3, 4))
+    net = nn.Functional(inputs, nn.MultiHeadAttention(2, 2)(inputs, inputs))
+    with pytest.raises(UnsupportedFeature, match=r"MultiHeadAttention, which TensorFlow\.js does not have"):
+        write_layers_model(net, tmp_path)
 
 
 # -- damaged files ---------------------------------------------------------------------------------------------------------

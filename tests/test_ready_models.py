@@ -92,6 +92,12 @@ def test_unknown_names_are_answered_with_close_ones() -> None:
         models.load("file-typ")
 
 
+def test_a_missing_file_is_named_before_anything_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "load", lambda *_, **__: pytest.fail("fetched"))
+    ran = CliRunner().invoke(application(), ["models", "run", "face-detection", "no.jpg"])
+    assert ran.exit_code == 1 and "there is no file 'no.jpg'; face-detection takes" in str(ran.exception)
+
+
 @pytest.mark.slow
 def test_the_command_prints_findings_and_draws_where_it_can(tmp_path: Path) -> None:
     listed = CliRunner().invoke(application(), ["models"])

@@ -213,6 +213,13 @@ def trained(page: Any) -> tuple[int, int]:
     return int(held[0]), int(held[1])
 
 
+def looked(page: Any) -> None:
+    """Wait until the camera shows what was put before it: it is slower than the test."""
+    looks = page.evaluate("teaching.looks")
+    page.wait_for_timeout(500)
+    until(page, f"teaching.looks > {looks} + 5")
+
+
 def answer(page: Any) -> str:
     """What the page says next."""
     asked = page.evaluate("teaching.asked")
@@ -268,7 +275,7 @@ def test_the_page_learns_pictures_from_the_camera(page: Any, site: Any, tmp_path
         if not i:
             page.click("#start")
             until(page, "document.querySelector('#stage.on')")
-        page.wait_for_timeout(300)  # the camera is slower than the test
+        looked(page)
         hold = page.locator(".hold").nth(i)
         hold.focus()
         page.keyboard.down(" ")
@@ -278,22 +285,23 @@ def test_the_page_learns_pictures_from_the_camera(page: Any, site: Any, tmp_path
     assert right_ones == held >= 6
     for i, path in enumerate((photos.COFFEE.path(), cat, right)):
         page.evaluate("urls => showFrames(urls)", urls(frames(path, 4, 100 + i)))
-        page.wait_for_timeout(1500)
+        looked(page)
+        until(page, f"teaching.verdict === '{names[i]}'")  # the one before fades
         assert [answer(page) for _ in range(4)] == [names[i]] * 4
-    seen = frames(right, 1, 7)[0]
-    seen.save(tmp_path / "seen.png")
+    frames(right, 1, 7)[0].resize((networks.SIDE, networks.SIDE)).save(tmp_path / "seen.png")
     page.locator("#try-file").set_input_files(tmp_path / "seen.png")
-    until(page, "document.querySelector('#tried').textContent === 'seen.png'")
-    assert answer(page) == "Motorcycle"
+    until(page, "teaching.tried === 'seen.png'")
+    assert page.inner_text("#tried") == "seen.png" and page.evaluate("teaching.verdict") == "Motorcycle"
     likely = page.evaluate("teaching.likely")
     taught = downloaded(page, tmp_path / "head.safetensors")
     assert taught.classes == names
     ((python,),) = [taught(tmp_path / "seen.png")]
-    assert python == pytest.approx(likely, abs=0.03)  # browsers resample pictures in their own way
+    assert python == pytest.approx(likely, abs=2e-3)
     assert asked == [] and page.inner_text("#requests") == "0"
     page.reload()
     until(page, "globalThis.teaching?.ready")
-    assert [samples(page, i) for i in range(3)] >= [10, 10, 10] and page.inner_text("#advice") == "It has learned all of this."
+    assert min(samples(page, i) for i in range(3)) >= 10
+    assert page.inner_text("#advice") == "It has learned all of this."
     page.locator("#try-file").set_input_files(tmp_path / "seen.png")
     until(page, "teaching.asked > 0")
     assert page.evaluate("teaching.likely") == pytest.approx(likely, abs=1e-4)

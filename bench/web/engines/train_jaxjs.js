@@ -2,7 +2,8 @@
 // Arrays are consumed where they are used; .ref keeps one more use.
 const HEADS = 4, BLOCKS = 2, RATE = 1e-3;
 
-export async function create({ net, feeds, weights, reference, target }) {
+export async function create({ net, feeds, weights, reference, target, threads }) {
+  Object.defineProperty(navigator, "hardwareConcurrency", { value: threads, configurable: true }); // its number of workers
   const { init, defaultDevice, jit, lax, nn, numpy: np, valueAndGrad } = await import("/npm/@jax-js/jax/dist/index.js");
   await init(target);
   defaultDevice(target);
@@ -43,8 +44,8 @@ export async function create({ net, feeds, weights, reference, target }) {
   };
   const [batch, tokens] = feeds.x.shape;
   const transformer = (p, x) => {
-    const [vocabulary, width] = p["embedding.embeddings"].shape;
-    let v = np.matmul(nn.oneHot(x.reshape([batch * tokens]), vocabulary), p["embedding.embeddings"].ref); // take has no gradient
+    const width = p["embedding.embeddings"].shape[1];
+    let v = np.take(p["embedding.embeddings"].ref, x.reshape([batch * tokens]), 0);
     for (let i = 0; i < BLOCKS; i++) {
       v = norm(v.ref.add(attention(v, p, batch, tokens, width, i)), p, `norm${i}a`);
       v = norm(v.ref.add(dense(nn.relu(dense(v, p, `inner${i}`)), p, `outer${i}`)), p, `norm${i}b`);
@@ -90,6 +91,6 @@ export async function create({ net, feeds, weights, reference, target }) {
       for (; first > 0; first--) losses.push(await step());
       return { losses: losses.length ? losses : [await step()] };
     },
-    about: {},
+    about: { threads },
   };
 }

@@ -29,7 +29,7 @@ let smooth = /** @type {number[] | null} */ (null);
 let readyAt = Infinity, requests = 0;
 
 /** For scripts. */
-const state = { kind: "", ready: false, verdict: "", likely: /** @type {Record<string, number>} */ ({}), embedding: 0, error: "", asked: 0 };
+const state = { kind: "", ready: false, verdict: "", likely: /** @type {Record<string, number>} */ ({}), embedding: 0, error: "", looks: 0, asked: 0, tried: "" };
 /** @type {any} */ (globalThis).teaching = state;
 
 new PerformanceObserver((list) => {
@@ -165,6 +165,7 @@ async function look() {
     if (wanted.released && collecting === wanted) stopCollecting();
   }
   await ask(embedding, SMOOTH);
+  state.looks++;
   const took = performance.now() - began;
   $("speed").textContent = `${Math.round(took)} ms`;
   // as often as the screen shows something new; sounds change more slowly
@@ -279,6 +280,7 @@ async function tryFile(file) {
   if (!shots) return;
   showTried(await shots[0].preview(), file.name);
   await ask(await embed(shots[0]), 0);
+  state.tried = file.name;
 }
 
 /** @param {Blob | Int16Array | null} preview @param {string} [name] of the file */

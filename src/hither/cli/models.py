@@ -45,6 +45,10 @@ def run_command(
     from . import arguments, report
 
     found = card(name)
+    if source is not None and found.takes != "text" and "://" not in source and not Path(source).is_file():
+        raise arguments.ArgumentError(
+            f"there is no file {source!r}; {name} takes a file ({found.takes}), or nothing: its example"
+        )
     with report.stages() as stage:
         stage(f"fetching {name}")
         model = load(name, device=device)

@@ -52,7 +52,7 @@ def card(name: str) -> Card:
         if name == found.name or name in found.aliases:
             return found
     close = difflib.get_close_matches(name, known, 1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = f"; did you mean {close[0]!r}?" if close else "."
     raise NameMismatch(f"no ready model {name!r}{hint} There are {', '.join(known)}")
 
 

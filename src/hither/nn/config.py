@@ -67,7 +67,7 @@ def _found(name: str, cls: type | None, base: type) -> type:
     if cls is None or not issubclass(cls, base):
         known = sorted(n for n, c in CLASSES.items() if issubclass(c, base))
         close = difflib.get_close_matches(name, known, 3)
-        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        hint = f"; did you mean {' or '.join(close)}?" if close else "."
         raise UnsupportedFeature(
             f"there is no {base.__name__.lower() if base is not object else 'class'} {name!r} in hither.nn{hint} If it is your "
             "own, write it as a subclass of hither.nn.Layer and put @hither.nn.register(package=…) above it before loading"
@@ -194,10 +194,13 @@ def _is_function(data: Mapping[str, Any], name: str) -> bool:
     module = data.get("module")
     if isinstance(module, str):
         return module.startswith("keras.src.ops.")
-    nodes = data.get("inbound_nodes")  # in .h5 files no module tells; there functions lack what all layers have
+    nodes = data.get(
+        "inbound_nodes"
+    )  # in .h5 files no module tells; there functions lack what layers have (SpatialDropout no trainable)
     if not isinstance(nodes, list) or not nodes or not isinstance(nodes[0], Mapping):
         return False
-    return name not in CLASSES or (isinstance(data.get("config"), Mapping) and "trainable" not in data["config"])
+    config = data.get("config")
+    return name not in CLASSES or (isinstance(config, Mapping) and not config.keys() & {"trainable", "dtype"})
 
 
 def _shown(data: Any) -> str:

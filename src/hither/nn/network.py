@@ -158,7 +158,8 @@ class Functional(Network):
         for call in self.calls:
             leaves, structure = flatten((call.args, call.kwargs))
             args, kwargs = unflatten(structure, [values[x] if isinstance(x, SymbolicTensor) else x for x in leaves])
-            training_here = kwargs.pop("training", training)
+            pinned = kwargs.pop("training", None)  # as in Keras, inference is inference for layers that were called to train
+            training_here = training if pinned is None or training is False else pinned
             kwargs = {**_named_masks(call, masks), **kwargs}
             first = call.args[0] if call.args else None
             several = isinstance(first, list | tuple)

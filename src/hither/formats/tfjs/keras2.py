@@ -100,8 +100,9 @@ def _functional(network: Functional) -> dict[str, Any]:
 
     layers = []
     for layer, entry in zip(network.layers, config["layers"], strict=True):
+        written = {"name": layer.name, **_entry(layer)}  # refuses a class that is not there before the way it is called
         nodes = [[[*reference(key), {}] for key in _node(node, layer)] for node in entry["inbound_nodes"]]
-        layers.append({"name": layer.name, **_entry(layer), "inbound_nodes": nodes})
+        layers.append({**written, "inbound_nodes": nodes})
     ports = {key: [reference(k) for k in _listed(config[key])] for key in ("input_layers", "output_layers")}
     return {"name": network.name, "layers": layers, **ports}
 

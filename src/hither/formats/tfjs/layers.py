@@ -88,8 +88,8 @@ def write_layers_model(network: Network, folder: str | os.PathLike[str]) -> Path
     Raises:
         UnsupportedFeature: a layer, or an argument of one, that TensorFlow.js does not have; a network that is not built.
     """
-    where, names = Path(folder), written_names(network)
     model = {"keras_version": "tfjs-layers 4.22.0", "backend": "tensor_flow.js", "model_config": topology(network)}
+    where, names = Path(folder), written_names(network)  # after the topology, which refuses layers that have no such names
     arrays = {name: getattr(module, attribute).numpy() for name, (module, attribute) in names.items()}
     data = b"".join(np.ascontiguousarray(a, a.dtype.newbyteorder("<")).tobytes() for a in arrays.values())
     count = max(1, math.ceil(len(data) / SHARD_BYTES))

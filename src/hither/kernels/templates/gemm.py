@@ -19,6 +19,8 @@ from . import template
 from .product import Product, byte_offsets, can_dot, tiles, words
 from .tile import Tile, pack_panels, tile_for
 
+FAR = 8  # panels of a row, and tiles of rows, from which packing a computed right operand pays in WebAssembly
+
 
 @template("matmul", epilogue=True)
 def matmul(context: Context, group: Group) -> list[Lowered]:
@@ -40,8 +42,8 @@ def matmul(context: Context, group: Group) -> list[Lowered]:
     elif constant_b is not None and constant_b.size > 1:
         matrix = constant_b.swapaxes(-1, -2) if transpose_b else constant_b
         packed = context.pack(b, f"panels {tile.columns} {transpose_b}", lambda _: pack_panels(matrix, tile.columns))
-    elif transpose_b and depth:
-        packed, kernel = _pack_kernel(context, group, b, n, depth, tile)
+    elif depth and (transpose_b or _strides_far(context, m, n, tile)):
+        packed, kernel = _pack_kernel(context, group, b, n, depth, tile, transpose_b)
         lowered.append(kernel)
     sums: Value | None = None
     steps, right_dtype = depth, b.dtype
@@ -97,8 +99,17 @@ def _nibble_panels(context: Context, b: Value, columns: int) -> tuple[Value, Val
     )
 
 
-def _pack_kernel(context: Context, group: Group, b: Value, n: int, depth: int, tile: Tile) -> tuple[Value, Lowered]:
-    """Panels of a computed, transposed right operand [..., N, K], written by a kernel of their own."""
+def _strides_far(context: Context, m: int, n: int, tile: Tile) -> bool:
+    """Whether a computed right operand had better be packed though its rows are contiguous: WebAssembly's panels are narrow,
+    and what is read of long rows falls on few sets of a cache. It pays where many tiles of rows read a panel."""
+    whole = n % tile.columns == 0 and n >= FAR * tile.columns
+    return context.machine.name == "wasm" and whole and m >= FAR * tile.rows
+
+
+def _pack_kernel(
+    context: Context, group: Group, b: Value, n: int, depth: int, tile: Tile, transposed: bool
+) -> tuple[Value, Lowered]:  # fmt: skip
+    """Panels of a computed right operand, [..., N, K] if transposed, written by a kernel of their own."""
     panels = -(-n // tile.columns)
     batch = b.shape[:-2]
     packed = Value(Abstract((*batch, panels, depth, tile.columns), b.dtype), f"{b.name}_panels")
@@ -108,7 +119,7 @@ def _pack_kernel(context: Context, group: Group, b: Value, n: int, depth: int, t
         *at, panel, step, column = index
         there = panel * tile.columns + column
         clamped = e.k.clamp(there, n)
-        element = e.read(b, (*at, clamped, step))
+        element = e.read(b, (*at, clamped, step) if transposed else (*at, step, clamped))
         element = e.k.select(e.k.inside(there, 0, n), element, e.k.const(0, _computed(b)))
         flat = constant(0)
         for i, extent in zip(index, packed.shape, strict=True):
