@@ -16,8 +16,10 @@ from ..index import Index, constant
 from ..ir import Val
 from ..nests import write_nest
 from . import template
-from .product import Product, byte_offsets, can_dot, tiles, words
+from .byte_panels import byte_offsets, can_dot, words
+from .product import Product
 from .tile import Tile, pack_panels, tile_for
+from .tiling import tiles
 
 
 @template("matmul", epilogue=True)
