@@ -20,6 +20,9 @@ from hither.dtypes import DType
 from hither.kernels.ir import BINARY, COMPARE, INDEX, UNARY, Block, Buffer, Kernel, Loop, Op, Val
 from hither.kernels.steps import Code, Cond, Copy, Launch, Ref, Step, While
 
+from .kernel_arithmetic import dot
+from .kernel_arithmetic import fused as fused_add
+
 POISON = 0xCD  # a byte that makes implausible integers and floats of any width
 
 
@@ -120,14 +123,6 @@ def run_code(code: Code, entry: str, regions: dict[str, np.ndarray], threads: in
 # -- memory ----------------------------------------------------------------------------------------------------------------
 
 
-def _dot(a: np.ndarray, b: np.ndarray, c: np.ndarray, seven_bits: bool) -> np.ndarray:
-    """Four products of bytes to a lane, added up."""
-    left, right = a.view(np.uint8).astype(np.int32), b.view(np.int8).astype(np.int32)
-    if seven_bits and left.max() > 127:
-        raise KernelError(f"bytes of at most 127 were promised, one is {left.max()}")
-    return c + (left * right).reshape(-1, 4).sum(1, dtype=np.int32)
-
-
 class _Memory:
     """A buffer's elements, checked at each access."""
 
@@ -222,44 +217,6 @@ def _convert(a: Any, source: DType, target: DType) -> Any:
     return result if np.ndim(a) else result[()]
 
 
-def _two_sum(a: Any, b: Any) -> tuple[Any, Any]:
-    """a + b as rounded sum and exact error (Knuth)."""
-    s = a + b
-    z = s - a
-    return s, (a - (s - z)) + (b - z)
-
-
-def _round_to_odd(a: Any, b: Any) -> Any:
-    """a + b rounded to odd, so that a later rounding to nearest acts on the exact sum (Boldo and Melquiond 2008)."""
-    s, error = _two_sum(a, b)
-    even = (np.asarray(s, np.float64).view(np.int64) & 1) == 0
-    return np.where((error != 0) & even & np.isfinite(s), np.nextafter(s, np.copysign(np.inf, error)), s)
-
-
-def _fused(a: Any, b: Any, c: Any) -> Any:
-    """fma in one rounding, correct but for float64 results that are denormal."""
-    if a.dtype != np.float64:
-        wide = (np.asarray(x, np.float64) for x in (a, b, c))
-        x, y, z = wide
-        result = np.where(np.isfinite(x * y + z), _round_to_odd(x * y, z), x * y + z).astype(a.dtype)
-        return result if result.ndim else result[()]
-    plain = a * b + c
-    high = a * b
-
-    def split(x: Any) -> tuple[Any, Any]:
-        big = x * 134217729.0
-        top = big - (big - x)
-        return top, x - top
-
-    (a1, a0), (b1, b0) = split(a), split(b)
-    low = ((a1 * b1 - high) + a1 * b0 + a0 * b1) + a0 * b0
-    t, t_low = _two_sum(c, low)
-    v, v_low = _two_sum(high, t)
-    exact = v + _round_to_odd(t_low, v_low)
-    result = np.where(np.isfinite(plain) & np.isfinite(exact), exact, plain)
-    return result if result.ndim else result[()]
-
-
 _COMBINE: dict[str, Callable[[Any, Any], Any]] = {
     "add": lambda a, b: a + b, "mul": lambda a, b: a * b, "min": _minimum, "max": _maximum,
 }  # fmt: skip
@@ -301,8 +258,8 @@ class _Translation:
         self.buffers = {b: f"b{i}" for i, b in enumerate((*kernel.buffers, *kernel.scratch))}
         self.space: dict[str, Any] = {
             "np": np, "minimum": _minimum, "maximum": _maximum, "truncating_div": _truncating_div, "convert": _convert,
-            "fma": _fused if fused else lambda a, b, c: a * b + c, "combine": _COMBINE, "fold": reduce, "chunk": _chunk,
-            "dot": _dot, "place": _place, "reduced": _reduced,
+            "fma": fused_add if fused else lambda a, b, c: a * b + c, "combine": _COMBINE, "fold": reduce, "chunk": _chunk,
+            "dot": dot, "place": _place, "reduced": _reduced,
         }  # fmt: skip
 
     def function(self) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ import hither as ht
 from hither.cli import application
 from hither.errors import DTypeMismatch, NameMismatch, OutOfMemory, ShapeMismatch, UnsupportedFeature
 from hither.kernels.steps import Code, Copy, Ref
-from hither.kernels.templates import product
+from hither.kernels.templates import tiling
 from hither.program.program import DEVICES, Device
 from hither.program.wasm import WasmSession
 from hither.runtime import wasm
@@ -73,7 +73,7 @@ def test_programs_give_what_numpy_gives() -> None:
 @pytest.mark.parametrize("columns", [80, 84, 8])
 def test_products_in_blocks_of_panels_with_long_epilogues(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The order of tiles within and across blocks, a last panel that is cut, rows finished in a loop of their own."""
-    monkeypatch.setattr(product, "PANEL_BLOCK", 2048)  # four of ten panels of 16 steps: five blocks of two
+    monkeypatch.setattr(tiling, "PANEL_BLOCK", 2048)  # four of ten panels of 16 steps: five blocks of two
     rng = np.random.default_rng(0)
     x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, 13, 16), (16, columns)))
     program = ht.compile(lambda x: {"y": ht.sigmoid(x @ w)}, {"x": ht.Spec(x.shape, "float32")}, device="wasm")

@@ -19,8 +19,10 @@ from ..index import Index
 from ..ir import Buffer, Val
 from ..nests import write_nest
 from . import template
-from .product import Product, TileAt, byte_offsets, can_dot, tiles, words
+from .byte_panels import byte_offsets, can_dot, words
+from .product import Product
 from .tile import Tile, pack_panels, tile_for
+from .tiling import TileAt, tiles
 from .winograd import convolve, scheme
 
 Held = tuple[Buffer, tuple[int, ...]]  # and the elements there between neighbours along the input's axes

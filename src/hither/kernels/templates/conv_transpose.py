@@ -21,8 +21,9 @@ from ..index import Index
 from ..ir import Val
 from ..nests import write_nest
 from . import template
-from .product import Product, tiles
+from .product import Product
 from .tile import pack_panels, tile_for
+from .tiling import tiles
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ from ..ir import Machine, Val
 from ..nests import write_nest
 from . import template
 from .conv import row_major
-from .product import Product, Tap, tiles
+from .product import Product, Tap
 from .tile import accumulator, tile_for
+from .tiling import tiles
 
 CHUNK = 1 << 18  # bytes of pictures and cotangents that all tiles go over before the next ones come
 INVOCATIONS = 1 << 13  # of a GPU, that are worth cutting the sum for

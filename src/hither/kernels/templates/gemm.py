@@ -16,8 +16,10 @@ from ..index import Index, constant
 from ..ir import Val
 from ..nests import write_nest
 from . import template
-from .product import Product, byte_offsets, can_dot, tiles, words
+from .byte_panels import byte_offsets, can_dot, words
+from .product import Product
 from .tile import Tile, pack_panels, tile_for
+from .tiling import tiles
 
 FAR = 8  # panels of a row, and tiles of rows, from which packing a computed right operand pays in WebAssembly
 

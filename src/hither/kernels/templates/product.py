@@ -13,23 +13,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
-
 from ... import dtypes as dt
-from ...graph.core import Node, Value
-from ..emitter import GRAIN, Context, Emitter, lane
-from ..fusion import EXPENSIVE, unflatten
-from ..index import Index, Var, constant, variable
+from ...graph.core import Value
+from ..emitter import Emitter, lane
+from ..fusion import EXPENSIVE
+from ..index import Index, constant
 from ..ir import Buffer, Val
-from .tile import Tile, accumulator, column_parts, part, row_tiles
+from .tile import Tile, accumulator, column_parts, part
 
 STRAIGHT = 16  # steps of k that are written out: the loop around them would cost as much as they do
-PANEL_BLOCK = 3 << 17  # bytes of panels that stay in the second-level cache beside what else is read (1 MB here, 512 KB often)
 CACHE_LINE = 64
-WORTH_WIDENING = 3  # tiles that share a panel of small numbers: for fewer it is widened in registers
-WIDE_BLOCK = 3 << 17  # bytes of panels that are widened at a time
-LEAST_SHARE = 12  # tiles of rows for which panels are widened anew, so that threads find UNITS to share
-UNITS = 8
 NIBBLE_ZERO = 8  # what stands for 0 in a nibble
 SIGNS = -0x7F7F7F80  # 0x80808080: the highest bit of each byte of an int32
 UNDER_WAY = 12  # sums that hide the latency of multiply-adds (8 would do) and leave registers for operands in WebAssembly
@@ -399,123 +392,3 @@ class Product:
         for extent, elements, _ in nest:
             reached = [at + i * elements for at in reached for i in range(extent)]
         return len({(base, fixed + at) for base, fixed in rows for at in reached}) == len(rows) * len(reached)
-
-
-def can_dot(context: Context, node: Node, tile: Tile, run: int) -> bool:
-    """Whether a product of bytes by constant, signed bytes takes four steps at once. `run`: steps that lie side by side."""
-    x, w = node.operands
-    bytes_ = x.dtype in (dt.uint8, dt.int8) and w in context.constants and w.dtype is context.stored(w) is dt.int8
-    known = x in context.constants  # packed, perhaps, or one number
-    return (
-        context.machine.dot and bytes_ and not known and node.results[0].dtype is dt.int32 and tile.width >= 4 and run % 4 == 0
-    )
-
-
-def words(context: Context, panels: Value) -> Value:
-    """Panels of bytes [..., K, columns] with four steps of each column in one int32: [..., K / 4, columns]."""
-
-    def make() -> np.ndarray:
-        array = context.constants[panels]
-        *outer, steps, columns = array.shape
-        together = np.moveaxis(array.reshape(*outer, steps // 4, 4, columns), -2, -1)
-        return np.ascontiguousarray(together).view(np.dtype("<i4"))[..., 0]
-
-    return context.new_constant((panels, "words"), make, panels.name)
-
-
-def byte_offsets(context: Context, panels: Value) -> Value:
-    """What sums begin with where signed bytes of rows are taken as unsigned ones, 128 larger: -128 times a column's sum."""
-    total = lambda: -128 * context.constants[panels].sum(-2, dtype=np.int32)  # noqa: E731
-    return context.new_constant((panels, "byte offsets"), total, panels.name)
-
-
-TileAt = Callable[[Index, Index, Index, int, Index, int], None]
-
-
-def tiles(product: Product, count: int, lines: int, length: int, n: int, work: int, tile_at: TileAt) -> None:
-    """Parallel loops over all tiles of `count` products of (lines · length) × N; a tile's rows lie in one line.
-
-    Calls `tile_at(instance, line, first row, height, panel, columns)`. Rows are the outer order where there are more of them
-    than columns, so that threads share rows; else panels are. In WebAssembly rows are, within blocks of panels that stay in the
-    second-level cache: a row of tiles is read from the first-level cache then, and panels come as one stream.
-    """
-    e, tile = product.e, product.tile
-    k = e.k
-    full, rest = divmod(n, tile.columns)
-    by_rows, blocks = lines * length >= n, 1
-    if e.machine.name == "wasm":
-        by_rows, needed = True, max(1, -(-full * 4 * work // (tile.rows * PANEL_BLOCK)))
-        blocks = next(n for n in range(min(needed, full or 1), full + 2) if full % n == 0)
-    cut = row_tiles(length, tile.rows)
-    number = sum(several for _, several, _ in cut)
-
-    def of_its_height(instance: Index, line: Index, row: Index, panel: Index, columns: int) -> None:
-        """Tiles have two heights; in one loop, so that a panel is read while it is cached."""
-        before = 0
-        for first, several, height in cut:
-            with k.if_(k.inside(row, before, before + several)):
-                at = row
-                if several < number:
-                    at = variable(Var("row", before, before + several - 1, value=k.index(row)))
-                tile_at(instance, line, (at + -before) * height + first, height, panel, columns)
-            before += several
-
-    small = product.is_small() and lines * number >= (2 if product.scales is not None else WORTH_WIDENING)
-    for panel_from, panel_count, columns in ((0, full, tile.columns), (full, 1 if rest else 0, rest)):
-        total = count * lines * number * panel_count
-        if total == 0:
-            continue
-        if small:
-            several = _Widening(product, count, lines, number, panel_from, panel_count, columns, work, by_rows)
-            several.write(of_its_height)
-            continue
-        with k.loop(0, total, kind="parallel", grain=max(1, GRAIN * 4 // work)) as loop:
-            flat = k.var(loop, "tile", 0, total - 1) if total > 1 else constant(0)
-            if by_rows:
-                block_count = blocks if panel_from == 0 else 1
-                inside = panel_count // block_count
-                instance, block, line, row, panel = unflatten(flat, (count, block_count, lines, number, inside))
-                panel = block * inside + panel
-            else:
-                instance, panel, line, row = unflatten(flat, (count, panel_count, lines, number))
-            of_its_height(instance, line, row, panel + panel_from, columns)
-
-
-@dataclass
-class _Widening:
-    """The tiles of some panels that are stored small. A unit of work widens a block of panels and computes a share of their
-    rows."""
-
-    product: Product
-    count: int
-    lines: int
-    number: int  # tiles in a line
-    panel_from: int
-    panel_count: int
-    columns: int
-    work: int  # of a tile
-    by_rows: bool
-
-    def write(self, tile: Callable[[Index, Index, Index, Index, int], None]) -> None:
-        k, rows = self.product.e.k, self.lines * self.number
-        length = self.product.depth * self.product.tile.columns
-        fitting = [n for n in range(2, self.panel_count + 1) if self.panel_count % n == 0 and n * length * 4 <= WIDE_BLOCK]
-        inside = max(fitting, default=1)
-        blocks = self.panel_count // inside
-        shares = max(1, min(rows // LEAST_SHARE, -(-UNITS // (self.count * blocks))))
-        share = -(-rows // shares)
-        each = share * inside * self.work
-        total = self.count * blocks * shares
-        with k.loop(0, total, kind="parallel", grain=max(1, 4 * GRAIN // each), worth=max(1, each // (4 * GRAIN))) as loop:
-            flat = k.var(loop, "unit", 0, total - 1) if total > 1 else constant(0)
-            instance, block, part = unflatten(flat, (self.count, blocks, shares))
-            first = block * inside + self.panel_from
-            start = k.index(part * share)
-            stop = k.min(start + share, rows)
-            with self.product.widened(instance, first, inside):
-                bounds = [(0, inside, "panel", inside), (start, stop, "row", rows)]
-                (a, b, outer, high), (c, d, inner, low) = reversed(bounds) if self.by_rows else bounds
-                with k.loop(a, b) as outside, k.loop(c, d) as within:
-                    at = {outer: k.var(outside, outer, 0, high - 1), inner: k.var(within, inner, 0, low - 1)}
-                    line, row = unflatten(at["row"], (self.lines, self.number))
-                    tile(instance, line, row, first + at["panel"], self.columns)
