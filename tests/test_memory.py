@@ -64,7 +64,7 @@ def test_a_dropped_program_gives_its_memory_back(device: str) -> None:
     program(np.ones((3, 64), np.float32))
     found = difference(held(device), before)
     assert found["weights"] >= w.nbytes
-    assert found["live"] + found["pooled"] >= w.nbytes + 3 * 64 * 4 * 2
+    assert found["live"] >= w.nbytes
     del program
     assert held(device)["live"] == before["live"]
     assert held(device)["weights"] == before["weights"]

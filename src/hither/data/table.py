@@ -136,10 +136,18 @@ def _typed(path: str, column: str, cells: list[tuple[int, str]], kind: Any, mark
             values.append(filling)
             continue
         try:
-            values.append(text if kind.kind == "U" else kind.type(text))
+            values.append(text if kind.kind == "U" else _truth(text) if kind.kind == "b" else kind.type(text))
         except (ValueError, OverflowError) as error:
             raise InvalidTable(f"{path}, line {line}: {column!r} is {text!r}, which is no {kind}") from error
     return np.array([str(v) for v in values]) if kind.kind == "U" else np.array(values, kind)
+
+
+def _truth(text: str) -> bool:
+    """A bool, as files write it."""
+    known = {"1": True, "true": True, "0": False, "false": False}
+    if text.strip().lower() not in known:
+        raise ValueError(text)
+    return known[text.strip().lower()]
 
 
 def _guessed(texts: list[str]) -> Any:

@@ -226,7 +226,7 @@ def exact_int8(weight: np.ndarray, kept: tuple[int, ...]) -> Small | None:
     numbers = np.rint(rows / scale[:, None])
     if np.abs(numbers).max(initial=0) > 128 or numbers.max(initial=0) > 127:
         return None
-    if not np.allclose(numbers * scale[:, None], rows, rtol=1e-6, atol=0):
+    if not np.array_equal(numbers.astype(np.float32) * scale[:, None], rows):
         return None
     shape = [weight.shape[a] for a in kept]
     others = [n for a, n in enumerate(weight.shape) if a not in kept]

@@ -98,7 +98,7 @@ def _switched(graph: Graph, numbers: Numbers, places: Mapping[str, int], bodies:
         return builder.add(node.primitive, operands, params, node.source)
 
     again = rewrite(graph, rule)
-    names = (*again.input_names, SWITCHES) if again.input_names else ()
+    names = (*again.input_names, SWITCHES) if len(again.input_names) == len(again.inputs) else ()
     return replace(again, inputs=(*again.inputs, switches), input_names=names)
 
 

@@ -268,6 +268,8 @@ def accuracy(exact: np.ndarray, found: np.ndarray) -> OutputAccuracy:
     finite = np.isfinite(exact)
     if not np.array_equal(finite, np.isfinite(found)):
         return OutputAccuracy(float("inf"), top1)
+    if not np.array_equal(exact[~finite], found[~finite], equal_nan=True):
+        return OutputAccuracy(float("inf"), top1)
     exact, found = exact[finite].astype(np.float64), found[finite].astype(np.float64)
     scale = float(np.abs(exact).max(initial=0))
     difference = float(np.abs(exact - found).max(initial=0))
@@ -327,8 +329,8 @@ def samples_of(calibrate: Any, inputs: Mapping[str, Abstract]) -> list[dict[str,
     """
     if isinstance(calibrate, Mapping):
         stacked = {name: np.asarray(a) for name, a in calibrate.items()}
-        lengths = {len(a) for a in stacked.values() if a.ndim}
-        if len(lengths) != 1:
+        lengths = {len(a) if a.ndim else 0 for a in stacked.values()}
+        if len(lengths) != 1 or 0 in lengths:
             raise ValueError(f"stacked samples have arrays of one length, got {sorted(lengths)}; a list of samples works too")
         calibrate = [{name: a[i] for name, a in stacked.items()} for i in range(lengths.pop())]
     made = []

@@ -17,6 +17,7 @@ from ..array import Array
 from ..graph.core import Abstract, GraphBuilder
 from ..graph.primitive import Primitive
 from ..graph.primitives import REPEAT
+from ..runtime.webgpu_device import when_lost
 from .compile import check_dtypes, machine_for
 from .program import Program
 
@@ -24,6 +25,7 @@ MAX_PROGRAMS = 512
 
 _programs: OrderedDict[Any, Program] = OrderedDict()
 _guard = threading.Lock()
+when_lost.append(_programs.clear)  # what was compiled on a lost device
 
 
 def evaluate(primitive: Primitive, operands: Sequence[Any], params: Mapping[str, Any]) -> tuple[Array, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -142,12 +142,17 @@ def device() -> Device:
         return _device
 
 
+when_lost: list[Callable[[], object]] = []  # called when a device was lost: what was made on it is of no use any more
+
+
 def forget(lost: Device) -> None:
     """Drop a lost device."""
     global _device
     with _device_lock:
         if _device is lost:
             _device = None
+    for forgotten in when_lost:
+        forgotten()
 
 
 def _adapter() -> Any:

@@ -18,6 +18,7 @@ from ..graph.core import Graph
 from ..kernels.ir import Machine
 from ..kernels.steps import While, walk
 from ..passes import optimize
+from ..passes.bytes import FEWER_BITS
 from ..passes.precision import Numbers
 from ..program.accuracy import AccuracyReport, compare
 from ..program.compile import (
@@ -151,7 +152,14 @@ def bundle(
     if progressive:
         accuracy = first_stage(graphs[0], choices[0], calibrate, tolerance)
     elif judged:
-        accuracy = accurate(graphs[0], choices[0], numbers, calibrate, tolerance).accuracy
+        if activations == "int8" and not machine_for("cpu").dot:
+            raise BundleError(
+                'activations="int8" cannot be judged here: this processor has no products of bytes; bundle without '
+                "calibrate and tolerance, or on one that has"
+            )
+        # WebAssembly's bytes have the fewest bits; what is accurate there is accurate elsewhere
+        judged_as = replace(numbers, bits=FEWER_BITS) if "wasm" in targets else numbers
+        accuracy = accurate(graphs[0], choices[0], judged_as, calibrate, tolerance).accuracy
         numbers = numbers if accuracy is None else replace(numbers, keeps=accuracy.keeps)
     pool = TensorPool()
     builds: list[WasmBuild | WebGpuBuild] = []

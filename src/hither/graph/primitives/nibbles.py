@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from ... import dtypes as dt
+from ..batching import spread
 from ..core import Abstract
 from ..primitive import Indexed, primitive
+from .rules import apply
 
 ZERO = 8  # what stands for 0
 
@@ -35,6 +37,10 @@ def _unpack(pairs: np.ndarray, scales: np.ndarray) -> np.ndarray:
     return numbers * np.repeat(scales.astype(np.float32), numbers.shape[-1] // scales.shape[-1], axis=-1)
 
 
+def _unpack_batch(size: int, flags: tuple[bool, ...], pairs: Any, scales: Any) -> Any:
+    return apply("unpack_nibbles", *(spread(v, flag, size) for v, flag in zip((pairs, scales), flags, strict=True)))
+
+
 def _emit_unpack(k: Any, index: Any, read: Any, operands: Any, result: Any) -> Any:
     *outer, at = index
     group = result.shape[-1] // operands[1].shape[-1]
@@ -45,7 +51,7 @@ def _emit_unpack(k: Any, index: Any, read: Any, operands: Any, result: Any) -> A
 
 
 # x[…, 2i] is the lower half of pairs[…, i] and x[…, 2i + 1] the upper one, less 8, times the scale of its group.
-primitive("unpack_nibbles", abstract=_unpack_abstract, evaluate=_unpack, lowering=Indexed(_emit_unpack))
+primitive("unpack_nibbles", abstract=_unpack_abstract, evaluate=_unpack, batch=_unpack_batch, lowering=Indexed(_emit_unpack))
 
 
 def pack_nibbles(numbers: np.ndarray) -> np.ndarray:

@@ -1,6 +1,8 @@
 // Weights that come in halves: float32 numbers rounded to their upper 16 bits, with which a program starts, and the lower 16 bits,
 // which restore them exactly while it runs already.
 
+import { fail } from "./hither-tensors.js";
+
 /** The numbers of halves: (upper << 16) + signed lower, modulo 2^32. @param {Uint8Array} upper @param {Uint8Array} [lower] @returns {Uint8Array} */
 export function join(upper, lower) {
   const n = upper.length / 2, high = new Uint16Array(upper.buffer, upper.byteOffset, n), words = new Uint32Array(n);
@@ -26,11 +28,14 @@ export function refiner() {
       /** @type {Map<number, Uint8Array>} */
       const exact = new Map();
       await store.segments(lower, async ({ start }, bytes) => {
-        exact.set(start, join(/** @type {Uint8Array} */ (upper.get(start)), bytes));
+        const first = upper.get(start);
+        if (first?.length !== bytes.length) fail("format", `the refinement at ${start} belongs to no weights`);
+        exact.set(start, join(/** @type {Uint8Array} */ (first), bytes));
         return bytes;
       });
-      upper.clear();
       return exact;
     },
+    /** Nothing is rounded any more. */
+    done: () => upper.clear(),
   };
 }

@@ -93,12 +93,15 @@ export async function unpack(program, file, part = "weights") {
   } catch (e) {
     return bad(/** @type {Error} */ (e).message);
   }
+  if (!header || typeof header !== "object") bad("its header is no object");
   const { __metadata__: metadata, ...tensors } = /** @type {any} */ (header), digest = metadata?.[DIGEST];
   if (digest && await hash(bytes.subarray(start)) !== digest) bad("its tensors do not have their SHA-256");
   const other = Object.keys(tensors).find((n) => !found.some((p) => p.name === prefix + n));
   if (other) fail("state", `the file has "${other}", which the program does not; it has ${found.map(text).join(", ")}`);
   await program.write(found.map((place) => {
-    const name = place.name.slice(prefix.length), { dtype, shape, data_offsets: [from, to] } = tensors[name] ?? fail("state", `the file has no ${text({ ...place, name })}`);
+    const name = place.name.slice(prefix.length), { dtype, shape, data_offsets } = tensors[name] ?? fail("state", `the file has no ${text({ ...place, name })}`);
+    if (!Array.isArray(data_offsets) || !data_offsets.every(Number.isSafeInteger)) bad(`"${name}" has no place`);
+    const [from, to] = data_offsets;
     const own = Object.keys(NAMES).find((d) => NAMES[d] === dtype) ?? fail("state", `"${name}" is ${dtype}, which this program cannot take`);
     if (String(shape) !== String(place.shape)) fail("state", `the file has ${text({ name, dtype: own, shape })}, the program ${text({ ...place, name })}`);
     if (!(from >= 0 && to - from === sizeOf(shape, own) && start + to <= bytes.length)) bad(`"${name}" is not in it`);

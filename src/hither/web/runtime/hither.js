@@ -162,6 +162,7 @@ async function attempt(target, auto, manifest, store, options, report, port) {
     if (halves) program.refines(() => halves.rest(store, weights.refinement ?? []), async (exact) => {
       for (const [start, bytes] of exact) await put(backend, start, bytes);
       if (build.init) await backend.run(-1, "", [], [], false);
+      halves.done();
     }, refine);
     return program;
   } catch (e) {

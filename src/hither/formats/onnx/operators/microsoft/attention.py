@@ -65,9 +65,12 @@ def written(cache: Any, new: Any, start: Any) -> Any:
     if isinstance(start, int):
         end = start + new.shape[2]
         return ops.concat([cache[:, :, :start], new, cache[:, :, end:]], axis=2)
-    at = per_sample(start) + steps(new.shape[2], -2)
-    at = ops.clip(at, 0, cache.shape[2] - 1)
-    return ops.scatter_along_axis(cache, ops.broadcast_to(at, new.shape), new, axis=2)
+    room = cache.shape[2]
+    at = ops.minimum(
+        per_sample(start) + steps(new.shape[2], -2), room
+    )  # what is beyond the cache goes to a step that is cut off
+    spare = ops.concat([cache, cache[:, :, :1]], axis=2)
+    return ops.scatter_along_axis(spare, ops.broadcast_to(at, new.shape), new, axis=2)[:, :, :room]
 
 
 def _extended(node: Node, past: Any, new: Any, start: Any) -> tuple[Any, Any]:

@@ -189,6 +189,7 @@ def matmul_bnb4(node: Node, x: Any, packed: Any, largest: Any) -> Any:
     rows, columns, block = node["K"], node["N"], node["block_size"]
     node.check(node["quant_type"] in (0, 1), f"quant_type must be 0 or 1, got {node['quant_type']}")
     count = rows * columns
+    node.check(block >= 16 and block & (block - 1) == 0, f"block_size must be a power of two from 16 on, got {block}")
     node.check(packed.size == (count + 1) // 2, f"{packed.size} bytes do not hold {columns}×{rows} weights")
     halves = ops.reshape(unpacked(ops.reshape(packed, (-1,)), 4), (-1, 2))[:, ::-1]  # the high one comes first
     codes = ops.reshape(halves, (-1,))[:count]
