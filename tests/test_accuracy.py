@@ -158,6 +158,14 @@ def test_measures(exact: Any, found: Any, relative: float, top1: float | None) -
     assert made.relative == pytest.approx(relative) and made.top1 == top1
 
 
+def test_infinities_must_be_the_same_ones() -> None:
+    """A masked score that was -inf and becomes NaN or inf is no small difference."""
+    exact = np.array([[1.0, -np.inf, 2.0]], np.float32)
+    assert accuracy(exact, exact.copy()).relative == 0
+    for other in (np.nan, np.inf):
+        assert accuracy(exact, np.array([[1.0, other, 2.0]], np.float32)).relative == np.inf
+
+
 def test_of_integers_it_is_how_many_differ() -> None:
     assert accuracy(np.array([1, 2, 3, 4]), np.array([1, 2, 3, 5])).relative == 0.25
 

@@ -177,6 +177,27 @@ def threads() -> list[threading.Thread]:
     return [t for t in threading.enumerate() if t.name.startswith("hither-data")]
 
 
+def test_a_step_that_works_in_place_cannot_change_the_source() -> None:
+    x = np.ones((3, 2), np.float32)
+
+    def halved(row: np.ndarray) -> np.ndarray:
+        row *= 0.5
+        return row
+
+    with pytest.raises(ValueError, match="read-only"):
+        list(Dataset.from_arrays(x).map(halved))
+    assert (x == 1).all()
+
+
+def test_columns_of_truth(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("flag\n0\ntrue\n1\nFalse\n")
+    assert [bool(r["flag"]) for r in csv(path, types={"flag": "bool"})] == [False, True, True, False]
+    path.write_text("flag\nperhaps\n")
+    with pytest.raises(InvalidTable, match="perhaps"):
+        list(csv(path, types={"flag": "bool"}))
+
+
 @pytest.mark.parametrize("step", [lambda d: d.prefetch(3), lambda d: d.map(lambda n: n, workers=2)], ids=["prefetch", "map"])
 def test_threads_end_with_the_iterator(step: Callable[[Dataset], Dataset]) -> None:
     """Half read and dropped, read to the end, and never begun: no thread stays."""

@@ -297,6 +297,13 @@ def test_group_query_attention_of_padded_chunks() -> None:
     check_grouped([*grouped(2, 3, 12, (6, 3), 9, rotary=True), *[None] * 7, ints(2, 3)], do_rotary=1)
 
 
+def test_steps_beyond_a_cache_are_written_nowhere() -> None:
+    """Padding that runs past the end of a shared buffer must not take the place of its last step."""
+    cache, new = np.zeros((2, 1, 4, 1), np.float32), np.array([1, 9], np.float32).reshape(1, 1, 2, 1).repeat(2, 0)
+    made = written(ht.asarray(cache), ht.asarray(new), ht.asarray(np.array([3, 1], np.int32))).numpy()
+    np.testing.assert_array_equal(made[:, 0, :, 0], [[0, 0, 0, 1], [0, 1, 9, 0]])
+
+
 def test_group_query_attention_norms_queries_and_keys() -> None:
     """Weights for them (which ONNX Runtime computes on GPUs alone) are as if heads had been normalised before."""
     operands = grouped(2, 6, 0, (5, 5), 6, rotary=True)

@@ -381,3 +381,28 @@ def test_targets_that_specs_leave_out_look_as_they_did(tmp_path: Path) -> None:
         assert {n: tuple(s.shape) for n, s in entries.specs["train_step"].items()} == {"x": (rows, 2), "y": (rows, 1)}
     with pytest.raises(ShapeMismatch, match='add "y"'):
         trainer.as_entries({"x": ht.Spec((3, 5))})
+
+
+def test_files_with_forged_places_are_refused(node: str, line: Path) -> None:
+    """Offsets that are text, or no pair, must not let a file write beyond its tensors; a header that is no object is no crash."""
+    body = """
+      const p = await load(folder, { device: "wasm", threads: 1 }), good = await p.export();
+      const length = Number(new DataView(good.buffer).getBigUint64(0, true)), data = good.subarray(8 + length);
+      const header = JSON.parse(new TextDecoder().decode(good.subarray(8, 8 + length)));
+      delete header.__metadata__;
+      const file = (h) => {
+        const head = new TextEncoder().encode(JSON.stringify(h)), made = new Uint8Array(8 + head.length + data.length + 4096);
+        new DataView(made.buffer).setBigUint64(0, BigInt(head.length), true);
+        made.set(head, 8);
+        made.set(data, 8 + head.length);
+        return made;
+      };
+      const [name] = Object.keys(header), [from, to] = header[name].data_offsets, found = [];
+      for (const places of [[String(from), String(to)], [from], {}, null, [from, to, 1e9], [-8, to - from - 8]]) {
+        const forged = { ...header, [name]: { ...header[name], data_offsets: places } };
+        found.push(await p.import(file(forged)).then(() => "taken", (e) => e.code));
+      }
+      found.push(await p.import(file(null)).then(() => "taken", (e) => e.code));
+      return { found, good: await p.import(file(header)).then(() => "taken") };
+    """
+    assert in_node(node, line, body)["value"] == {"found": ["state"] * 7, "good": "taken"}

@@ -73,6 +73,7 @@ class Dataset:
             ShapeMismatch: they do not have one number of rows.
         """
         rows, structure = flatten(_arrays(arrays))
+        rows = [_read_only(a) for a in rows]  # a step that works in place must not change what the next epoch reads
         shapes = [a.shape for a in rows]
         if len({shape[:1] for shape in shapes}) != 1 or shapes[0] == ():
             raise ShapeMismatch(f"from_arrays takes arrays with one number of rows, got the shapes {shapes}")
@@ -370,6 +371,12 @@ class Dataset:
         if size < 1:
             raise ValueError(f"prefetch makes 1 or more elements ahead, got {size}")
         return self._elementwise(lambda epoch, positions, items: made_ahead(items, size))
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _arrays(value: Any) -> Any:

@@ -100,7 +100,7 @@ export async function unpack(program, file, part = "weights") {
   if (other) fail("state", `the file has "${other}", which the program does not; it has ${found.map(text).join(", ")}`);
   await program.write(found.map((place) => {
     const name = place.name.slice(prefix.length), { dtype, shape, data_offsets } = tensors[name] ?? fail("state", `the file has no ${text({ ...place, name })}`);
-    if (!Array.isArray(data_offsets) || !data_offsets.every(Number.isSafeInteger)) bad(`"${name}" has no place`);
+    if (!Array.isArray(data_offsets) || data_offsets.length !== 2 || !data_offsets.every(Number.isSafeInteger)) bad(`"${name}" has no place`);
     const [from, to] = data_offsets;
     const own = Object.keys(NAMES).find((d) => NAMES[d] === dtype) ?? fail("state", `"${name}" is ${dtype}, which this program cannot take`);
     if (String(shape) !== String(place.shape)) fail("state", `the file has ${text({ name, dtype: own, shape })}, the program ${text({ ...place, name })}`);

@@ -29,13 +29,13 @@ export async function hash(bytes) {
 const read = async (/** @type {any} */ url) => new Response(/** @type {BodyInit} */ (await (await import("node:fs/promises")).readFile(url)));
 
 /** @param {string | URL} source @param {{ fetch?: typeof fetch, signal?: AbortSignal, integrity?: string }} options */
-export async function openStore(source, { fetch: own, signal, integrity }) {
+export async function openStore(source, { fetch: own, signal: stop, integrity }) {
   const folder = String(source).replace(/manifest\.json$/, "").replace(/[^/]$/, "$&/");
   const root = node && !/^\w\w+:/.test(folder) ? (await import("node:url")).pathToFileURL(folder) : new URL(folder, globalThis.location?.href);
   const get = own ?? (root.protocol === "file:" ? /** @type {typeof fetch} */ (read) : fetch);
   const opening = globalThis.caches?.open("hither").catch(() => null); // null: a private window, an opaque origin
   let cache = /** @type {Cache | null | undefined} */ (null), held = /** @type {Promise<Set<string>>} */ (Promise.resolve(new Set()));
-  const store = { root: root.href, network: 0, cached: 0, manifest, segments, keep };
+  const store = { signal: stop, root: root.href, network: 0, cached: 0, manifest, segments, keep };
 
   /** Have the body cached when there is time. @param {string} key @param {any} body */
   function later(key, body) {
@@ -47,7 +47,7 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
   /** A file's bytes as they come. @param {string} name @param {number} start @param {RequestCache} mode @param {unknown} [gate] */
   async function* download(name, start, mode, gate) {
     const url = new URL(name, root), headers = start ? { Range: `bytes=${start}-` } : [];
-    const response = await get(url, { signal, headers, cache: mode }).catch((/** @type {Error} */ e) => fail("network", `${url}: ${e.message}`));
+    const response = await get(url, { signal: store.signal, headers, cache: mode }).catch((/** @type {Error} */ e) => fail("network", `${url}: ${e.message}`));
     if (!response.ok) fail("network", `${url}: the server answered ${response.status}`);
     await gate;
     let at = response.status === 206 ? start : 0; // a server without ranges starts over
@@ -73,7 +73,7 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
       text += decoder.decode();
       found = JSON.parse(text);
     } catch (e) {
-      signal?.throwIfAborted();
+      stop?.throwIfAborted();
       if (e instanceof HitherError) throw e;
       return fail("integrity", `manifest.json is damaged: ${/** @type {Error} */ (e).message}`);
     }
@@ -147,7 +147,7 @@ export async function openStore(source, { fetch: own, signal, integrity }) {
         await Promise.all(accepted);
       } catch (e) {
         await Promise.allSettled(accepted); // so that `missing` is what is missing
-        signal?.throwIfAborted();
+        store.signal?.throwIfAborted();
         if (attempt === 3 || refused) throw e;
         await new Promise((resolve) => setTimeout(resolve, 100 * 4 ** attempt));
       } finally {

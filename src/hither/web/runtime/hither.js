@@ -159,6 +159,7 @@ async function attempt(target, auto, manifest, store, options, report, port) {
       if (!rehearse) await program.warmup({ signal });
     }
     signal?.throwIfAborted();
+    store.signal = undefined; // it was to stop the loading
     if (halves) program.refines(() => halves.rest(store, weights.refinement ?? []), async (exact) => {
       for (const [start, bytes] of exact) await put(backend, start, bytes);
       if (build.init) await backend.run(-1, "", [], [], false);
