@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import hither as ht
 from hither.errors import HitherError, UnsupportedFeature
 from hither.formats.onnx import load_bytes
+from hither.formats.onnx.operators.microsoft.attention import written
 
 from .onnx_build import check_node, expected, fed, hither_model, one_node
 

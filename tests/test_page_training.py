@@ -384,7 +384,7 @@ def test_targets_that_specs_leave_out_look_as_they_did(tmp_path: Path) -> None:
 
 
 def test_files_with_forged_places_are_refused(node: str, line: Path) -> None:
-    """Offsets that are text, or no pair, must not let a file write beyond its tensors; a header that is no object is no crash."""
+    """Offsets that are text, or no pair, must not let a file write beyond its tensors; no header is no crash."""
     body = """
       const p = await load(folder, { device: "wasm", threads: 1 }), good = await p.export();
       const length = Number(new DataView(good.buffer).getBigUint64(0, true)), data = good.subarray(8 + length);
