@@ -58,7 +58,8 @@ def test_a_matmul_counts_what_it_computes(device: str) -> None:
     assert (final.flops, final.bytes_written, final.calls) == (profile.flops, array, 1)
     assert final.bytes_read == 2 * array and "matmul" in final.kernel
     assert all(row.seconds >= 0 for row in profile.rows) and profile.whole_seconds > 0 and profile.repeats == 3
-    assert sum(map(profile.share, profile.rows)) == pytest.approx(1)
+    # a kernel that takes no longer than a call costs is said to take no time
+    assert sum(map(profile.share, profile.rows)) == pytest.approx(1) or not any(row.seconds for row in profile.rows)
 
 
 def test_a_convolution_counts_its_taps_and_not_its_padding() -> None:
