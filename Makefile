@@ -62,7 +62,7 @@ memory:
 
 train:
 	@scripts/venv.sh test
-	@$(PYTHON) -m pytest tests/test_training_files.py $(ARGS)
+	@$(PYTHON) -m pytest tests/test_training_files.py tests/test_layer_gradients.py $(ARGS)
 	@$(PYTHON) -m tests.training
 
 bench:

@@ -25,7 +25,7 @@ from .test_nn_layers import flat_arrays, plain
 ROOT = Path(__file__).resolve().parent.parent
 
 
-pytestmark = pytest.mark.slow  # JAX compiles what it differentiates, two minutes in all
+pytestmark = [pytest.mark.models, pytest.mark.timeout(900)]  # JAX compiles what it differentiates: make train runs it
 
 
 @pytest.fixture(scope="module")
