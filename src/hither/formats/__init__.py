@@ -137,12 +137,15 @@ def _load(
             head = file.read(64)
     known = ", ".join(f.name for f in FORMATS)
     for candidate in FORMATS:
-        if (format.lower() == candidate.name.lower()) if format else candidate.matches(where, head):
+        if (_plain(format) == _plain(candidate.name)) if format else candidate.matches(where, head):
             reader = import_module(candidate.module)
             return reader.load(where, device=device, precision=precision, **options)
     if format:
         raise InvalidModel(f"hither does not know the format {format!r}; it reads {known}")
-    raise InvalidModel(f"{str(where)!r} is in no format that hither reads ({known}); pass format= if its name hides it")
+    hint = "pass format= if its name hides it"
+    if where.suffix in (".pt", ".pth", ".pkl", ".pb"):
+        hint = "export it to ONNX, or from TensorFlow to .keras or .tflite, where it was made: hither runs no code of a file"
+    raise InvalidModel(f"{str(where)!r} is in no format that hither reads ({known}); {hint}")
 
 
 def save(
@@ -177,6 +180,11 @@ def save(
     import_module(writer.module).save(target, where, specs, **options)
 
 
+def _plain(name: str) -> str:
+    """A format's name as people write it: tfjs is TF.js."""
+    return name.lower().replace(".", "").replace(" ", "")
+
+
 def writer_of(path: Path, format: str | None = None) -> Format:
     """The format that a file of this name is written in.
 
@@ -184,7 +192,7 @@ def writer_of(path: Path, format: str | None = None) -> Format:
         UnsupportedFeature: none; names those that are.
     """
     for candidate in FORMATS:
-        chosen = format.lower() == candidate.name.lower() if format else path.name.lower().endswith(candidate.writes)
+        chosen = _plain(format) == _plain(candidate.name) if format else path.name.lower().endswith(candidate.writes)
         if chosen and candidate.writes:
             return candidate
     known = ", ".join(f"{f.name} ({', '.join(f.writes)})" for f in FORMATS if f.writes)
