@@ -24,6 +24,12 @@ RANDOM = {
 }  # fmt: skip
 
 
+def refused(row: Row) -> bool:
+    """Whether Keras 3.15 cannot compute the row on JAX: its attention there takes values as long as keys only."""
+    a = row.arguments
+    return row.kind == "MultiHeadAttention" and a.get("value_dim", a.get("key_dim")) != a.get("key_dim")
+
+
 def draws(row: Row) -> bool:
     """Whether the row's layer draws random numbers in training."""
     return row.kind in RANDOM or bool(row.arguments.get("dropout") or row.arguments.get("recurrent_dropout"))
@@ -89,7 +95,7 @@ def reference(row: Row) -> dict[str, np.ndarray]:
 
 def main(path: str) -> None:
     """Write the file."""
-    found = {f"{i}/{name}": array for i, row in enumerate(ROWS) for name, array in reference(row).items()}
+    found = {f"{i}/{name}": array for i, row in enumerate(ROWS) if not refused(row) for name, array in reference(row).items()}
     np.savez(path, **found)
 
 

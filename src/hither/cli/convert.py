@@ -15,7 +15,7 @@ BUNDLE = "bundle"
 def convert_command(
     model: Annotated[str, typer.Argument(help="Model file or folder, in any format that hither reads.")],
     output: Annotated[str, typer.Option("--output", "-o", metavar="PATH", help="What to write; without ending: a bundle.")],
-    to: Annotated[str | None, typer.Option(help="onnx, safetensors, keras or tfjs, where the name's ending does not say.")] = None,
+    to: Annotated[str | None, typer.Option(help="onnx, safetensors, keras or tfjs, where the ending does not say.")] = None,
     shape: Annotated[
         list[str],
         typer.Option(metavar='"NAME=N,N,… …"', help="Shapes of the inputs; repeat it for several variants of a bundle."),
