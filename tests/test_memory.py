@@ -262,4 +262,4 @@ def test_checkpoint_lowers_the_arena_of_a_training_step() -> None:
     losses = [[float(p(x)["loss"]) for _ in range(3)] for p in (plain, spare)]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
     assert losses[0][2] < losses[0][0]
-    assert plain.memory()["arena"] > 2.5 * spare.memory()["arena"]
+    assert plain.memory()["arena"] > 4 * spare.memory()["arena"]
