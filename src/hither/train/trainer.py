@@ -301,52 +301,59 @@ class Trainer:
         shown = progress_for(verbose)
         params = {"epochs": epochs, "steps": data.steps, "verbose": verbose}
         everything = CallbackList([history, *shown, *own, *([backup] if backup else [])], self, params)
-        quiet = any(isinstance(c, TerminateOnNaN) for c in own)
         self.stop_training, self.position = False, (initial_epoch, 0)
         everything.call("on_train_begin")
         if backup is not None:
             backup.watch([history, *own])
-            found = self._restore(backup, data)
-            self.position = found or self.position
+            self.position = self._restore(backup, data) or self.position
         logs: Logs = {}
         while self.position[0] < epochs and not self.stop_training:
-            epoch, start = self.position
+            epoch, _ = self.position
             began = time.perf_counter()
-            everything.call("on_epoch_begin", epoch)
-            if not start and self._steps is not None:
-                self._steps.reset_metrics()
-            logs = {}
             try:
-                for step, batch in enumerate(data.epoch(epoch, start), start):
-                    if class_weight and not is_arrays(x):
-                        batch = weighted_by_class(batch, class_weight)
-                    everything.call("on_train_batch_begin", step)
-                    logs = self._train(batch)
-                    self.position = (epoch, step + 1)
-                    everything.call("on_train_batch_end", step, logs)
-                    if self.stop_training:
-                        break
+                logs = self._epoch(data, everything, None if is_arrays(x) else class_weight)
             except NonFiniteLoss as error:
-                if not quiet:
+                if not any(isinstance(c, TerminateOnNaN) for c in own):
                     self.sync()
                     raise
                 print(f"Training ends: {error}")
                 self.stop_training = True
                 break
-            if not logs and self.position == (epoch, 0):
-                raise ShapeMismatch(f"epoch {epoch + 1} had no batches; is the iterator at its end?")
-            logs = logs or self._reported()
             if validation is not None and (epoch + 1) % validation_freq == 0:
                 logs |= {f"val_{n}": v for n, v in self._evaluate(validation, everything).items()}
             history.seconds.append(time.perf_counter() - began)
             self.position = (epoch + 1, 0)
             everything.call("on_epoch_end", epoch, logs)
-        if self.optimizer.use_ema and self._steps is not None:
-            averages = {n: a for n, a in self.state.items() if n.startswith("optimizer.average.")}
-            self.load_state({f"weights.{n.removeprefix('optimizer.average.')}": a for n, a in averages.items()})
+        self._take_averages()
         everything.call("on_train_end", logs)
         self.sync()
         return history
+
+    def _epoch(self, data: Batches, everything: CallbackList, class_weight: Mapping[int, float] | None) -> Logs:
+        """The batches of an epoch that are left from `self.position` on; what the metrics say behind them."""
+        epoch, start = self.position
+        everything.call("on_epoch_begin", epoch)
+        if not start and self._steps is not None:
+            self._steps.reset_metrics()
+        logs: Logs = {}
+        for step, batch in enumerate(data.epoch(epoch, start), start):
+            if class_weight:
+                batch = weighted_by_class(batch, class_weight)
+            everything.call("on_train_batch_begin", step)
+            logs = self._train(batch)
+            self.position = (epoch, step + 1)
+            everything.call("on_train_batch_end", step, logs)
+            if self.stop_training:
+                break
+        if not logs and self.position == (epoch, 0):
+            raise ShapeMismatch(f"epoch {epoch + 1} had no batches; is the iterator at its end?")
+        return logs or self._reported()
+
+    def _take_averages(self) -> None:
+        """What an optimizer with use_ema has averaged becomes the weights, as training ends."""
+        if self.optimizer.use_ema and self._steps is not None:
+            averages = {n: a for n, a in self.state.items() if n.startswith("optimizer.average.")}
+            self.load_state({f"weights.{n.removeprefix('optimizer.average.')}": a for n, a in averages.items()})
 
     def _reported(self) -> Logs:
         """What the metrics say now: of an epoch whose last batches were trained before an interruption."""
