@@ -16,7 +16,7 @@ import numpy as np
 from .. import dtypes as dt
 from ..graph.core import Graph
 from ..kernels.ir import Machine
-from ..kernels.steps import While, walk
+from ..kernels.steps import While, most_flops, walk
 from ..passes import optimize
 from ..passes.bytes import FEWER_BITS
 from ..passes.precision import Numbers
@@ -248,6 +248,7 @@ def _wasm(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPo
                 tuple(_places(e.outputs, planned.machine)),
                 call=_export(i, name),
                 rehearsable=not any(isinstance(step, While) for step in walk(planned.code.entries[_export(i, name)])),
+                flops=most_flops(planned.code.entries[_export(i, name)]),
             )
             for name, e in entries.items()
         }

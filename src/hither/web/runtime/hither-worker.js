@@ -96,7 +96,7 @@ export function host(code) {
       return backend.info;
     },
     async join(team) {
-      setTimeout(code.join(team)); // after the answer, for it never ends
+      setTimeout(await code.join(team)); // after the answer, for it never ends
     },
   };
   let queue = Promise.resolve();

@@ -23,9 +23,10 @@ export interface LoadOptions {
   device?: "auto" | "wasm" | "webgpu";
   /** The variant to make ready, by name or number; the others are built when inputs of their shapes arrive. */
   variant?: string | number;
-  /** Threads for WASM. More than one needs a cross-origin isolated page (COOP and COEP headers). */
+  /** Threads for WASM, at most. More than one needs a cross-origin isolated page (COOP and COEP headers), and a Worker. */
   threads?: number;
-  /** Run in a Worker of its own. Always so for WASM on a page. */
+  /** Run in a Worker of its own. On a page WASM does so unless told otherwise, or every entry takes less time than the way there and
+   * back; without a Worker it has one thread. */
   worker?: boolean;
   /** Share this device instead of asking for one. */
   gpu?: GPUDevice;
@@ -64,7 +65,7 @@ export interface Accuracy {
 }
 
 export interface Info {
-  name: string; device: "wasm" | "webgpu"; why: string; precision: string; threads: number; adapter: string;
+  name: string; device: "wasm" | "webgpu"; why: string; precision: string; threads: number; worker: boolean; adapter: string;
   /** How far results are from float32, where that was judged when the bundle was made. */
   accuracy?: Accuracy;
   /** Whether weights are exact: those of a progressive bundle are rounded to bfloat16 at first. */

@@ -10,6 +10,7 @@ import { convert, count, decode, encode, fail, fitting, given, HitherError, size
 /** @typedef {import("./types.d.ts").Tensor} Tensor */
 
 const page = typeof document !== "undefined";
+const LIGHT = 2 ** 22; // operations of a run that take a millisecond at most, on a telephone too
 /** @type {FinalizationRegistry<() => void>} */
 const dropped = new FinalizationRegistry((close) => close());
 /** What programs hold on devices until they are closed, or collected. @typedef {{ device: string, bytes: number, fresh: boolean }} Held @type {Set<Held>} */
@@ -91,11 +92,15 @@ export async function load(source, options = {}) {
  * @param {LoadOptions} options @param {(change: object) => void} report
  * @param {Promise<import("./hither-worker.js").Port>} [port] a Worker for WASM that is starting */
 async function attempt(target, auto, manifest, store, options, report, port) {
-  const { gpu, threads, signal, variant = 0, warmup = true, refine = true } = options, worker = options.worker || (page && target === "wasm"); // so that a page never blocks
-  if (worker && gpu) fail("option", "gpu cannot be sent to a worker: leave out worker: true");
+  const { gpu, threads, signal, variant = 0, warmup = true, refine = true } = options;
   const builds = manifest.builds.filter((b) => b.target === target), { layouts, variants, weights, default_entry: entry } = manifest;
   const first = find(variants, variant), snapshot = variants.some((v) => Object.values(v.entries).some((e) => e.updates_state));
-  const events = listener(report), { emit } = events, create = { builds, layouts, snapshot, threads, gpu, auto };
+  const light = builds.every((b) => b.variants.every((v) => Object.values(v).every((e) => (e.flops ?? Infinity) < LIGHT)));
+  // so that a page never blocks; but what takes less time than waking a Worker does not wait for one
+  const blocking = page && target === "wasm", worker = options.worker ?? (blocking && !light);
+  if (worker && gpu) fail("option", "gpu cannot be sent to a worker: leave out worker: true");
+  if (!worker) port?.then((p) => p.close());
+  const events = listener(report), { emit } = events, create = { builds, layouts, snapshot, threads: blocking && !worker ? 1 : threads, gpu, auto };
   /** @type {Promise<{ backend: Backend, created: Promise<Backend> | Backend }>} */
   const taking = worker ? import("./hither-worker.js").then(async (m) => m.remote(target === "wasm" && await port || m.spawn(target), create, emit))
     : import(`./hither-${target}.js`).then((m) => m.create(create, emit)).then((backend) => ({ backend, created: backend }));
@@ -146,6 +151,8 @@ async function attempt(target, auto, manifest, store, options, report, port) {
   const backend = await creating, close = hold(target, backend);
   try {
     const program = new Program(manifest, build, backend, store, events, first, close);
+    program.info.worker = worker;
+    if (blocking && !worker && options.worker === undefined) program.info.why = "no Worker: a run is shorter than waking one";
     report({ phase: "kernels", bytesTotal: weights.segments.reduce((n, s) => n + s.bytes, build.bytes) });
     await preparing;
     report({ phase: "weights" });
@@ -205,7 +212,7 @@ class Program {
     this.#gone = gone;
     this.#close = close;
     const { device, why, threads, adapter, subgroups, bytes } = backend.info, { name, precision, accuracy, digest, variants, default_entry: entry } = manifest;
-    this.info = { name, device, why, precision, accuracy, threads, adapter, subgroups, bytes: bytes.total, refined: true, dispatches: 0, roundTrips: 0, digest, entry, variants, get transfer() { return { network: store.network, cached: store.cached }; } };
+    this.info = { name, device, why, precision, accuracy, threads, worker: false, adapter, subgroups, bytes: bytes.total, refined: true, dispatches: 0, roundTrips: 0, digest, entry, variants, get transfer() { return { network: store.network, cached: store.cached }; } };
     this.lost = lost;
     this.first = first;
     dropped.register(this, close);

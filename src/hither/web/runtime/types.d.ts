@@ -12,7 +12,7 @@ export interface TensorRecord { name: string; dtype: string; shape: number[]; of
 export type Placement = [tensor: number, space: string, offset: number, dtype: string];
 export interface Layout { weights: number; state: number; placements: Placement[] }
 export interface Place { offset: number; dtype: string; lengths?: { axis: number; output: number }[] }
-export interface Plan { inputs: Place[]; outputs: Place[]; call: string; rehearsable?: boolean; steps: Step[] }
+export interface Plan { inputs: Place[]; outputs: Place[]; call: string; rehearsable?: boolean; flops?: number; steps: Step[] }
 export type Binding = [buffer: number, offset: number, bytes: number];
 export interface Step {
   run?: number; groups: [number, number, number]; bind: Binding[];
