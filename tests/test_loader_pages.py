@@ -47,9 +47,12 @@ def site(tmp_path_factory: pytest.TempPathFactory, affine: Path, large: Path) ->
 @pytest.mark.parametrize(
     "options",
     [
-        "device: 'wasm'", "device: 'wasm', worker: true, threads: 1", "device: 'wasm', worker: true, threads: 2",
-        "device: 'webgpu'", "device: 'webgpu', worker: true",
-    ],  # fmt: skip
+        "device: 'wasm'",
+        "device: 'wasm', worker: true, threads: 1",
+        "device: 'wasm', worker: true, threads: 2",
+        "device: 'webgpu'",
+        "device: 'webgpu', worker: true",
+    ],
 )
 def test_pages_run_every_variant(page: Any, site: Site, options: str) -> None:
     body = f"""
@@ -74,7 +77,8 @@ def test_a_light_program_waits_for_no_worker(page: Any, site: Site) -> None:
       globalThis.Worker = class extends Worker { constructor(...a) { super(...a); made.push(a[1].name); } };
       const about = async (load, url, options) => {
         const program = await load(url, { device: "wasm", threads: 2, ...options }), { worker, threads } = program.info;
-        const { y } = await program.run(url === "/heavy/" ? { x: [1, 2, 3, 4, 5, 6, 7, 8] } : { x: [0, 1, 2, 3, 4, 5], n: [3, -4] });
+        const x = url === "/heavy/" ? { x: [1, 2, 3, 4, 5, 6, 7, 8] } : { x: [0, 1, 2, 3, 4, 5], n: [3, -4] };
+        const { y } = await program.run(x);
         program.close();
         return { worker, threads, why: program.info.why, sum: y.data.reduce((a, b) => a + b) };
       };
