@@ -17,10 +17,9 @@ HOW = """\
 take turns: in each round everyone runs for a moment, in rotating order, the first runs of each turn uncounted. Before anything
 is timed, every contestant's outputs are compared with ONNX Runtime's. Times are milliseconds of one whole call, from
 inputs in the caller's memory to results in the caller's memory, GPU work included. Ratios are of medians: **above 1, hither
-is faster**; the ratio of minima beside them suffers less from a busy machine. All compute in float32. What computes much
-hither runs in a worker, so its times include a message there and back; the other engines block the page. *Load* is the machine's
-load average when a case began and *busy* the share of the processors that others used just before: high numbers there mean noisy
-rows.
+is faster**; the ratio of minima beside them suffers less from a busy machine. All compute in float32. hither runs what computes
+much in a worker, so its times include a message there and back; the other engines block the page. *Load* is the machine's load
+average when a case began and *busy* the share of the processors that others used just before: high numbers mean noisy rows.
 """
 Table = Iterator[str]
 
