@@ -20,6 +20,8 @@ from ..emitter import Codes, Context, Emitter
 from ..ir import Buffer, Val
 from .tile import pack_panels
 
+MANTISSA, FLOAT_BIAS = 23, 127  # of a float32: its digits, and the exponent that stands for 1
+
 
 @dataclass(frozen=True)
 class CodePanels:
@@ -35,6 +37,7 @@ class CodePanels:
     taps: int
     columns: int
     shared: bool
+    whole: bool  # zero points are whole numbers
 
     @property
     def several(self) -> int:
@@ -69,18 +72,35 @@ class CodePanels:
     def numbers(
         self, e: Emitter, at: Val, offsets: Sequence[int], widths: Sequence[int], zeros: Sequence[Val]
     ) -> list[list[Val]]:
-        """The steps of the elements at `at`, each by vectors of columns: numbers yet to be scaled, in float32."""
+        """The steps of the elements at `at`, each by vectors of columns: numbers yet to be scaled, in float32.
+
+        A code of several in an element becomes a float where it stands: as the last digits of a large power of two, which is
+        taken off with the zero point. Both are exact, and two operations instead of shifting, masking and converting.
+        """
         k = e.k
         found: list[list[Val]] = [[] for _ in range(self.several)]
         for i, (offset, width) in enumerate(zip(offsets, widths, strict=True)):
             word = k.convert(k.load(e.buffer(self.packed), at + offset, width), dt.int32)
             for step, into in enumerate(found):
-                code = word >> self.bits * step if step else word
-                if step + 1 < self.several:
-                    code = code & (1 << self.bits) - 1
-                middle = 1 << self.bits - 1
-                into.append(k.convert(code, dt.float32) - zeros[i] if zeros else k.convert(code - middle, dt.float32))
+                first = self.bits * step
+                if not self.in_place:
+                    code = word >> first & (1 << self.bits) - 1 if self.several > 1 else word
+                    into.append(k.convert(code, dt.float32) - (zeros[i] if zeros else float(self.middle)))
+                    continue
+                digits = (word & (1 << self.bits) - 1 << first) | (FLOAT_BIAS + MANTISSA - first << MANTISSA)
+                large = float(1 << MANTISSA - first)
+                into.append(k.bitcast(digits, dt.float32) - (zeros[i] + large if zeros else large + self.middle))
         return found
+
+    @property
+    def middle(self) -> int:
+        """What stands for 0 where no zero points say so."""
+        return 1 << self.bits - 1
+
+    @property
+    def in_place(self) -> bool:
+        """Whether codes become floats where they stand: zero points must be whole numbers for that."""
+        return self.several > 1 and self.whole
 
     def parameters(
         self, e: Emitter, at: Val, offsets: Sequence[int], widths: Sequence[int]
@@ -97,22 +117,23 @@ class CodePanels:
         k, columns, length = e.k, self.columns, self.run * self.columns
         full, rest = divmod(self.run, self.block)
         each = self.block // self.several * columns
+        offsets, widths = range(0, columns, width), [width] * (columns // width)
 
         def block(parameters: Val, first: Val, target: Val, steps: int) -> None:
             """`steps` steps that share a scale."""
-            with k.loop(0, columns, width) as column:
-                (scale,), zeros = self.parameters(e, parameters + column.index, (0,), (width,))
+            scale, zeros = self.parameters(e, parameters, offsets, widths)
 
-                def write(row: Val | int, some: int) -> None:
-                    found = self.numbers(e, first + row * columns + column.index, (0,), (width,), zeros)
-                    for step, (value,) in enumerate(found[:some]):
-                        k.store(held, target + (row * self.several + step) * columns + column.index, value * scale)
+            def write(row: Val | int, some: int) -> None:
+                for step, values in enumerate(self.numbers(e, first + row * columns, offsets, widths, zeros)[:some]):
+                    there = target + (row * self.several + step) * columns
+                    for offset, value, factor in zip(offsets, values, scale, strict=True):
+                        k.store(held, there + offset, value * factor)
 
-                if steps >= self.several:
-                    with k.loop(0, steps // self.several) as row:
-                        write(row.index, self.several)
-                if steps % self.several:
-                    write(steps // self.several, steps % self.several)
+            if steps >= self.several:
+                with k.loop(0, steps // self.several) as row:
+                    write(row.index, self.several)
+            if steps % self.several:
+                write(steps // self.several, steps % self.several)
 
         with k.loop(0, count) as panel, k.loop(0, self.taps) as tap:
             parameters = scales + panel.index * self.scale_length + tap.index * self.scale_pitch
@@ -144,6 +165,7 @@ def code_panels(context: Context, weight: Value, columns: int) -> CodePanels:
         made("scale", codes.scales, dt.float32),
         None if codes.zeros is None else made("zero", codes.zeros, dt.float32),
         codes.bits, codes.block, codes.size, math.prod(taps), columns, math.prod(codes.scales.shape[1:-1]) == 1,
+        codes.zeros is None or codes.zeros.dtype.kind in "iu",
     )  # fmt: skip
 
 
