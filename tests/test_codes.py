@@ -6,6 +6,7 @@ What a test compares with is NumPy in float64 on the weights as a formula of its
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,11 @@ import pytest
 import hither as ht
 
 from . import references as ref
+from .onnx_build import expected, fed, hither_model, one_node
 from .op_case import check
+from .test_onnx_microsoft import packed
 from .test_precision import DEVICES, compiled, int8, normal, run
+from .wasm_session import in_node
 
 
 def int4(w: np.ndarray, axis: int) -> np.ndarray:
@@ -129,3 +133,56 @@ def test_what_has_no_nibbles_has_bytes() -> None:
         assert {a.array.dtype.name for a in program.plan.weights if a.array.size >= 256} == {"int8"}, name
         reference = np.matmul if name == "stack" else lambda x, w, g=2 if name == "groups" else 1: ref.conv(x, w, groups=g)
         check(run(program, x), reference(x, int8(w, kept)).astype(np.float32), "sums")
+
+
+# -- blocks that a file chose ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("rows", [1, 30])
+@pytest.mark.parametrize(
+    ("bits", "block", "depth", "zeros"),
+    [
+        (4, 32, 96, "none"), (4, 16, 72, "packed"), (4, 128, 200, "packed"), (4, 64, 192, "floats"), (4, 256, 256, "none"),
+        (4, 32, 75, "packed"), (8, 32, 80, "packed"), (8, 64, 64, "none"), (2, 32, 90, "none"), (2, 16, 65, "packed"),
+    ],
+)  # fmt: skip
+def test_matmul_nbits(bits: int, block: int, depth: int, zeros: str, rows: int, device: str) -> None:
+    """Blocks of all lengths, a last one that is shorter, zero points in bytes and in floats: as ONNX Runtime computes them,
+    and in no more memory than the file has for them."""
+    rng, columns, blocks = np.random.default_rng(0), 40, -(-depth // block)
+    weights, places = rng.integers(0, 2**bits, (columns, blocks, block)), rng.integers(0, 2**bits, (columns, blocks))
+    given = {"none": None, "packed": packed(places, bits), "floats": places.astype(np.float32) + 0.25}[zeros]
+    scales = (rng.random((columns, blocks)) + 0.1).astype(np.float32)
+    operands = [normal(rows, depth), packed(weights, bits), scales, given]
+    known = [i for i in (1, 2, 3) if operands[i] is not None]
+    node = one_node(
+        "MatMulNBits", operands, known=known, K=depth, N=columns, bits=bits, block_size=block, domain="com.microsoft"
+    )
+    with in_node() if device == "wasm" else nullcontext():
+        program = ht.compile(hither_model(node), {"x0": ht.Spec((rows, depth))}, device=device)
+    (found,) = program(x0=operands[0]).values()
+    (wanted,) = expected(node, fed(operands, known))
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
+    codes = max((w.array for w in program.plan.weights), key=np.size)
+    assert codes.dtype == np.uint8
+    assert codes.nbytes <= -(-depth * bits // 8) * 48  # whole panels
+    assert not program.plan.code.sizes["arena"]  # no matrix of floats is made on the way
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_matmul_nbits_in_float16(device: str) -> None:
+    """Files for GPUs have float16 inputs and scales."""
+    rng = np.random.default_rng(0)
+    weights, scales = rng.integers(0, 16, (24, 3, 32)), (rng.random((24, 3)) / 8).astype(np.float16)
+    x = normal(5, 96).astype(np.float16)
+    node = one_node(
+        "MatMulNBits", [x, packed(weights, 4), scales], known=[1, 2], K=96, N=24, block_size=32, domain="com.microsoft"
+    )
+    with in_node() if device == "wasm" else nullcontext():
+        program = ht.compile(hither_model(node), {"x0": ht.Spec((5, 96), "float16")}, device=device)
+    assert max((w.array for w in program.plan.weights), key=np.size).dtype == np.uint8
+    matrix = ((weights - 8) * scales[..., None].astype(np.float64)).reshape(24, 96)
+    (found,) = program(x0=x).values()
+    assert found.dtype == ht.float16
+    np.testing.assert_allclose(found.numpy(), x.astype(np.float64) @ matrix.T, rtol=2e-3, atol=2e-3)

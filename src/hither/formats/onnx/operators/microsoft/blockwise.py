@@ -13,6 +13,7 @@ from ..... import dtypes as dt
 from ..... import ops
 from .....array import Array
 from .....graph.primitives import apply
+from .....graph.trace import static_value
 from ...registry import Node, operator
 from ..common import as_float, cast
 from .domain import DOMAIN, activated
@@ -66,9 +67,13 @@ def blockwise_matmul(
 
 
 def _codes(packed: Any, bits: int) -> Any:
-    """The numbers of `bits` bits in each byte of uint8 [..., bytes], lowest first, as uint8: few enough to be folded."""
-    parts = [ops.bitwise_and(ops.bitwise_right_shift(packed, shift), 2**bits - 1) for shift in range(0, 8, bits)]
-    return ops.reshape(ops.stack(parts, axis=-1), (*packed.shape[:-1], -1))
+    """The numbers of `bits` bits in each byte of uint8 [..., bytes], lowest first, as uint8; known at once where they can be, for
+    folding leaves alone what grows."""
+    known = static_value(packed)
+    if known is None:
+        return cast(unpacked(packed, bits), dt.uint8)
+    parts = [known >> shift & 2**bits - 1 for shift in range(0, 8, bits)]
+    return Array(np.stack(parts, axis=-1).reshape(*known.shape[:-1], -1))
 
 
 def _blockwise(
