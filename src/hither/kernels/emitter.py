@@ -29,7 +29,7 @@ GRAIN = 16384  # scalar operations that make a thread of its own worth waking
 
 @dataclass(frozen=True)
 class Codes:
-    """A float constant kept in codes along its last axis: what the operands and parameters of `dequantize` are (primitives/codes)."""
+    """A float constant that is kept in codes: the operands and parameters of `dequantize` (primitives/codes)."""
 
     packed: np.ndarray
     scales: np.ndarray

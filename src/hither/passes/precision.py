@@ -199,9 +199,9 @@ def as_int8(weight: np.ndarray, kept: tuple[int, ...]) -> Small:
 
 
 def as_int4(weight: np.ndarray, axis: int) -> Small | None:
-    """A weight in whole numbers of -7 to 7, with a float16 scale for each BLOCK of neighbours along an axis, the last one shorter
-    perhaps. None where that is not smaller than int8 or an element would have numbers of several rows, and where the scales do
-    not fit float16."""
+    """A weight in whole numbers of -7 to 7, with a float16 scale for each BLOCK of neighbours along an axis, the last one
+    shorter perhaps. None where that is not smaller than int8, where a window's taps would share an element, and where the
+    scales do not fit float16."""
     rows = np.moveaxis(weight, axis, -1)
     size = rows.shape[-1]
     blocks = -(-size // BLOCK)

@@ -10,6 +10,6 @@ from .rules import apply, counter, full, scalar
 from .shape import REPEAT
 
 __all__ = [
-    "REPEAT", "apply", "call", "codes", "control", "conv", "conv_gradients", "counter", "dynamic", "elementwise", "full", "gather",
-    "linalg", "reduce", "scalar", "scatter", "shape", "sort",
+    "REPEAT", "apply", "call", "codes", "control", "conv", "conv_gradients", "counter", "dynamic", "elementwise", "full",
+    "gather", "linalg", "reduce", "scalar", "scatter", "shape", "sort",
 ]  # fmt: skip

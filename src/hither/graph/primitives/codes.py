@@ -1,5 +1,5 @@
-"""Whole numbers of few bits, several to an element, with a scale (and what stands for 0) for each block of neighbours: how weights
-are kept. The numbers are called codes, as in the literature on quantisation."""
+"""Whole numbers of few bits, several to an element, with a scale (and what stands for 0) for each block of neighbours: how
+weights are kept. The numbers are called codes, as in the literature on quantisation."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def _dequantize_abstract(
 ) -> Abstract:
     if packed.dtype is not WORDS.get(bits) or not scales.dtype.is_float or not dtype.is_float or len(zeros) > 1:
         raise TypeError(
-            f"dequantize takes codes of {', '.join(map(str, WORDS))} bits in {packed.dtype.name if bits not in WORDS else WORDS[bits]}"
-            f", float scales and perhaps zero points, and gives floats; got {bits} bits in {packed}, {scales}, "
-            f"{', '.join(map(str, zeros))} → {dtype}"
+            f"dequantize takes codes of {', '.join(f'{n} bits in {word}' for n, word in WORDS.items())}, float scales and "
+            f"perhaps zero points, and gives floats; got {bits} bits in "
+            f"{packed}, {', '.join(map(str, (scales, *zeros)))} → {dtype}"
         )
     parameters = (scales, *zeros)
     blocks = -(-size // block) if block > 0 else -1
@@ -83,7 +83,11 @@ def _emit_dequantize(
 # zeros, the middle of the codes' range is 0. Scales and zeros may have extent 1 where packed has more. The `size` numbers along
 # the last axis become axis `axis` of the result.
 primitive(
-    "dequantize", abstract=_dequantize_abstract, evaluate=_dequantize, batch=_dequantize_batch, lowering=Indexed(_emit_dequantize)
+    "dequantize",
+    abstract=_dequantize_abstract,
+    evaluate=_dequantize,
+    batch=_dequantize_batch,
+    lowering=Indexed(_emit_dequantize),
 )
 
 

@@ -8,7 +8,7 @@ widened into scratch memory first.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,9 +102,7 @@ class CodePanels:
         """Whether codes become floats where they stand: zero points must be whole numbers for that."""
         return self.several > 1 and self.whole
 
-    def parameters(
-        self, e: Emitter, at: Val, offsets: Sequence[int], widths: Sequence[int]
-    ) -> tuple[list[Val], list[Val]]:
+    def parameters(self, e: Emitter, at: Val, offsets: Sequence[int], widths: Sequence[int]) -> tuple[list[Val], list[Val]]:
         """Scales and zero points at `at`; none of the latter where the middle of the codes is 0."""
 
         def vectors(value: Value) -> list[Val]:
@@ -169,7 +167,7 @@ def code_panels(context: Context, weight: Value, columns: int) -> CodePanels:
     )  # fmt: skip
 
 
-def codes_of(node: Node, constants: dict[Value, np.ndarray]) -> Codes | None:
+def codes_of(node: Node, constants: Mapping[Value, np.ndarray]) -> Codes | None:
     """The codes that a node makes floats of, if they are known."""
     if node.primitive.name != "dequantize" or not all(o in constants for o in node.operands):
         return None

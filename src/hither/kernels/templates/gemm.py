@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from ... import dtypes as dt
-from ...graph.core import Abstract, Node, Value
+from ...graph.core import Abstract, Value
 from ..emitter import Context, Emitter, Lowered, lane
 from ..fusion import Group, unflatten
 from ..index import Index, constant

@@ -67,7 +67,7 @@ def blockwise_matmul(
 
 
 def _codes(packed: Any, bits: int) -> Any:
-    """The numbers of `bits` bits in each byte of uint8 [..., bytes], lowest first, as uint8; known at once where they can be, for
+    """The numbers of `bits` bits in each byte of uint8 [..., bytes], lowest first, as uint8; known at once where they can be:
     folding leaves alone what grows."""
     known = static_value(packed)
     if known is None:
