@@ -232,7 +232,9 @@ class Steps:
         made = self._programs.get(key)
         if made is None:
             function = self.function(entry, structure)
-            program = compile({entry: function}, _specs(named), self.device, self.precision, state=self.initial)
+            program = compile(
+                {entry: function}, _specs(named), device=self.device, precision=self.precision, state=self.initial
+            )
             home = next((h for _, h in self._programs.values() if program.share_state(h)), program)
             made = self._programs[key] = (program, home)
         program, home = made
