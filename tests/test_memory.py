@@ -51,7 +51,7 @@ def test_what_is_held_adds_up(device: str, request: pytest.FixtureRequest) -> No
     """weights, state, arena and arrays are all that is live; with what is pooled they are the total."""
     if device == "webgpu":
         request.getfixturevalue("adapter")
-    w = np.ones((256, 300), np.float32)
+    w = np.random.default_rng(0).standard_normal((256, 300)).astype(np.float32)
 
     def add(state: Any, x: Any) -> Any:
         total = state["n"] + x @ w

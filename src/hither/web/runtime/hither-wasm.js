@@ -41,7 +41,7 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
   try {
     memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: shareable });
   } catch (e) {
-    throw tooLarge("WebAssembly", end, /** @type {Error} */ (e).message);
+    throw tooLarge("WebAssembly", end, /** @type {Error} */ (e).message, index);
   }
   const bytes = new Uint8Array(memory.buffer);
   const pool = Array.from({ length: threads - 1 }, () => spawn("wasm")); // they start while kernels and weights come
@@ -70,6 +70,10 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
     async place(pieces, lent) {
       for (const [space, offset, data] of pieces) bytes.set(data, at[space] + offset);
       return lent;
+    },
+    async refine(pieces) {
+      const { add } = await import("./hither-refine.js");
+      for (const [space, offset, lower] of pieces) add(bytes, at[space] + offset, lower);
     },
     async run(variant, entry, inputs, outputs, keep) {
       if (broken) fail("lost", broken);
