@@ -14,9 +14,10 @@ masks) keep all their digits, and so do small ones: together they are a few per 
 
 from __future__ import annotations
 
+import hashlib
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ from ..graph.primitives.codes import pack_codes
 from .bytes import BITS, byte_product
 
 PRECISIONS = ("float32", "float16", "int8", "int4")  # of weights
-ACTIVATIONS = ("float32", "int8")  # what products are computed in
+ACTIVATIONS = ("float32", "float16", "int8")  # float16: what is stored between kernels; int8: what products are computed in
 LEAST = 256  # elements of a weight that is worth storing small
 BLOCK = 32  # codes of four bits that share a scale
 LEAST_STEP = 1 / 512  # of a quantised weight's largest magnitude: less between two of its magnitudes is rounding
@@ -41,22 +42,28 @@ class PrecisionWarning(UserWarning):
     """A weight is stored in larger numbers than asked for, because those cannot hold it."""
 
 
-def _nothing(weight: np.ndarray) -> bool:
-    return False
-
-
 @dataclass(frozen=True)
 class Numbers:
     """What numbers a program stores and computes in: one of PRECISIONS, one of ACTIVATIONS (bytes of which have so many
-    `bits`), and the weights that stay as they are whatever is asked for."""
+    `bits`), and what keeps float32 whatever is asked for: `kept` are digests of weights (`digest_of`) and names of results
+    (kernels.halves)."""
 
     precision: str = "float32"
     activations: str = "float32"
-    keeps: Callable[[np.ndarray], bool] = _nothing
+    kept: frozenset[str] = frozenset()
     bits: int = BITS
+
+    def keeps(self, weight: np.ndarray) -> bool:
+        """Whether a weight stays as it is."""
+        return bool(self.kept) and digest_of(weight) in self.kept
 
 
 FLOAT32 = Numbers()
+
+
+def digest_of(array: np.ndarray) -> str:
+    """What identifies a weight, whatever Graph it is in."""
+    return hashlib.sha256(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -367,6 +374,6 @@ def _scaled(builder: GraphBuilder, node: Node, operands: tuple[Value, ...], i: i
 
 
 __all__ = [
-    "ACTIVATIONS", "FLOAT32", "PRECISIONS", "Numbers", "PrecisionWarning", "Small", "in_bytes", "store_weights", "stored_small",
-    "widens",
+    "ACTIVATIONS", "FLOAT32", "PRECISIONS", "Numbers", "PrecisionWarning", "Small", "digest_of", "in_bytes", "store_weights",
+    "stored_small", "widens",
 ]  # fmt: skip

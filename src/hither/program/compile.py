@@ -61,14 +61,16 @@ def compile(
             channel, in a quarter, or "int4", matrices and tables with a scale for each 32 numbers in a seventh and all else
             as int8. They are widened as they are read; all else computes in float32. A weight that this cannot
             hold is stored larger, with a PrecisionWarning. Weights whose values are exactly small ones are stored so anyway.
-        activations: what products are computed in: "float32", or, with int8 weights, "int8": what they multiply is then
-            rounded to bytes, by scales that are found in every run.
+        activations: what a program computes with between its inputs and outputs. "float32". "float16": what kernels store for
+            each other is stored so, in half the memory, and widened as it is read; arithmetic and sums, and with them norms,
+            softmax and losses, stay float32, as do inputs, outputs, state, sums over axes and small arrays. "int8", with int8
+            weights: what they multiply is rounded to bytes, by scales that are found in every run.
         calibrate: samples of real inputs, on which the accuracy of a precision is judged: an iterable of {input: array} (or of
             arrays, where there is one input), or one {input: array} of samples stacked along a new first axis.
         tolerance: {"relative": 0.01} (the default, if samples are given): no output may be further from float32 than that
             share of its largest magnitude. {"top1": 0.99}: how often the largest element along the last axis must be the
-            same. Or both. Weights that do too much damage keep float32; `Program.accuracy` says which, and how accurate the
-            program is. Without samples, random numbers are used, which say less.
+            same. Or both. Weights and results that do too much damage keep float32; `Program.accuracy` says which, and how
+            accurate the program is. Without samples, random numbers are used, which say less.
         state: what survives calls: nested dicts and lists of arrays. Functions are then called as
             `f(state, **inputs)` and return outputs, or `(outputs, new_state)` to change it: of the same structure, shapes and
             dtypes, and nothing is copied that stays as it is. All entries share it. Program.state gives it by path
@@ -85,7 +87,7 @@ def compile(
     Raises:
         CompileError: without specs, for an unknown precision, for `tune` where the device runs no native code, for a new state
             that differs from the old in structure, shape or dtype.
-        AccuracyError: results are not within the tolerance even if all weights keep float32.
+        AccuracyError: results are not within the tolerance even if everything keeps float32.
         UnknownDevice: there is no device of this name; lists those there are.
         UnsupportedFeature: something in the model has no meaning on the device (float64 on WebGPU).
 
@@ -122,7 +124,7 @@ def compile(
 
 
 def check_numbers(precision: str, activations: str) -> None:
-    """Refuse what weights cannot be stored in, or products computed in.
+    """Refuse what weights and results cannot be stored in, or products computed in.
 
     Raises:
         CompileError: says what there is.
@@ -136,7 +138,7 @@ def check_numbers(precision: str, activations: str) -> None:
 
 
 def reduce_numbers(graph: Graph, machine: Machine, numbers: Numbers) -> Graph:
-    """A Graph with its weights stored and its products computed as asked, as far as the machine has products of bytes."""
+    """A Graph with its weights and results stored and its products computed as asked, as far as the machine can."""
     if numbers.activations == "int8" and not machine.dot:
         warnings.warn(
             f"{machine.name} has no products of bytes here: weights are {numbers.precision}, products computed in float32",
@@ -144,6 +146,10 @@ def reduce_numbers(graph: Graph, machine: Machine, numbers: Numbers) -> Graph:
             stacklevel=2,
         )
         numbers = replace(numbers, activations="float32")
+    if numbers.activations == "float16":
+        from ..kernels.halves import store_halves  # as the passes, not before something is compiled
+
+        graph = store_halves(graph, numbers)
     return store_weights(graph, replace(numbers, bits=FEWER_BITS) if machine.name == "wasm" else numbers)
 
 

@@ -19,6 +19,7 @@ from ..kernels import templates  # noqa: F401  (says which templates take an epi
 from ..kernels.blocks import join_blocks
 from ..kernels.emitter import Context, describe
 from ..kernels.fusion import Group, fuse
+from ..kernels.halves import packed_halves, read_halves
 from ..kernels.ir import Kernel, Machine
 from ..kernels.lowering import lower_group
 from ..kernels.siblings import side_by_side
@@ -213,11 +214,13 @@ class _Planner:
         `successors`: outputs that take the place of an input when all is done, and that place. They are computed there at once
         where nothing would miss the input.
         """
-        graph = self.widened(graph)
+        graph, halves = read_halves(self.widened(graph))
         self.context.seven_bits.update(seven_bits(graph))
-        groups = join_blocks(fuse(graph, self.machine), graph, self.machine, self.context.is_known)
+        groups = join_blocks(fuse(graph, self.machine, halves), graph, self.machine, self.context.is_known)
         groups = side_by_side(groups, graph, self.machine)
-        groups = schedule(groups, graph, lambda value: self.nbytes(value.abstract))
+        if self.machine.gpu and not self.machine.float16:
+            self.context.packed_halves |= packed_halves(groups, graph)
+        groups = schedule(groups, graph, self.bytes_of)
         alias: dict[Value, Value] = {}
         for group in groups:
             if _is_alias(group):
@@ -357,8 +360,12 @@ class _Planner:
     def nbytes(self, abstract: Abstract) -> int:
         return abstract.size * self.machine.storage(abstract.dtype).itemsize
 
-    def new_storage(self, abstract: Abstract) -> Storage:
-        storage = Storage(self.nbytes(abstract))
+    def bytes_of(self, value: Value) -> int:
+        """Of a value in the arena."""
+        return value.abstract.nbytes if value in self.context.packed_halves else self.nbytes(value.abstract)
+
+    def new_storage(self, abstract: Abstract, nbytes: int | None = None) -> Storage:
+        storage = Storage(self.nbytes(abstract) if nbytes is None else nbytes)
         self.arena.append(storage)
         return storage
 
@@ -367,7 +374,7 @@ class _Planner:
         if value in self._constants:
             return self.constant(value, self._constants[value], constant=True)
         if value not in self.storage:
-            self.storage[value] = self.new_storage(value.abstract)
+            self.storage[value] = self.new_storage(value.abstract, self.bytes_of(value))
         return self.storage[value]
 
     def state_of(self, name: str, value: Value) -> Storage:

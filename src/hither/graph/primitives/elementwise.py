@@ -242,7 +242,7 @@ def _bitcast_abstract(x: Abstract, dtype: DType) -> Abstract:
 
 def _emit_bitcast(k: Any, x: Any, dtype: DType) -> Any:
     if dtype is dt.float16:  # halves are float32 in registers
-        return x if x.dtype.is_float else k.half_to_float(k.bitcast(x, dt.uint16))
+        return x if x.dtype.is_float else k.half_to_float(k.bitcast(x, dt.int16))
     if dtype.bits == 16 and x.dtype.is_float:
         return k.bitcast(k.float_to_half(x), dtype)
     return k.bitcast(x, dtype)

@@ -495,8 +495,21 @@ class _Printer:
         if self.in_vectors(buffer):
             self.assign(*self.located(buffer, index), value)
             return
+        if buffer.dtype is dt.float16 and packed(buffer.dtype, self.machine.float16) and count % 2 == 0:
+            self.write_halves(buffer, index, value, count)
+            return
         for lane in range(count):
             self.write(buffer, f"{index} + {lane}" if lane else index, f"{value}.{'xyzw'[lane]}")
+
+    def write_halves(self, buffer: Buffer, index: str, value: str, count: int) -> None:
+        """Pairs of halves as words; the first lies at the beginning of one."""
+        number, place = self.located(buffer, index)
+        word = self.fresh("w")
+        self.line(f"let {word} = ({place}) >> 1u;")
+        for i in range(count // 2):
+            pair = f"pack2x16float({value}.{'xyzw'[2 * i : 2 * i + 2]})"
+            kind = self.variant.groups[number].element
+            self.assign(number, f"{word} + {i}" if i else word, pair if kind == "u32" else f"bitcast<{kind}>({pair})")
 
     def write(self, buffer: Buffer, index: str, value: str) -> None:
         if buffer in self.scratch:
