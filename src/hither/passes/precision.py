@@ -277,7 +277,10 @@ def exact_int16(weight: np.ndarray, axis: int) -> Small | None:
         return None
     scale = np.float64(steps.min())
     for level in levels[levels > scale / 2]:
-        scale = level / np.rint(level / scale)
+        times = np.rint(level / scale)
+        if abs(times * scale - level) > 8 * EQUAL * levels[-1]:
+            return None
+        scale = level / times
     for part in (some, weight.reshape(-1)):
         numbers = np.rint(part / scale)
         low, high = min(numbers.min(), 0), max(numbers.max(), 0)
