@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -111,7 +112,7 @@ def compile(
     numbers = Numbers(precision, activations)
     if calibrate is not None or tolerance is not None:
         return accurate(graphs_of(target, specs, state), specs, numbers, calibrate, tolerance, device, tune)
-    make_plan = functools.cache(lambda: plan_target(target, specs, machine, tune, state, numbers))
+    make_plan = Once(functools.partial(plan_target, target, specs, machine, tune, state, numbers))
     key = program_key(target, specs, machine, tune, (precision, activations)) if state is None else None
     stored = None if key is None else load_program(key, machine)
     if stored is not None:
@@ -121,6 +122,22 @@ def compile(
     if key is not None:
         keep_program(key, program)
     return program
+
+
+class Once:
+    """A Plan that is made when it is first asked for. What it is made from (a model, with all its weights) is let go then."""
+
+    def __init__(self, make: Callable[[], Plan]) -> None:
+        self._make: Callable[[], Plan] | None = make
+        self._plan: Plan | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self) -> Plan:
+        with self._lock:
+            if self._make is not None:
+                self._plan, self._make = self._make(), None
+            assert self._plan is not None
+            return self._plan
 
 
 def check_numbers(precision: str, activations: str) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -37,11 +39,19 @@ from .work import works
 
 @dataclass(frozen=True)
 class Weight:
-    """A constant in the weights region, in the target's storage dtype."""
+    """A constant in the weights region, in the target's storage dtype.
+
+    `held` is its array, or what reads it from the device: the Plan lives as long as its programs, and once is enough.
+    """
 
     name: str
-    array: np.ndarray
+    held: np.ndarray | Callable[[], np.ndarray]
     ref: Ref
+
+    @property
+    def array(self) -> np.ndarray:
+        """The numbers; a copy where they lie on a device."""
+        return self.held() if callable(self.held) else self.held
 
 
 @dataclass
@@ -53,6 +63,12 @@ class Plan:
     entries: dict[str, Entry]
     weights: list[Weight]
     state: list[Variable] = field(default_factory=list)
+
+    def release(self, read: Callable[[Ref, np.dtype[Any], tuple[int, ...]], np.ndarray]) -> None:
+        """Let go of the weights' arrays: a device has them now, and `read` gives them back from there."""
+        for i, w in enumerate(self.weights):
+            if not callable(w.held):
+                self.weights[i] = replace(w, held=partial(read, w.ref, w.held.dtype, w.held.shape))
 
     def weights_image(self) -> np.ndarray:
         """The weights region as bytes."""

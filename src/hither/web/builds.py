@@ -250,7 +250,7 @@ def first_stage(
     """
     machine = machine_for("cpu")
     full = plan_graphs(graphs, machine)
-    weights = [replace(w, array=rounded(w.array)) if can_be_halved(w.array) else w for w in full.weights]
+    weights = [replace(w, held=rounded(w.array)) if can_be_halved(w.array) else w for w in full.weights]
     programs = [Program(p, "cpu", next(iter(full.entries))) for p in (full, replace(full, weights=weights))]
     return compare(programs[0], programs[1], "bfloat16", specs, calibrate, tolerance or {"relative": FIRST_STAGE})
 
