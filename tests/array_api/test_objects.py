@@ -252,6 +252,14 @@ def test_asarray_keeps_all_digits_and_obeys_copy() -> None:
     assert ht.e == math.e and ht.pi == math.pi and ht.newaxis is None and math.isnan(ht.nan) and ht.inf == math.inf
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_nans_keep_their_signs(dtype: str) -> None:
+    """Also Python's, which has a sign that it does not show: signbit and copysign read it."""
+    for x in (ht.asarray(-math.nan, dtype=dtype), ht.asarray([-math.nan], dtype=dtype), ht.full((1,), -math.nan, dtype=dtype)):
+        assert np.signbit(x.numpy()).all() and ht.all(ht.signbit(x))
+        assert not ht.any(ht.signbit(-x))
+
+
 def test_every_nan_is_another_element_of_a_set() -> None:
     values, counts = ht.unique_counts(ht.asarray([math.nan, 1.0, math.nan, 1.0]))
     assert values.tolist()[0] == 1 and counts.tolist() == [2, 1, 1]
