@@ -175,7 +175,7 @@ def test_a_network_made_again_has_the_same_names_after_clear_session() -> None:
     nn.clear_session()
     third = make()
     third.load_weights(first.weights)
-    assert [x.name for x in second.layers][0] == "dense_2"
+    assert second.layers[0].name == "dense_2"
     np.testing.assert_array_equal(third(X).numpy(), first(X).numpy())
 
 
