@@ -41,5 +41,25 @@ def may_replace(groups: Sequence[Group], graph: Graph, alias: Mapping[Value, Val
     return True
 
 
+def may_update(groups: Sequence[Group], graph: Graph, alias: Mapping[Value, Value], new: Value, old: Value | None) -> bool:
+    """Whether `new`, an input of the Graph with a slice replaced, can be made by storing that slice over `old`, the input: no
+    other reads `old` at that time or later.
+
+    Args:
+        groups, alias: as for `may_replace`.
+    """
+    place = next((i for i, g in enumerate(groups) if new in g.results), None)
+    if old is None or place is None:
+        return False
+    names = {old, *(v for v, holder in alias.items() if holder is old)}
+    group = groups[place]
+    root = group.root
+    if root.primitive.name != "dynamic_update_slice" or root.operands[0] is not old or names & set(graph.outputs):
+        return False
+    reads = [o for g in groups[place:] for o in _reads(g)]
+    alone = group.anchor is None and group.rows is None and group.placement is None and not group.placed
+    return alone and sum(v in names for v in reads) == 1
+
+
 def _reads(group: Group) -> list[Value]:
     return [o for n in group.every_node() for o in n.operands]
