@@ -425,7 +425,9 @@ class _Translation:
             case "load" | "gather":
                 return self._read(op, a)
             case "word":
-                return f"{self.buffers[op.attr]}.load_vector({a[0]}, 4).view(np.int32)[0]"
+                elements = 4 * result.width // numpy_dtype(op.attr.dtype).itemsize
+                words = f"{self.buffers[op.attr]}.load_vector({a[0]}, {elements}).view(np.int32)"
+                return words if result.width > 1 else f"{words}[0]"
             case "dot":
                 self._agree(result, op.args)
                 return f"dot({', '.join(a)}, {bool(op.attr)})"

@@ -77,9 +77,9 @@ class Builder:
         value = self._emit("load", (self.as_index(index),), buffer, raw, width)
         return self._from_storage(value, buffer, dtype)
 
-    def word(self, buffer: Buffer, index: Any) -> Val:
-        """Four neighbouring elements of a buffer of bytes as one int32."""
-        return self._emit("word", (self.as_index(index),), buffer, dt.int32, 1)
+    def word(self, buffer: Buffer, index: Any, width: int = 1) -> Val:
+        """Neighbouring elements of a buffer of 8 or 16 bits as int32s, the first in the lowest bits."""
+        return self._emit("word", (self.as_index(index),), buffer, dt.int32, width)
 
     def gather(self, buffer: Buffer, indices: Val, dtype: DType | None = None) -> Val:
         """One element per lane of `indices`."""
@@ -149,6 +149,15 @@ class Builder:
 
     def _moved_half(self, bits: Val) -> Val:
         return (self.convert(bits, dt.int32) << 13) & -0x70002000  # 0x8fffe000: the sign, and what a half has below it
+
+    def lower_halves(self, words: Val) -> Val:
+        """Of words of two finite float16 each, those in the lower bits, as float32, 2^-112 of what they are: sign and fraction
+        where float32 has them, the exponent not corrected."""
+        return self.bitcast(((words << 16) >> 3) & -0x70002000, dt.float32)
+
+    def higher_halves(self, words: Val) -> Val:
+        """Those in the higher bits, likewise."""
+        return self.bitcast((words >> 3) & -0x70002000, dt.float32)  # 0x8fffe000
 
     def float_to_half(self, value: Val) -> Val:
         """float32 to float16 bits, rounding to nearest even; overflow gives inf, NaN stays NaN."""

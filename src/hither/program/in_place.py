@@ -1,7 +1,7 @@
-"""Results in place: whether what a state becomes can be computed where the state lies.
+"""Results in place: whether what a state becomes, or what a loop carries, can be computed where it lies.
 
 A training step changes weights and moments element by element. Computed straight into their places, they need neither room in
-the arena nor a copy when the step is done.
+the arena nor a copy when the step is done. A scan replaces one row of what it collects in each turn: only that is stored.
 """
 
 from __future__ import annotations
