@@ -150,15 +150,6 @@ class Builder:
     def _moved_half(self, bits: Val) -> Val:
         return (self.convert(bits, dt.int32) << 13) & -0x70002000  # 0x8fffe000: the sign, and what a half has below it
 
-    def lower_halves(self, words: Val) -> Val:
-        """Of words of two finite float16 each, those in the lower bits, as float32, 2^-112 of what they are: sign and fraction
-        where float32 has them, the exponent not corrected."""
-        return self.bitcast(((words << 16) >> 3) & -0x70002000, dt.float32)
-
-    def higher_halves(self, words: Val) -> Val:
-        """Those in the higher bits, likewise."""
-        return self.bitcast((words >> 3) & -0x70002000, dt.float32)  # 0x8fffe000
-
     def float_to_half(self, value: Val) -> Val:
         """float32 to float16 bits, rounding to nearest even; overflow gives inf, NaN stays NaN."""
         bits = self.bitcast(value, dt.uint32)

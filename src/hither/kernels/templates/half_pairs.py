@@ -19,6 +19,8 @@ from .tile import interleaved
 LANES = 4
 MISSING = 112  # between the exponents of halves and of float32
 BIAS, MANTISSA = 127, 23  # of float32
+EXPONENTS = 3  # bits by which float32's exponent is longer
+KEPT = -0x70002000  # 0x8fffe000: the sign, and what a half has below it
 LARGEST = 64  # the exponent that a row's largest magnitude is given
 
 
@@ -57,8 +59,9 @@ class HalfPairs:
         """The halves from each place on, two vectors of columns each: the even ones and the odd ones."""
         for at in places:
             words = self.k.word(buffer, at, LANES)
-            for of_words in (self.k.lower_halves, self.k.higher_halves):
-                half = of_words(words)
+            for above in (16, 0):  # bits between a half's sign and the word's
+                bits = (words << above) >> EXPONENTS
+                half = self.k.bitcast(bits & KEPT, dt.float32)
                 yield half if self.factor is not None else half * 2.0**MISSING
 
     def scaled(self, element: Val) -> Val:
