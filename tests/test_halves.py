@@ -17,8 +17,10 @@ import jsonschema
 import numpy as np
 import pytest
 from onnx import helper
+from typer.testing import CliRunner
 
 import hither as ht
+from hither.cli import application
 from hither.formats.onnx import load_bytes
 from hither.graph.core import Graph, evaluate
 from hither.kernels.halves import store_halves, stored_halves
@@ -278,6 +280,10 @@ TOLERANCE = 0.01
 
 
 def norm_net(mean_of_squares: str) -> Model:
+    return load_bytes(norm_file(mean_of_squares))
+
+
+def norm_file(mean_of_squares: str) -> bytes:
     """A product, LayerNorm written out, a product; the mean of squares is a ReduceMean, a MatMul or a Conv."""
     node = helper.make_node
     middle = {
@@ -307,7 +313,7 @@ def norm_net(mean_of_squares: str) -> Model:
         "share": np.full((FEATURES, 1), 1 / FEATURES, np.float32), "as_line": np.array([8, 1, FEATURES]),
         "as_column": np.array([8, 1]), "window": np.full((1, 1, FEATURES), 1 / FEATURES, np.float32),
     }  # fmt: skip
-    return load_bytes(build(nodes, [info("x", np.float32, (8, FEATURES))], ["y"], constants))
+    return build(nodes, [info("x", np.float32, (8, FEATURES))], ["y"], constants)
 
 
 def norm(x: np.ndarray, dtype: Any) -> np.ndarray:
@@ -411,6 +417,26 @@ def test_a_bundle_keeps_what_the_guard_found(page: Any, tmp_path: Path) -> None:
             assert found["precision"] == "float16/float16"
             assert (device == "webgpu" and not found["half"]) == ("shader-f16" in found["why"])
     assert max(error(ht.load(tmp_path / "net")(x=x)["y"].numpy(), x) for x in LOUD) <= TOLERANCE
+
+
+def test_the_commands_take_it(tmp_path: Path) -> None:
+    """`hither bundle` judges results as well as weights, says what it kept, and `hither run` computes in halves."""
+    (tmp_path / "net.onnx").write_bytes(norm_file("MatMul"))
+    (tmp_path / "samples").mkdir()
+    for i, x in enumerate(LOUD):
+        np.save(tmp_path / "samples" / f"{i}.npy", x)
+    halves = ["--precision", "float16", "--activations", "float16"]
+    net, folder = str(tmp_path / "net.onnx"), str(tmp_path / "out")
+    judged = ["--targets", "wasm", "--calibrate", str(tmp_path / "samples"), "--tolerance", f"relative={TOLERANCE}"]
+    done = CliRunner().invoke(application(), ["bundle", net, "-o", folder, *halves, *judged])
+    assert done.exit_code == 0, done.output
+    assert "float32 result" in done.output and "square" in done.output
+    result = str(tmp_path / "y.npz")
+    done = CliRunner().invoke(
+        application(), ["run", net, *halves, "--input", f"x={tmp_path / 'samples' / '0.npy'}", "-o", result]
+    )
+    assert done.exit_code == 0, done.output
+    assert error(np.load(result)["y"], LOUD[0]) > 0.3  # not guarded
 
 
 def test_a_convolution_of_halves_is_what_it_should_be() -> None:

@@ -129,8 +129,8 @@ def test_the_page_is_read_the_same(numbers: Mapping[str, str]) -> None:
     small = Reader(exact.seen if numbers["precision"] == "int8" else None, **numbers)
     # a space is read where it is a tenth likely: agreement of the best character is not all that counts
     assert small.read({"relative": 0.25}, {"top1": 1.0, "relative": 0.05}) == expected
-    for key, program in small.programs.items():
-        print(key, program.memory(), exact.programs[key].memory() if key in exact.programs else "", program.accuracy)
+    weights = [max(p.memory()["weights"] for p in each.programs.values()) for each in (small, exact)]
+    assert weights[0] < (0.55 if numbers is HALVES else 0.95) * weights[1]
 
 
 # -- int8 -----------------------------------------------------------------------------------------------------------------

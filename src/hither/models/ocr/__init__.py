@@ -65,7 +65,9 @@ def find(model: Model, source: Any) -> Result:
 def answer(model: Model, source: Any) -> Result:
     """The text of a picture file, or of pixels uint8 [H, W, 3], line by line."""
     picture = _picture(source)
-    detector = build_detector({"detector": networks.DETECTOR.path()}).to(model.device, model.precision)
+    detector = build_detector({"detector": networks.DETECTOR.path()}).to(
+        model.device, model.precision, activations=model.activations
+    )
     found = read(picture, lambda size: detector, lambda size: model, networks.characters(model))
     values = {"text": found.text, "lines": found.lines}
     return Result(values, tuple(found.text.splitlines()) or ("no text",), _drawn(picture, [line.box for line in found.lines]))

@@ -27,6 +27,7 @@ from ...kernels.ir import BINARY, COMPARE, UNARY, Block, Buffer, Kernel, Machine
 from .alignment import Multiples
 from .expressions import Expressions, vector
 from .plan import Plan, Variant, element, packed, workgroups
+from .words import element_of, elements_of, words_of_halves
 
 ENTRY = "main"
 ENABLE_SUBGROUPS = "enable subgroups;"
@@ -424,16 +425,10 @@ class _Printer:
 
     def read_packed(self, buffer: Buffer, number: int, index: str) -> str:
         """An element narrower than a 32-bit word, which WGSL cannot address."""
-        bits = buffer.dtype.bits
-        per_word = 32 // bits
-        name = self.fresh("w")
+        name, per_word = self.fresh("w"), 32 // buffer.dtype.bits
         self.line(f"let {name} = {index};")
         word = self.unsigned_word(number, f"({name} >> {per_word.bit_length() - 1}u)")
-        if buffer.dtype is dt.float16:
-            return f"unpack2x16float({word})[{name} & 1]"
-        if buffer.dtype.kind == "i":
-            word = f"bitcast<i32>({word})"
-        return f"extractBits({word}, u32({name} & {per_word - 1}) * {bits}u, {bits}u)"
+        return element_of(buffer.dtype, word, name)
 
     def unsigned_word(self, number: int, place: str) -> str:
         word = self.word(number, place)
@@ -452,16 +447,7 @@ class _Printer:
         bits, first = buffer.dtype.bits, self.fresh("w")
         self.line(f"let {first} = ({place}) >> {(32 // bits).bit_length() - 1}u;")
         words = [self.unsigned_word(number, f"{first} + {i}" if i else first) for i in range(width * bits // 32)]
-        if buffer.dtype is dt.float16:
-            halves = [f"unpack2x16float({word})" for word in words]
-            return halves[0] if len(halves) == 1 else f"vec4<f32>({', '.join(halves)})"
-        lanes = f"vec{width}<u32>({', '.join(word for word in words for _ in range(32 // bits))})"
-        shifts = [bits * (lane % (32 // bits)) for lane in range(width)]
-        if buffer.dtype.kind == "u":
-            low = f"vec{width}<u32>({', '.join(f'{s}u' for s in shifts)})"
-            return f"({lanes} >> {low}) & vec{width}<u32>({(1 << bits) - 1}u)"
-        left = f"vec{width}<u32>({', '.join(f'{32 - bits - s}u' for s in shifts)})"
-        return f"bitcast<vec{width}<i32>>({lanes} << {left}) >> vec{width}<u32>({32 - bits}u)"
+        return elements_of(buffer.dtype, words, width)
 
     def read_half(self, number: int, index: str) -> str:
         """A float16 in a group of words."""
@@ -506,9 +492,8 @@ class _Printer:
         number, place = self.located(buffer, index)
         word = self.fresh("w")
         self.line(f"let {word} = ({place}) >> 1u;")
-        for i in range(count // 2):
-            pair = f"pack2x16float({value}.{'xyzw'[2 * i : 2 * i + 2]})"
-            kind = self.variant.groups[number].element
+        kind = self.variant.groups[number].element
+        for i, pair in enumerate(words_of_halves(value, count)):
             self.assign(number, f"{word} + {i}" if i else word, pair if kind == "u32" else f"bitcast<{kind}>({pair})")
 
     def write(self, buffer: Buffer, index: str, value: str) -> None:
