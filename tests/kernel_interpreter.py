@@ -428,7 +428,7 @@ class _Translation:
                 return f"{self.buffers[op.attr]}.load_vector({a[0]}, 4).view(np.int32)[0]"
             case "dot":
                 self._agree(result, op.args)
-                return f"dot({', '.join(a)}, {bool(op.attr)})"
+                return f"dot({', '.join(a)}, {op.attr!r})"
             case "workgroup_id":
                 return f"np.int64(group[{op.attr}])"
             case "local_id":

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,7 +25,8 @@ from .. import dtypes as dt
 from ..graph.core import Graph, GraphBuilder, Node, Value, rewrite
 from ..graph.primitive import REGISTRY, Control
 from ..graph.primitives.nibbles import pack_nibbles
-from .bytes import BITS, byte_product
+from .bytes import UNSIGNED, Byte, ByteProducts
+from .ranges import Range
 
 PRECISIONS = ("float32", "float16", "int8", "int4")  # of weights
 ACTIVATIONS = ("float32", "int8")  # what products are computed in
@@ -45,13 +46,15 @@ def _nothing(weight: np.ndarray) -> bool:
 
 @dataclass(frozen=True)
 class Numbers:
-    """What numbers a program stores and computes in: one of PRECISIONS, one of ACTIVATIONS (bytes of which have so many
-    `bits`), and the weights that stay as they are whatever is asked for."""
+    """What numbers a program stores and computes in: one of PRECISIONS, one of ACTIVATIONS, and the weights that stay as they are
+    whatever is asked for. `byte`: what products of bytes take; `ranges`: where operands of convolutions lay on samples, by the
+    digest of the weights (see passes.ranges)."""
 
     precision: str = "float32"
     activations: str = "float32"
     keeps: Callable[[np.ndarray], bool] = _nothing
-    bits: int = BITS
+    byte: Byte = UNSIGNED
+    ranges: Mapping[str, Range] = field(default_factory=dict)
 
 
 FLOAT32 = Numbers()
@@ -99,6 +102,7 @@ def store_weights(graph: Graph, numbers: Numbers) -> Graph:
     Weights that the precision cannot hold stay as they are, with a PrecisionWarning that names them.
     """
     chosen = stored_small(graph, numbers)
+    products = ByteProducts(graph, numbers.byte, numbers.ranges)
     widened: dict[Value, Value] = {}
 
     def operand(builder: GraphBuilder, value: Value) -> Value:
@@ -114,7 +118,7 @@ def store_weights(graph: Graph, numbers: Numbers) -> Graph:
         if isinstance(node.primitive.lowering, Control):
             params = {k: store_weights(v, numbers) if isinstance(v, Graph) else v for k, v in params.items()}
         if numbers.activations == "int8" and operands[1:] and operands[1] in chosen:
-            found = in_bytes(builder, node, operands[0], chosen[operands[1]], operands[1].name, numbers.bits)
+            found = in_bytes(products, builder, node, operands[0], chosen[operands[1]], operands[1].name)
             if found is not None:
                 return [found]
         paired = next((o for o in operands if o in chosen and chosen[o].paired is not None), None)
@@ -130,11 +134,11 @@ def store_weights(graph: Graph, numbers: Numbers) -> Graph:
     return rewrite(graph, rule)
 
 
-def in_bytes(builder: GraphBuilder, node: Node, x: Value, weight: Small, name: str, bits: int) -> Value | None:
+def in_bytes(products: ByteProducts, builder: GraphBuilder, node: Node, x: Value, weight: Small, name: str) -> Value | None:
     """A product of x by a weight in bytes; None where it has to stay in floats."""
     if node.primitive.name not in ("matmul", "conv") or weight.scale is None or x in builder.constants:
         return None
-    return byte_product(builder, node, x, weight.numbers, weight.scale, name, bits)
+    return products(builder, node, x, weight.numbers, weight.scale, name)
 
 
 def widens(node: Node) -> bool:

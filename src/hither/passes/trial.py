@@ -7,7 +7,6 @@ and each question is a run.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,7 +15,9 @@ import numpy as np
 from .. import dtypes as dt
 from ..graph.core import Abstract, Graph, GraphBuilder, Node, Value, rewrite
 from ..graph.primitive import REGISTRY, Control
+from .bytes import ByteProducts
 from .precision import Numbers, in_bytes, stored_small
+from .ranges import digest_of
 
 SWITCHES = "hither.switches"
 
@@ -29,11 +30,6 @@ class Candidate:
     name: str
     shape: tuple[int, ...]
     nbytes: int
-
-
-def digest_of(array: np.ndarray) -> str:
-    """What identifies a weight, whatever Graph it is in."""
-    return hashlib.sha256(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def candidates(graph: Graph, numbers: Numbers) -> list[Candidate]:
@@ -65,6 +61,7 @@ def _switched(graph: Graph, numbers: Numbers, places: Mapping[str, int], bodies:
     switches = Value(Abstract((len(places),), dt.bool_), SWITCHES)
     small = stored_small(graph, numbers)
     place = {value: places.get(digest_of(graph.constants[value])) for value in small}
+    products = ByteProducts(graph, numbers.byte, numbers.ranges)
     made: dict[Value, Value] = {}
 
     def either(builder: GraphBuilder, of: Value, changed: Value, plain: Value) -> Value:
@@ -83,7 +80,7 @@ def _switched(graph: Graph, numbers: Numbers, places: Mapping[str, int], bodies:
     def rule(builder: GraphBuilder, node: Node, operands: tuple[Value, ...]) -> Sequence[Value]:
         if numbers.activations == "int8" and operands[1:] and place.get(operands[1]) is not None:
             weight = operands[1]
-            found = in_bytes(builder, node, operands[0], small[weight], weight.name, numbers.bits)
+            found = in_bytes(products, builder, node, operands[0], small[weight], weight.name)
             if found is not None:
                 return [either(builder, weight, found, builder.add(node.primitive, operands, node.params, node.source)[0])]
         operands = tuple(operand(builder, o) for o in operands)

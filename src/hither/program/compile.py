@@ -19,7 +19,7 @@ from ..graph.trace import trace_function
 from ..graph.tree import flatten, unflatten
 from ..kernels.ir import Machine
 from ..ops import asarray
-from ..passes.bytes import FEWER_BITS
+from ..passes.bytes import SEVEN_BITS, SIGNED
 from ..passes.precision import ACTIVATIONS, FLOAT32, PRECISIONS, Numbers, PrecisionWarning, store_weights
 from ..runtime.devices import default_device, require_device
 from .program import DEVICES, Program
@@ -27,6 +27,9 @@ from .stored import keep_program, load_program, program_key
 
 if TYPE_CHECKING:
     from .plan import Plan
+
+
+BYTES = {"wasm": SEVEN_BITS, "wgsl": SIGNED}  # that products are fast with, or exist of; native code takes any
 
 
 class CompileError(HitherError, ValueError):
@@ -64,7 +67,8 @@ def compile(
             then known from the disk cache. Only for native code; which tiles win, and so the last digits of results, may
             differ from machine to machine.
         activations: what products are computed in: "float32", or, with int8 weights, "int8": what they multiply is then
-            rounded to bytes, by scales that are found in every run.
+            rounded to bytes, by scales that are found in every run, or, those of convolutions, on the samples of `calibrate`
+            (which is faster; what lies further out than anything in the samples becomes the largest byte).
         state: what survives calls: nested dicts and lists of arrays. Functions are then called as
             `f(state, **inputs)` and return outputs, or `(outputs, new_state)` to change it: of the same structure, shapes and
             dtypes, and nothing is copied that stays as it is. All entries share it. Program.state gives it by path
@@ -143,7 +147,7 @@ def reduce_numbers(graph: Graph, machine: Machine, numbers: Numbers) -> Graph:
             stacklevel=2,
         )
         numbers = replace(numbers, activations="float32")
-    return store_weights(graph, replace(numbers, bits=FEWER_BITS) if machine.name == "wasm" else numbers)
+    return store_weights(graph, replace(numbers, byte=BYTES.get(machine.name, numbers.byte)))
 
 
 def plan_target(
@@ -191,7 +195,8 @@ def accurate(
         made = plan_graphs(graphs, machine_for(device), tune, numbers)
         return Program(made, device, next(iter(made.entries)))
 
-    program, report = guard(graphs, specs, numbers, compiled, calibrate, tolerance)
+    judged = replace(numbers, byte=BYTES.get(machine_for(device).name, numbers.byte))
+    program, report = guard(graphs, specs, judged, compiled, calibrate, tolerance)
     program.accuracy = report
     return program
 

@@ -18,7 +18,7 @@ from ..graph.core import Graph
 from ..kernels.ir import Machine
 from ..kernels.steps import While, walk
 from ..passes import optimize
-from ..passes.bytes import FEWER_BITS
+from ..passes.bytes import SEVEN_BITS
 from ..passes.precision import Numbers
 from ..program.accuracy import AccuracyReport, compare
 from ..program.compile import (
@@ -56,8 +56,8 @@ from .segments import can_be_halved, rounded
 TARGETS = ("webgpu", "wasm")
 FIRST_STAGE = 0.05  # relative error of a progressive bundle before its weights are refined
 MACHINES = {  # per target, the best first; what has no fused multiply-add takes smaller tiles, and is packed the same
-    "wasm": (Machine("wasm", fma=True, dot=True), Machine("wasm", fma=False, dot=True)),
-    "webgpu": (Machine("wgsl", gpu=True, wide=("int64", "uint64"), vector_bits=32),),
+    "wasm": (Machine("wasm", fma=True, dot="unsigned"), Machine("wasm", fma=False, dot="unsigned")),
+    "webgpu": (Machine("wgsl", gpu=True, dot="signed", wide=("int64", "uint64"), vector_bits=32),),
 }
 
 
@@ -158,9 +158,9 @@ def bundle(
                 "calibrate and tolerance, or on one that has"
             )
         # WebAssembly's bytes have the fewest bits; what is accurate there is accurate elsewhere
-        judged_as = replace(numbers, bits=FEWER_BITS) if "wasm" in targets else numbers
+        judged_as = replace(numbers, byte=SEVEN_BITS) if "wasm" in targets else numbers
         accuracy = accurate(graphs[0], choices[0], judged_as, calibrate, tolerance).accuracy
-        numbers = numbers if accuracy is None else replace(numbers, keeps=accuracy.keeps)
+        numbers = numbers if accuracy is None else replace(numbers, keeps=accuracy.keeps, ranges=accuracy.ranges)
     pool = TensorPool()
     builds: list[WasmBuild | WebGpuBuild] = []
     for kind in [t for t in TARGETS if t in targets]:
@@ -270,13 +270,16 @@ def _wasm(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPo
 
 def _webgpu(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPool) -> WebGpuBuild:
     from ..targets.wgsl.bindings import plan_bindings
-    from ..targets.wgsl.printer import print_module, print_subgroup_variants, print_variants
+    from ..targets.wgsl.printer import print_dot_variants, print_module, print_subgroup_variants, print_variants
 
     bound = plan_bindings(planned.code, planned.machine)
-    texts, others = print_variants(bound, planned.machine), print_subgroup_variants(bound, planned.machine)
+    texts = print_variants(bound, planned.machine)
+    across, dots = print_subgroup_variants(bound, planned.machine), print_dot_variants(bound, planned.machine)
+    if both := across.keys() & dots.keys():
+        raise AssertionError(f"modules {sorted(both)} would have two that take their places")
     return WebGpuBuild(
         layout=_layout(planned, pool),
-        wgsl=print_module([*texts, *others.values()]),
+        wgsl=print_module([*texts, *across.values(), *dots.values()]),
         pipelines=tuple("".join("r" if a == "read" else "w" for a in v.access()) for v in bound.variants),
         buffers=tuple((b.space, b.offset, b.size) for b in bound.buffers),
         arena=planned.code.sizes["arena"],
@@ -293,7 +296,8 @@ def _webgpu(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: Tensor
             for i, entries in enumerate(variants)
         ),
         limits={k: n for k, n in bound.needs().items() if n},
-        subgroups={run: len(texts) + i for i, run in enumerate(others)},
+        subgroups={run: len(texts) + i for i, run in enumerate(across)},
+        packed_dot={run: len(texts) + len(across) + i for i, run in enumerate(dots)},
     )
 
 

@@ -57,6 +57,7 @@ class Product:
     depth: int = 0  # steps of a panel
     scales: Value | None = None  # of panels of nibbles, two steps to a byte
     seven_bits: bool = False  # bytes of rows are at most 127
+    turned: bool = False  # bytes of rows are taken with their highest bits turned: see `byte_panels.moved`
     dots: bool = False  # a step is four bytes of a row, and of each column of a panel: see `words`
     _wide: tuple[Buffer, Index] | None = None  # panels in scratch memory, widened, and which of them is the first
     _scales_at: Val | None = None  # where the scales of the panel at hand begin
@@ -290,8 +291,8 @@ class Product:
                 elif self.dots:
                     assert self.left is not None, "bytes are stored"
                     scalar = k.word(self.left, (bases[base] + k.index(at * self.run_stride)) + fixed)
-                    if self.left_dtype is dt.int8:
-                        scalar = scalar ^ SIGNS  # unsigned, 128 too large: see `byte_offsets`
+                    if self.turned:
+                        scalar = scalar ^ SIGNS
                 else:
                     assert self.left is not None, "rows are either stored or computed by `element`"
                     scalar = k.load(self.left, (bases[base] + k.index(at * self.run_stride)) + fixed, 1, self.left_dtype)

@@ -114,7 +114,9 @@ class KernelLowering:
             case "fma":
                 return tuple(self._fma(a, b, c, dtype, vector) for a, b, c in zip(*args, strict=True))
             case "dot":
-                return tuple(arith.dot(n, a, b, c, self.relaxed and op.attr) for a, b, c in zip(*args, strict=True))
+                return tuple(
+                    arith.dot(n, a, b, c, self.relaxed and op.attr == "seven bits") for a, b, c in zip(*args, strict=True)
+                )
             case "select":
                 return tuple(self._select(c, a, b, vector) for c, a, b in zip(*args, strict=True))
             case "convert":

@@ -21,6 +21,7 @@ export async function create({ builds, layouts, snapshot, gpu, auto }, emit) {
   });
   const build = builds[index] ?? fail("device", `the adapter (${name}) lacks ${lacks}`);
   const subgroups = adapter.features.has("subgroups") ? build.subgroups : undefined; // modules that take the places of others
+  const dots = globalThis.navigator?.gpu?.wgslLanguageFeatures?.has("packed_4x8_integer_dot_product") ? build.packed_dot : undefined;
   const features = /** @type {GPUFeatureName[]} */ (subgroups ? [...build.requires, "subgroups"] : build.requires);
   const device = gpu ?? await /** @type {GPUAdapter} */ (adapter).requestDevice({ requiredFeatures: features, requiredLimits: build.limits });
   let lost = "";
@@ -126,7 +127,7 @@ export async function create({ builds, layouts, snapshot, gpu, auto }, emit) {
     const group = groups.get(key) ?? device.createBindGroup({ layout, entries: bind.map(([b, offset, size], binding) => ({ binding, resource: { buffer: buffers[b], offset, size } })) });
     groups.set(key, group).set(step, group);
     return compiling[run] ??= device.createComputePipelineAsync({
-      layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }), compute: { module: device.createShaderModule({ code: codes[subgroups?.[run] ?? run] }) },
+      layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }), compute: { module: device.createShaderModule({ code: codes[dots?.[run] ?? subgroups?.[run] ?? run] }) },
     }).then((pipeline) => {
       pipelines[run] = pipeline;
       emit({ pipelines: [++compiled, compiling.filter(Boolean).length] });
@@ -178,7 +179,7 @@ export async function create({ builds, layouts, snapshot, gpu, auto }, emit) {
   };
 
   return {
-    info: { build: index, device: "webgpu", why: "", threads: 0, adapter: name, bytes, subgroups: !!subgroups },
+    info: { build: index, device: "webgpu", why: "", threads: 0, adapter: name, bytes, subgroups: !!subgroups, packedDot: !!dots },
     async prepare(text, variant) {
       codes = new TextDecoder().decode(text).split(/^\/\/---- kernel \d+\n/m).slice(1);
       ready(variant).catch(() => {}); // whoever awaits it next gets the error

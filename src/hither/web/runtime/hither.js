@@ -204,8 +204,8 @@ class Program {
     this.#store = store;
     this.#gone = gone;
     this.#close = close;
-    const { device, why, threads, adapter, subgroups, bytes } = backend.info, { name, precision, accuracy, digest, variants, default_entry: entry } = manifest;
-    this.info = { name, device, why, precision, accuracy, threads, adapter, subgroups, bytes: bytes.total, refined: true, dispatches: 0, roundTrips: 0, digest, entry, variants, get transfer() { return { network: store.network, cached: store.cached }; } };
+    const { device, why, threads, adapter, subgroups, packedDot, bytes } = backend.info, { name, precision, accuracy, digest, variants, default_entry: entry } = manifest;
+    this.info = { name, device, why, precision, accuracy, threads, adapter, subgroups, packedDot, bytes: bytes.total, refined: true, dispatches: 0, roundTrips: 0, digest, entry, variants, get transfer() { return { network: store.network, cached: store.cached }; } };
     this.lost = lost;
     this.first = first;
     dropped.register(this, close);
