@@ -92,6 +92,16 @@ op(
     - 8 * scales.repeat(8, 1),
     A((2, 12), 0, 256, "uint8"), A((2, 3), dtype="float32"), dtypes=FLOAT,
 )  # fmt: skip
+op(
+    "round_to_bytes", lambda x, f: apply("round_to_bytes", x, f, shift=64, bits=7, signed=False, low=None, high=100),
+    lambda x, f: np.minimum(np.rint(x.astype(np.float64) * f) + 64, 100).astype(np.uint8),
+    A((5, 7), -60, 60, "float32"), A((5, 7), 0.5, 1, "float32"), dtypes=FLOAT,
+)  # fmt: skip
+op(
+    "round_to_signed_bytes", lambda x, f: apply("round_to_bytes", x, f, shift=-3, bits=8, signed=True, low=-128, high=None),
+    lambda x, f: np.maximum(np.rint(x.astype(np.float64) * f) - 3, -128).astype(np.int8),
+    A((5, 7), -300, 120, "float32"), A((5, 7), 0.5, 1, "float32"), dtypes=FLOAT,
+)  # fmt: skip
 moved("take_negative", lambda x, i: ht.take(x, i, axis=0), lambda x, i: np.take(x, i, 0), A((5, 2)), A((6,), -5, 5, "int64"))
 moved("take_row", lambda x, i: x[i], lambda x, i: x[i], A((5, 3)), A((), 0, 5, "int32"))
 moved(

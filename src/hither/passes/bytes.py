@@ -23,7 +23,6 @@ from ..graph.core import Graph, GraphBuilder, Node, Value
 from ..graph.primitive import REGISTRY
 from .ranges import ANYTHING, Range, digest_of, proven
 
-ROUNDING = 1.5 * 2**23  # added to a float below 2^22, it leaves the nearest whole number in the lowest bits
 LEAST_DEPTH = 32  # products that are summed: for fewer, rounding what they multiply takes longer than they do
 MOST_DEPTH = 1 << 16  # for more, sums may leave 32 bits
 SIGNED_OFFSET = 128  # between a byte taken as unsigned and as signed
@@ -123,14 +122,11 @@ class ByteProducts:
             shift = zero - SIGNED_OFFSET * self.byte.signed
             pad = self._producer(made.builder, x)
             inside = x if pad is None or pad.primitive.name != "pad" else pad.operands[0]
-            (scaled,) = made("mul", [inside, made.scalar(1 / step, inside)])
-            if bounds.low < low:
-                (scaled,) = made("max", [scaled, made.scalar(-zero, scaled)])
-            if bounds.high > high:
-                (scaled,) = made("min", [scaled, made.scalar(levels - zero, scaled)])
-            q = self._to_bytes(made, scaled, shift)
+            least, most = shift - zero, shift - zero + levels
+            limits = (least if bounds.low < low else None, most if bounds.high > high else None)
+            q = self._to_bytes(made, inside, made.scalar(1 / step, inside), shift, *limits)
             if pad is not None and inside is not x:  # so that bytes are stored where they are padded
-                border = min(max(round(pad.params["value"] / step), -zero), levels - zero) + shift
+                border = min(max(round(pad.params["value"] / step) + shift, least), most)
                 (q,) = made("pad", [q], {**pad.params, "value": border})
             self._rounded[key] = _Rounded(q, shift, step)
         return self._rounded[key]
@@ -151,15 +147,15 @@ class ByteProducts:
             (step,) = made("mul", [largest, made.scalar(1 / most, largest)])
             (step,) = made("max", [step, made.scalar(1e-30, step)])  # of what is 0 everywhere
             (inverse,) = made("div", [made.scalar(1, step), step])
-            (scaled,) = made("mul", [x, *made("broadcast", [inverse], {"shape": x.shape, "axes": kept})])
-            self._rounded[key] = _Rounded(self._to_bytes(made, scaled, shift), shift, step)
+            (factor,) = made("broadcast", [inverse], {"shape": x.shape, "axes": kept})
+            self._rounded[key] = _Rounded(self._to_bytes(made, x, factor, shift), shift, step)
         return self._rounded[key]
 
-    def _to_bytes(self, made: _Nodes, scaled: Value, shift: int) -> Value:
-        (q,) = made("bitcast", made("add", [scaled, made.scalar(ROUNDING + shift, scaled)]), {"dtype": dt.int32})
-        if self.byte.bits < 8:
-            (q,) = made("bit_and", [q, made.scalar(self.byte.levels, q)])  # they are no more, but this can be seen
-        return made("convert", [q], {"dtype": dt.int8 if self.byte.signed else dt.uint8})[0]
+    def _to_bytes(
+        self, made: _Nodes, x: Value, factor: Value, shift: int, low: int | None = None, high: int | None = None
+    ) -> Value:
+        kind = {"bits": self.byte.bits, "signed": self.byte.signed}
+        return made("round_to_bytes", [x, factor], {"shift": shift, **kind, "low": low, "high": high})[0]
 
     def _producer(self, builder: GraphBuilder, value: Value) -> Node | None:
         for node in builder.nodes[self._seen :]:
@@ -189,20 +185,14 @@ def _by_winograd(node: Node, window: tuple[int, ...]) -> bool:
 
 
 def seven_bits(graph: Graph) -> Iterator[Value]:
-    """Values of bytes that can be seen to be at most 127: whose higher bits were taken off, or that are such, padded."""
-    producers = graph.producers()
+    """Values of bytes that can be seen to be at most 127: rounded to so many bits, or that are such, padded."""
     found: set[Value] = set()
     for node in graph.nodes:
-        if node.primitive.name == "pad" and node.operands[0] in found and 0 <= node.params["value"] <= 127:
+        p = node.params
+        rounded = node.primitive.name == "round_to_bytes" and p["bits"] < 8 and not p["signed"]
+        padded = node.primitive.name == "pad" and node.operands[0] in found and 0 <= p["value"] <= 127
+        if rounded or padded:
             found.add(node.results[0])
-        limit = producers.get(node.operands[0]) if node.primitive.name == "convert" else None
-        if limit is None or limit.primitive.name != "bit_and" or node.results[0].dtype is not dt.uint8:
-            continue
-        for operand in limit.operands:
-            spread = producers.get(operand)
-            known = graph.constants.get(spread.operands[0] if spread and spread.primitive.name == "broadcast" else operand)
-            if known is not None and known.size and 0 <= known.min() <= known.max() <= 127:
-                found.add(node.results[0])
     yield from found
 
 

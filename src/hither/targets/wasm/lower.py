@@ -119,6 +119,8 @@ class KernelLowering:
                 )
             case "select":
                 return tuple(self._select(c, a, b, vector) for c, a, b in zip(*args, strict=True))
+            case "convert" if _is_masked(op.args[0], result.dtype):
+                return args[0]
             case "convert":
                 return tuple(arith.convert(n, a, dtype, result.dtype, vector) for a in args[0])
             case "bitcast":
@@ -301,3 +303,12 @@ def _loads_only_splatted(kernel: Kernel) -> set[Val]:
 
     visit(kernel.body)
     return loads - other
+
+
+def _is_masked(value: Val, dtype: DType) -> bool:
+    """Whether an int32 has no bits but those of a narrower unsigned integer."""
+    op = value.op
+    if op is None or op.kind != "and" or value.dtype is not dt.int32 or dtype.kind != "u" or dtype.bits >= 32:
+        return False
+    sources = (a.op.args[0].op if a.op is not None and a.op.kind == "splat" else a.op for a in op.args)
+    return any(s is not None and s.kind == "const" and 0 <= s.attr < 1 << dtype.bits for s in sources)
