@@ -1,6 +1,6 @@
 """What small weights cost and save: hither against its own float32, natively and as WebAssembly in Chromium, on one thread.
 
-python -m bench.precision native,browser "float16 int8 int8,int8 int8,int8,calibrated" matvec,minilm     any part may be left out
+python -m bench.precision native,browser "float16 int8 int8,int8 int8,int8,calibrated" matvec    any part may be left out
 
 Prints bytes of weights held in memory, the largest error relative to the largest output, and times relative to float32's, all
 precisions in turns. Nets that wait for memory (a matrix by a vector, a short sentence, a recurrent layer) stand beside

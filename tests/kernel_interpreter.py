@@ -425,7 +425,8 @@ class _Translation:
             case "load" | "gather":
                 return self._read(op, a)
             case "word":
-                return f"{self.buffers[op.attr]}.load_vector({a[0]}, 4).view(np.int32)[0]"
+                whole = f"{self.buffers[op.attr]}.load_vector({a[0]}, 4)"  # each in a word of its own, on GPUs
+                return f"{whole}.astype(np.uint8).view(np.int32)[0]"
             case "dot":
                 self._agree(result, op.args)
                 return f"dot({', '.join(a)}, {op.attr!r})"

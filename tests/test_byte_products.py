@@ -95,9 +95,13 @@ def test_proven_ranges() -> None:
     def function(x: Any) -> dict[str, Any]:
         clipped = ht.relu6(ht.conv(x, w))
         return {
-            "clipped": clipped, "half": ht.relu(ht.conv(x, w)), "open": ht.conv(x, w), "gate": ht.sigmoid(ht.conv(x, w)) * 2 - 3,
-            "together": ht.concat([clipped, ht.tanh(x)], axis=1), "bordered": ht.pad(clipped + 1, [(0, 0), (0, 0), (1, 1), (1, 1)]),
-        }  # fmt: skip
+            "clipped": clipped,
+            "half": ht.relu(ht.conv(x, w)),
+            "open": ht.conv(x, w),
+            "gate": ht.sigmoid(ht.conv(x, w)) * 2 - 3,
+            "together": ht.concat([clipped, ht.tanh(x)], axis=1),
+            "bordered": ht.pad(clipped + 1, [(0, 0), (0, 0), (1, 1), (1, 1)]),
+        }
 
     graph = graphs_of(function, {"x": x})["predict"]
     found = proven(graph)

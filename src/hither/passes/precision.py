@@ -46,9 +46,9 @@ def _nothing(weight: np.ndarray) -> bool:
 
 @dataclass(frozen=True)
 class Numbers:
-    """What numbers a program stores and computes in: one of PRECISIONS, one of ACTIVATIONS, and the weights that stay as they are
-    whatever is asked for. `byte`: what products of bytes take; `ranges`: where operands of convolutions lay on samples, by the
-    digest of the weights (see passes.ranges)."""
+    """What numbers a program stores and computes in: one of PRECISIONS, one of ACTIVATIONS, and the weights that stay as they
+    are whatever is asked for. `byte`: what products of bytes take; `ranges`: where operands of convolutions lay on samples,
+    by the digest of the weights (see passes.ranges)."""
 
     precision: str = "float32"
     activations: str = "float32"

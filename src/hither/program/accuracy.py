@@ -71,7 +71,7 @@ class AccuracyReport:
         outputs: of the program as it is, per output.
         everything: of the program if everything were as small as was asked for.
         kept: the weights that keep float32, the most harmful first.
-        calibrated: of bytes, how many convolutions have scales that were found on the samples; the others find them in every run.
+        calibrated: of bytes, how many weights multiply what has scales found on the samples; others find them in every run.
     """
 
     precision: str
@@ -154,7 +154,9 @@ def guard(
     samples = samples_of(given, inputs)
     feeds = [{**state, **sample} for sample in samples]
     ranges = seen_ranges(graph, numbers, feeds) if calibrate is not None and numbers.activations == "int8" else {}
-    for numbers in ([replace(numbers, ranges=ranges)] if ranges else []) + [numbers]:  # fast scales first
+    plain = numbers
+    for scales in (ranges, {}) if ranges else ({},):  # the fast ones first
+        numbers = replace(plain, ranges=scales)
         trials = _Trials(graph, numbers, feeds)
         everything = trials.judge(range(len(trials.weights)))
         if accepts(everything, tolerance):

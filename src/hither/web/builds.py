@@ -167,7 +167,7 @@ def bundle(
         for machine in MACHINES[kind]:
             planned = _plan(graphs, machine, numbers)
             variants = [{e: planned.entries[_export(i, e)] for e in each} for i, each in enumerate(graphs)]
-            builds.append((_webgpu if kind == "webgpu" else _wasm)(planned, variants, pool))
+            builds += [_webgpu(planned, variants, pool)] if kind == "webgpu" else _wasm(planned, variants, pool)
     meanings = [getattr(each, "specs", choice) for each, choice in zip(made, choices)]
     signatures = [_variant(each, variants[i], made[i], meanings[i]) for i, each in enumerate(graphs)]
     return write_bundle(
@@ -237,8 +237,10 @@ def _places(ports: Sequence[Port], machine: Machine) -> Iterator[Place]:
         yield Place(p.ref.offset, machine.storage(p.abstract.dtype).name, lengths)
 
 
-def _wasm(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPool) -> WasmBuild:
-    from ..targets.wasm.printer import print_module
+def _wasm(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPool) -> list[WasmBuild]:
+    """The builds of one Plan, the one that needs most first: where relaxed SIMD multiplies bytes, one more for engines that
+    make several operations of that."""
+    from ..targets.wasm.printer import multiplies_bytes, print_module
 
     layout, sizes = _layout(planned, pool), planned.code.sizes
     plans = tuple(
@@ -254,18 +256,24 @@ def _wasm(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPo
         for i, entries in enumerate(variants)
     )
     relaxed = planned.machine.fma
-    made = print_module(planned.code, planned.machine, relaxed)
-    return WasmBuild(
-        layout=layout,
-        module=made.bytes,
-        shared_flag_offset=made.shared_flag_offset,
-        arena=sizes["arena"],
-        io=sizes["io"],
-        scratch=made.scratch_bytes,
-        sync=made.sync_bytes,
-        variants=plans,
-        requires=("relaxed-simd",) if relaxed else (),
-    )
+    kinds = [("relaxed-simd", "dot-apart")] if relaxed and multiplies_bytes(planned.code) else []
+    builds = []
+    for requires in [*kinds, ("relaxed-simd",) if relaxed else ()]:
+        made = print_module(planned.code, planned.machine, relaxed, apart="dot-apart" in requires)
+        builds.append(
+            WasmBuild(
+                layout=layout,
+                module=made.bytes,
+                shared_flag_offset=made.shared_flag_offset,
+                arena=sizes["arena"],
+                io=sizes["io"],
+                scratch=made.scratch_bytes,
+                sync=made.sync_bytes,
+                variants=plans,
+                requires=requires,
+            )
+        )
+    return builds
 
 
 def _webgpu(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPool) -> WebGpuBuild:

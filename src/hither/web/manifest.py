@@ -165,7 +165,8 @@ class EntryPlan:
 class WasmBuild:
     """All variants as one module, whose exports are `call(weights, state, arena, io, threads, sync, scratch)`.
 
-    `requires` names what the engine must have beyond simd128: "relaxed-simd".
+    `requires` names what the engine must have beyond simd128: "relaxed-simd", or how it is: "dot-apart" says that its relaxed
+    products of bytes are several operations of the processor.
     """
 
     layout: Layout

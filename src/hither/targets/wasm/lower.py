@@ -24,8 +24,8 @@ ABI = ("thread", "nthreads", "scratch")  # parameters of a kernel function after
 class KernelLowering:
     """Lowers one kernel; afterwards `params`, `n.root` and `scratch_bytes` describe its function."""
 
-    def __init__(self, kernel: Kernel, relaxed: bool, helper: Callable[[str], int]) -> None:
-        self.kernel, self.relaxed, self.helper = kernel, relaxed, helper
+    def __init__(self, kernel: Kernel, relaxed: bool, helper: Callable[[str], int], apart: bool = False) -> None:
+        self.kernel, self.relaxed, self.helper, self.apart = kernel, relaxed, helper, apart
         self.n = NodeBuilder()
         self.params = tuple(self.n.param(I32, self.n.root) for _ in (*kernel.buffers, *ABI))
         self.bases: dict[Buffer, tuple[Node, int]] = {
@@ -114,9 +114,8 @@ class KernelLowering:
             case "fma":
                 return tuple(self._fma(a, b, c, dtype, vector) for a, b, c in zip(*args, strict=True))
             case "dot":
-                return tuple(
-                    arith.dot(n, a, b, c, self.relaxed and op.attr == "seven bits") for a, b, c in zip(*args, strict=True)
-                )
+                relaxed = self.relaxed and op.attr == "seven bits"
+                return tuple(arith.dot(n, a, b, c, relaxed, self.apart) for a, b, c in zip(*args, strict=True))
             case "select":
                 return tuple(self._select(c, a, b, vector) for c, a, b in zip(*args, strict=True))
             case "convert" if _is_masked(op.args[0], result.dtype):

@@ -1,7 +1,7 @@
 """What is written of one WGSL module so far, and the loads and stores of its buffers.
 
-WGSL addresses words: what is narrower is cut out of them, vectors of four are one access where a buffer is bound as such, and an
-operand above the largest binding lies in pieces (see bindings.py).
+WGSL addresses words: what is narrower is cut out of them, vectors of four are one access where a buffer is bound as such, and
+an operand above the largest binding lies in pieces (see bindings.py).
 """
 
 from __future__ import annotations
