@@ -40,7 +40,7 @@ class Case:
     about: dict[str, Any]
 
     @classmethod
-    def of(cls, net: Net, relaxed: bool, form: str = "float32") -> Case:
+    def of(cls, net: Net, relaxed: bool, form: str = "float32", apart: bool = False) -> Case:
         import hither as ht
         from hither.passes.precision import Numbers
         from hither.program.accuracy import seen_ranges
@@ -56,7 +56,7 @@ class Case:
         (entry,) = planned.entries
         steps = Steps(planned.code.entries[entry])
         code = steps.code(planned.code, entry)
-        made = print_module(code, machine, relaxed, names=True)
+        made = print_module(code, machine, relaxed, names=True, apart=apart)
         feeds = net.feeds()
         inputs = np.zeros(code.sizes["io"], np.uint8)
         for port in planned.entries[entry].inputs:
@@ -160,11 +160,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--plain", action="store_true", help="without relaxed SIMD")
     parser.add_argument("--form", default="float32", help="of weights and activations: int8,int8 or int8,int8,calibrated")
+    parser.add_argument("--apart", action="store_true", help="products of bytes as engines get them that have no such operation")
     parser.add_argument("--whole", action="store_true", help="whole runs only")
     parser.add_argument("--keep", type=Path, help="write the module there, and measure nothing")
     parser.add_argument("--against", type=Path, help="a module that --keep wrote")
     options = parser.parse_args()
-    case = Case.of(NETS[options.net], not options.plain, options.form)
+    case = Case.of(NETS[options.net], not options.plain, options.form, options.apart)
     if options.keep:
         case.keep(options.keep)
         return

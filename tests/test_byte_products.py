@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import hither as ht
+from hither import dtypes as dt
+from hither.graph.primitives.rules import apply
 from hither.passes.ranges import ANYTHING, Range, proven
 from hither.program.compile import graphs_of, machine_for
 
@@ -144,3 +146,41 @@ def test_pages_multiply_bytes_with_and_without_the_operation(page: Any, tmp_path
     )
     assert np.abs(got - want).max() <= 4e-3 * np.abs(want).max()
     assert np.median(np.abs(got - want)) <= 1e-5 * np.abs(want).max()
+
+
+_IN_A_PAGE = """
+async (x) => {
+  const {load} = await import("/hither.js");
+  const program = await load("/", {device: "wasm", threads: 1});
+  const {output} = await program.run({x: Float32Array.from(x)});
+  const found = [program.info.adapter, [...output.data]];
+  program.close();
+  return found;
+}
+"""
+
+
+def test_modules_for_both_kinds_of_engines_add_bytes_exactly(page: Any, tmp_path: Path) -> None:
+    """One in which relaxed products of bytes are three operations, for engines that would make more of them (the browser here,
+    on x86 processors without such a product), and one for all others, as wasmtime takes it."""
+    rng = np.random.default_rng(2)
+    x, w = rng.integers(-64, 63, (13, 96), endpoint=True), rng.integers(-128, 127, (96, 24), np.int8, endpoint=True)
+    x[0], w[:, 0] = 63, -128
+
+    def function(x: Any) -> Any:
+        q = apply("round_to_bytes", x, ht.full(x.shape, 1.0), shift=64, bits=7, signed=False, low=None, high=None)
+        return apply("matmul", q, ht.asarray(w), dtype=dt.int32)
+
+    folder, floats = tmp_path / "bundle", x.astype(np.float32)
+    manifest = ht.bundle(function, folder, {"x": ht.Spec(x.shape, "float32")}, targets=["wasm"])
+    assert [b["requires"] for b in manifest["builds"]] == [["relaxed-simd", "dot-apart"], ["relaxed-simd"], []]
+    files = [(folder / build["file"]).read_bytes() for build in manifest["builds"]]
+    assert [b"\xfd\x92\x02" in f for f in files] == [True, False, False]  # i16x8.relaxed_dot_i8x16_i7x16_s
+    assert [b"\xfd\x93\x02" in f for f in files] == [False, True, False]  # i32x4.relaxed_dot_i8x16_i7x16_add_s
+    with serving(folder) as site:
+        page.goto(f"{site.origin}/package.json")
+        adapter, found = page.evaluate(_IN_A_PAGE, floats.reshape(-1).tolist())
+    assert adapter in ("relaxed-simd,dot-apart", "relaxed-simd")
+    expected = (x + 64) @ w.astype(np.int64)
+    np.testing.assert_array_equal(np.reshape(found, expected.shape), expected)
+    np.testing.assert_array_equal(ht.load(folder, device="wasm")(x=floats)["output"].numpy(), expected)
