@@ -29,13 +29,10 @@ const DOT = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 127, 3, 2, 1, 0, 7,
 
 /** The first WASM build that suits this engine; -1 if there is none. @param {import("./types.d.ts").Build[]} builds */
 export function fitting(builds) {
-  const code = new Uint8Array(DOT), has = new Set();
-  if (WebAssembly.validate(code)) {
-    has.add("relaxed-simd");
-    // bytes above 127 show how products are made: x86 without an operation of its own adds two, and saturates at 16 bits
-    if (/** @type {any} */ (new WebAssembly.Instance(new WebAssembly.Module(code)).exports).f() === 2 * 32767) has.add("dot-apart");
-  }
-  return builds.findIndex((b) => b.requires.every((x) => has.has(x)));
+  const code = new Uint8Array(DOT), relaxed = WebAssembly.validate(code);
+  // bytes above 127 show how products are made: x86 without an operation of its own adds two, and saturates at 16 bits
+  const apart = relaxed && /** @type {any} */ (new WebAssembly.Instance(new WebAssembly.Module(code)).exports).f() === 65534;
+  return builds.findIndex((b) => b.requires.every((x) => x === "relaxed-simd" ? relaxed : x === "dot-apart" && apart));
 }
 
 /** @type {any} */

@@ -9,8 +9,8 @@ const words = (/** @type {number} */ n) => (n + 3) & ~3;
 
 /** @param {import("./types.d.ts").CreateOptions} options @param {import("./types.d.ts").Emit} emit @returns {Promise<import("./types.d.ts").Backend>} */
 export async function create({ builds, layouts, snapshot, gpu, auto }, emit) {
-  const adapter = gpu ?? await globalThis.navigator?.gpu?.requestAdapter({ powerPreference: "high-performance" });
-  if (!adapter) return fail("device", globalThis.navigator?.gpu ? "WebGPU has no adapter here" : "no WebGPU: it needs https or localhost, and a browser that has it");
+  const api = globalThis.navigator?.gpu, adapter = gpu ?? await api?.requestAdapter({ powerPreference: "high-performance" });
+  if (!adapter) return fail("device", api ? "WebGPU has no adapter here" : "no WebGPU: it needs https or localhost, and a browser that has it");
   const about = /** @type {any} */ (adapter).info ?? /** @type {any} */ (adapter).adapterInfo ?? {}, name = `${about.vendor} ${about.architecture} ${about.description}`.trim();
   if (auto && (about.isFallbackAdapter || /swiftshader|llvmpipe/i.test(name))) fail("device", `the only adapter is software (${name}), slower than WASM`);
   let lacks = "";
@@ -21,7 +21,7 @@ export async function create({ builds, layouts, snapshot, gpu, auto }, emit) {
   });
   const build = builds[index] ?? fail("device", `the adapter (${name}) lacks ${lacks}`);
   const subgroups = adapter.features.has("subgroups") ? build.subgroups : undefined; // modules that take the places of others
-  const dots = globalThis.navigator?.gpu?.wgslLanguageFeatures?.has("packed_4x8_integer_dot_product") ? build.packed_dot : undefined;
+  const dots = api?.wgslLanguageFeatures?.has("packed_4x8_integer_dot_product") ? build.packed_dot : undefined;
   const features = /** @type {GPUFeatureName[]} */ (subgroups ? [...build.requires, "subgroups"] : build.requires);
   const device = gpu ?? await /** @type {GPUAdapter} */ (adapter).requestDevice({ requiredFeatures: features, requiredLimits: build.limits });
   let lost = "";
