@@ -78,7 +78,7 @@ SUBJECTS: dict[str, Callable[[], Subject]] = {
 def _numbers(form: str, subject: Subject) -> dict[str, Any]:
     found: dict[str, Any] = dict(zip(("precision", "activations"), form.split(",")))
     if form.endswith(",calibrated"):
-        found |= {"calibrate": [dict(subject.feeds)], "tolerance": {"relative": 1.0}}
+        found |= {"calibrate": [dict(subject.feeds)], "tolerance": {"top1": 0.0}}
     return found
 
 
