@@ -1,6 +1,6 @@
 """`python -m bench`: measure, keep the results as JSON in out/bench, and write docs/benchmarks.md and its plot.
 
-python -m bench                                  everything: some twenty minutes on two cores
+python -m bench                                  everything: some half an hour on two cores
 python -m bench --only native --nets mobilenetv2 one part again; the rest of the report stays
 python -m bench --quick                          a few seconds per part, to see that it works; writes out/bench/quick.md
 python -m bench --only report                    the report again, from what was measured
@@ -16,14 +16,16 @@ from collections.abc import Callable
 from typing import Any
 
 from . import engines, measure, report
+from .beside import NETS as BESIDE
 from .converted import CONVERTED
 from .nets import NETS, OUT, ROOT, Net
+from .precision import PLACES, SUBJECTS
 from .results import Results
 from .trained import TRAINED
 
-PARTS = ("native", "start", "browser", "converted", "train", "gpu", "cold", "report")
-QUICK = ("mobilenetv2", "silero-vad", "blazeface-front", "cnn")
-EVERY = (*NETS, *CONVERTED, *TRAINED)
+PARTS = ("native", "start", "browser", "converted", "train", "gpu", "cold", "precision", "beside", "report")
+QUICK = ("mobilenetv2", "silero-vad", "blazeface-front", "cnn", "matvec", "facemesh")
+EVERY = tuple(dict.fromkeys((*NETS, *CONVERTED, *TRAINED, *SUBJECTS, *BESIDE)))
 GPU_NETS = ("mobilenetv2",)  # a software adapter measures counts, not speed: one net is enough
 
 
@@ -97,6 +99,10 @@ class Bench:
                 self.converted(chromium, served)
             if "train" in only:
                 self.train(chromium, served)
+            if "precision" in only:
+                self.precision(chromium)
+            if "beside" in only:
+                self.beside(chromium, served)
             for net in self.nets if {"browser", "gpu", "cold"} & set(only) else ():
                 self.before(f"bundle  {net.name}")
                 if not self.case(f"bundle/{net.name}", site.prepare, net):
@@ -125,6 +131,26 @@ class Bench:
                 self.before(f"converted {net.name}, threads: {threads}")
                 case = (chromium, served, net, "wasm", threads, self.options.rounds, converted.ENGINES)
                 self.case(f"converted/{net.name}/{threads}", browser.steady, *case)
+
+    def precision(self, chromium: Any) -> None:
+        from . import precision
+
+        for name in (name for name in self.options.nets if name in SUBJECTS):
+            for place in PLACES:
+                self.before(f"precision {name}, {place}")
+                self.case(f"precision/{name}/{place}", precision.measured, name, place, self.options.rounds, chromium)
+
+    def beside(self, chromium: Any, served: Any) -> None:
+        from . import beside
+
+        names = [name for name in self.options.nets if name in BESIDE]
+        self.before(f"bundle  {', '.join(names)} for TF.js's side")
+        beside.prepare_all(names)
+        for name in names:
+            for device in ("wasm", "webgpu"):
+                self.before(f"beside  {name}, {device}")
+                picture = beside.PICTURE if (name, device) == (names[0], "wasm") and not self.options.quick else None
+                self.case(f"beside/{name}/{device}", beside.measured, chromium, served, name, device, picture)
 
     def train(self, chromium: Any, served: Any) -> None:
         from . import train, train_browser
@@ -164,7 +190,7 @@ class Bench:
             self.native()
         if "start" in only:
             self.start()
-        if {"browser", "converted", "train", "gpu", "cold"} & set(only):
+        if {"browser", "converted", "train", "gpu", "cold", "precision", "beside"} & set(only):
             self.browser(only)
         folder = OUT if self.options.quick else ROOT / "docs"
         path = report.write(self.results, folder, "quick" if self.options.quick else "benchmarks")

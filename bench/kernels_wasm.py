@@ -160,7 +160,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--plain", action="store_true", help="without relaxed SIMD")
     parser.add_argument("--form", default="float32", help="of weights and activations: int8,int8 or int8,int8,calibrated")
-    parser.add_argument("--apart", action="store_true", help="products of bytes as engines get them that have no such operation")
+    parser.add_argument(
+        "--apart", action="store_true", help="products of bytes as engines get them that have no such operation"
+    )
     parser.add_argument("--whole", action="store_true", help="whole runs only")
     parser.add_argument("--keep", type=Path, help="write the module there, and measure nothing")
     parser.add_argument("--against", type=Path, help="a module that --keep wrote")

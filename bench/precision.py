@@ -1,8 +1,9 @@
 """What small weights cost and save: hither against its own float32, natively and as WebAssembly in Chromium, on one thread.
 
-python -m bench.precision native,browser "float16 int8 int8,int8 int8,int8,calibrated" matvec    any part may be left out
+python -m bench --only precision                                                     for docs/benchmarks.md
+python -m bench.precision native,browser "float16 int8,int8 int8,int8,calibrated" matvec    printed; any part may be left out
 
-Prints bytes of weights held in memory, the largest error relative to the largest output, and times relative to float32's, all
+Bytes of weights held in memory, the largest error relative to the largest output, and times relative to float32's, all
 precisions in turns. Nets that wait for memory (a matrix by a vector, a short sentence, a recurrent layer) stand beside
 convolution nets, which do not.
 """
@@ -13,6 +14,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ from .browser import chromium
 from .nets import NETS, Net
 
 FORMS = ("float16", "int8", "int8,int8", "int8,int8,calibrated", "int4")  # of weights, of activations, and how they are scaled
+PLACES = ("native", "browser")
+WAIT_FOR_MEMORY = ("matvec", "lstm", "minilm")
 ROUNDS, SHARE_MS = 10, 100
 
 
@@ -82,13 +86,13 @@ def _numbers(form: str, subject: Subject) -> dict[str, Any]:
     return found
 
 
-def native(subject: Subject, forms: Sequence[str]) -> dict[str, dict[str, Any]]:
+def native(subject: Subject, forms: Sequence[str], rounds: int = ROUNDS) -> dict[str, dict[str, Any]]:
     """Each form's bytes, error and times."""
     ht.set_num_threads(1)
     programs = {form: ht.compile(subject.target, subject.specs, **_numbers(form, subject)) for form in forms}
     given = {k: v for k, v in subject.feeds.items() if k in {p.name for p in programs[forms[0]].entries["predict"].inputs}}
     outputs = {form: {k: v.numpy() for k, v in p(given).items()} for form, p in programs.items()}
-    times = measure.alternate({form: lambda p=p: p(given) for form, p in programs.items()}, ROUNDS, SHARE_MS / 1000)
+    times = measure.alternate({form: lambda p=p: p(given) for form, p in programs.items()}, rounds, SHARE_MS / 1000)
     return {
         form: {
             "weights": programs[form].memory()["weights"],
@@ -128,9 +132,10 @@ PAGE = """async ([forms, feeds, rounds, share]) => {
 }"""
 
 
-def browser(subject: Subject, forms: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The same of bundles in a page."""
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as site, chromium() as launched:
+def browser(subject: Subject, forms: Sequence[str], rounds: int = ROUNDS, launched: Any = None) -> dict[str, dict[str, Any]]:
+    """The same of bundles in a page; of a browser that runs already, if one is given."""
+    running = chromium() if launched is None else nullcontext(launched)
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as site, running as chrome:
         sizes = {}
         for form in forms:
             manifest = ht.bundle(
@@ -139,10 +144,11 @@ def browser(subject: Subject, forms: Sequence[str]) -> dict[str, dict[str, Any]]
             sizes[form] = manifest["layouts"][0]["weights"]
         wanted = {s["name"] for s in manifest["variants"][0]["entries"]["predict"]["inputs"]}
         feeds = {k: {"dtype": v.dtype.name, "data": v.reshape(-1).tolist()} for k, v in subject.feeds.items() if k in wanted}
-        page = launched.new_page()
+        page = chrome.new_page()
         page.set_default_timeout(120_000)
         page.goto(f"{site.origin}/{forms[0]}/manifest.json")
-        got = page.evaluate(PAGE, [list(forms), feeds, ROUNDS, SHARE_MS])
+        got = page.evaluate(PAGE, [list(forms), feeds, rounds, SHARE_MS])
+        page.close()
     outputs = {form: dict(enumerate(map(np.array, got["found"][form]))) for form in forms}
     return {
         form: {
@@ -152,6 +158,14 @@ def browser(subject: Subject, forms: Sequence[str]) -> dict[str, dict[str, Any]]
         }
         for form in forms
     }
+
+
+def measured(name: str, place: str, rounds: int, launched: Any = None) -> dict[str, Any]:
+    """A record of all forms of one subject for the report: {"forms": {form: bytes, error and times}}."""
+    record = measure.conditions()
+    forms, subject = ("float32", *FORMS), SUBJECTS[name]()
+    found = native(subject, forms, rounds) if place == "native" else browser(subject, forms, rounds, launched)
+    return {**record, "forms": found}
 
 
 def main(where: str = "native,browser", forms: str = " ".join(FORMS), subjects: str = ",".join(SUBJECTS)) -> None:

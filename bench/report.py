@@ -17,9 +17,9 @@ HOW = """\
 take turns: in each round everyone runs for a moment, in rotating order, the first runs of each turn uncounted. Before anything
 is timed, every contestant's outputs are compared with ONNX Runtime's. Times are milliseconds of one whole call, from
 inputs in the caller's memory to results in the caller's memory, GPU work included. Ratios are of medians: **above 1, hither
-is faster**; the ratio of minima beside them suffers less from a busy machine. All compute in float32. hither runs in a
-worker, so its times include a message there and back; the other engines block the page. *Load* is the machine's load average
-when a case began and *busy* the share of the processors that others used just before: high numbers there mean noisy rows.
+is faster**; the ratio of minima beside them suffers less from a busy machine. All compute in float32. hither runs what computes
+much in a worker, so its times include a message there and back; the other engines block the page. *Load* is the machine's load
+average when a case began and *busy* the share of the processors that others used just before: high numbers mean noisy rows.
 """
 Table = Iterator[str]
 
@@ -61,6 +61,8 @@ def document(results: Results, picture: str | None) -> Iterator[str]:
     yield from cold(results)
     yield from start(results)
     yield from bundles(results)
+    yield from precision(results)
+    yield from beside(results)
     yield from skipped(results)
 
 
@@ -274,6 +276,66 @@ def bundles(results: Results) -> Iterator[str]:
         "memory in the page, MB",
     )
     yield from table(head, rows)
+
+
+def precision(results: Results) -> Iterator[str]:
+    """Each precision against float32."""
+    if not results.nets("precision"):
+        return
+    yield "## Precisions, 1 thread\n"
+    yield (
+        "hither against its own float32. *Weights*: their share of float32's bytes in memory; *speed*: how many times as fast, "
+        "by medians; *error*: the largest difference of any output, over that output's largest magnitude. `int8,int8` "
+        "multiplies bytes by bytes. Some of these nets have random weights; accuracy on data is tested elsewhere.\n"
+    )
+    for place, title in (("native", "Natively"), ("browser", "WebAssembly in Chromium")):
+        rows = []
+        for net in results.nets("precision"):
+            forms = results.get("precision", net, place).get("forms", {})
+            base = forms.get("float32")
+            for form, found in forms.items() if base else ():
+                times = (_times(found), _ratio(base["median"] / found["median"]))
+                rows.append((net, form, f"{found['weights'] / base['weights']:.3f}×", *times, f"{found['error']:.0e}"))
+        if rows:
+            yield f"### {title}\n"
+            yield from table(("net", "weights, activations", "weights", "ms", "speed", "error"), rows)
+
+
+def beside(results: Results) -> Iterator[str]:
+    """The same float16 files in TensorFlow.js and hither, in one page."""
+    if not results.nets("beside"):
+        return
+    yield "## Side by side with TensorFlow.js: float16 files, in one page\n"
+    yield (
+        "Networks published for TensorFlow.js with float16 weights. Both engines read those files (hither through `ht.load` "
+        'and `ht.bundle(…, precision="float16")`) and run in one tab, on one thread. *Weights*: `tf.memory().numBytes` and '
+        "`program.memory().weights` after a run. *Counted*: all WebAssembly memories and GPU buffers of the engine, counted "
+        "where they are made. `python -m bench.beside` serves the page.\n"
+    )
+    rows = []
+    for net in results.nets("beside"):
+        for device in ("wasm", "webgpu"):
+            case = results.get("beside", net, device)
+            if not case:
+                continue
+            theirs, ours = case["theirs"], case["ours"]
+            weights = (theirs["memory"]["numBytes"], ours["memory"]["weights"])
+            counted = [sum(who["counted"].values()) for who in (theirs, ours)]
+            rows.append(
+                (
+                    net, device, _mb(case["file"]), *map(_mb, weights), f"{weights[1] / weights[0]:.2f}×", *map(_mb, counted),
+                    f"{counted[1] / counted[0]:.2f}×", _times(theirs), _times(ours), f"{case['error']:.0e}",
+                )
+            )  # fmt: skip
+    yield from table(
+        (
+            "net", "device", "file, MB", "weights: tfjs, MB", "hither, MB", "ratio", "counted: tfjs, MB", "hither, MB", "ratio",
+            "tfjs, ms", "hither, ms", "differ by",
+        ),
+        rows,
+    )  # fmt: skip
+    yield "On WebGPU times are those of an emulated GPU and rank nothing.\n"
+    yield "![The page: weights, memory, time](images/beside-tfjs.png)\n"
 
 
 def skipped(results: Results) -> Iterator[str]:

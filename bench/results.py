@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .beside import NETS as BESIDE
 from .converted import CONVERTED
 from .nets import NETS
+from .precision import SUBJECTS
 from .trained import TRAINED
 
 Record = dict[str, Any]
@@ -15,7 +17,8 @@ Record = dict[str, Any]
 
 class Results:
     """Cases by key: `native/NET/THREADS`, `start/NET`, `bundle/NET`, `wasm/NET/THREADS`, `webgpu/NET`, `cold/NET`,
-    `train/NET/THREADS`, `train-wasm/NET/THREADS`."""
+    `train/NET/THREADS`, `train-wasm/NET/THREADS`, `precision/NET/native`, `precision/NET/browser`, `beside/NET/wasm`,
+    `beside/NET/webgpu`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -63,9 +66,10 @@ class Results:
         return min(theirs) / ours if ours and theirs else None
 
     def nets(self, kind: str) -> list[str]:
-        """Nets with a case of this kind, in the order of NETS, CONVERTED and TRAINED."""
+        """Nets with a case of this kind, in the order in which they are listed."""
         measured = {key.split("/")[1] for key in self.cases if key.startswith(f"{kind}/")}
-        return [name for name in (*NETS, *CONVERTED, *TRAINED) if name in measured]
+        listed = dict.fromkeys((*NETS, *CONVERTED, *TRAINED, *SUBJECTS, *BESIDE))
+        return [name for name in listed if name in measured]
 
     def threads(self, kind: str) -> list[int]:
         """Thread counts with a case of this kind."""

@@ -1,4 +1,4 @@
-"""What issue 3 asks hither to reach, and what was measured: one row each, computed from the results alone."""
+"""What issues 3 and 6 ask hither to reach, and what was measured: one row each, computed from the results alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from math import exp, log
 from typing import NamedTuple
 
+from .precision import PLACES, WAIT_FOR_MEMORY
 from .results import Results
 
 MOBILENET = "mobilenetv2"
@@ -81,6 +82,36 @@ def _memory(results: Results) -> Iterator[Row]:
     yield Row("native, MobileNetV2, compiled in the process: growth over an idle import", "reported", shown, None)
 
 
+def _small(results: Results) -> Iterator[Row]:
+    """Small numbers: bytes of weights, speed where nets wait for memory and where they do not, and TensorFlow.js's bytes."""
+    nets = results.nets("precision")
+    cases = {(net, place): results.get("precision", net, place).get("forms") for net in nets for place in PLACES}
+    found = {key: forms for key, forms in cases.items() if forms}
+    for form, most in (("float16", 0.52), ("int8", 0.28), ("int4", 0.17)):
+        shares = {key: forms[form]["weights"] / forms["float32"]["weights"] for key, forms in found.items()}
+        worst = max(shares, key=shares.__getitem__, default=None)
+        where = f" ({', '.join(worst)} takes most)" if worst else ""
+        yield _most(f"{form}: weights in memory over float32's{where}", most, shares.get(worst) if worst else None, "×", 3)
+    waiting = {True: (("float16", 1.3), ("int8", 2.0)), False: (("float16", 0.95), ("int8,int8", 1.3))}
+    for waits, each in waiting.items():
+        kind = "nets that wait for memory" if waits else "convolution nets"
+        for form, least in each:
+            for place in PLACES:
+                speeds = {
+                    net: forms["float32"]["median"] / forms[form]["median"]
+                    for (net, at), forms in found.items()
+                    if at == place and (net in WAIT_FOR_MEMORY) == waits
+                }
+                if speeds:
+                    slowest = min(speeds, key=speeds.__getitem__)
+                    yield _least(f"{form}, {place}, {kind}: speed, lowest ({slowest})", least, speeds[slowest])
+    for net in results.nets("beside"):
+        for device in ("wasm", "webgpu"):
+            case = results.get("beside", net, device)
+            share = case["ours"]["memory"]["weights"] / case["theirs"]["memory"]["numBytes"] if case else None
+            yield _most(f"{device}, {net} in float16: weights in memory over TensorFlow.js's", 0.52, share, "×")
+
+
 def rows(results: Results) -> Iterator[Row]:
     """Every target that a benchmark can decide; tests/test_budgets.py guards what depends on no machine."""
     yield from _family(results, "native", "onnxruntime", 1.3, 0.9, "native against onnxruntime")
@@ -114,6 +145,7 @@ def rows(results: Results) -> Iterator[Row]:
     created = counts["buffers"] + counts["groups"] + counts["pipelines"] if counts else None
     yield _most("WebGPU, MobileNetV2: objects created by a later run", 0, created, digits=0)
     yield from _memory(results)
+    yield from _small(results)
     start = results.get("start", MOBILENET).get("contestants", {})
     yield _most("compile MobileNetV2 natively, cold", 3, start.get("hither", {}).get("load_s"), " s")
     yield _most("compile MobileNetV2 natively, disk cache", 0.3, start.get("hither, cached", {}).get("load_s"), " s")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -44,10 +45,13 @@ def prepare(net: Trained) -> dict[str, Any]:
     folder.mkdir(parents=True)
     x, y = net.batch()
     specs = {"x": ht.Spec(x.shape, x.dtype), "y": ht.Spec(y.shape, y.dtype)}
-    manifest = ht.bundle(net.trainer(), folder / "bundle", specs, targets=("wasm",))
+    trainer = net.trainer()
+    begin = time.perf_counter()
+    manifest = ht.bundle(trainer, folder / "bundle", specs, targets=("wasm",))
+    seconds = time.perf_counter() - begin
     losses = {"losses": np.array(train.expected_losses(net), np.float32)}
     site.pack(folder, {"x": x, "y": y}, losses, net.weights())
-    return site.weigh(folder / "bundle", manifest)
+    return {"bundle_s": seconds, **site.weigh(folder / "bundle", manifest)}
 
 
 def steady(

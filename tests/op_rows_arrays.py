@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import hither as ht
+from hither import dtypes as dt
 from hither.graph.primitives.rules import apply
 
 from . import references as ref
@@ -87,9 +88,11 @@ moved("dynamic_update_slice", ht.dynamic_update_slice, ref.dynamic_update_slice,
 
 moved("take", lambda x, i: ht.take(x, i, axis=1), lambda x, i: np.take(x, i, 1), A((3, 5, 2)), A((2, 4), 0, 5, "int32"))
 op(
-    "unpack_nibbles", lambda pairs, scales: apply("unpack_nibbles", pairs, scales),
-    lambda pairs, scales: np.array([[int(b) >> s & 15 for b in row for s in (0, 4)] for row in pairs]) * scales.repeat(8, 1)
-    - 8 * scales.repeat(8, 1),
+    "dequantize",
+    lambda packed, scales: apply("dequantize", packed, scales, bits=4, block=8, size=23, axis=0, dtype=scales.dtype),
+    lambda packed, scales: (
+        (np.array([[int(b) >> s & 15 for b in row for s in (0, 4)] for row in packed]) - 8.0) * scales.repeat(8, 1)
+    )[:, :23].T.astype(scales.dtype),
     A((2, 12), 0, 256, "uint8"), A((2, 3), dtype="float32"), dtypes=FLOAT,
 )  # fmt: skip
 op(
@@ -101,6 +104,17 @@ op(
     "round_to_signed_bytes", lambda x, f: apply("round_to_bytes", x, f, shift=-3, bits=8, signed=True, low=-128, high=None),
     lambda x, f: np.maximum(np.rint(x.astype(np.float64) * f) - 3, -128).astype(np.int8),
     A((5, 7), -300, 120, "float32"), A((5, 7), 0.5, 1, "float32"), dtypes=FLOAT,
+)  # fmt: skip
+op(
+    "dequantize_zeros",
+    lambda packed, scales, zeros: apply(
+        "dequantize", packed, scales, zeros, bits=2, block=10, size=11, axis=1, dtype=dt.float32,
+    ),
+    lambda packed, scales, zeros: (
+        np.array([[int(b) >> s & 3 for b in row for s in (0, 2, 4, 6)][:11] for row in packed])
+        - zeros.repeat(10, 1)[:, :11].astype(np.float64)
+    ) * scales.repeat(10, 1)[:, :11],
+    A((3, 3), 0, 256, "uint8"), A((1, 2), dtype="float32"), A((1, 2), 0, 4, "uint8"), dtypes=FLOAT,
 )  # fmt: skip
 moved("take_negative", lambda x, i: ht.take(x, i, axis=0), lambda x, i: np.take(x, i, 0), A((5, 2)), A((6,), -5, 5, "int64"))
 moved("take_row", lambda x, i: x[i], lambda x, i: x[i], A((5, 3)), A((), 0, 5, "int32"))

@@ -198,7 +198,13 @@ def test_samples_may_be_stacked() -> None:
 
 def test_a_bundle_keeps_the_weight_and_carries_the_report(tmp_path: Path) -> None:
     manifest = ht.bundle(
-        lambda x: network(OUTLIERS, x), tmp_path, SPECS, ("wasm",), "int8", calibrate=SAMPLES, tolerance={"relative": 0.03}
+        lambda x: network(OUTLIERS, x),
+        tmp_path,
+        SPECS,
+        targets=("wasm",),
+        precision="int8",
+        calibrate=SAMPLES,
+        tolerance={"relative": 0.03},
     )
     jsonschema.validate(manifest, json.loads((ROOT / "docs" / "manifest.schema.json").read_text()))
     assert [kept["shape"] for kept in manifest["accuracy"]["kept"]] == [[64, 64]]

@@ -116,7 +116,7 @@ WITHOUT = {
         "shift_left",
         "shift_right",
         "bitcast",
-        "unpack_nibbles",
+        "dequantize",
         "round_to_bytes",
     },
     "positions": {"argmax", "argmin", "nonzero", "nms"},

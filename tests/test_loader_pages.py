@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import hither as ht
+from hither.web.builds import bundle
 from hither.web.bundle import read_manifest
 
 from .browser import BLANK, Site, in_page, serving
@@ -35,6 +37,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, affine: Path, large: Path) ->
     shutil.copytree(affine, root / "affine")
     shutil.copytree(large, root / "large")
     make_picture(root / "picture")
+    rows = ht.ones((1, 700))
+    bundle(lambda x: {"y": (x[:, None] * rows) @ ht.Array(TABLE)}, root / "heavy", {"x": ht.Spec((8,), "float32")})
     (root / "blank.html").write_text(BLANK)
     with serving(root) as running:
         yield running
@@ -42,7 +46,13 @@ def site(tmp_path_factory: pytest.TempPathFactory, affine: Path, large: Path) ->
 
 @pytest.mark.parametrize(
     "options",
-    ["device: 'wasm', threads: 1", "device: 'wasm', threads: 2", "device: 'webgpu'", "device: 'webgpu', worker: true"],
+    [
+        "device: 'wasm'",
+        "device: 'wasm', worker: true, threads: 1",
+        "device: 'wasm', worker: true, threads: 2",
+        "device: 'webgpu'",
+        "device: 'webgpu', worker: true",
+    ],
 )
 def test_pages_run_every_variant(page: Any, site: Site, options: str) -> None:
     body = f"""
@@ -58,6 +68,29 @@ def test_pages_run_every_variant(page: Any, site: Site, options: str) -> None:
     np.testing.assert_allclose(got["second"]["y"]["data"], affine_reference(np.ones((5, 3), np.float32)).ravel(), rtol=1e-5)
     assert f"'{got['device']}'" in options
     assert got["bytes"]["total"] >= got["bytes"]["weights"] > 0
+
+
+def test_a_light_program_waits_for_no_worker(page: Any, site: Site) -> None:
+    """The operations of a run decide: a Worker takes longer to wake than a few products, not than millions."""
+    body = """
+      const heavy = (await import("/heavy/hither.js")).load, made = [];
+      globalThis.Worker = class extends Worker { constructor(...a) { super(...a); made.push(a[1].name); } };
+      const about = async (load, url, options) => {
+        const program = await load(url, { device: "wasm", threads: 2, ...options }), { worker, threads } = program.info;
+        const x = url === "/heavy/" ? { x: [1, 2, 3, 4, 5, 6, 7, 8] } : { x: [0, 1, 2, 3, 4, 5], n: [3, -4] };
+        const { y } = await program.run(x);
+        program.close();
+        return { worker, threads, why: program.info.why, sum: y.data.reduce((a, b) => a + b) };
+      };
+      return [await about(load, url), await about(load, url, { worker: true }), await about(heavy, "/heavy/"),
+        await about(heavy, "/heavy/", { worker: false })];
+    """
+    light, forced, heavy, refused = in_page(page, site, body)["value"]
+    assert light["sum"] == forced["sum"] == pytest.approx(affine_reference(X).sum(), rel=1e-5)
+    assert heavy["sum"] == refused["sum"] == pytest.approx(36 * float(TABLE.sum(dtype=np.float64)), rel=1e-3)
+    workers = [(one["worker"], one["threads"]) for one in (light, forced, heavy, refused)]
+    assert workers == [(False, 1), (True, 2), (True, 2), (False, 1)]
+    assert "no Worker" in light["why"] and "no Worker" not in refused["why"]
 
 
 def test_a_run_on_webgpu_allocates_nothing_and_submits_once(page: Any, site: Site) -> None:
@@ -134,7 +167,7 @@ def test_a_lost_device_is_reported_and_the_program_loads_again(page: Any, site: 
 def test_without_isolation_there_is_one_thread_and_a_reason(page: Any, affine: Path) -> None:
     with serving(affine.parent, isolated=False) as own:
         page.goto(f"{own.origin}/{affine.name}/package.json")
-        body = "const p = await load(url, { device: 'wasm', threads: 2 }); return [p.info.threads, p.info.why]"
+        body = "const p = await load(url, { device: 'wasm', worker: true, threads: 2 }); return [p.info.threads, p.info.why]"
         threads, why = in_page(page, own, body, affine.name)["value"]
     assert threads == 1 and "COOP and COEP" in why
 

@@ -46,12 +46,41 @@ def chain(scratch: int, device: str = "cpu", seed: int = 0) -> tuple[ht.Program,
 # -- accounts ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("device", ["cpu", "wasm", "webgpu"])
+def test_what_is_held_adds_up(device: str, request: pytest.FixtureRequest) -> None:
+    """weights, state, arena and arrays are all that is live; with what is pooled they are the total."""
+    if device == "webgpu":
+        request.getfixturevalue("adapter")
+    w = np.random.default_rng(0).standard_normal((256, 300)).astype(np.float32)
+
+    def add(state: Any, x: Any) -> Any:
+        total = state["n"] + x @ w
+        return {"sum": total}, {"n": total}
+
+    gc.collect()
+    before = held(device)
+    specs, state = {"x": ht.Spec((1, 256), "float32")}, {"n": np.zeros((1, 300), np.float32)}
+    program = ht.compile(add, specs, device=device, state=state)
+    program(np.ones((1, 256), np.float32))
+    now = held(device)
+    arrays = now["live"] - now["weights"] - now["state"] - now["arena"]
+    assert arrays == (before["live"] - before["weights"] - before["state"] - before["arena"] if device == "cpu" else 0)
+    assert now["total"] == now["live"] + now["pooled"]
+    own = program.memory()
+    assert now["weights"] - before["weights"] >= w.nbytes and now["programs"] == before["programs"] + 1
+    assert now["state"] - before["state"] >= own["state"] >= 1200
+    del program
+    gc.collect()
+    assert held(device)["programs"] == before["programs"] and held(device)["weights"] == before["weights"]
+
+
 def test_arrays_are_counted_and_views_count_once() -> None:
     before = held()
     x = ht.zeros((100, 10)) + 1
     view = ht.reshape(x, (1000,))
     assert np.shares_memory(x.numpy(), view.numpy())
-    assert difference(held(), before) == {"live": 4000, "pooled": 0, "weights": 0, "arrays": 2}
+    changed = {name: change for name, change in difference(held(), before).items() if change}
+    assert changed == {"live": 4000, "arrays": 2, "total": 4000}
     del x, view
     assert held() == before
 
@@ -179,7 +208,7 @@ def test_more_states_than_webassembly_addresses_are_refused(monkeypatch: pytest.
     def count(state: Any, x: Any) -> Any:
         return {"y": x + 1}, {"big": state["big"] + x}
 
-    program = ht.compile(count, {"x": ht.Spec((), "float32")}, "wasm", state={"big": np.zeros(1 << 18, np.float32)})
+    program = ht.compile(count, {"x": ht.Spec((), "float32")}, device="wasm", state={"big": np.zeros(1 << 18, np.float32)})
     forks = []
     with pytest.raises(OutOfMemory, match=r"wasm: no room for 1048576 bytes of another state"):
         for _ in range(5):

@@ -23,7 +23,7 @@ from .bundles import flip, in_node
 L = ht.nn
 LOSS = L.losses.SparseCategoricalCrossentropy(from_logits=True)
 STEPS, ROWS = 50, (16, 8)
-DEVICES = ["device: 'wasm', threads: 1", "device: 'wasm', threads: 2", "device: 'webgpu'"]
+DEVICES = ["device: 'wasm', threads: 1", "device: 'wasm', worker: true, threads: 2", "device: 'webgpu'"]
 
 
 def specs(rows: int) -> dict[str, ht.Spec]:

@@ -251,61 +251,6 @@ def test_bundles_hold_small_weights(precision: str, page: Any, tmp_path: Path) -
             assert found["weights"] < 0.6 * (table.nbytes + w.nbytes)
 
 
-# -- nibbles ---------------------------------------------------------------------------------------------------------------
-
-
-def int4(w: np.ndarray, axis: int) -> np.ndarray:
-    """Whole numbers of -7 to 7 with a float16 scale for each 32 neighbours along an axis."""
-    groups = np.moveaxis(w, axis, -1).reshape(*np.moveaxis(w, axis, -1).shape[:-1], -1, 32)
-    scale = (np.abs(groups).max(-1, keepdims=True) / np.float32(7)).astype(np.float16).astype(np.float32)
-    return np.moveaxis((np.clip(np.rint(groups / scale), -7, 7) * scale).reshape(np.moveaxis(w, axis, -1).shape), -1, axis)
-
-
-NIBBLES: dict[str, tuple[Callable[..., Any], Callable[..., Any], np.ndarray, np.ndarray, int]] = {
-    "row": (ht.matmul, np.matmul, normal(1, 96), normal(96, 33, seed=1), 0),
-    "rows": (ht.matmul, np.matmul, normal(7, 64), normal(64, 50, seed=1), 0),
-    "many rows": (ht.matmul, np.matmul, normal(61, 32), normal(32, 48, seed=1), 0),
-    "column": (ht.matmul, np.matmul, normal(9, 320), normal(320, 1, seed=1), 0),
-    "transposed": (
-        lambda x, w: ht.matmul(x, ht.asarray(w).mT) + 1, lambda x, w: x @ w.T + 1, normal(4, 64), normal(31, 64, seed=1), 1,
-    ),
-    "table": (
-        lambda i, w: ht.take(w, i, axis=0), lambda i, w: w[i], np.array([3, 0, 40], np.int32), normal(41, 64, seed=1), 1,
-    ),
-    "table and product": (
-        lambda i, w: ht.matmul(ht.take(w, i, axis=0), ht.asarray(w).mT), lambda i, w: w[i] @ w.T,
-        np.array([3, 0, 40], np.int32), normal(41, 64, seed=1), 1,
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("name", NIBBLES)
-def test_nibbles(name: str, device: str) -> None:
-    """Two numbers to a byte, a scale for each group, in products of few and of many rows and in tables."""
-    function, reference, x, w, axis = NIBBLES[name]
-    program = compiled(lambda x: function(x, w), device, "int4", x)
-    stored = max(program.plan.weights, key=lambda a: a.array.size)
-    assert stored.array.dtype == np.uint8
-    expected = reference(x, int4(w, axis))
-    np.testing.assert_allclose(run(program, x), expected, rtol=2e-5, atol=2e-5 * np.abs(expected).max())
-
-
-@pytest.mark.parametrize("device", DEVICES)
-def test_memory_of_nibbles(device: str) -> None:
-    w = normal(256, 768)
-    program = compiled(lambda x: x @ w, device, "int4", normal(1, 256))
-    assert program.memory()["weights"] <= 0.145 * w.nbytes
-
-
-def test_what_has_no_nibbles_has_bytes() -> None:
-    """Convolutions, and matrices whose sums do not fall into groups."""
-    w, x = normal(40, 32), normal(3, 40, seed=1)
-    program = compiled(lambda x: x @ w, "cpu", "int4", x)
-    assert {a.array.dtype.name for a in program.plan.weights if a.array.size >= 256} == {"int8"}
-    check(run(program, x), (x @ int8(w, (1,))).astype(np.float32), "sums")
-
-
 # -- products of bytes -----------------------------------------------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ from hither.web.manifest import BundleError
 from hither.web.segments import can_be_halved, halves, joined, rounded
 
 from .browser import in_page, serving
-from .bundles import flip, in_node
+from .bundles import edit_manifest, flip, in_node
 
 ROOT = Path(__file__).resolve().parent.parent
 RNG = np.random.default_rng(0)
@@ -168,3 +168,112 @@ def test_halves() -> None:
     scale = np.ldexp(np.float64(1), np.frexp(values)[1] - 8)
     np.testing.assert_array_equal(rounded(values), np.where(True, np.rint(values / scale) * scale, 0).astype(np.float32))
     assert can_be_halved(values) and not can_be_halved(np.array([3.4e38], np.float32)) and not can_be_halved(np.arange(3))
+
+
+HEAP = """
+  const { open, stat } = await import("node:fs/promises");
+  const heap = () => { gc(); return process.memoryUsage().arrayBuffers; };
+  let most = 0;
+  const fetch = async (url) => { // in small pieces, so that what the loader holds is what is held
+    const path = folder + new URL(url).pathname, file = await open(path), { size } = await stat(path);
+    let at = 0;
+    const pull = async (stream) => {
+      const { bytesRead, buffer } = await file.read(new Uint8Array(Math.min(65536, size - at)), 0, undefined, at);
+      most = Math.max(most, heap());
+      at += bytesRead;
+      stream.enqueue(buffer);
+      if (at === size) { stream.close(); await file.close(); }
+    };
+    return new Response(new ReadableStream({ pull }, { highWaterMark: 0 }));
+  };
+  const options = { device: "wasm", threads: 1, worker: false, refine: false, fetch }, before = heap();
+  const program = await load("http://bundle/", options), { weights } = program.memory(), rough = heap() - before;
+  most = 0;
+  await program.refine();
+  return { weights, rough, most: Math.max(most, heap()) - before, after: heap() - before };
+"""
+
+
+def test_refining_holds_little(node: str, folders: tuple[Path, Path]) -> None:
+    """The lower halves, half of the weights' bytes, until all have come; before and after that nothing but the program itself,
+    of whose memory Node counts nothing here."""
+    got = in_node(node, folders[0], HEAP, "--expose-gc")["value"]
+    segment = 1 << 20
+    assert got["rough"] < 0.1 * got["weights"] + segment > got["after"]
+    assert got["most"] <= 0.6 * got["weights"] + 2 * segment
+
+
+def test_a_failure_in_the_middle_is_no_mixture(node: str, folders: tuple[Path, Path]) -> None:
+    """What is refined in part gives no results any more."""
+    body = f"""
+      const program = await load(folder, {{ device: "wasm", threads: 1, worker: false, refine: false }});
+      const {{ Uint32Array: Words }} = globalThis;
+      let made = 0;
+      globalThis.Uint32Array = class extends Words {{
+        constructor(...a) {{
+          if (a.length === 3 && ++made > 1) throw Error("a defect");
+          super(...a);
+        }}
+      }};
+      const error = await program.refine().catch((e) => e.message);
+      globalThis.Uint32Array = Words;
+      const then = await program.run({INPUT}).catch((e) => e.code + ": " + e.message);
+      return {{ error, then, made }};
+    """
+    got = in_node(node, folders[0], body, x=X[0].tolist())["value"]
+    assert got["error"] == "a defect" and got["made"] == 2
+    assert got["then"].startswith("lost") and "refined in part (a defect)" in got["then"]
+
+
+def test_a_refinement_of_nothing_is_refused(node: str, folders: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(folders[0], tmp_path / "p"))
+    weights = read_manifest(folder)["weights"]
+    weights["refinement"][0]["start"] += 256
+    edit_manifest(folder, weights=weights)
+    body = """
+      const program = await load(folder, { device: "wasm", threads: 1, refine: false });
+      return program.refine().then(() => "refined", (e) => e.code + ": " + e.message);
+    """
+    assert in_node(node, folder, body)["value"].startswith("format: the refinement at ")
+
+
+def test_a_missing_refiner_leaves_nothing_behind(node: str, folders: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(folders[0], tmp_path / "p"))
+    (folder / "hither-refine.js").unlink()
+    body = """
+      const { memory } = await import(folder + "/hither.js");
+      let memories = 0, stopped = 0;
+      const { Worker } = await import("node:worker_threads"), { terminate } = Worker.prototype;
+      Worker.prototype.terminate = function () { stopped++; return terminate.call(this); };
+      const error = await load(folder, { device: "wasm", threads: 2, worker: true }).catch((e) => e.code ?? e.name);
+      return { error, held: memory().programs, stopped };
+    """
+    got = in_node(node, folder, body)["value"]
+    assert got["error"] == "ERR_MODULE_NOT_FOUND" and got["held"] == 0 and got["stopped"] >= 1
+
+
+ADD = """
+  const { addOn } = await import(folder + "hither-refine.js"), adapter = await navigator.gpu.requestAdapter();
+  const gpu = await adapter.requestDevice();
+  const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST, count = 1001, cut = 512;
+  const words = Uint32Array.from({ length: count }, (_, i) => i * 2654435761), low = Int16Array.from(words, (w) => w * 7);
+  const buffers = [cut, count - cut].map((n) => gpu.createBuffer({ size: 4 * n, usage })), bytes = new Uint8Array(low.buffer);
+  gpu.queue.writeBuffer(buffers[0], 0, words, 0, cut);
+  gpu.queue.writeBuffer(buffers[1], 0, words, cut);
+  const lower = [bytes.subarray(0, 2 * cut), bytes.subarray(2 * cut)];
+  await addOn(gpu, buffers.map((buffer, i) => ({ buffer, at: 0, lower: lower[i] })));
+  const back = gpu.createBuffer({ size: 4 * count, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+  const encoder = gpu.createCommandEncoder();
+  buffers.forEach((b, i) => encoder.copyBufferToBuffer(b, 0, back, 4 * cut * i, b.size));
+  gpu.queue.submit([encoder.finish()]);
+  await back.mapAsync(GPUMapMode.READ);
+  const refused = await addOn(gpu, [{ buffer: back, at: 0, lower: bytes }]).catch((e) => e.code);
+  return [new Uint32Array(back.getMappedRange()).every((w, i) => w === (words[i] + low[i]) >>> 0), refused];
+"""
+
+
+@pytest.mark.browser
+def test_halves_are_added_on_the_gpu(page: Any, folders: tuple[Path, Path]) -> None:
+    """An odd number of words over two buffers, as weights lie that are larger than one may be; all carries and signs."""
+    with serving(folders[0].parent) as site:
+        assert in_page(page, site, PAGE + ADD, bundle="p")["value"] == [True, "device"]

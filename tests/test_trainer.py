@@ -211,6 +211,34 @@ def test_frozen_layers_stay() -> None:
     assert (net.weights["hidden.kernel"].numpy() != before["hidden.kernel"]).any()
 
 
+def test_weights_that_nothing_changes_are_constants_of_the_programs() -> None:
+    """A frozen layer is folded and packed like that of a model from a file; what comes into its place is seen all the same, and
+    the moving averages of a batch normalisation, which are not trained either, go on moving."""
+    x, y = data()
+    net = ht.nn.Sequential(
+        [
+            ht.nn.Input((5,)),
+            ht.nn.Dense(8, name="hidden", trainable=False),
+            ht.nn.BatchNormalization(name="norm"),
+            ht.nn.Dense(3),
+        ]
+    )
+    trainer = ht.Trainer(net, LOSS, "adam")
+    trainer.fit(x, y, epochs=1, verbose=0)
+    assert trainer._steps is not None and set(trainer._steps.constant) == {"hidden.kernel", "hidden.bias"}
+    assert set(trainer.get_weights()) == set(net.weights) == {n[8:] for n in trainer.state if n.startswith("weights.")}
+    assert (net.weights["norm.moving_mean"].numpy() != 0).any()
+    state = trainer.state
+    first = trainer.predict(x)
+    np.testing.assert_allclose(first.numpy(), net(x).numpy(), rtol=1e-4, atol=1e-5)
+    trainer.set_weights({**net.weights, "hidden.kernel": np.zeros((5, 8), np.float32)})
+    second = trainer.predict(x)
+    np.testing.assert_allclose(second.numpy(), net(x).numpy(), rtol=1e-4, atol=1e-5)
+    assert np.ptp(second.numpy(), axis=0).max() < 1e-6, "all samples are the same after a layer of zeros"
+    trainer.load_state(state)
+    np.testing.assert_array_equal(trainer.predict(x).numpy(), first.numpy())
+
+
 def test_several_inputs_and_outputs() -> None:
     """Dicts by name, a loss for each output, its factor, and names of what is reported."""
     a, b = ht.nn.Input((3,), name="a"), ht.nn.Input((2,), name="b")

@@ -265,7 +265,9 @@ def test_float16_and_32_bit_operands_share_a_binding_when_there_are_too_many() -
     rng = np.random.default_rng(0)
     arrays = {f"x{i}": rng.integers(-99, 99, 7).astype(np.float16 if i % 2 else np.float32) for i in range(32)}
     specs = {name: ht.Spec(a.shape, a.dtype) for name, a in arrays.items()}
-    program = ht.compile(lambda **x: sum(ht.astype(a, "float32") * (i + 1) for i, a in enumerate(x.values())), specs, "webgpu")
+    program = ht.compile(
+        lambda **x: sum(ht.astype(a, "float32") * (i + 1) for i, a in enumerate(x.values())), specs, device="webgpu"
+    )
     expected = sum(a.astype(np.float32) * (i + 1) for i, a in enumerate(arrays.values()))
     np.testing.assert_array_equal(program(arrays)["output"].numpy(), expected)
     assert program.statistics()["launches"] == 1

@@ -418,7 +418,9 @@ class Model:
 
         specs = {n: Spec(a.shape, a.dtype, value=a if n in static else None) for n, a in arrays.items()}
         activations = self.activations or "float32"
-        return compile(self, specs, self.device, self.precision or "float32", self.tune, activations=activations)
+        return compile(
+            self, specs, device=self.device, precision=self.precision or "float32", activations=activations, tune=self.tune
+        )
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{n}: {s}" for n, s in self.inputs.items())

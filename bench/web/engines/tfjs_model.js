@@ -18,6 +18,7 @@ export async function create({ base, feeds, reference, target, threads }) {
       return Object.fromEntries(names.map((name, i) => [name, found[i]]));
     },
     about: { threads: target === "wasm" ? tf.wasm.getThreadsCount() : 0 },
+    memory: () => tf.memory(),
     close: () => model.dispose(),
   };
 }

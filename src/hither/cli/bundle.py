@@ -17,7 +17,13 @@ def bundle_command(
     model: Annotated[str, typer.Argument(help="Model file.")],
     output: Annotated[str, typer.Option("--output", "-o", metavar="DIR", help="The folder to write.")],
     targets: Annotated[str, typer.Option(help="What to build for, separated by commas.")] = "webgpu,wasm",
-    precision: Annotated[str, typer.Option(help="How weights are stored: float32, float16, int8, int4.")] = "float32",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="How weights are stored: float32, float16, int8, int4; int8/int8 with bytes for activations too. Several, the "
+            "preferred one first, for who loads it to choose from: float32,float16."
+        ),
+    ] = "float32",
     activations: Annotated[str, typer.Option(help="What products compute in: float32, or int8 with int8 weights.")] = "float32",
     shape: Annotated[
         list[str],
@@ -46,6 +52,7 @@ def bundle_command(
 ) -> None:
     """Compile a model for the browser."""
     from ..web.builds import bundle
+    from ..web.contents import accuracies
     from . import arguments, report
 
     start = time.perf_counter()
@@ -58,22 +65,24 @@ def bundle_command(
         variants = [arguments.specs_for(loaded, arguments.shapes(text), values) for text in shape or [""]]
         stage(f"compiling {loaded.name}: {len(variants)} variant{'s' if len(variants) > 1 else ''} for {targets}")
         chosen = tuple(t for t in targets.replace(",", " ").split())
+        precisions = precision.replace(",", " ").split()
         samples = arguments.samples(loaded, calibrate, variants[0]) if calibrate else None
         manifest = bundle(
             loaded,
             output,
             variants,
-            chosen,
-            precision,
-            name,
+            targets=chosen,
+            precision=precisions[0] if len(precisions) == 1 else precisions,
+            activations=activations,
             calibrate=samples,
             tolerance=arguments.tolerance(tolerance),
             progressive=progressive,
-            activations=activations,
+            name=name,
         )
     report.out.print(sizes(Path(output)))
-    if "accuracy" in manifest:
-        report.out.print(accuracy(manifest["accuracy"]))
+    for found in accuracies(manifest).values():
+        if found is not None:
+            report.out.print(accuracy(found))
     report.out.print(f"{output} in {report.duration(time.perf_counter() - start)}; digest {manifest['digest']}", markup=False)
     report.out.print(f"try it: hither serve {output}", style="dim", markup=False)
 

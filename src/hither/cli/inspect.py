@@ -164,11 +164,14 @@ def _machine(device: str) -> Any:
 
 def _bundle(folder: Path) -> None:
     from ..web.bundle import read_manifest
+    from ..web.contents import accuracies, weights_of
     from . import report
     from .bundle import sizes
 
     manifest = read_manifest(folder)
-    report.out.print(f"{manifest['name']}, {manifest['precision']}, {manifest['generator']}", style="bold", markup=False)
+    precisions = list(accuracies(manifest))
+    title = f"{manifest['name']}, {' or '.join(precisions)}, {manifest['generator']}"
+    report.out.print(title, style="bold", markup=False)
     shown = report.table("", "variant", "entry", "", "name", "dtype", "shape")
     for variant in manifest["variants"]:
         for name, entry in variant["entries"].items():
@@ -188,14 +191,22 @@ def _bundle(folder: Path) -> None:
     first, later = (sum(s["bytes"] for s in weights.get(part, ())) for part in ("segments", "refinement"))
     then = f", and {report.size(later)} that refine them once it runs" if later else ""
     report.out.print(f"\n{len(weights['tensors'])} weight tensors in {report.size(first)}{then}")
-    costs = report.table("\nbuilds", "target", "requires", "kernels", "dispatches", "round trips", "arena", "in and out",
-                         right=("dispatches", "round trips", "arena", "in and out"))  # fmt: skip
+    if len(precisions) > 1:
+        for name in precisions:
+            tensors, segments = weights_of(manifest, name)
+            report.out.print(f"  {name}: {len(tensors)} tensors, {report.size(sum(s.nbytes for s in segments))} to download")
+    numbers = ("dispatches", "round trips", "weights", "arena", "in and out")
+    costs = report.table("\nbuilds", "target", "precision", "requires", "kernels", *numbers, right=numbers)
     for build in manifest["builds"]:
         steps = [s for s in _steps(build["variants"][0][manifest["default_entry"]].get("steps", []))]
         dispatches = str(sum("run" in s for s in steps)) if build["target"] == "webgpu" else "1 call"
         trips = str(sum("run" not in s for s in steps))
         needs, kernels = ", ".join(build["requires"]) or "nothing", f"{build['file']} {report.size(build['bytes'])}"
-        costs.add_row(build["target"], needs, kernels, dispatches, trips, report.size(build["arena"]), report.size(build["io"]))
+        held = (manifest["layouts"][build["layout"]]["weights"], build["arena"], build["io"])
+        costs.add_row(
+            build["target"], build.get("precision", manifest["precision"]), needs, kernels, dispatches, trips,
+            *map(report.size, held),
+        )  # fmt: skip
     report.out.print(costs)
     report.out.print(sizes(folder))
     report.out.print(f"digest {manifest['digest']}", style="dim")

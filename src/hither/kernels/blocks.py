@@ -6,7 +6,7 @@ of that pad. Together they are one kernel (templates/block.py), which needs some
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from .. import dtypes as dt
 from ..graph.core import Graph, Node, Value
@@ -18,7 +18,7 @@ RESIDENT = 4  # an array larger than this part of the second-level cache is not 
 SLOWER = 4  # WebAssembly computes that much slower than native code, memory is as fast: blocks pay for larger arrays only
 
 
-def join_blocks(groups: Sequence[Group], graph: Graph, machine: Machine, constants: Mapping[Value, object]) -> list[Group]:
+def join_blocks(groups: Sequence[Group], graph: Graph, machine: Machine, known: Callable[[Value], bool]) -> list[Group]:
     """The groups, convolutions joined to the depthwise ones that they feed. Natively pads of pictures join those; in
     WebAssembly copying their lines costs more than a padded picture does."""
     if machine.gpu:
@@ -30,14 +30,14 @@ def join_blocks(groups: Sequence[Group], graph: Graph, machine: Machine, constan
     gone: set[Group] = set()
     for group in groups:
         node = group.anchor
-        if node is None or not _depthwise(node, constants):
+        if node is None or not _depthwise(node, known):
             continue
         padded = node.operands[0]
         border = makers.get(padded)
         if border is None or not _only_pads(border) or users[padded] != [node] or padded in outputs:
             continue
         feeder = makers.get(border.root.operands[0])
-        if feeder is None or not _walks_lines(feeder, constants):
+        if feeder is None or not _walks_lines(feeder, known):
             continue
         if padded.abstract.size * padded.dtype.itemsize > room:
             group.feeder = feeder
@@ -48,13 +48,13 @@ def join_blocks(groups: Sequence[Group], graph: Graph, machine: Machine, constan
     return [g for g in groups if g not in gone]
 
 
-def _depthwise(node: Node, constants: Mapping[Value, object]) -> bool:
+def _depthwise(node: Node, known: Callable[[Value], bool]) -> bool:
     """Whether a node filters each channel of pictures by a window of two axes that does not jump over lines."""
     if node.primitive.name != "conv" or node.results[0].abstract.rank != 4 or node.results[0].dtype is not dt.float32:
         return False
     (x, w), p = node.operands, node.params
     each = p["groups"] == x.shape[-1] == node.results[0].shape[-1]
-    return each and w in constants and tuple(p["dilation"]) == (1, 1) and w.shape[2] >= p["strides"][0]
+    return each and known(w) and tuple(p["dilation"]) == (1, 1) and w.shape[2] >= p["strides"][0]
 
 
 def _only_pads(group: Group) -> bool:
@@ -83,13 +83,13 @@ def _padded_picture(
     return pad if plain and alone and padded.dtype is dt.float32 else None
 
 
-def _walks_lines(group: Group, constants: Mapping[Value, object]) -> bool:
+def _walks_lines(group: Group, known: Callable[[Value], bool]) -> bool:
     """Whether a group is a dense convolution, finished element by element, that can be computed a line at a time."""
     node = group.anchor
     if node is None or node.primitive.name != "conv" or group.feeder is not None:
         return False
     result = group.root.results[0]
-    dense = node.params["groups"] == 1 and node.operands[1] in constants
+    dense = node.params["groups"] == 1 and known(node.operands[1])
     if result.abstract.rank != 4 or result.shape[2] < SHORT_LINE:
         return False
     return dense and result.shape == node.results[0].shape and result.dtype is node.results[0].dtype is dt.float32

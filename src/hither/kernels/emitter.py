@@ -27,12 +27,24 @@ if TYPE_CHECKING:
 GRAIN = 16384  # scalar operations that make a thread of its own worth waking
 
 
+@dataclass(frozen=True)
+class Codes:
+    """A float constant that is kept in codes: the operands and parameters of `dequantize` (primitives/codes)."""
+
+    packed: np.ndarray
+    scales: np.ndarray
+    zeros: np.ndarray | None
+    bits: int
+    block: int
+    size: int
+
+
 @dataclass
 class Context:
     """What lowering shares across one compilation: the machine, the constants, and constants made from them (packed).
 
     A constant's array may be of a smaller dtype than its Value: it is stored so, and widened wherever it is read.
-    `nibbles` are float32 matrices that products read, as pairs of numbers and scales (see primitives/nibbles).
+    `codes` are weights of products that are kept in numbers of few bits, and have no array of their own.
     `seven_bits` are values of bytes that are known to be at most 127.
     `tiles` gives the tile of a product, where something better than the rule is known."""
 
@@ -41,8 +53,12 @@ class Context:
     tiles: Callable[[Problem], Tile] | None = None
     packed: dict[object, Value] = field(default_factory=dict)
     seven_bits: set[Value] = field(default_factory=set)
-    nibbles: dict[Value, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    codes: dict[Value, Codes] = field(default_factory=dict)
     _finite: dict[Value, bool] = field(default_factory=dict)
+
+    def is_known(self, value: Value) -> bool:
+        """Whether a value is a constant, in whatever form."""
+        return value in self.constants or value in self.codes
 
     def stored(self, value: Value) -> dt.DType:
         """The dtype that a constant is stored in."""

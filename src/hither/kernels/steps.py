@@ -90,6 +90,27 @@ class Code:
     sizes: dict[str, int] = field(default_factory=dict)
 
 
+def most_flops(steps: tuple[Step, ...]) -> int | None:
+    """The arithmetic of running these steps, at most; None where nothing bounds a loop."""
+    total = 0
+    for step in steps:
+        match step:
+            case Launch():
+                most: int | None = step.work.flops
+            case Cond():
+                sides = most_flops(step.then), most_flops(step.otherwise)
+                most = None if None in sides else max(side for side in sides if side is not None)
+            case While():
+                body = most_flops(step.body)
+                most = None if body is None or step.bound is None else step.bound * body
+            case _:
+                most = 0
+        if most is None:
+            return None
+        total += most
+    return total
+
+
 def walk(steps: tuple[Step, ...]) -> Iterator[Step]:
     """Every step, those inside branches and loops included."""
     for step in steps:

@@ -9,7 +9,7 @@ from . import activations, constraints, initializers, losses, metrics, regulariz
 from .as_model import as_model
 from .config import deserialize, register, serialize
 from .imported import Imported, from_model
-from .layer import Layer, weights_to_come
+from .layer import Layer, clear_session, weights_to_come
 from .layers import *  # noqa: F403
 from .layers import __all__ as _layers
 from .lora import LoRA
@@ -20,6 +20,6 @@ from .symbolic import Input, InputLayer, SymbolicTensor
 
 __all__ = [
     "Functional", "Imported", "Input", "InputLayer", "Layer", "LoRA", "Module", "Sequential", "SymbolicTensor",
-    "activations", "as_model", "constraints", "deserialize", "from_model", "initializers", "losses", "metrics", "randomness",
-    "register", "regularizers", "seed", "serialize", "weights_to_come", *_layers,
+    "activations", "as_model", "clear_session", "constraints", "deserialize", "from_model", "initializers", "losses", "metrics",
+    "randomness", "register", "regularizers", "seed", "serialize", "weights_to_come", *_layers,
 ]  # fmt: skip

@@ -303,6 +303,23 @@ class Layer(Module):
         return UnsupportedFeature(f"{type(self).__name__} {self.name!r}: {what} is not supported")
 
 
+def clear_session() -> None:
+    """Count the names of layers from the beginning again, as `keras.utils.clear_session` does.
+
+    Layers that are given no name are numbered through the process, as in Keras: a network that is made twice has other names
+    the second time, and so other paths of its weights. Networks that exist keep theirs.
+
+    Example:
+        >>> import hither as ht
+        >>> def network():
+        ...     ht.nn.clear_session()
+        ...     return ht.nn.Sequential([ht.nn.Input((4,)), ht.nn.Dense(8), ht.nn.Dense(2)])
+        >>> [list(network().weights) == list(network().weights), list(network().weights)[2]]
+        [True, 'dense_1.kernel']
+    """
+    _names.clear()
+
+
 def unique_name(class_name: str) -> str:
     """ "Conv2D" → "conv2d", then "conv2d_1"…, as Keras counts."""
     base = re.sub(r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", class_name)).lower()

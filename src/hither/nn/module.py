@@ -7,6 +7,7 @@ run, differentiated and compiled without being written twice.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -119,7 +120,13 @@ class Module:
         missing = [path for path in places if path not in weights]
         if unknown or (strict and missing):
             what = f"has no weight {unknown[0]!r}" if unknown else f"needs weight {missing[0]!r}, which is not given"
-            raise NameMismatch(f"{type(self).__name__} {what}; its weights are {', '.join(map(repr, places)) or 'none'}")
+            counted = [re.sub(r"_\d+(?=\.)", "", path) for path in missing]
+            hint = (
+                ". Layers without a name are numbered through the process: name them, or begin with hither.nn.clear_session()"
+                if unknown and re.sub(r"_\d+(?=\.)", "", unknown[0]) in counted
+                else ""
+            )
+            raise NameMismatch(f"{type(self).__name__} {what}; its weights are {', '.join(map(repr, places)) or 'none'}{hint}")
         given = [(*place, path) for path, place in places.items() if path in weights]
         fits = [fitting(path, weights[path], getattr(module, name)) for module, name, path in given]
         for (module, name, _), array in zip(given, fits, strict=True):  # all of them, or none

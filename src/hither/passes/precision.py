@@ -18,21 +18,23 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from .. import dtypes as dt
 from ..graph.core import Graph, GraphBuilder, Node, Value, rewrite
 from ..graph.primitive import REGISTRY, Control
-from ..graph.primitives.nibbles import pack_nibbles
-from .bytes import UNSIGNED, Byte, ByteProducts
+from ..graph.primitives.codes import pack_codes
+from .bytes import UNSIGNED, Byte, ByteProducts, takes_bytes
 from .ranges import Range
 
 PRECISIONS = ("float32", "float16", "int8", "int4")  # of weights
 ACTIVATIONS = ("float32", "int8")  # what products are computed in
 LEAST = 256  # elements of a weight that is worth storing small
-GROUP = 32  # nibbles that share a scale
+BLOCK = 32  # codes of four bits that share a scale
 LEAST_STEP = 1 / 512  # of a quantised weight's largest magnitude: less between two of its magnitudes is rounding
+EQUAL = 2.0**-21  # of a quantised weight's largest magnitude: what its dequantisation in float32 and ours may round differently
 LARGEST_ERROR = 2.0**-10  # of a weight's largest magnitude; half of a float16's last digit is 2^-11
 
 
@@ -64,20 +66,25 @@ FLOAT32 = Numbers()
 class Small:
     """How a weight is stored: `numbers`, times `scale` where it has one. A scale belongs to what the axes `kept` count.
 
-    `paired`: the axis of the weight along which two numbers lie in a byte, and groups of neighbours have a scale; it is the
-    last axis of `numbers` and of `scale`.
+    `codes`: the numbers are codes with such parameters of `dequantize`, whose operands are `numbers`, `scale` and, where the
+    middle of the codes is not 0, `zero`.
     """
 
     numbers: np.ndarray
     scale: np.ndarray | None = None
     kept: tuple[int, ...] = ()
-    paired: int | None = None
+    zero: np.ndarray | None = None
+    codes: Mapping[str, Any] | None = None
+
+    def parts(self) -> dict[str, np.ndarray]:
+        """All that is stored, by what is added to the weight's name."""
+        parts = {"": self.numbers, ".scale": self.scale, ".zero": self.zero}
+        return {suffix: part for suffix, part in parts.items() if part is not None}
 
     def widened(self) -> np.ndarray:
         """The weight that the stored numbers stand for, in float32."""
-        if self.paired is not None and self.scale is not None:
-            (unpacked,) = REGISTRY["unpack_nibbles"].run(self.numbers, self.scale)
-            return np.moveaxis(unpacked, -1, self.paired)
+        if self.codes is not None:
+            return REGISTRY["dequantize"].run(*self.parts().values(), **self.codes)[0]
         wide = self.numbers.astype(np.float32)
         if self.scale is None:
             return wide
@@ -89,7 +96,7 @@ def stored_small(graph: Graph, numbers: Numbers) -> dict[Value, Small]:
     """The weights of a Graph (its branch and loop bodies apart) that are stored small, and how."""
     found = {}
     for value, kept, axis in _weights(graph):
-        small = None if numbers.keeps(graph.constants[value]) else _small(graph, value, kept, axis, numbers.precision)
+        small = None if numbers.keeps(graph.constants[value]) else _small(graph, value, kept, axis, numbers)
         if small is not None:
             found[value] = small
     return found
@@ -121,9 +128,9 @@ def store_weights(graph: Graph, numbers: Numbers) -> Graph:
             found = in_bytes(products, builder, node, operands[0], chosen[operands[1]], operands[1].name)
             if found is not None:
                 return [found]
-        paired = next((o for o in operands if o in chosen and chosen[o].paired is not None), None)
-        if paired is not None:
-            return [_of_nibbles(builder, node, operands, chosen[paired], paired.name)]
+        coded = next((o for o in operands if o in chosen and chosen[o].codes is not None), None)
+        if coded is not None:
+            return [_of_codes(builder, node, operands, coded, chosen[coded])]
         results = list(builder.add(node.primitive, [operand(builder, o) for o in operands], params, node.source))
         for i, value in enumerate(operands):
             if value in chosen and (scale := chosen[value].scale) is not None:
@@ -136,9 +143,21 @@ def store_weights(graph: Graph, numbers: Numbers) -> Graph:
 
 def in_bytes(products: ByteProducts, builder: GraphBuilder, node: Node, x: Value, weight: Small, name: str) -> Value | None:
     """A product of x by a weight in bytes; None where it has to stay in floats."""
-    if node.primitive.name not in ("matmul", "conv") or weight.scale is None or x in builder.constants:
+    if node.primitive.name not in ("matmul", "conv") or not _is_bytes(weight) or x in builder.constants:
         return None
+    assert weight.scale is not None
     return products(builder, node, x, weight.numbers, weight.scale, name)
+
+
+def takes_ranges(node: Node, weight: Small | None) -> bool:
+    """Whether a node is a convolution of bytes by such a weight, whose operand's range makes a scale."""
+    if node.primitive.name != "conv" or weight is None or not _is_bytes(weight):
+        return False
+    return takes_bytes(node, node.operands[0], weight.numbers)
+
+
+def _is_bytes(weight: Small) -> bool:
+    return weight.scale is not None and weight.numbers.dtype == np.int8
 
 
 def widens(node: Node) -> bool:
@@ -151,12 +170,15 @@ def widens(node: Node) -> bool:
 # -- numbers -------------------------------------------------------------------------------------------------------------
 
 
-def _small(graph: Graph, value: Value, kept: tuple[int, ...] | None, axis: int | None, precision: str) -> Small | None:
+def _small(graph: Graph, value: Value, kept: tuple[int, ...] | None, axis: int | None, numbers: Numbers) -> Small | None:
     """A weight as it is to be stored; None where nothing smaller holds it, with a warning if that was asked for."""
-    weight = graph.constants[value]
-    exact = exact_int8(weight, kept) if kept is not None and precision in ("float32", "int8") else None
-    if exact is not None or precision == "float32":
-        return exact or exact_float16(weight)
+    weight, precision = graph.constants[value], numbers.precision
+    if kept is not None and precision in ("float32", "int8"):
+        exact = exact_int8(weight, kept, axis, numbers.activations != "float32")
+        if exact is not None:
+            return exact
+    if precision == "float32":
+        return exact_float16(weight)
     if np.isfinite(weight).all():
         small = as_int4(weight, axis) if precision == "int4" and axis is not None else None
         if small is None:
@@ -191,16 +213,22 @@ def as_int8(weight: np.ndarray, kept: tuple[int, ...]) -> Small:
 
 
 def as_int4(weight: np.ndarray, axis: int) -> Small | None:
-    """A weight in whole numbers of -7 to 7, with a float16 scale for each GROUP of neighbours along an axis; None where the
+    """A weight in whole numbers of -7 to 7, with a float16 scale for each BLOCK of neighbours along an axis, the last one
+    shorter perhaps. None where that is not smaller than int8, where a window's taps would share an element, and where the
     scales do not fit float16."""
-    rows = np.ascontiguousarray(np.moveaxis(weight, axis, -1))
-    groups = rows.reshape(*rows.shape[:-1], -1, GROUP)
-    scale = as_float16(np.abs(groups).max(-1) / 7)
+    rows = np.moveaxis(weight, axis, -1)
+    size = rows.shape[-1]
+    blocks = -(-size // BLOCK)
+    if -(-size // 2) + 2 * blocks >= size or (size % 2 and rows.ndim > 2):
+        return None
+    padded = np.pad(rows, [*[(0, 0)] * (rows.ndim - 1), (0, blocks * BLOCK - size)]).reshape(*rows.shape[:-1], blocks, BLOCK)
+    scale = as_float16(np.abs(padded).max(-1) / 7)
     if scale is None:
         return None
     step = np.maximum(scale.numbers.astype(np.float32), np.finfo(np.float32).tiny)[..., None]
-    numbers = np.clip(np.rint(groups / step), -7, 7).astype(np.int8)
-    return Small(pack_nibbles(numbers.reshape(rows.shape)), scale.numbers, paired=axis)
+    codes = np.clip(np.rint(padded / step), -7, 7) + 8
+    packed = pack_codes(codes.reshape(*rows.shape[:-1], -1)[..., :size], 4)
+    return Small(packed, scale.numbers, codes={"bits": 4, "block": BLOCK, "size": size, "axis": axis, "dtype": dt.float32})
 
 
 def exact_float16(weight: np.ndarray) -> Small | None:
@@ -213,44 +241,81 @@ def exact_float16(weight: np.ndarray) -> Small | None:
     return Small(half) if np.isfinite(half).all() else None
 
 
-def exact_int8(weight: np.ndarray, kept: tuple[int, ...]) -> Small | None:
-    """A weight as int8 with scales if it is such numbers, dequantised: of each index of the axes `kept`, few magnitudes that
-    are whole multiples of the least difference between them."""
+def exact_int8(weight: np.ndarray, kept: tuple[int, ...], axis: int | None, signed: bool) -> Small | None:
+    """A weight in bytes with scales if it is such numbers, dequantised: of each index of the axes `kept`, whole multiples of a
+    scale that span no more than 255.
+
+    Where they are not all within int8, they are codes with zero points along `axis`, or without such an axis, float16, which
+    holds whole numbers up to 2048; unless they have to be `signed` bytes.
+    """
     rows = np.moveaxis(weight, kept, range(len(kept))).reshape(math.prod(weight.shape[a] for a in kept), -1)
-    scale = np.ones(len(rows), np.float32)
+    scale, numbers = np.ones(len(rows), np.float32), np.zeros(rows.shape, np.float32)
     for i, row in enumerate(rows):
-        levels = np.unique(np.abs(row))
-        if len(levels) > 129 or not np.isfinite(levels).all():
+        found = _multiples(row)
+        if found is None:
             return None
-        levels = levels[levels > 0]
-        if len(levels):
-            steps = np.diff(levels, prepend=0)
-            step = steps[steps > LEAST_STEP * levels[-1]].min()
-            scale[i] = levels[-1] / max(np.rint(levels[-1] / step), 1)
-    numbers = np.rint(rows / scale[:, None])
-    if np.abs(numbers).max(initial=0) > 128 or numbers.max(initial=0) > 127:
-        return None
-    if not np.array_equal(numbers.astype(np.float32) * scale[:, None], rows):
+        numbers[i], scale[i] = found
+    if signed and not _is_int8(numbers):
         return None
     shape = [weight.shape[a] for a in kept]
     others = [n for a, n in enumerate(weight.shape) if a not in kept]
-    stored = np.moveaxis(numbers.astype(np.int8).reshape(*shape, *others), range(len(kept)), kept)
-    return Small(np.ascontiguousarray(stored), scale.reshape(shape), kept)
+
+    def in_place(rows: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(np.moveaxis(rows.reshape(*shape, *others), range(len(kept)), kept))
+
+    if _is_int8(numbers) or axis is None:
+        kind = np.int8 if _is_int8(numbers) else np.float16
+        return Small(in_place(numbers.astype(kind)), scale.reshape(shape), kept)
+    zero = np.maximum(-numbers.min(1), 0).astype(np.uint8)
+    codes = np.moveaxis(in_place((numbers + zero[:, None]).astype(np.uint8)), axis, -1)
+    ones = [n if a in kept else 1 for a, n in enumerate(weight.shape) if a != axis]
+    size = weight.shape[axis]
+    params = {"bits": 8, "block": size, "size": size, "axis": axis, "dtype": dt.float32}
+    return Small(np.ascontiguousarray(codes), scale.reshape(*ones, 1), zero=zero.reshape(*ones, 1), codes=params)
+
+
+def _is_int8(numbers: np.ndarray) -> bool:
+    return bool(numbers.min(initial=0) >= -128 and numbers.max(initial=0) <= 127)
+
+
+def _multiples(row: np.ndarray) -> tuple[np.ndarray, np.float32] | None:
+    """Whole numbers and a scale whose products are `row`; None where there are none, or they span more than 255.
+
+    The scale is the one with which most products are equal to what they should be, bit by bit. All are where a file's integers
+    were multiplied by a float32. Where they were dequantised otherwise (scale · q + minimum, as TF.js does) or multiplied
+    since (by a normalisation's factor), they may differ by float32's rounding: see EQUAL.
+    """
+    levels = np.unique(np.abs(row))
+    if len(levels) > 256 or not np.isfinite(levels).all():
+        return None
+    levels = levels[levels > 0]
+    if not len(levels):
+        return np.zeros_like(row), np.float32(1)
+    steps = np.diff(levels, prepend=0)
+    step = steps[steps > LEAST_STEP * levels[-1]].min()
+    numbers = np.rint(row / (levels[-1] / max(np.rint(levels[-1] / step), 1)))
+    if max(numbers.max(initial=0), 0) - min(numbers.min(initial=0), 0) > 255:
+        return None
+    fitted = np.float32(np.dot(row, numbers.astype(np.float64)) / np.dot(numbers, numbers.astype(np.float64)))
+    scales = [fitted, np.nextafter(fitted, np.float32(0)), np.nextafter(fitted, np.float32(np.inf))]
+    scale = max(scales, key=lambda s: np.count_nonzero(numbers * s == row))
+    return (numbers, scale) if np.abs(numbers * scale - row).max(initial=0) <= EQUAL * levels[-1] else None
 
 
 # -- where weights are read ------------------------------------------------------------------------------------------------
 
 
 def _weights(graph: Graph) -> Iterator[tuple[Value, tuple[int, ...] | None, int | None]]:
-    """Constants that are large, float32, and read as weights alone, with the axes that all readers let have scales."""
+    """Constants that are large, float32, and read as weights alone, with the axes that all readers let have scales, and the one
+    along which all can read codes."""
     users = graph.users()
     for value, array in graph.constants.items():
         if value.dtype is not dt.float32 or array.dtype != np.float32 or array.size < LEAST or value in graph.outputs:
             continue
         reads = [(node, i) for node in users.get(value, ()) for i, o in enumerate(node.operands) if o is value]
         if all(i in _PLACES.get(node.primitive.name, ()) for node, i in reads):
-            kept, paired = {_channels(node, i) for node, i in reads}, {_paired(node, i) for node, i in reads}
-            yield value, kept.pop() if len(kept) == 1 else None, paired.pop() if len(paired) == 1 else None
+            kept, coded = {_channels(node, i) for node, i in reads}, {_coded(node, i) for node, i in reads}
+            yield value, kept.pop() if len(kept) == 1 else None, coded.pop() if len(coded) == 1 else None
 
 
 _PLACES = {"matmul": (0, 1), "conv": (1,), "conv_transpose": (1,), "take": (0,)}  # of the operands that are weights
@@ -273,27 +338,30 @@ def _channels(node: Node, i: int) -> tuple[int, ...] | None:
     return None
 
 
-def _paired(node: Node, i: int) -> int | None:
-    """The axis of a matrix along which nibbles may lie in pairs: that of a product's sums, or a table's row. None where there
-    is none."""
+def _coded(node: Node, i: int) -> int | None:
+    """The axis of a weight along which codes may lie: that of a product's sums, or a table's row. None where there is none."""
     w, p = node.operands[i].abstract, node.params
-    axis = None
-    if node.primitive.name == "matmul" and i == 1 and w.rank == 2 and not p["transpose_a"]:
-        axis = 1 if p["transpose_b"] else 0
-    elif node.primitive.name == "take" and w.rank == 2 and p["axis"] == 0:
-        axis = 1
-    return axis if axis is not None and w.shape[axis] % GROUP == 0 else None
+    match node.primitive.name:
+        case "matmul" if i == 1 and w.rank == 2 and not p["transpose_a"]:
+            return 1 if p["transpose_b"] else 0
+        case "conv" if p["groups"] == 1 and p["layout"] == "channels_last":
+            return 1
+        case "take" if w.rank == 2 and p["axis"] == 0:
+            return 1
+    return None
 
 
-def _of_nibbles(builder: GraphBuilder, node: Node, operands: tuple[Value, ...], weight: Small, name: str) -> Value:
-    """A product or gather of a weight that is kept in nibbles."""
-    assert weight.scale is not None
-    pairs, scales = builder.constant(weight.numbers, name), builder.constant(weight.scale, f"{name}.scale" if name else "")
+def _of_codes(builder: GraphBuilder, node: Node, operands: tuple[Value, ...], of: Value, weight: Small) -> Value:
+    """A product or gather of a weight that is kept in codes: what is gathered is codes, too."""
+    assert weight.codes is not None
+    parts = [builder.constant(part, f"{of.name}{suffix}" if of.name else "") for suffix, part in weight.parts().items()]
+    dequantize, params = REGISTRY["dequantize"], weight.codes
     if node.primitive.name == "take":
-        taken = [builder.add(REGISTRY["take"], (v, operands[1]), {"axis": 0}, node.source)[0] for v in (pairs, scales)]
-        return builder.add(REGISTRY["unpack_nibbles"], taken, {}, node.source)[0]
-    (wide,) = builder.add(REGISTRY["unpack_nibbles"], (pairs, scales), {}, node.source)
-    return builder.add(REGISTRY["matmul"], (operands[0], wide), {**node.params, "transpose_b": True}, node.source)[0]
+        taken = [builder.add(REGISTRY["take"], (part, operands[1]), {"axis": 0}, node.source)[0] for part in parts]
+        return builder.add(dequantize, taken, {**params, "axis": taken[0].abstract.rank - 1}, node.source)[0]
+    (wide,) = builder.add(dequantize, parts, params, node.source)
+    given = [wide if o is of else o for o in operands]
+    return builder.add(node.primitive, given, node.params, node.source)[0]
 
 
 def _scaled(builder: GraphBuilder, node: Node, operands: tuple[Value, ...], i: int, result: Value, scale: Value) -> Value:
@@ -314,5 +382,5 @@ def _scaled(builder: GraphBuilder, node: Node, operands: tuple[Value, ...], i: i
 
 __all__ = [
     "ACTIVATIONS", "FLOAT32", "PRECISIONS", "Numbers", "PrecisionWarning", "Small", "in_bytes", "store_weights", "stored_small",
-    "widens",
+    "takes_ranges", "widens",
 ]  # fmt: skip

@@ -17,8 +17,7 @@ import numpy as np
 from ..errors import HitherError
 from ..graph.core import Abstract, Graph
 from ..passes import optimize
-from ..passes.bytes import takes_bytes
-from ..passes.precision import Numbers, PrecisionWarning, stored_small
+from ..passes.precision import Numbers, PrecisionWarning, stored_small, takes_ranges
 from ..passes.ranges import Range, digest_of, with_extremes
 from ..passes.trial import SWITCHES, Candidate, candidates, with_switches
 from ..spec import Spec
@@ -192,8 +191,7 @@ def seen_ranges(traced: Graph, numbers: Numbers, samples: Samples) -> dict[str, 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PrecisionWarning)
         small = stored_small(graph, numbers)
-    takes = lambda node: (w := small.get(node.operands[1])) is not None and takes_bytes(node, node.operands[0], w.numbers)  # noqa: E731
-    watched, weights = with_extremes(graph, takes)
+    watched, weights = with_extremes(graph, lambda node: takes_ranges(node, small.get(node.operands[1])))
     if not weights:
         return {}
     program = Program(plan({"extremes": watched}, DEVICES["cpu"].machine()), "cpu", "extremes")

@@ -44,13 +44,14 @@ def machine_for(device: str) -> Machine:
 def compile(
     target: Any,
     specs: Mapping[str, Any] | None = None,
+    *,
     device: str | None = None,
     precision: str = "float32",
-    tune: bool = False,
-    state: Any = None,
     activations: str = "float32",
     calibrate: Any = None,
     tolerance: Mapping[str, float] | None = None,
+    state: Any = None,
+    tune: bool = False,
 ) -> Program:
     """Compile a Model, a function, or several functions as entries of one Program.
 
@@ -63,22 +64,22 @@ def compile(
             channel, in a quarter, or "int4", matrices and tables with a scale for each 32 numbers in a seventh and all else
             as int8. They are widened as they are read; all else computes in float32. A weight that this cannot
             hold is stored larger, with a PrecisionWarning. Weights whose values are exactly small ones are stored so anyway.
-        tune: measure the tiles of products on this machine instead of choosing them by rule: some seconds the first time,
-            then known from the disk cache. Only for native code; which tiles win, and so the last digits of results, may
-            differ from machine to machine.
         activations: what products are computed in: "float32", or, with int8 weights, "int8": what they multiply is then
             rounded to bytes, by scales that are found in every run, or, those of convolutions, on the samples of `calibrate`
             (which is faster; what lies further out than anything in the samples becomes the largest byte).
-        state: what survives calls: nested dicts and lists of arrays. Functions are then called as
-            `f(state, **inputs)` and return outputs, or `(outputs, new_state)` to change it: of the same structure, shapes and
-            dtypes, and nothing is copied that stays as it is. All entries share it. Program.state gives it by path
-            ("weights.dense.kernel"), `load_state` takes it back, and a bundle's `save` and `restore` keep it.
         calibrate: samples of real inputs, on which the accuracy of a precision is judged: an iterable of {input: array} (or of
             arrays, where there is one input), or one {input: array} of samples stacked along a new first axis.
         tolerance: {"relative": 0.01} (the default, if samples are given): no output may be further from float32 than that
             share of its largest magnitude. {"top1": 0.99}: how often the largest element along the last axis must be the
             same. Or both. Weights that do too much damage keep float32; `Program.accuracy` says which, and how accurate the
             program is. Without samples, random numbers are used, which say less.
+        state: what survives calls: nested dicts and lists of arrays. Functions are then called as
+            `f(state, **inputs)` and return outputs, or `(outputs, new_state)` to change it: of the same structure, shapes and
+            dtypes, and nothing is copied that stays as it is. All entries share it. Program.state gives it by path
+            ("weights.dense.kernel"), `load_state` takes it back, and a bundle's `save` and `restore` keep it.
+        tune: measure the tiles of products on this machine instead of choosing them by rule: some seconds the first time,
+            then known from the disk cache. Only for native code; which tiles win, and so the last digits of results, may
+            differ from machine to machine.
 
     What a Model from a file becomes on the CPU is kept on disk, and compiled once per machine (HITHER_CACHE=off: never kept).
 

@@ -23,7 +23,7 @@ from ..kernels.ir import Kernel, Machine
 from ..kernels.lowering import lower_group
 from ..kernels.siblings import side_by_side
 from ..kernels.steps import ALIGN, Code, Cond, Copy, Launch, Ref, Step, While, Work
-from ..kernels.templates.gemm import multiplies_nibbles
+from ..kernels.templates.codes import codes_of, multiplies_codes
 from ..kernels.templates.tile import Problem, Tile
 from ..passes.bytes import seven_bits
 from ..passes.precision import widens
@@ -215,7 +215,7 @@ class _Planner:
         """
         graph = self.widened(graph)
         self.context.seven_bits.update(seven_bits(graph))
-        groups = join_blocks(fuse(graph, self.machine), graph, self.machine, self._constants)
+        groups = join_blocks(fuse(graph, self.machine), graph, self.machine, self.context.is_known)
         groups = side_by_side(groups, graph, self.machine)
         groups = schedule(groups, graph, lambda value: self.nbytes(value.abstract))
         alias: dict[Value, Value] = {}
@@ -269,9 +269,8 @@ class _Planner:
             result, known = node.results[0], all(o in graph.constants for o in node.operands)
             if known and widens(node):
                 narrow[result] = graph.constants[node.operands[0]]
-            elif known and node.primitive.name == "unpack_nibbles" and all(map(multiplies_nibbles, users.get(result, ()))):
-                pairs, scales = (graph.constants[o] for o in node.operands)
-                self.context.nibbles[result] = pairs, scales
+            elif (codes := codes_of(node, graph.constants)) and all(multiplies_codes(u, node) for u in users.get(result, ())):
+                self.context.codes[result] = codes
             else:
                 nodes.append(node)
         self._constants.update(narrow)

@@ -19,8 +19,9 @@ from ..errors import DTypeMismatch, NameMismatch, ShapeMismatch
 from ..graph.core import Abstract
 from ..kernels.ir import Machine
 from ..kernels.steps import ALIGN
+from ..runtime.accounts import PROGRAMS
 from ..runtime.device_array import DeviceArray
-from ..runtime.host_memory import aligned_empty, arenas
+from ..runtime.host_memory import account, aligned_empty, arenas
 from ..spec import plain_array
 from .signature import Entry, Outline, Port, outline
 from .wasm import WasmSession, warn_no_llvm
@@ -63,6 +64,7 @@ class CpuSession:
         self._arena_bytes = -(-executable.sizes["arena"] // ALIGN) * ALIGN
         self._scratch_bytes = self._arena_bytes + executable.sizes["io"]
         arenas.join(self, self._scratch_bytes)
+        account.hold(self, PROGRAMS, 0)
         self._lock: AbstractContextManager[Any] = threading.Lock() if self._state.nbytes else nullcontext()
 
     @classmethod

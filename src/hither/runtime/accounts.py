@@ -7,6 +7,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+PROGRAMS = "programs"  # a kind of owners that are counted; what they hold is of other kinds
+
 
 class Account:
     """The bytes that live owners hold, by kind ("weights", "state", …).

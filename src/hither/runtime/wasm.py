@@ -21,7 +21,7 @@ from ..errors import HitherError, OutOfMemory
 from ..kernels.ir import Machine
 from ..kernels.steps import ALIGN, SPACES, Code
 from ..targets.wasm.printer import HELP, MEMORY, print_module
-from .accounts import Account
+from .accounts import PROGRAMS, Account
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -134,7 +134,8 @@ class WasmExecutable:
         self._top = self._memory.data_len(self._store)
         self._bytes = self._map()
         account.hold(self, "weights", self.sizes["weights"])
-        account.hold(self, "memory", self._top - self.sizes["weights"])
+        account.hold(self, "state", self.sizes["state"])
+        account.hold(self, "arena", self._top - self.sizes["weights"] - self.sizes["state"])
 
     @classmethod
     def of_code(cls, code: Code, machine: Machine) -> WasmExecutable:
@@ -153,6 +154,7 @@ class WasmExecutable:
             address = self._free.pop() if self._free else self._grow(self.sizes["state"])
             self._bytes[address : address + self.sizes["state"]] = 0
         state = WasmState(address)
+        account.hold(state, PROGRAMS, 0)
         weakref.finalize(state, self._free.append, address).atexit = False
         return state
 

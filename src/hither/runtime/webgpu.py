@@ -26,11 +26,12 @@ from ..kernels.steps import SPACES, Code, Ref
 from ..targets.wgsl.bindings import plan_bindings
 from ..targets.wgsl.plan import Branch, Dispatch, GpuStep, Limits, Plan, Repeat, dispatches
 from ..targets.wgsl.printer import print_variants
+from .accounts import PROGRAMS
 from .threads import available_cpus
 from .webgpu_arrays import GpuTensor
 from .webgpu_device import Device, DeviceLost, WebGpuError, device, webgpu_machine
 from .webgpu_encoding import from_device, to_device
-from .webgpu_memory import Buffer, memory, read_back, write
+from .webgpu_memory import Buffer, account, memory, read_back, write
 from .webgpu_timestamps import Timestamps
 
 __all__ = ["DeviceLost", "WebGpuError", "WebGpuExecutable", "device", "from_device", "memory", "to_device", "webgpu_machine"]
@@ -83,6 +84,7 @@ class WebGpuExecutable:
         """Buffers for what is this executable's own, except those that are given."""
         pool, usage = self.device.pool, self.device.usage
         self._own = dict(given)
+        account.hold(self, PROGRAMS, 0)
         for i, b in enumerate(self.plan.buffers):
             if i in given:
                 continue
@@ -322,9 +324,10 @@ class _Recorder:
         if tensor.nbytes != ref.nbytes:
             raise ValueError(f"a tensor of {tensor.nbytes} bytes is not one of {ref.nbytes}")
         self.encoder = self.encoder or self.device.create_command_encoder()
-        handle = tensor.handle_on(self.executable.device)
+        handle, done = tensor.handle_on(self.executable.device), 0
         for buffer, offset, n in self.executable.plan.locate(ref):
-            self.encoder.copy_buffer_to_buffer(handle, 0, self.executable._buffers[buffer], offset, -(-n // 4) * 4)
+            self.encoder.copy_buffer_to_buffer(handle, done, self.executable._buffers[buffer], offset, -(-n // 4) * 4)
+            done += n
 
     def keep(self, wanted: Sequence[tuple[Ref, DType, tuple[int, ...]]]) -> list[GpuTensor]:
         """Submit what is left, and results into buffers of their own."""
@@ -335,9 +338,12 @@ class _Recorder:
         self.encoder = self.encoder or self.device.create_command_encoder()
         made = []
         for ref, dtype, shape in wanted:
-            buffer = on.pool.allocate(ref.nbytes, on.usage, "arrays")
+            buffer, done = on.pool.allocate(ref.nbytes, on.usage, "arrays"), 0
             for source, offset, n in self.executable.plan.locate(ref):
-                self.encoder.copy_buffer_to_buffer(self.executable._buffers[source], offset, buffer.handle, 0, -(-n // 4) * 4)
+                self.encoder.copy_buffer_to_buffer(
+                    self.executable._buffers[source], offset, buffer.handle, done, -(-n // 4) * 4
+                )
+                done += n
             made.append(GpuTensor(on, machine, buffer, shape, dtype))
         self.submit([])
         return made

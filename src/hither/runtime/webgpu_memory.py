@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import OutOfMemory
-from .accounts import Account
+from .accounts import PROGRAMS, Account
 
 ALIGN = 256
 POOL_BYTES = 64 << 20  # idle buffers kept at most
@@ -212,6 +212,6 @@ def memory() -> dict[str, int]:
     return {
         "live": account.bytes(),
         "weights": account.bytes("weights"),
-        "buffers": account.count(),
+        "buffers": account.count() - account.count(PROGRAMS),
         "pooled": sum(pool.idle() for pool in list(_pools)),
     }

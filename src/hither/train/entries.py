@@ -62,7 +62,7 @@ def entries_of(trainer: Trainer, specs: Specs | None, seen: Batch | None) -> Ent
     net = trainer._net
     given = _by_entry(specs or {})
     likes = {name: _like(net, name, given[name], seen) for name in STEPS}
-    steps = trainer.prepare(likes["train_step"].zeros)
+    steps = trainer.prepare(likes["train_step"].zeros).with_all_weights()  # pages keep, save and load all of them
     functions: dict[str, Callable[..., Any]] = {}
     taken: dict[str, Specs] = {}
     for name, like in likes.items():

@@ -1,13 +1,15 @@
 """Steps: the pure functions that train, test and predict, compiled for the shapes of batches, over one state.
 
-The state is a dict: weights by path, the optimizer's, the metrics', and keys of random numbers. A program is made for each
-entry and each combination of shapes; all work on one state: on one device in the same memory, elsewhere it is handed over.
+The state is a dict: weights by path, the optimizer's, the metrics', and keys of random numbers. Weights that nothing changes
+are constants of the programs, which packs and folds them as those of any model. A program is made for each entry and each
+combination of shapes; all work on one state: on one device in the same memory, elsewhere it is handed over.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from ..array import Array
 from ..dtypes import dtype
 from ..errors import NameMismatch
 from ..graph.core import Abstract, Graph
-from ..graph.trace import source, trace_function
+from ..graph.trace import source, trace_function, weight
 from ..graph.tree import Structure, flatten, unflatten
 from ..nn.layer import Layer, collecting_penalties
 from ..nn.module import Module
@@ -88,19 +90,22 @@ class Steps:
         optimizer: of its weights.
         device, precision: to compile for.
         seed: of the random numbers of layers.
+        constant: {path: array} of weights that are no part of the state: neither the optimizer nor a layer changes them.
     """
 
     def __init__(
-        self, net: Module, objective: Objective | None, optimizer: Optimizer, device: str | None, precision: str, seed: int
-    ) -> None:
+        self, net: Module, objective: Objective | None, optimizer: Optimizer, device: str | None, precision: str, seed: int,
+        constant: Mapping[str, Array] | None = None,
+    ) -> None:  # fmt: skip
         self.net, self.objective, self.optimizer = net, objective, optimizer
-        self.device, self.precision = device, precision
+        self.device, self.precision, self.seed = device, precision, seed
+        self.constant = dict(constant or {})
         self.trainable = list(net.trainable_weights)
-        weights = net.weights
+        weights = {path: array for path, array in net.weights.items() if path not in self.constant}
         learned = {path: weights[path] for path in self.trainable}
         key = random.key(seed)
         self.initial: State = {
-            "weights": dict(weights),
+            "weights": weights,
             "optimizer": optimizer.init(learned),
             "metrics": {} if objective is None else objective.init(),
             "keys": {"train": key, "test": random.fold_in(key, 1)},
@@ -109,6 +114,12 @@ class Steps:
         self._keeper: Program | None = None  # in whose memory the state is up to date
         self._current: dict[str, Array] = {n: Array(a) for n, a in named_state(self.initial).items()}
 
+    def with_all_weights(self) -> Steps:
+        """The same steps with every weight in their state."""
+        made = Steps(self.net, self.objective, self.optimizer, self.device, self.precision, self.seed)
+        made.load_state(self.state)
+        return made
+
     # -- the functions -------------------------------------------------------------------------------------------------------
 
     def train(self, state: State, x: Any, y: Sequence[Any], weights: Sequence[Any]) -> tuple[dict[str, Any], State]:
@@ -116,17 +127,17 @@ class Steps:
         objective = self.objective
         assert objective is not None
         key, step_key = random.split(state["keys"]["train"])
-        fixed = {p: w for p, w in state["weights"].items() if p not in set(self.trainable)}
+        kept_by_layers = {p: w for p, w in state["weights"].items() if p not in set(self.trainable)}
         scale = self.optimizer.loss_scale_factor
 
         def loss_of(learned: dict[str, Any]) -> Any:
-            with self.net.swapped({**learned, **fixed}) as after, randomness(step_key) as draws:
+            with self._holding({**learned, **kept_by_layers}) as after, randomness(step_key) as draws:
                 with collecting_penalties() as penalties:
                     predicted, masks, _ = apply(self.net, x, True)
                 total, each = objective.loss(y, predicted, masks, weights)
                 total = total + self._penalty(penalties) if penalties or self._regularized() else total
             drew.append(draws.count)
-            changed = {p: after[p] for p in fixed if after[p] is not fixed[p]}
+            changed = {p: after[p] for p, w in kept_by_layers.items() if after[p] is not w}
             return (total * scale if scale else total), (total, each, predicted, masks, changed)
 
         drew: list[int] = []
@@ -151,7 +162,7 @@ class Steps:
         objective = self.objective
         assert objective is not None
         key, step_key = random.split(state["keys"]["test"])
-        with self.net.swapped(state["weights"]), randomness(step_key) as draws:
+        with self._holding(state["weights"]), randomness(step_key) as draws:
             with collecting_penalties() as penalties:
                 predicted, masks, _ = apply(self.net, x, False)
             loss, each = objective.loss(y, predicted, masks, weights)
@@ -163,10 +174,14 @@ class Steps:
     def predict(self, state: State, x: Any, y: Any = (), weights: Any = ()) -> Any:
         """The network's outputs, in order; of x alone."""
         key, step_key = random.split(state["keys"]["test"])
-        with self.net.swapped(state["weights"]), randomness(step_key) as draws:
+        with self._holding(state["weights"]), randomness(step_key) as draws:
             predicted, _, _ = apply(self.net, x, False)
         outputs = {f"output.{i}": p for i, p in enumerate(predicted)}
         return (outputs, {**state, "keys": {**state["keys"], "test": key}}) if draws.count else outputs
+
+    def _holding(self, weights: Mapping[str, Any]) -> AbstractContextManager[dict[str, Any]]:
+        """The network with these weights of the state and with the constant ones; yields what `swapped` does."""
+        return self.net.swapped({**weights, **{path: weight(a.numpy(), path) for path, a in self.constant.items()}})
 
     def _regularized(self) -> bool:
         return any(regularizer is not None for _, regularizer, _ in self.net.weight_rules())
@@ -217,7 +232,9 @@ class Steps:
         made = self._programs.get(key)
         if made is None:
             function = self.function(entry, structure)
-            program = compile({entry: function}, _specs(named), self.device, self.precision, state=self.initial)
+            program = compile(
+                {entry: function}, _specs(named), device=self.device, precision=self.precision, state=self.initial
+            )
             home = next((h for _, h in self._programs.values() if program.share_state(h)), program)
             made = self._programs[key] = (program, home)
         program, home = made
@@ -278,4 +295,25 @@ def ensure_built(net: Module, batch: Batch) -> tuple[list[Abstract], list[str]]:
     return [v.abstract for v in graph.outputs], names
 
 
-__all__ = ["Steps", "apply", "by_output", "ensure_built"]
+def unchanging(net: Module, batch: Batch) -> dict[str, Array]:
+    """The weights of a built network that training leaves as they are: those that are not trained and that no layer's call
+    assigns to, as batch normalisations do to their moving averages.
+    """
+    held = net.non_trainable_weights
+    if not held:
+        return {}
+    leaves, structure = flatten(batch.x)
+    changed: set[str] = set()
+
+    def run(*tracers: Any) -> list[Any]:
+        given = {path: weight(array.numpy(), path) for path, array in net.weights.items()}
+        with net.swapped(given) as after, randomness(random.key(0)), collecting_penalties():
+            values, _, _ = apply(net, unflatten(structure, tracers), True)
+        changed.update(path for path, array in after.items() if array is not given[path])
+        return values
+
+    trace_function(run, [Abstract(a.shape, dtype(a.dtype)) for a in leaves])
+    return {path: array for path, array in held.items() if path not in changed}
+
+
+__all__ = ["Steps", "apply", "by_output", "ensure_built", "unchanging"]

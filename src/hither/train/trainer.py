@@ -31,7 +31,7 @@ from .history import History
 from .nonfinite import origin
 from .objective import Objective
 from .progress import progress_for
-from .steps import Steps, by_output, ensure_built
+from .steps import Steps, by_output, ensure_built, unchanging
 
 Logs = dict[str, Any]
 
@@ -96,14 +96,16 @@ class Trainer:
         self._stale = False
 
     def _put(self, weights: Mapping[str, Array]) -> None:
-        self._net.load_weights(weights)
+        own = self._net.weights
+        self._net.load_weights({n: a for n, a in weights.items() if a is not own[n]}, strict=False)
         self._arrays = self._net.weights
 
     def get_weights(self) -> dict[str, Array]:
         """The weights by path, as they are now."""
         if self._steps is None or not self._stale:
             return dict(self._net.weights)
-        return {n.removeprefix("weights."): a for n, a in self._steps.state.items() if n.startswith("weights.")}
+        now = self._steps.state
+        return {n: now.get(f"weights.{n}", a) for n, a in self._net.weights.items()}
 
     def set_weights(self, weights: Mapping[str, Any]) -> None:
         """Go on from these weights; the optimizer keeps its state."""
@@ -131,14 +133,20 @@ class Trainer:
     @property
     def state(self) -> dict[str, Array]:
         """All that training changes by name: "weights.…", "optimizer.…", "metrics.…", "keys.…"."""
-        return {} if self._steps is None else self._steps.state
+        if self._steps is None:
+            return {}
+        return {**self._steps.state, **{f"weights.{n}": self._net.weights[n] for n in self._steps.constant}}
 
     def load_state(self, values: Mapping[str, Any]) -> None:
         """Go on from a state that `state` gave."""
         if self._steps is None:
             raise RuntimeError("the Trainer has no state before its first batch")
-        self._steps.load_state(values)
+        constant = {f"weights.{n}" for n in self._steps.constant}
+        self._steps.load_state({n: a for n, a in values.items() if n not in constant})
         self._stale = True
+        own = self._net.weights
+        fixed = {n.removeprefix("weights."): values[n] for n in constant & set(values)}
+        self._net.load_weights({n: a for n, a in fixed.items() if not np.array_equal(a, own[n], equal_nan=True)}, strict=False)
 
     def save(self, path: str | os.PathLike[str], *, weights_only: bool = False) -> None:
         """Write the network to a safetensors file, which is there whole or not at all."""
@@ -154,14 +162,18 @@ class Trainer:
 
     def prepare(self, batch: Batch) -> Steps:
         """The compiled steps for batches like this one, their state up to date with the network's arrays."""
-        steps = self._steps
-        if steps is None or (steps.objective is None and batch.y is not None) or self._frozen_otherwise(steps):
-            steps = self._make(batch)
-        current = self._net.weights
-        changed = {f"weights.{p}": a for p, a in current.items() if self._arrays.get(p) is not a}
-        if changed:
-            steps.load_state(changed)
+        steps, current = self._steps, self._net.weights
+        changed = {p: a for p, a in current.items() if self._arrays.get(p) is not a}
+        if steps is not None and changed:
+            steps.load_state({f"weights.{p}": a for p, a in changed.items() if p not in steps.constant})
             self._arrays = current
+        if (
+            steps is None
+            or (steps.objective is None and batch.y is not None)
+            or self._frozen_otherwise(steps)
+            or any(current[p] is not a for p, a in steps.constant.items())  # which their programs hold
+        ):
+            steps = self._make(batch)
         return steps
 
     def _frozen_otherwise(self, steps: Steps) -> bool:
@@ -171,7 +183,7 @@ class Trainer:
         before = self.state
         self.sync()
         predicted, names = ensure_built(self._net, batch)
-        objective = None
+        objective = self._steps.objective if self._steps is not None else None  # for predictions in between, too
         if batch.y is not None or any(g is not None for g in self._given):
             if self._given[0] is None and batch.y is not None:
                 raise TypeError('the Trainer has no loss: Trainer(net, loss=…), for example "mse"')
@@ -179,7 +191,8 @@ class Trainer:
                 targets = [_abstract(t) for t in by_output(batch.y, names, "y")]
                 loss, metrics, weighted, factors = self._given
                 objective = Objective(loss, metrics, weighted, factors, names, targets, predicted)
-        steps = Steps(self._net, objective, self.optimizer, self.device, self.precision, self.seed)
+        constant = unchanging(self._net, batch)
+        steps = Steps(self._net, objective, self.optimizer, self.device, self.precision, self.seed, constant)
         fresh = steps.state
         steps.load_state({n: a for n, a in before.items() if n in fresh and a.shape == fresh[n].shape})
         self._steps, self._arrays, self._stale = steps, self._net.weights, False
@@ -301,52 +314,59 @@ class Trainer:
         shown = progress_for(verbose)
         params = {"epochs": epochs, "steps": data.steps, "verbose": verbose}
         everything = CallbackList([history, *shown, *own, *([backup] if backup else [])], self, params)
-        quiet = any(isinstance(c, TerminateOnNaN) for c in own)
         self.stop_training, self.position = False, (initial_epoch, 0)
         everything.call("on_train_begin")
         if backup is not None:
             backup.watch([history, *own])
-            found = self._restore(backup, data)
-            self.position = found or self.position
+            self.position = self._restore(backup, data) or self.position
         logs: Logs = {}
         while self.position[0] < epochs and not self.stop_training:
-            epoch, start = self.position
+            epoch, _ = self.position
             began = time.perf_counter()
-            everything.call("on_epoch_begin", epoch)
-            if not start and self._steps is not None:
-                self._steps.reset_metrics()
-            logs = {}
             try:
-                for step, batch in enumerate(data.epoch(epoch, start), start):
-                    if class_weight and not is_arrays(x):
-                        batch = weighted_by_class(batch, class_weight)
-                    everything.call("on_train_batch_begin", step)
-                    logs = self._train(batch)
-                    self.position = (epoch, step + 1)
-                    everything.call("on_train_batch_end", step, logs)
-                    if self.stop_training:
-                        break
+                logs = self._epoch(data, everything, None if is_arrays(x) else class_weight)
             except NonFiniteLoss as error:
-                if not quiet:
+                if not any(isinstance(c, TerminateOnNaN) for c in own):
                     self.sync()
                     raise
                 print(f"Training ends: {error}")
                 self.stop_training = True
                 break
-            if not logs and self.position == (epoch, 0):
-                raise ShapeMismatch(f"epoch {epoch + 1} had no batches; is the iterator at its end?")
-            logs = logs or self._reported()
             if validation is not None and (epoch + 1) % validation_freq == 0:
                 logs |= {f"val_{n}": v for n, v in self._evaluate(validation, everything).items()}
             history.seconds.append(time.perf_counter() - began)
             self.position = (epoch + 1, 0)
             everything.call("on_epoch_end", epoch, logs)
-        if self.optimizer.use_ema and self._steps is not None:
-            averages = {n: a for n, a in self.state.items() if n.startswith("optimizer.average.")}
-            self.load_state({f"weights.{n.removeprefix('optimizer.average.')}": a for n, a in averages.items()})
+        self._take_averages()
         everything.call("on_train_end", logs)
         self.sync()
         return history
+
+    def _epoch(self, data: Batches, everything: CallbackList, class_weight: Mapping[int, float] | None) -> Logs:
+        """The batches of an epoch that are left from `self.position` on; what the metrics say behind them."""
+        epoch, start = self.position
+        everything.call("on_epoch_begin", epoch)
+        if not start and self._steps is not None:
+            self._steps.reset_metrics()
+        logs: Logs = {}
+        for step, batch in enumerate(data.epoch(epoch, start), start):
+            if class_weight:
+                batch = weighted_by_class(batch, class_weight)
+            everything.call("on_train_batch_begin", step)
+            logs = self._train(batch)
+            self.position = (epoch, step + 1)
+            everything.call("on_train_batch_end", step, logs)
+            if self.stop_training:
+                break
+        if not logs and self.position == (epoch, 0):
+            raise ShapeMismatch(f"epoch {epoch + 1} had no batches; is the iterator at its end?")
+        return logs or self._reported()
+
+    def _take_averages(self) -> None:
+        """What an optimizer with use_ema has averaged becomes the weights, as training ends."""
+        if self.optimizer.use_ema and self._steps is not None:
+            averages = {n: a for n, a in self.state.items() if n.startswith("optimizer.average.")}
+            self.load_state({f"weights.{n.removeprefix('optimizer.average.')}": a for n, a in averages.items()})
 
     def _reported(self) -> Logs:
         """What the metrics say now: of an epoch whose last batches were trained before an interruption."""

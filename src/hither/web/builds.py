@@ -6,6 +6,7 @@ where WASM and WebGPU keep an array in the same bytes, it is stored once.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 from .. import dtypes as dt
 from ..graph.core import Graph
 from ..kernels.ir import Machine
-from ..kernels.steps import While, walk
+from ..kernels.steps import While, most_flops, walk
 from ..passes import optimize
 from ..passes.bytes import SEVEN_BITS
 from ..passes.precision import Numbers
@@ -45,6 +46,7 @@ from .manifest import (
     Layout,
     Place,
     Placement,
+    Precision,
     TensorSpec,
     Variant,
     WasmBuild,
@@ -62,46 +64,51 @@ MACHINES = {  # per target, the best first; what has no fused multiply-add takes
 
 
 class TensorPool:
-    """The tensors of a bundle, equal ones once."""
+    """The tensors of a bundle. Within a precision names are unique: they are what `ht.load` gives back."""
 
     def __init__(self) -> None:
         self.tensors: list[WeightTensor] = []
         self._known: dict[tuple[str, tuple[int, ...], bytes], int] = {}
-        self._names: set[str] = set()
+        self._names: dict[tuple[str, str], int] = {}  # (precision, name)
 
-    def add(self, name: str, array: np.ndarray) -> int:
-        """The number of this tensor. Names are made unique: they are what `ht.load` gives back."""
-        return self._once((array.dtype.name, array.shape, array.tobytes()), name, array)
+    def add(self, precision: str, name: str, array: np.ndarray) -> int:
+        """The number of this tensor: of equal ones the same, under the first one's name."""
+        digest = hashlib.sha256(np.ascontiguousarray(array).data).digest()
+        return self._once((array.dtype.name, array.shape, digest), precision, name, array)
 
-    def add_state(self, name: str, array: np.ndarray) -> int:
+    def add_state(self, precision: str, name: str, array: np.ndarray) -> int:
         """The number of the tensor that a value which survives calls starts as: its own, for it is saved by its name."""
-        return self._once(("state", (), name.encode()), name, array)
+        return self._once(("state", (), name.encode()), precision, name, array)
 
-    def _once(self, key: tuple[str, tuple[int, ...], bytes], name: str, array: np.ndarray) -> int:
-        if key not in self._known:
-            base = unique = name or f"constant_{len(self.tensors)}"
-            for n in range(1, len(self._names) + 2):
-                if unique not in self._names:
-                    break
-                unique = f"{base}.{n}"
-            self._names.add(unique)
-            self._known[key] = len(self.tensors)
-            self.tensors.append(WeightTensor(unique, array))
-        return self._known[key]
+    def _once(self, key: tuple[str, tuple[int, ...], bytes], precision: str, name: str, array: np.ndarray) -> int:
+        number = self._known.get(key)
+        if number is not None and self._names.setdefault((precision, self.tensors[number].name), number) == number:
+            return number
+        base = unique = name or f"constant_{len(self.tensors)}"
+        for n in range(1, len(self._names) + 2):
+            if (precision, unique) not in self._names:
+                break
+            unique = f"{base}.{n}"
+        number = len(self.tensors)
+        self._names[precision, unique] = number
+        self._known.setdefault(key, number)  # another name for the same bytes, which are stored once all the same
+        self.tensors.append(WeightTensor(unique, array))
+        return number
 
 
 def bundle(
     target: Any,
     directory: str | Path,
     specs: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    *,
     targets: Sequence[str] = TARGETS,
-    precision: str = "float32",
-    name: str | None = None,
-    state: Any = None,
+    precision: str | Sequence[str] = "float32",
     activations: str = "float32",
     calibrate: Any = None,
     tolerance: Mapping[str, float] | None = None,
+    state: Any = None,
     progressive: bool = False,
+    name: str | None = None,
 ) -> dict[str, Any]:
     """Compile a model or function for the browser and write a folder that any static host can serve.
 
@@ -112,24 +119,28 @@ def bundle(
         specs: {input: Spec}, or a list of them: one variant per choice of shapes, over the same weights and state. For a
             Trainer see `Trainer.as_entries`.
         targets: "webgpu", "wasm" or both.
-        precision, activations: how weights are stored, downloaded and held in memory, and what products are computed in, as
-            for `compile`.
-        name: the bundle's name; the folder's by default.
-        state: what survives calls of functions, as for `compile`; `program.save` and `restore` keep it in the browser. One
-            state for all variants.
+        precision: how weights are stored, downloaded and held in memory, as for `compile`; with activations behind a stroke,
+            "int8/int8". Several, the preferred one first: ("float32", "float16", "int8"). Whoever loads the bundle downloads
+            one of them: that asked for by name, or the first that the device has room for, and `program.info.why` says why.
+            Tensors that are the same in several are stored once.
+        activations: what products are computed in, as for `compile`. With several precisions, see there.
         calibrate, tolerance: as for `compile`: weights that do too much damage keep float32. The first variant is judged, on
-            the CPU; the manifest and the loader's `program.info.accuracy` have the report.
+            the CPU, in each precision; the manifest and the loader's `program.info.accuracy` have the reports.
+        state: what survives calls of functions, as for `compile`; `program.save` and `restore` keep it in the browser. One
+            state for all variants and precisions.
         progressive: send float32 weights as halves: a program starts with weights rounded to bfloat16, after half the download,
             and has every bit of them once the rest has come (`program.refine()`, which begins by itself). The first stage is
             judged like a precision: on `calibrate`, or on random numbers, by `tolerance`, or at most 5 % relative error.
+        name: the bundle's name; the folder's by default.
 
     Returns:
         The manifest; its "digest" is what `load(url, {integrity})` pins.
 
     Raises:
-        BundleError: for unknown targets, or variants whose inputs or entries have different names; `progressive` with weights
-            that are not float32.
-        AccuracyError: `tolerance` cannot be had.
+        BundleError: for unknown targets, or variants whose inputs or entries have different names; for a precision twice, or
+            `activations` beside several; `progressive` with weights that are not float32, or several precisions.
+        CompileError: for unknown precisions and activations.
+        AccuracyError: `tolerance` cannot be had in one of the precisions.
         UnsupportedFeature: something in the model does not run on a target.
 
     Example:
@@ -138,38 +149,34 @@ def bundle(
     wrong = [t for t in targets if t not in TARGETS]
     if wrong or not targets:
         raise BundleError(f"no target {', '.join(map(repr, wrong)) or 'given'}; there are {', '.join(TARGETS)}")
-    check_numbers(precision, activations)
-    if progressive and precision != "float32":
+    wanted = numbers_of(precision, activations)
+    if progressive and [*wanted] != ["float32"]:
         raise BundleError(
-            f"progressive=True sends float32 weights in two stages, and precision is {precision!r}: choose one of them"
+            f"progressive=True sends float32 weights in two stages, and precision is {', '.join(wanted)}: choose one of them"
         )
     choices = [specs] if specs is None or isinstance(specs, Mapping) else list(specs)
     target = target if hasattr(target, "as_entries") else as_target(target, choices[0])
     made = [as_target(target, choice) for choice in choices]
     graphs = [graphs_of(each, choice, state) for each, choice in zip(made, choices)]
-    judged = calibrate is not None or tolerance is not None
-    numbers, accuracy = Numbers(precision, activations), None
+    reports: dict[str, AccuracyReport] = {}
     if progressive:
-        accuracy = first_stage(graphs[0], choices[0], calibrate, tolerance)
-    elif judged:
-        if activations == "int8" and not machine_for("cpu").dot:
-            raise BundleError(
-                'activations="int8" cannot be judged here: this processor has no products of bytes; bundle without '
-                "calibrate and tolerance, or on one that has"
-            )
-        # WebAssembly's bytes have the fewest bits; what is accurate there is accurate elsewhere
-        judged_as = replace(numbers, byte=SEVEN_BITS) if "wasm" in targets else numbers
-        accuracy = accurate(graphs[0], choices[0], judged_as, calibrate, tolerance).accuracy
-        numbers = numbers if accuracy is None else replace(numbers, keeps=accuracy.keeps, ranges=accuracy.ranges)
+        reports["float32"] = first_stage(graphs[0], choices[0], calibrate, tolerance)
+    elif calibrate is not None or tolerance is not None:
+        samples = calibrate if calibrate is None or isinstance(calibrate, Mapping) else list(calibrate)  # read more than once
+        for each, numbers in wanted.items():
+            reports[each] = _judge(graphs[0], choices[0], numbers, samples, tolerance, "wasm" in targets)
+            wanted[each] = replace(numbers, keeps=reports[each].keeps, ranges=reports[each].ranges)
+    tidied = [{entry: optimize(graph) for entry, graph in entries.items()} for entries in graphs]
     pool = TensorPool()
     builds: list[WasmBuild | WebGpuBuild] = []
-    for kind in [t for t in TARGETS if t in targets]:
-        for machine in MACHINES[kind]:
-            planned = _plan(graphs, machine, numbers)
-            variants = [{e: planned.entries[_export(i, e)] for e in each} for i, each in enumerate(graphs)]
-            builds += [_webgpu(planned, variants, pool)] if kind == "webgpu" else _wasm(planned, variants, pool)
     meanings = [getattr(each, "specs", choice) for each, choice in zip(made, choices)]
-    signatures = [_variant(each, variants[i], made[i], meanings[i]) for i, each in enumerate(graphs)]
+    for kind in [t for t in TARGETS if t in targets]:
+        for each, numbers in wanted.items():
+            for machine in MACHINES[kind]:
+                planned = _plan(graphs, tidied, machine, numbers)
+                variants = [{e: planned.entries[_export(i, e)] for e in entries} for i, entries in enumerate(graphs)]
+                builds += [_webgpu(planned, variants, pool, each)] if kind == "webgpu" else _wasm(planned, variants, pool, each)
+    signatures = [_variant(entries, variants[i], made[i], meanings[i]) for i, entries in enumerate(graphs)]
     return write_bundle(
         directory,
         BundleSpec(
@@ -178,11 +185,51 @@ def bundle(
             default_entry=next(iter(graphs[0])),
             tensors=tuple(pool.tensors),
             builds=tuple(builds),
-            precision=precision,
-            accuracy=accuracy.to_json() if accuracy is not None else None,
+            precisions=tuple(Precision(n, reports[n].to_json() if n in reports else None) for n in wanted),
             progressive=progressive,
         ),
     )
+
+
+def numbers_of(precision: str | Sequence[str], activations: str = "float32") -> dict[str, Numbers]:
+    """What the precisions of a bundle store and compute in, by name: "float32", "int8", "int8/int8".
+
+    Raises:
+        BundleError: none, one twice, or `activations` that could belong to any of several.
+        CompileError: one that does not exist.
+    """
+    names = [precision] if isinstance(precision, str) else list(precision)
+    if activations != "float32":
+        if len(names) != 1 or "/" in names[0]:
+            raise BundleError(
+                f"activations={activations!r} beside precision={precision!r}: say which of them compute so, as in 'int8/int8'"
+            )
+        names = [f"{names[0]}/{activations}"]
+    found: dict[str, Numbers] = {}
+    for each in names:
+        weights, _, products = each.partition("/")
+        numbers = Numbers(weights, products or "float32")
+        check_numbers(numbers.precision, numbers.activations)
+        found[weights if numbers.activations == "float32" else each] = numbers
+    if len(found) < len(names) or not found:
+        raise BundleError(f"precision={precision!r}: give at least one, and each once")
+    return found
+
+
+def _judge(
+    graphs: Mapping[str, Graph], specs: Mapping[str, Any] | None, numbers: Numbers, calibrate: Any,
+    tolerance: Mapping[str, float] | None, wasm: bool,
+) -> AccuracyReport:  # fmt: skip
+    """What the accuracy guard finds in a precision. `wasm`: whose bytes have the fewest bits, so that what is accurate there
+    is accurate elsewhere."""
+    if numbers.activations == "int8" and not machine_for("cpu").dot:
+        raise BundleError(
+            'activations="int8" cannot be judged here: this processor has no products of bytes; bundle without '
+            "calibrate and tolerance, or on one that has"
+        )
+    report = accurate(graphs, specs, replace(numbers, byte=SEVEN_BITS) if wasm else numbers, calibrate, tolerance).accuracy
+    assert report is not None  # the guard always has one
+    return report
 
 
 def first_stage(
@@ -204,28 +251,32 @@ def _export(variant: int, entry: str) -> str:
     return f"{entry}@{variant}"
 
 
-def _plan(graphs: Sequence[Mapping[str, Graph]], machine: Machine, numbers: Numbers) -> Plan:
-    """All entries of all variants in one plan: they share weights, kernels and memory."""
+def _plan(
+    graphs: Sequence[Mapping[str, Graph]], tidied: Sequence[Mapping[str, Graph]], machine: Machine, numbers: Numbers
+) -> Plan:
+    """All entries of all variants in one plan: they share weights, kernels and memory. `tidied`: the graphs, optimized."""
     optimized: dict[str, Graph] = {}
     lengths: dict[str, dict[str, tuple[str, int]]] = {}
     for i, entries in enumerate(graphs):
         for name, graph in entries.items():
             key = _export(i, name)
             lengths[key] = lengths_of(graph)
-            optimized[key] = reduce_numbers(optimize(graph), machine, numbers)
+            optimized[key] = reduce_numbers(tidied[i][name], machine, numbers)
             check_dtypes(optimized[key], machine)
     return plan(optimized, machine, lengths, state=state_of(g for each in graphs for g in each.values()))
 
 
-def _layout(planned: Plan, pool: TensorPool) -> Layout:
+def _layout(planned: Plan, pool: TensorPool, precision: str) -> Layout:
     placements = [
-        Placement(pool.add(w.name, w.array), w.ref.space, w.ref.offset, dt.dtype(w.array.dtype).name)  # type: ignore[arg-type]
+        Placement(pool.add(precision, w.name, w.array), w.ref.space, w.ref.offset, dt.dtype(w.array.dtype).name)  # type: ignore[arg-type]
         for w in planned.weights
     ]
     for v in planned.state:
         stored = to_storage(v.initial, planned.machine, v.port.name)
         placements.append(
-            Placement(pool.add_state(v.port.name, v.initial), "state", v.port.ref.offset, dt.dtype(stored.dtype).name)
+            Placement(
+                pool.add_state(precision, v.port.name, v.initial), "state", v.port.ref.offset, dt.dtype(stored.dtype).name
+            )
         )
     return Layout(planned.code.sizes["weights"], planned.code.sizes["state"], tuple(placements))
 
@@ -237,12 +288,12 @@ def _places(ports: Sequence[Port], machine: Machine) -> Iterator[Place]:
         yield Place(p.ref.offset, machine.storage(p.abstract.dtype).name, lengths)
 
 
-def _wasm(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPool) -> list[WasmBuild]:
+def _wasm(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPool, precision: str) -> list[WasmBuild]:
     """The builds of one Plan, the one that needs most first: where relaxed SIMD multiplies bytes, one more for engines that
     make several operations of that."""
     from ..targets.wasm.printer import multiplies_bytes, print_module
 
-    layout, sizes = _layout(planned, pool), planned.code.sizes
+    layout, sizes = _layout(planned, pool, precision), planned.code.sizes
     plans = tuple(
         {
             name: EntryPlan(
@@ -250,6 +301,7 @@ def _wasm(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPo
                 tuple(_places(e.outputs, planned.machine)),
                 call=_export(i, name),
                 rehearsable=not any(isinstance(step, While) for step in walk(planned.code.entries[_export(i, name)])),
+                flops=most_flops(planned.code.entries[_export(i, name)]),
             )
             for name, e in entries.items()
         }
@@ -271,12 +323,13 @@ def _wasm(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPo
                 sync=made.sync_bytes,
                 variants=plans,
                 requires=requires,
+                precision=precision,
             )
         )
     return builds
 
 
-def _webgpu(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPool) -> WebGpuBuild:
+def _webgpu(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPool, precision: str) -> WebGpuBuild:
     from ..targets.wgsl.bindings import plan_bindings
     from ..targets.wgsl.printer import print_dot_variants, print_module, print_subgroup_variants, print_variants
 
@@ -286,7 +339,7 @@ def _webgpu(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: Tensor
     if both := across.keys() & dots.keys():
         raise AssertionError(f"modules {sorted(both)} would have two that take their places")
     return WebGpuBuild(
-        layout=_layout(planned, pool),
+        layout=_layout(planned, pool, precision),
         wgsl=print_module([*texts, *across.values(), *dots.values()]),
         pipelines=tuple("".join("r" if a == "read" else "w" for a in v.access()) for v in bound.variants),
         buffers=tuple((b.space, b.offset, b.size) for b in bound.buffers),
@@ -306,6 +359,7 @@ def _webgpu(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: Tensor
         limits={k: n for k, n in bound.needs().items() if n},
         subgroups={run: len(texts) + i for i, run in enumerate(across)},
         packed_dot={run: len(texts) + len(across) + i for i, run in enumerate(dots)},
+        precision=precision,
     )
 
 

@@ -32,8 +32,8 @@ from .squeeze import squeeze
 
 RUNTIME = (
     "hither.js", "hither-tensors.js", "hither-store.js", "hither-wasm.js", "hither-webgpu.js", "hither-worker.js",
-    "hither-media.js", "hither-refine.js", "hither-state.js", "hither-fit.js", "hither-sha256.js", "hither.d.ts",
-    "hither-fit.d.ts", "package.json", "index.html", "try.js", "sw.js",
+    "hither-media.js", "hither-room.js", "hither-refine.js", "hither-state.js", "hither-fit.js", "hither-sha256.js",
+    "hither.d.ts", "hither-fit.d.ts", "package.json", "index.html", "try.js", "sw.js",
 )  # fmt: skip
 
 
@@ -72,28 +72,30 @@ def write_bundle(directory: str | Path, spec: BundleSpec) -> dict[str, Any]:
     """
     _check(spec)
     files: dict[str, bytes] = {}
-    halved = _halved(spec) if spec.progressive else frozenset()
-    extensions = ["refinement"] if halved else []
+    several = len(spec.precisions) > 1
+    halved = _halved(spec) if spec.progressive else frozenset[int]()
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "generator": f"hither {_version()}",
         "digest": "",
-        "extensions_used": extensions,
-        "extensions_required": extensions,
+        "extensions_used": [*(["refinement"] if halved else []), *(["precisions"] if several else [])],
+        "extensions_required": ["refinement"] if halved else [],  # who knows one precision takes the first
         "name": spec.name,
-        "precision": spec.precision,
+        "precision": spec.precisions[0].name,
         "default_entry": spec.default_entry,
         "variants": [{"name": v.name, "entries": {k: e.to_json() for k, e in v.entries.items()}} for v in spec.variants],
-        "weights": lay_out(spec.tensors, halved, files),
+        "weights": lay_out(spec.tensors, _users(spec), halved, files),
     }
     if spec.description:
         manifest["description"] = spec.description
-    if spec.accuracy is not None:
-        manifest["accuracy"] = spec.accuracy
+    if several:
+        manifest["precisions"] = [p.to_json() for p in spec.precisions]
+    elif spec.precisions[0].accuracy is not None:
+        manifest["accuracy"] = spec.precisions[0].accuracy
     layouts: list[dict[str, Any]] = []
     manifest["layouts"] = layouts
-    manifest["builds"] = [_build(b, layouts, files, _suffix(spec, b)) for b in spec.builds]
+    manifest["builds"] = [_build(b, spec, layouts, files) for b in spec.builds]
 
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -129,6 +131,14 @@ def _check(spec: BundleSpec) -> None:
         raise BundleError(f"bundle {spec.name!r} needs at least one variant and one build")
     if spec.default_entry not in spec.variants[0].entries:
         raise BundleError(f"default entry {spec.default_entry!r} is none of {', '.join(spec.variants[0].entries)}")
+    names = [p.name for p in spec.precisions]
+    if not names or len(set(names)) < len(names) or set(names) != {b.precision for b in spec.builds}:
+        raise BundleError(
+            f"bundle {spec.name!r} lists the precisions {names}, its builds have {sorted({b.precision for b in spec.builds})}: "
+            "list each one once"
+        )
+    if spec.progressive and (len(names) > 1 or any(b.init for b in spec.builds)):
+        raise BundleError("a progressive bundle has one precision, and no init: weights that it packed could not be refined")
     for build in spec.builds:
         if len(build.variants) != len(spec.variants):
             raise BundleError(f"the {build.target} build has plans for {len(build.variants)} of {len(spec.variants)} variants")
@@ -150,9 +160,18 @@ def _check(spec: BundleSpec) -> None:
 
 
 def _halved(spec: BundleSpec) -> frozenset[int]:
-    """The numbers of the weights that are sent as halves; what survives calls is whole from the beginning."""
-    kept = {p.tensor for b in spec.builds for p in b.layout.placements if p.space == "state"}
+    """The numbers of the tensors that are sent as halves; what survives calls is whole from the beginning."""
+    kept = {p.tensor for b in spec.builds for p in b.layout.placements if p.space != "weights"}
     return frozenset(i for i, t in enumerate(spec.tensors) if i not in kept and can_be_halved(t.array))
+
+
+def _users(spec: BundleSpec) -> list[frozenset[str]]:
+    """The precisions that need a tensor, for each."""
+    users: list[set[str]] = [set() for _ in spec.tensors]
+    for build in spec.builds:
+        for p in build.layout.placements:
+            users[p.tensor].add(build.precision)
+    return [frozenset(names) for names in users]
 
 
 def _suffix(spec: BundleSpec, build: WasmBuild | WebGpuBuild) -> str:
@@ -160,18 +179,24 @@ def _suffix(spec: BundleSpec, build: WasmBuild | WebGpuBuild) -> str:
     siblings = [b for b in spec.builds if b.target == build.target]
     if build is siblings[0]:
         return ""
-    return "-" + ("-".join(build.requires) or "plain")
+    same = next(b for b in siblings if b.precision == build.precision)  # the main one of its precision
+    parts = [build.precision.replace("/", "-")] if build.precision != siblings[0].precision else []
+    if build is not same:
+        parts += build.requires or ("plain",)
+    return "".join(f"-{part}" for part in parts)
 
 
 def _build(
-    build: WasmBuild | WebGpuBuild, layouts: list[dict[str, Any]], files: dict[str, bytes], suffix: str
+    build: WasmBuild | WebGpuBuild, spec: BundleSpec, layouts: list[dict[str, Any]], files: dict[str, bytes]
 ) -> dict[str, Any]:
-    name = f"kernels{suffix}.{'wasm' if build.target == 'wasm' else 'wgsl'}"
-    if name in files:
+    ending, data = "wasm" if build.target == "wasm" else "wgsl", build.kernels
+    name = f"kernels{_suffix(spec, build)}.{ending}"
+    name = next((n for n, known in files.items() if n.endswith(ending) and known == data), name)  # what another build has too
+    if files.setdefault(name, data) != data:
         raise BundleError(f"two builds would both be written to {name}; give them different `requires`")
-    data = files[name] = build.kernels
     return {
         "target": build.target,
+        **({"precision": build.precision} if len(spec.precisions) > 1 else {}),
         "requires": list(build.requires),
         "layout": _layout(build.layout, layouts),
         "file": name,

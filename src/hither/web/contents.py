@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -58,9 +60,11 @@ class Stored:
 
 @dataclass(frozen=True)
 class Contents:
-    """What running a bundle here takes from its manifest. `variants` and `plans` are {entry: …} for each variant."""
+    """What running a bundle here in one of its precisions takes from its manifest. `variants` and `plans` are {entry: …} for
+    each variant, `segments` those that hold anything of it; `tensors` are all, for layouts count them."""
 
     manifest: dict[str, Any]
+    precision: str
     default_entry: str
     variants: tuple[dict[str, EntrySignature], ...]
     tensors: tuple[Stored, ...]
@@ -71,16 +75,37 @@ class Contents:
     plans: tuple[dict[str, EntryPlan], ...]
     init: EntryPlan | None
 
+    def placed(self) -> list[Stored]:
+        """The tensors of this precision."""
+        return [self.tensors[n] for n in sorted({p.tensor for p in self.layout.placements})]
 
-def parse_contents(manifest: dict[str, Any]) -> Contents:
-    """The manifest's parts, checked against one another. Of its builds, the first WASM one that runs here.
+
+def parse_contents(manifest: dict[str, Any], precision: str | None = None) -> Contents:
+    """The manifest's parts, checked against one another. Of its builds, the first WASM one that runs here, in the precision
+    that is asked for or else the bundle's first.
 
     Raises:
         BundleError: if a part is missing or does not fit.
-        UnsupportedFeature: if no build runs here.
+        UnsupportedFeature: if no build runs here, or none has the precision.
     """
     with _well_formed():
-        return _contents(manifest)
+        return _contents(manifest, precision)
+
+
+def accuracies(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any] | None]:
+    """{precision: what the accuracy guard found, if it was asked}, the preferred one first.
+
+    Raises:
+        BundleError: if the precisions are not those of the builds.
+    """
+    with _well_formed():
+        if "precisions" not in manifest:
+            return {str(manifest["precision"]): manifest.get("accuracy")}
+        found = {str(p["name"]): p.get("accuracy") for p in manifest["precisions"]}
+        built = {b["precision"] for b in manifest["builds"]}
+        if len(found) != len(manifest["precisions"]) or set(found) != built:
+            _malformed(f"it lists the precisions {', '.join(found)}, and has builds in {', '.join(map(str, built))}")
+        return found
 
 
 @contextmanager
@@ -92,7 +117,7 @@ def _well_formed() -> Iterator[None]:
         raise BundleError(f"manifest.json is malformed: {type(error).__name__}: {error}") from error
 
 
-def _contents(manifest: dict[str, Any]) -> Contents:
+def _contents(manifest: dict[str, Any], precision: str | None) -> Contents:
     variants = tuple({str(n): _signature(e) for n, e in v["entries"].items()} for v in manifest["variants"])
     if not variants or any(manifest["default_entry"] not in entries for entries in variants):
         _malformed(f"no default entry {manifest['default_entry']!r} in every variant")
@@ -101,7 +126,7 @@ def _contents(manifest: dict[str, Any]) -> Contents:
             if [(s.name, s.dtype) for s in entries[name].inputs] != [(s.name, s.dtype) for s in signature.inputs]:
                 _malformed(f"the variants' inputs of entry {name!r} differ")
     tensors, segments = _weights(manifest["weights"])
-    build = _choose(manifest["builds"])
+    build = _choose(manifest, precision)
     layout = _layout(manifest["layouts"][build["layout"]], len(tensors))
     plans = tuple({n: _plan(p) for n, p in v.items()} for v in build["variants"])
     if len(plans) != len(variants):
@@ -119,10 +144,11 @@ def _contents(manifest: dict[str, Any]) -> Contents:
     sizes = {name: _natural(build[name]) for name in ("arena", "io", "scratch", "sync")}
     return Contents(
         manifest=manifest,
+        precision=build.get("precision", manifest["precision"]),
         default_entry=manifest["default_entry"],
         variants=variants,
         tensors=tensors,
-        segments=segments,
+        segments=_needed(segments, [tensors[p.tensor] for p in layout.placements]),
         layout=layout,
         module=Piece("the WASM module", build["file"], 0, _natural(build["bytes"]), build["sha256"]),
         sizes={"weights": layout.weights, "state": layout.state, **sizes},
@@ -161,14 +187,33 @@ def _weights(weights: Mapping[str, Any]) -> tuple[tuple[Stored, ...], tuple[Piec
     return tensors, segments
 
 
-def _choose(builds: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The first WASM build whose requirements this runtime meets: builds stand in order of preference."""
+def _needed(segments: Sequence[Piece], tensors: Sequence[Stored]) -> tuple[Piece, ...]:
+    """Those that hold a part of a tensor."""
+    starts = [s.start for s in segments]
+    found: set[int] = set()
+    for t in tensors:
+        if t.size:
+            end = t.offset + t.size * t.dtype.itemsize
+            found.update(range(bisect_right(starts, t.offset) - 1, bisect_left(starts, end)))
+    return tuple(segments[i] for i in sorted(found))
+
+
+def _choose(manifest: Mapping[str, Any], precision: str | None) -> Mapping[str, Any]:
+    """The first WASM build in this precision whose requirements this runtime meets: builds stand in order of preference."""
+    there = list(accuracies(manifest))
+    if precision is not None and precision not in there:
+        raise UnsupportedFeature(
+            f"the bundle computes in {' or '.join(there)}; for precision={precision!r}, bundle the model again"
+        )
+    builds = manifest["builds"]
     for build in builds:
-        if build["target"] == "wasm" and set(build["requires"]) <= set(FEATURES):
-            return build
-    there = ", ".join(" with ".join([b["target"], *b["requires"]]) for b in builds)
+        if build["target"] != "wasm" or precision not in (None, build.get("precision", precision)):
+            continue
+        if set(build["requires"]) <= set(FEATURES):
+            return dict(build)
+    what = ", ".join(" with ".join([b["target"], *b["requires"]]) for b in builds)
     raise UnsupportedFeature(
-        f"the bundle has builds for {there}; from Python bundles run as WebAssembly: write it with targets=('webgpu', 'wasm')"
+        f"the bundle has builds for {what}; from Python bundles run as WebAssembly: write it with targets=('webgpu', 'wasm')"
     )
 
 
@@ -255,14 +300,41 @@ def segment_of_weights(folder: Path, segment: Piece) -> bytes:
     return data if segment.lower is None else joined(data, verified(folder, segment.lower))
 
 
-def read_tensors(folder: str | Path, manifest: dict[str, Any] | None = None) -> dict[str, np.ndarray]:
-    """The weights of a bundle by name.
+def weights_of(manifest: Mapping[str, Any], precision: str | None = None) -> tuple[tuple[Stored, ...], tuple[Piece, ...]]:
+    """The tensors of a precision (the bundle's first choice if none is named) and the segments that hold anything of them.
+
+    Raises:
+        BundleError: if the manifest is malformed.
+        UnsupportedFeature: if the bundle does not have the precision.
+    """
+    with _well_formed():
+        tensors, segments = _weights(manifest["weights"])
+        there = list(accuracies(manifest))
+        if precision is not None and precision not in there:
+            raise UnsupportedFeature(f"the bundle has weights in {' and '.join(there)}, not in {precision!r}")
+        if len(there) > 1:
+            builds = [b for b in manifest["builds"] if b["precision"] == (precision or there[0])]
+            layouts = [_layout(manifest["layouts"][b["layout"]], len(tensors)) for b in builds]
+            tensors = tuple(tensors[n] for n in sorted({p.tensor for each in layouts for p in each.placements}))
+        return tensors, _needed(segments, tensors)
+
+
+def read_tensors(
+    folder: str | Path, manifest: dict[str, Any] | None = None, precision: str | None = None
+) -> dict[str, np.ndarray]:
+    """The weights of a bundle by name, in one of its precisions; see `weights_of`.
 
     Raises:
         BundleError: if a segment is missing, truncated or changed.
+        UnsupportedFeature: if the bundle does not have the precision.
     """
-    manifest = manifest or read_manifest(folder)
-    with _well_formed():
-        tensors, segments = _weights(manifest["weights"])
-    blob = b"".join(segment_of_weights(Path(folder), segment) for segment in segments)
-    return {t.name: np.ndarray(t.shape, t.dtype.numpy, blob, t.offset) for t in tensors}
+    tensors, segments = weights_of(manifest or read_manifest(folder), precision)
+    parts = [segment_of_weights(Path(folder), segment) for segment in segments]
+    blob, starts = b"".join(parts), [s.start for s in segments]
+    places = list(accumulate(map(len, parts), initial=0))  # of the segments in the joined bytes
+
+    def place(t: Stored) -> int:
+        i = bisect_right(starts, t.offset) - 1
+        return places[i] + t.offset - starts[i]
+
+    return {t.name: np.ndarray(t.shape, t.dtype.numpy, blob, place(t) if t.size else 0) for t in tensors}

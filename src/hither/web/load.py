@@ -33,7 +33,7 @@ def load(path: Path, *, device: str | None = None, precision: str | None = None,
     Args:
         path: the folder, or its manifest.json.
         device: "wasm" or None: from Python, bundles run as WebAssembly.
-        precision: that of the bundle, or None.
+        precision: one of the bundle's; None is the one that it prefers.
         integrity: accept only the bundle with this digest (`hither bundle` prints it).
 
     Raises:
@@ -45,8 +45,8 @@ def load(path: Path, *, device: str | None = None, precision: str | None = None,
     manifest = read_manifest(folder)
     if integrity is not None and manifest["digest"] != integrity:
         raise BundleError(f"the bundle's digest is {manifest['digest']}, but load was told to accept only {integrity}")
-    contents = parse_contents(manifest)
-    _check_target(contents, device, precision)
+    _check_device(device)
+    contents = parse_contents(manifest, precision)
     return BundleModel(LoadedBundle(folder, contents), contents.default_entry)
 
 
@@ -58,16 +58,16 @@ class StoredTensors(Mapping[str, np.ndarray]):
 
     @functools.cached_property
     def _arrays(self) -> dict[str, np.ndarray]:
-        return read_tensors(self._folder, self._contents.manifest)
+        return read_tensors(self._folder, self._contents.manifest, self._contents.precision)
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._arrays[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter([t.name for t in self._contents.tensors])
+        return iter([t.name for t in self._contents.placed()])
 
     def __len__(self) -> int:
-        return len(self._contents.tensors)
+        return len(self._contents.placed())
 
 
 class LoadedBundle:
@@ -155,15 +155,12 @@ def convert(array: np.ndarray, to: DType, what: str) -> np.ndarray:
 # -- the model -----------------------------------------------------------------------------------------------------------
 
 
-def _check_target(contents: Contents, device: str | None, precision: str | None) -> None:
+def _check_device(device: str | None) -> None:
     if device not in (None, DEVICE):
         raise UnsupportedFeature(
             f"a bundle does not run on {device!r} from Python: its kernels are compiled already and run as WebAssembly "
             f"(device={DEVICE!r}); for another device, load the model that it was made from"
         )
-    made = contents.manifest["precision"]
-    if precision not in (None, made):
-        raise UnsupportedFeature(f"the bundle computes in {made}; for {precision}, bundle the model again")
 
 
 class BundleModel(Model):
@@ -195,7 +192,7 @@ class BundleModel(Model):
             metadata={k: str(manifest[k]) for k in ("generator", "description", "digest") if k in manifest},
             name=str(manifest["name"]),
             device=DEVICE,
-            precision=manifest["precision"],
+            precision=bundle.contents.precision,
         )
         self.weights = StoredTensors(bundle.folder, bundle.contents)
 
@@ -230,10 +227,11 @@ class BundleModel(Model):
     def to(
         self, device: str | None = None, precision: str | None = None, tune: bool | None = None, activations: str | None = None
     ) -> Model:
-        """The same model; a bundle has one precision and runs as WebAssembly.
+        """The same model, in another of the bundle's precisions; it runs as WebAssembly.
 
         Raises:
-            UnsupportedFeature: for `tune` and `activations`: tiles and numbers were chosen when it was made.
+            UnsupportedFeature: for a precision that the bundle does not have, and for `tune` and `activations`: tiles and
+                numbers were chosen when it was made.
         """
         if tune:
             raise UnsupportedFeature(f"the bundle {self.name!r} is compiled already; tune the model that it was made from")
@@ -241,8 +239,13 @@ class BundleModel(Model):
             raise UnsupportedFeature(
                 f"the bundle {self.name!r} is compiled already; for activations={activations!r}, bundle again"
             )
-        _check_target(self._bundle.contents, device, precision)
-        return super().to(device, precision)
+        _check_device(device)
+        other = super().to(device, precision)
+        if precision not in (None, self.precision) and isinstance(other, BundleModel):
+            contents = parse_contents(self._bundle.contents.manifest, precision)
+            other._bundle = LoadedBundle(self._bundle.folder, contents)
+            other.weights = StoredTensors(self._bundle.folder, contents)
+        return other
 
     def _no_graph(self, *_: Any, **__: Any) -> NoReturn:
         raise UnsupportedFeature(

@@ -1,8 +1,9 @@
 """The bundle's manifest as plain data: what a loader must know, and nothing that only the compiler knows.
 
 A bundle separates what is *logical* (variants: the names, shapes and dtypes a user sees; tensors: the weights, stored once)
-from what is *physical* (builds: one way to run all variants on one kind of device, with its own memory layout). So several
-shapes and several devices share one copy of the weights. docs/manifest.schema.json is the published description; this file
+from what is *physical* (builds: one way to run all variants on one kind of device, in one precision, with its own memory
+layout). So several shapes and several devices share one copy of the weights. Layouts say which tensors a build needs: of a
+bundle of several precisions, loaders bring those alone. docs/manifest.schema.json is the published description; this file
 writes it, runtime/hither.js reads it.
 """
 
@@ -20,7 +21,7 @@ from ..errors import HitherError
 
 FORMAT = "hither-bundle"
 VERSION = 1
-EXTENSIONS = ("refinement",)  # extensions this writer can use; the loader has the same list
+EXTENSIONS = ("refinement", "precisions")  # extensions that this writer uses; only the first is ever required
 ZERO_DIGEST = "sha256-" + "0" * 64
 
 Space = Literal["weights", "state", "arena", "io"]
@@ -146,6 +147,7 @@ class EntryPlan:
 
     WASM calls the export `call`; WebGPU carries out `steps`, as `bundle.encode_steps` gives them. `rehearsable`: no step is
     repeated while data says so, so that the entry ends on weights that are still zero: a loader may run it before they arrive.
+    `flops`: the arithmetic of a run at most; None where a loop may go on for any number of trips.
     """
 
     inputs: tuple[Place, ...]
@@ -153,11 +155,14 @@ class EntryPlan:
     call: str | None = None
     steps: list[dict[str, Any]] | None = None
     rehearsable: bool = False
+    flops: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         out: dict[str, Any] = {"inputs": [p.to_json() for p in self.inputs], "outputs": [p.to_json() for p in self.outputs]}
         if self.rehearsable:
             out["rehearsable"] = True
+        if self.flops is not None:
+            out["flops"] = self.flops
         return out | ({"steps": self.steps} if self.steps is not None else {"call": self.call})
 
 
@@ -179,6 +184,7 @@ class WasmBuild:
     variants: tuple[dict[str, EntryPlan], ...]
     requires: tuple[str, ...] = ()
     init: EntryPlan | None = None
+    precision: str = "float32"
     target: str = "wasm"
 
     @property
@@ -211,6 +217,7 @@ class WebGpuBuild:
     subgroups: dict[int, int] = field(default_factory=dict)
     packed_dot: dict[int, int] = field(default_factory=dict)
     init: EntryPlan | None = None
+    precision: str = "float32"
     target: str = "webgpu"
 
     @property
@@ -231,16 +238,27 @@ class WebGpuBuild:
 
 
 @dataclass(frozen=True)
+class Precision:
+    """What a build's weights are stored in and its products computed in, by its name in `hither.bundle`, with what the accuracy
+    guard found if it was asked."""
+
+    name: str = "float32"
+    accuracy: dict[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name} | ({"accuracy": self.accuracy} if self.accuracy is not None else {})
+
+
+@dataclass(frozen=True)
 class BundleSpec:
-    """Everything `bundle.write_bundle` needs. Builds of one target stand in order of preference."""
+    """Everything `bundle.write_bundle` needs. Builds of one target stand in order of preference, and so do precisions."""
 
     name: str
     variants: tuple[Variant, ...]
     default_entry: str
     tensors: tuple[WeightTensor, ...]
     builds: tuple[WasmBuild | WebGpuBuild, ...]
-    precision: str = "float32"
-    accuracy: dict[str, Any] | None = None
+    precisions: tuple[Precision, ...] = (Precision(),)
     progressive: bool = False
     description: str = ""
 

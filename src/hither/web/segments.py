@@ -20,42 +20,58 @@ SEGMENT_BYTES = 1 << 20
 FILE_SEGMENTS = 16  # static hosts refuse files above 25 MiB
 
 
-def lay_out(tensors: Sequence[WeightTensor], halved: Collection[int], files: dict[str, bytes]) -> dict[str, Any]:
-    """Put the tensors into files, which are added to `files`.
+def lay_out(
+    tensors: Sequence[WeightTensor], users: Sequence[frozenset[str]], halved: Collection[int], files: dict[str, bytes]
+) -> dict[str, Any]:
+    """Put the tensors into files, which are added to `files`; equal bytes once.
 
     Args:
         tensors: in the order in which layouts count them.
+        users: of each, the precisions that need it. Tensors of the same users lie together, in segments and files of their
+            own: whoever loads one precision downloads nothing of another.
         halved: the numbers of those that are sent as halves: float32, see `can_be_halved`.
 
     Returns:
         The manifest's record of them.
     """
-    order = [*(i for i in range(len(tensors)) if i not in halved), *(i for i in range(len(tensors)) if i in halved)]
-    offsets, end = {}, 0
-    for i in order:
-        offsets[i] = end
-        end += -(-tensors[i].array.nbytes // ALIGN) * ALIGN
-    whole = sum(-(-tensors[i].array.nbytes // ALIGN) * ALIGN for i in order if i not in halved)
-    writer = _Writer(files)
+    twins: dict[bytes, list[int]] = {}
+    for i, t in enumerate(tensors):
+        twins.setdefault(hashlib.sha256(_little(t.array).data).digest(), []).append(i)
+    groups: dict[tuple[bool, frozenset[str]], list[list[int]]] = {}
+    for alike in twins.values():
+        key = (all(i in halved for i in alike), frozenset[str]().union(*(users[i] for i in alike)))
+        groups.setdefault(key, []).append(alike)
+    offsets: dict[int, int] = {}
     segments: list[dict[str, Any]] = []
     lower: list[dict[str, Any]] = []
-    for start, piece in _pieces([tensors[i] for i in order if i not in halved], 0, SEGMENT_BYTES):
-        segments.append(writer.add(start, piece))
-    writer.flush()
-    rest = _Writer(files)
-    for start, piece in _pieces([tensors[i] for i in order if i in halved], whole, 2 * SEGMENT_BYTES):
-        high, low = halves(piece)
-        segments.append(writer.add(start, high))
-        segments[-1]["half"] = True
-        lower.append(rest.add(start, low))
-    writer.flush()
-    rest.flush()
+    end = 0
+    for (half, _), group in sorted(groups.items(), key=lambda item: (item[0][0], -len(item[0][1]))):
+        start = end
+        for alike in group:
+            offsets |= dict.fromkeys(alike, end)
+            end += -(-tensors[alike[0]].array.nbytes // ALIGN) * ALIGN
+        writer, rest = _Writer(files), _Writer(files)
+        for at, piece in _pieces([tensors[alike[0]] for alike in group], start, SEGMENT_BYTES << half):
+            if half:
+                high, low = halves(piece)
+                segments.append(writer.add(at, high))
+                segments[-1]["half"] = True
+                lower.append(rest.add(at, low))
+            else:
+                segments.append(writer.add(at, piece))
+        writer.flush()
+        rest.flush()
     records = [
         {"name": t.name, "dtype": dt.dtype(t.array.dtype).name, "shape": list(t.array.shape), "offset": offsets[i]}
         for i, t in enumerate(tensors)
     ]
     made: dict[str, Any] = {"bytes": end, "tensors": records, "segments": segments}
     return {**made, "refinement": lower} if lower else made
+
+
+def _little(array: np.ndarray) -> np.ndarray:
+    """An array as files have it: contiguous and little-endian."""
+    return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
 
 
 class _Writer:
@@ -91,8 +107,7 @@ def _pieces(tensors: Iterable[WeightTensor], start: int, size: int) -> Iterator[
     """(start in the blob, bytes) of pieces of `size`, holding no more than one tensor and one piece at a time."""
     buffer = bytearray()
     for t in tensors:
-        little = t.array.astype(t.array.dtype.newbyteorder("<"), copy=False)
-        buffer += np.ascontiguousarray(little).tobytes()
+        buffer += _little(t.array).tobytes()
         buffer += bytes(-len(buffer) % ALIGN)
         full = len(buffer) // size * size
         for at in range(0, full, size):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from . import (
     call,
+    codes,
     control,
     conv,
     conv_gradients,
@@ -14,7 +15,6 @@ from . import (
     elementwise,
     gather,
     linalg,
-    nibbles,
     reduce,
     rounding,
     scatter,
@@ -25,6 +25,6 @@ from .rules import apply, counter, full, scalar
 from .shape import REPEAT
 
 __all__ = [
-    "REPEAT", "apply", "call", "control", "conv", "conv_gradients", "counter", "dynamic", "elementwise", "full", "gather",
-    "linalg", "nibbles", "reduce", "rounding", "scalar", "scatter", "shape", "sort",
+    "REPEAT", "apply", "call", "codes", "control", "conv", "conv_gradients", "counter", "dynamic", "elementwise", "full",
+    "gather", "linalg", "reduce", "rounding", "scalar", "scatter", "shape", "sort",
 ]  # fmt: skip

@@ -20,9 +20,11 @@ from ..ir import Buffer, Val
 from ..nests import write_nest
 from . import template
 from .byte_panels import byte_offsets, can_dot, moved, words
+from .codes import CodePanels, code_panels
 from .product import Product
 from .tile import Tile, pack_panels, tile_for
 from .tiling import TileAt, tiles
+from .widen import widened_panels
 from .winograd import convolve, scheme
 
 Held = tuple[Buffer, tuple[int, ...]]  # and the elements there between neighbours along the input's axes
@@ -48,12 +50,15 @@ def conv(context: Context, group: Group) -> list[Lowered]:
     fewer = None if x in group.producers() else scheme(context, node)  # a picture read in place has no vectors of channels
     tile = tile_for(context, node, m, outputs) if fewer is None else fewer.tile
     lowered: list[Lowered] = []
-    if w in context.constants:
+    packed: Value | CodePanels
+    if context.is_known(w):
         packed = packed_weights(context, w, groups, tile)
     else:
         packed, kernel = _pack_kernel(context, group, w, groups, tile.columns)
         lowered.append(kernel)
     if fewer is not None:
+        if isinstance(packed, CodePanels):
+            packed, lowered = widened_panels(context, group, packed, tile)
         return [*lowered, *convolve(context, group, fewer, packed)]
     e = Emitter(context, group)
     product, length, tile_at = tiles_of(e, packed, tile)
@@ -62,13 +67,15 @@ def conv(context: Context, group: Group) -> list[Lowered]:
     return [*lowered, e.finish(f"conv_{'x'.join(map(str, w.shape[2:]))}_{m}x{outputs}x{depth}")]
 
 
-def packed_weights(context: Context, w: Value, groups: int, tile: Tile) -> Value:
+def packed_weights(context: Context, w: Value, groups: int, tile: Tile) -> Value | CodePanels:
     """The panels of constant weights."""
+    if w in context.codes:
+        return code_panels(context, w, tile.columns)
     return context.pack(w, f"conv panels {tile.columns} {groups}", lambda a: _pack(a, groups, tile.columns))
 
 
 def tiles_of(
-    e: Emitter, packed: Value, tile: Tile, lines: bool = False, held: Held | None = None
+    e: Emitter, panels_of_w: Value | CodePanels, tile: Tile, lines: bool = False, held: Held | None = None
 ) -> tuple[Product, int, TileAt]:
     """The convolution that is the anchor of the emitter's group: its product, how many output pixels make a line from which a
     tile may take its rows, and how to compute any tile; `lines`: no more than a line of the picture. `held`: where the lines
@@ -91,12 +98,15 @@ def tiles_of(
         left, (image, *pixel_strides, apart) = held
         steps = [0, *pixel_strides[1:]]
     computed = left is None
-    taps, run = _taps(window, dilation, pixel_strides, channels, groups == 1 and apart == 1 and not computed)
+    codes = panels_of_w if isinstance(panels_of_w, CodePanels) else None
+    packed = panels_of_w.packed if isinstance(panels_of_w, CodePanels) else panels_of_w
+    merge = groups == 1 and apart == 1 and not computed and codes is None  # each tap has scales of its own
+    taps, run = _taps(window, dilation, pixel_strides, channels, merge)
     if apart != 1:
         taps.reverse()  # neighbours of a line outermost: only they are read by several rows
     sums: Value | None = None
     right_dtype, steps_of_panel = w.dtype, depth
-    dots = apart == 1 and not computed and can_dot(e.context, node, tile, run)
+    dots = apart == 1 and not computed and codes is None and can_dot(e.context, node, tile, run)
     if dots:
         sums = byte_offsets(e.context, packed, moved(e.context, x))
         packed, right_dtype, steps_of_panel, run = words(e.context, packed), dt.int32, depth // 4, run // 4
@@ -104,7 +114,7 @@ def tiles_of(
     product = Product(
         e, left, x.dtype, e.buffer(packed), right_dtype, result.dtype, tile, taps, run, 4 if dots else apart, tile.columns,
         alternate=panels > 1 and not lines, panels=panels, depth=steps_of_panel, dots=dots,
-        turned=moved(e.context, x) != 0, seven_bits=x in e.context.seven_bits,
+        turned=moved(e.context, x) != 0, seven_bits=x in e.context.seven_bits, codes=codes,
     )  # fmt: skip
     # A tile's rows lie in one line of output pixels, so that they are a constant apart and share one address. Where the whole
     # image is one line (pointwise), or lines are too short to fill a tile, rows may be any pixels.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from ... import dtypes as dt
-from ...graph.core import Abstract, Node, Value
+from ...graph.core import Abstract, Value
 from ..emitter import Context, Emitter, Lowered, lane
 from ..fusion import Group, unflatten
 from ..index import Index, constant
@@ -17,6 +17,7 @@ from ..ir import Val
 from ..nests import write_nest
 from . import template
 from .byte_panels import byte_offsets, can_dot, moved, words
+from .codes import code_panels
 from .product import Product
 from .tile import Tile, pack_panels, tile_for
 from .tiling import tiles
@@ -38,9 +39,10 @@ def matmul(context: Context, group: Group) -> list[Lowered]:
     lowered: list[Lowered] = []
     panels = -(-n // tile.columns)
     constant_b = context.constants.get(b)
-    packed = scales = None
-    if b in context.nibbles:
-        packed, scales = _nibble_panels(context, b, tile.columns)
+    packed: Value | None = None
+    codes = code_panels(context, b, tile.columns) if b in context.codes else None
+    if codes is not None:
+        packed = codes.packed
     elif constant_b is not None and constant_b.size > 1:
         matrix = constant_b.swapaxes(-1, -2) if transpose_b else constant_b
         packed = context.pack(b, f"panels {tile.columns} {transpose_b}", lambda _: pack_panels(matrix, tile.columns))
@@ -49,7 +51,7 @@ def matmul(context: Context, group: Group) -> list[Lowered]:
         lowered.append(kernel)
     sums: Value | None = None
     steps, right_dtype = depth, b.dtype
-    dots = packed is not None and not transpose_a and can_dot(context, node, tile, depth)
+    dots = packed is not None and codes is None and not transpose_a and can_dot(context, node, tile, depth)
     if dots and packed is not None:
         sums = byte_offsets(context, packed, moved(context, a))
         packed, steps, right_dtype = words(context, packed), depth // 4, dt.int32
@@ -59,7 +61,7 @@ def matmul(context: Context, group: Group) -> list[Lowered]:
         e, e.buffer(a), a.dtype, e.buffer(packed or b), right_dtype, result.dtype, tile, (), steps,
         m if transpose_a else depth // max(steps, 1), tile.columns if packed else n, packed is not None,
         panels=panels, depth=steps, dots=dots, turned=moved(context, a) != 0,
-        seven_bits=a in context.seven_bits, scales=scales,
+        seven_bits=a in context.seven_bits, codes=codes,
     )  # fmt: skip
 
     def tile_at(instance: Index, line: Index, first: Index, height: int, panel: Index, columns: int) -> None:
@@ -85,21 +87,6 @@ def matmul(context: Context, group: Group) -> list[Lowered]:
     work = max(1, depth * tile.rows * tile.columns)
     tiles(product, math.prod(batch), 1, m, n, work, tile_at)
     return [*lowered, e.finish(f"matmul_{m}x{n}x{depth}")]
-
-
-def multiplies_nibbles(node: Node) -> bool:
-    """Whether a node reads its right operand, a matrix of rows for each column of the result, as `matmul` reads nibbles."""
-    flags = node.params.get("transpose_b") and not node.params.get("transpose_a")
-    return node.primitive.name == "matmul" and bool(flags) and node.operands[1].abstract.rank == 2
-
-
-def _nibble_panels(context: Context, b: Value, columns: int) -> tuple[Value, Value]:
-    """Panels of pairs [panel, K / 2, columns], and of their scales [panel, groups, columns], of a matrix [N, K]."""
-    pairs, scales = context.nibbles[b]
-    return (
-        context.new_constant((b, "pairs", columns), lambda: pack_panels(pairs.T, columns), b.name),
-        context.new_constant((b, "scales", columns), lambda: pack_panels(scales.T, columns), f"{b.name}.scale", dt.float32),
-    )
 
 
 def _strides_far(context: Context, m: int, n: int, tile: Tile) -> bool:

@@ -19,11 +19,11 @@ from ..emitter import Emitter, lane
 from ..fusion import EXPENSIVE
 from ..index import Index, constant
 from ..ir import Buffer, Val
+from .codes import CodePanels
 from .tile import Tile, accumulator, column_parts, part
 
 STRAIGHT = 16  # steps of k that are written out: the loop around them would cost as much as they do
 CACHE_LINE = 64
-NIBBLE_ZERO = 8  # what stands for 0 in a nibble
 SIGNS = -0x7F7F7F80  # 0x80808080: the highest bit of each byte of an int32
 UNDER_WAY = 12  # sums that hide the latency of multiply-adds (8 would do) and leave registers for operands in WebAssembly
 
@@ -55,7 +55,7 @@ class Product:
     bare: bool = False  # `store` takes the sums as they are: the group's epilogue comes later
     panels: int = 1  # of one instance of the product
     depth: int = 0  # steps of a panel
-    scales: Value | None = None  # of panels of nibbles, two steps to a byte
+    codes: CodePanels | None = None  # what `right` is panels of, if not of numbers
     seven_bits: bool = False  # bytes of rows are at most 127
     turned: bool = False  # bytes of rows are taken with their highest bits turned: see `byte_panels.moved`
     dots: bool = False  # a step is four bytes of a row, and of each column of a panel: see `words`
@@ -82,17 +82,20 @@ class Product:
         zeros = [k.broadcast(k.const(0, dtype) if start is None else start(o, w), w) for o, w in zip(offsets, widths)]
         lanes = self._lanes_along_run()
 
-        def run(taps: tuple[Index, ...], offset: Val, panel: Val, sums: tuple[Val, ...]) -> tuple[Val, ...]:
-            if self.scales is not None and self._wide is None:
-                return self._run_nibbles(rows, panel, widths, offsets, sums)
+        coded = self.codes is not None and self._wide is None
+
+        def run(taps: tuple[Index, ...], offset: Val, position: Val, sums: tuple[Val, ...]) -> tuple[Val, ...]:
+            if coded:
+                return self._run_codes(rows, taps, offset, panel, position, widths, offsets, sums)
             if lanes:
-                return self._run_along(rows, offset, panel, lanes, sums)
-            return self._run(rows, taps, offset, panel, widths, offsets, sums)
+                return self._run_along(rows, offset, panel + position * self.pitch, lanes, sums)
+            return self._run(rows, taps, offset, panel + position * self.pitch, widths, offsets, sums)
 
         def nest(taps: tuple[Index, ...], offset: Val, position: Val, sums: tuple[Val, ...]) -> tuple[Val, ...]:
             if len(taps) == len(self.taps):
-                return run(taps, offset, panel + position * self.pitch, sums)
+                return run(taps, offset, position, sums)
             extent, elements, steps = self.taps[len(taps)]
+            steps //= self.run if coded else 1  # codes are counted by runs
             if extent == 1:
                 return nest((*taps, constant(0)), offset, position, sums)
             if self._straight(rows, len(taps)):
@@ -135,30 +138,10 @@ class Product:
         length = self.depth * self.tile.columns
         if self._wide is not None:
             return self.e.k.index((panel - self._wide[1]) * length)
-        if self.scales is not None:
-            self._scales_at = self.e.k.index(panel * (self._groups() * self.tile.columns))
-            length //= 2
+        if self.codes is not None:
+            self._scales_at = self.e.k.index(panel * self.codes.scale_length)
+            length = self.codes.length
         return self.e.k.index((instance * self.panels + panel) * length)
-
-    def _groups(self) -> int:
-        """Of nibbles that share a scale, along a panel."""
-        assert self.scales is not None
-        return self.scales.shape[-2]
-
-    def _pairs(self, at: Val, offsets: Sequence[int], widths: Sequence[int]) -> list[list[Val]]:
-        """Two steps of a panel of nibbles from `at` on, by the vectors of columns: whole numbers in float32."""
-        k = self.e.k
-        both: list[list[Val]] = [[], []]
-        for o, w in zip(offsets, widths, strict=True):
-            pair = k.convert(k.load(self.right, at + o, w), dt.int32)
-            for numbers, half in zip(both, (pair & 15, pair >> 4), strict=True):
-                numbers.append(k.convert(half - NIBBLE_ZERO, dt.float32))
-        return both
-
-    def _scales(self, at: Val, offsets: Sequence[int], widths: Sequence[int]) -> list[Val]:
-        assert self.scales is not None
-        buffer = self.e.buffer(self.scales)
-        return [self.e.k.load(buffer, at + o, w, dt.float32) for o, w in zip(offsets, widths, strict=True)]
 
     def is_small(self) -> bool:
         """Whether panels are stored in smaller numbers than they are multiplied in, on a CPU: a GPU widens as it loads."""
@@ -185,8 +168,8 @@ class Product:
         width, stored = self.tile.width, self.right
         held = k.local(dtype, count * length)
         source = self.panel(instance, first)
-        if self.scales is not None:
-            self._unpack(held, source, count)
+        if self.codes is not None and self._scales_at is not None:
+            self.codes.unpack(self.e, held, 0, source, self._scales_at, count, width)
             self.right, self._wide = held, (held, first)
             yield
             self.right, self._wide = stored, None
@@ -199,22 +182,10 @@ class Product:
         yield
         self.right, self._wide = stored, None
 
-    def _unpack(self, held: Buffer, source: Val, count: int) -> None:
-        """Panels of nibbles into scratch memory."""
-        k, columns, groups, width, scales = self.e.k, self.tile.columns, self._groups(), self.tile.width, self._scales_at
-        pairs = self.depth // 2 // groups
-        assert scales is not None
-        with k.loop(0, count * groups) as group, k.loop(0, columns, width) as column:
-            scale = self._scales(scales + group.index * columns + column.index, (0,), (width,))
-            with k.loop(0, pairs) as pair:
-                row = (group.index * pairs + pair.index) * columns
-                for step, (value,) in enumerate(self._pairs(source + row + column.index, (0,), (width,))):
-                    k.store(held, row * 2 + column.index + step * columns, value * scale[0])
-
     def prefetch(self, apart: int, number: Index, of: int) -> None:
         """While it computes, tile `number` of the `of` tiles of a panel fetches its share of the next panel, `apart` elements
         on: a few lines of every row. Else the first tile of each panel waits for it."""
-        if of == 1 or self._wide is not None or self.scales is not None:
+        if of == 1 or self._wide is not None or self.codes is not None:
             return  # memory is what it waits for: there is no time in which more could come
         each_line = CACHE_LINE // self.right.dtype.itemsize
         lines = -(-self.tile.columns // each_line)
@@ -286,16 +257,13 @@ class Product:
                     k.prefetch(self.right, here + self.ahead[0] + line * (CACHE_LINE // self.right.dtype.itemsize))
             following: list[Val] = []
             for r, (base, fixed) in enumerate(rows):
-                if self.element:
-                    scalar = self.element(r, taps, at)
-                elif self.dots:
+                if self.dots:
                     assert self.left is not None, "bytes are stored"
                     scalar = k.word(self.left, (bases[base] + k.index(at * self.run_stride)) + fixed)
                     if self.turned:
                         scalar = scalar ^ SIGNS
                 else:
-                    assert self.left is not None, "rows are either stored or computed by `element`"
-                    scalar = k.load(self.left, (bases[base] + k.index(at * self.run_stride)) + fixed, 1, self.left_dtype)
+                    scalar = self._of_row(r, bases.get(base), fixed, taps, at)
                 scalar = k.convert(scalar, dtype)
                 for v, vector in enumerate(across):
                     total = sums[r * len(widths) + v]
@@ -319,30 +287,65 @@ class Product:
         found = loop.results
         return tuple(sum(found[i + count :: count], start=found[i]) for i in range(count))
 
-    def _run_nibbles(
-        self, rows: Sequence[Row], panel: Val, widths: list[int], offsets: list[int], sums: tuple[Val, ...]
+    def _of_row(self, row: int, base: Val | None, fixed: int, taps: tuple[Index, ...], at: Index) -> Val:
+        """What a row holds at a step of a run."""
+        if self.element:
+            return self.element(row, taps, at)
+        assert self.left is not None and base is not None, "rows are either stored or computed by `element`"
+        return self.e.k.load(self.left, (base + self.e.k.index(at * self.run_stride)) + fixed, 1, self.left_dtype)
+
+    def _run_codes(
+        self,
+        rows: Sequence[Row],
+        taps: tuple[Index, ...],
+        offset: Val,
+        panel: Val,
+        number: Val,
+        widths: list[int],
+        offsets: list[int],
+        sums: tuple[Val, ...],
     ) -> tuple[Val, ...]:
-        """A run over a panel of nibbles, group by group: sums of whole numbers, of even and odd steps, which are scaled when
-        their group ends."""
-        k, columns, groups, scales, left = self.e.k, self.tile.columns, self._groups(), self._scales_at, self.left
-        pairs, count = self.depth // 2 // groups, len(sums)
-        assert left is not None and scales is not None, "rows of a matrix product are stored"
-        with k.loop(0, groups, init=sums) as group, self.e.point():
-            zeros = tuple(k.const(0, dt.float32, v.width) for v in sums)
-            with k.loop(0, pairs, init=zeros * 2) as loop, self.e.point():
-                pair, parts = group.index * pairs + loop.index, list(loop.carried)
-                for step, across in enumerate(self._pairs(panel + pair * columns, offsets, widths)):
+        """Run `number` over a panel of codes, block by block: sums of unscaled numbers, which are scaled when their block ends.
+        Few sums are split by the steps of an element."""
+        k, columns, count, codes, scales = self.e.k, self.tile.columns, len(sums), self.codes, self._scales_at
+        assert codes is not None and scales is not None, "where a panel begins has been asked for"
+        first, scales = panel + number * (codes.rows * columns), scales + number * codes.scale_pitch
+        bases = {} if self.element else {base: base + offset for base, _ in rows}
+        chains = codes.several if count * codes.several <= UNDER_WAY else 1
+
+        def block(at: Index, steps: int, sums: Sequence[Val]) -> list[Val]:
+            """A block that begins with step `at`."""
+            scale, zeros = codes.parameters(self.e, scales + k.index(at // codes.block * columns), offsets, widths)
+
+            def element(row: Index, some: int, parts: Sequence[Val]) -> list[Val]:
+                made = list(parts)
+                there = first + k.index((at // codes.several + row) * columns)
+                for step, across in enumerate(codes.numbers(self.e, there, offsets, widths, zeros)[:some]):
                     for r, (base, fixed) in enumerate(rows):
-                        element = k.load(left, (base + pair * 2) + (fixed + step), 1, self.left_dtype)
+                        scalar = self._of_row(r, bases.get(base), fixed, taps, at + row * codes.several + step)
+                        scalar = k.convert(scalar, dt.float32)
                         for v, vector in enumerate(across):
-                            at = step * count + r * len(widths) + v
-                            parts[at] = k.fma(k.convert(element, dt.float32), vector, parts[at])
-                loop.yield_(*parts)
-            scale = self._scales(scales + group.index * columns, offsets, widths)
-            found = (a + b for a, b in zip(loop.results[:count], loop.results[count:], strict=True))
-            scaled = (k.fma(f, scale[i % len(widths)], group.carried[i]) for i, f in enumerate(found))
-            group.yield_(*scaled)
-        return group.results
+                            place = step % chains * count + r * len(widths) + v
+                            made[place] = k.fma(scalar, vector, made[place])
+                return made
+
+            parts = [k.const(0, dt.float32, v.width) for v in sums] * chains
+            whole, rest = divmod(steps, codes.several)
+            if whole:
+                with k.loop(0, whole, init=parts) as loop, self.e.point():
+                    loop.yield_(*element(k.var(loop, "element", 0, whole - 1), codes.several, loop.carried))
+                parts = list(loop.results)
+            if rest:
+                parts = element(constant(whole), rest, parts)
+            found = (sum(parts[i + count :: count], start=parts[i]) for i in range(count))
+            return [k.fma(f, scale[i % len(widths)], total) for i, (f, total) in enumerate(zip(found, sums, strict=True))]
+
+        full, rest = divmod(self.run, codes.block)
+        if full:
+            with k.loop(0, full, init=sums) as loop, self.e.point():
+                loop.yield_(*block(k.var(loop, "block", 0, full - 1) * codes.block, codes.block, loop.carried))
+            sums = loop.results
+        return tuple(block(constant(full * codes.block), rest, sums)) if rest else sums
 
     def _chains(self, sums: int) -> int:
         """Into how many sums each of few sums is split, step by step in turn: one multiply-add waits for the last one of its
@@ -354,7 +357,7 @@ class Product:
     def _lanes_along_run(self) -> int:
         """Lanes of the vectors that a tile of one column has along its runs; 0 where it has none."""
         dense = self.run_stride == 1 == self.pitch == self.tile.columns and self.element is None
-        stored = self.scales is None or self._wide is not None
+        stored = self.codes is None or self._wide is not None
         plain = self.left_dtype is self.right_dtype is self.result is dt.float32 and stored
         lanes = self.e.machine.lanes(32)
         return lanes if dense and plain and 1 < lanes <= self.run else 0

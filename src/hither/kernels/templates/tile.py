@@ -52,7 +52,7 @@ def tile_for(context: Context, node: Node, m: int, n: int) -> Tile:
     bits = max(32, node.results[0].dtype.bits)
     if context.tiles is not None:
         operands, params = tuple(v.abstract for v in node.operands), tuple(sorted(node.params.items()))
-        problem = Problem(node.primitive.name, operands, params, node.operands[1] in context.constants, m, n, bits)
+        problem = Problem(node.primitive.name, operands, params, context.is_known(node.operands[1]), m, n, bits)
         return context.tiles(problem)
     return choose_tile(context.machine, n, m, bits)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from ... import dtypes as dt
 from ...graph.core import Abstract, Value
-from ..emitter import Context, Emitter, Lowered
+from ..emitter import GRAIN, Context, Emitter, Lowered
 from ..fusion import Group, flatten
 from ..index import Index
 from ..nests import write_nest
+from .codes import CodePanels
+from .tile import Tile
 
 
 def widened(context: Context, group: Group, packed: Value) -> tuple[Value, list[Lowered]]:
@@ -23,3 +26,17 @@ def widened(context: Context, group: Group, packed: Value) -> tuple[Value, list[
 
     write_nest(e, packed.shape, store)
     return made, [e.finish(f"widen_{'x'.join(map(str, packed.shape))}")]
+
+
+def widened_panels(context: Context, group: Group, panels: CodePanels, tile: Tile) -> tuple[Value, list[Lowered]]:
+    """Panels of floats of panels of codes, and the kernel that makes them."""
+    count, length = panels.packed.shape[0], panels.taps * panels.run * panels.columns
+    made = Value(Abstract((count, panels.taps, panels.run, panels.columns), dt.float32), f"{panels.packed.name}_widened")
+    e = Emitter(context, Group(group.anchor or group.root, []))
+    k = e.k
+    held = e.buffer(made, "write")
+    with k.loop(0, count, kind="parallel", worth=max(1, length // GRAIN)) as loop:
+        panel = k.var(loop, "panel", 0, count - 1)
+        source, scales = k.index(panel * panels.length), k.index(panel * panels.scale_length)
+        panels.unpack(e, held, k.index(panel * length), source, scales, 1, tile.width)
+    return made, [e.finish(f"widen_codes_{'x'.join(map(str, made.shape))}")]

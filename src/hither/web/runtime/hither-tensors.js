@@ -4,11 +4,12 @@
 
 /** What the loader throws. `code` says which kind: see hither.d.ts. */
 export class HitherError extends Error {
-  /** @param {string} code @param {string} message */
-  constructor(code, message) {
+  /** @param {string} code @param {string} message @param {number} [build] there was no room for this one of those to choose from */
+  constructor(code, message, build) {
     super(message);
     this.name = "HitherError";
     this.code = code;
+    this.build = build;
   }
 }
 
@@ -17,9 +18,9 @@ export const fail = (code, message) => {
   throw new HitherError(code, message);
 };
 
-/** @param {string} where @param {number} bytes @param {string} why */
-export const tooLarge = (where, bytes, why) => new HitherError("memory",
-  `${where} has no room for the ${bytes} bytes of this program (${why}): close others, or load a smaller variant or for another device`);
+/** @param {string} where @param {number} bytes @param {string} why @param {number} build */
+export const tooLarge = (where, bytes, why, build) => new HitherError("memory",
+  `${where} has no room for the ${bytes} bytes of this program (${why}): close others, or load a smaller variant or for another device`, build);
 
 export const node = typeof process === "object" && !!process.versions?.node;
 

@@ -1,19 +1,19 @@
-// The WebAssembly backend: one memory, one instance per thread. Runs where waiting is allowed: a Worker, or Node.
+// The WebAssembly backend: one memory, one instance per thread. With more threads than one it runs where waiting is allowed: a Worker, or Node.
 import { fail, fitting, node, tooLarge } from "./hither-tensors.js";
 import { host, spawn } from "./hither-worker.js";
 /** @typedef {{ module: WebAssembly.Module, memory: WebAssembly.Memory, at: Record<string, number>, thread: number }} Team */
 
 const PAGE = 65536;
 
-/** What the module exports, over the team's memory. @param {Team} team @returns {any} */
-function link({ module, memory }) {
+/** What the module exports, over the team's memory. @param {Team} team @returns {Promise<any>} */
+async function link({ module, memory }) {
   const [from] = WebAssembly.Module.imports(module);
-  return new WebAssembly.Instance(module, { [from.module]: { [from.name]: memory } }).exports;
+  return (await WebAssembly.instantiate(module, { [from.module]: { [from.name]: memory } })).exports;
 }
 
 /** A helper: from then on it claims work out of the shared memory, until its Worker ends. @param {Team} team */
-export function join(team) {
-  const { at, thread } = team, exports = link(team);
+export async function join(team) {
+  const { at, thread } = team, exports = await link(team);
   return () => exports["@help"](at.sync, at.scratch + thread * at.each);
 }
 
@@ -41,7 +41,7 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
   try {
     memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: shareable });
   } catch (e) {
-    throw tooLarge("WebAssembly", end, /** @type {Error} */ (e).message);
+    throw tooLarge("WebAssembly", end, /** @type {Error} */ (e).message, index);
   }
   const bytes = new Uint8Array(memory.buffer);
   const pool = Array.from({ length: threads - 1 }, () => spawn("wasm")); // they start while kernels and weights come
@@ -61,7 +61,7 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
     async prepare(kernels, variant, rehearse) {
       kernels[build.shared_flag_offset] = shareable ? 3 : 1; // memory limits: a maximum, and whether shared
       const module = await WebAssembly.compile(/** @type {BufferSource} */ (kernels)), team = { module, memory, at, thread: 0 };
-      exports = link(team);
+      exports = await link(team);
       await Promise.all(pool.map((p, i) => p.call("join", [{ ...team, thread: i + 1 }]))); // a Worker starts only while its maker does not wait
       if (rehearse) enter(build.variants[variant][rehearse].call, 16); // in small chunks: optimised code takes over between them
       emit({ pipelines: [1, 1] });
@@ -70,6 +70,10 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
     async place(pieces, lent) {
       for (const [space, offset, data] of pieces) bytes.set(data, at[space] + offset);
       return lent;
+    },
+    async refine(pieces) {
+      const { add } = await import("./hither-refine.js");
+      for (const [space, offset, lower] of pieces) add(bytes, at[space] + offset, lower);
     },
     async run(variant, entry, inputs, outputs, keep) {
       if (broken) fail("lost", broken);

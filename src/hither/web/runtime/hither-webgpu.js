@@ -13,13 +13,10 @@ export async function create({ builds, layouts, snapshot, gpu, auto }, emit) {
   if (!adapter) return fail("device", api ? "WebGPU has no adapter here" : "no WebGPU: it needs https or localhost, and a browser that has it");
   const about = /** @type {any} */ (adapter).info ?? /** @type {any} */ (adapter).adapterInfo ?? {}, name = `${about.vendor} ${about.architecture} ${about.description}`.trim();
   if (auto && (about.isFallbackAdapter || /swiftshader|llvmpipe/i.test(name))) fail("device", `the only adapter is software (${name}), slower than WASM`);
-  let lacks = "";
-  const index = builds.findIndex((b) => {
-    const limits = Object.entries(b.limits).filter(([k, least]) => !(/** @type {any} */ (adapter.limits)[k] >= least));
-    lacks = [...b.requires.filter((f) => !adapter.features.has(f)), ...limits.map(([k, least]) => `${k} ${least} (it has ${/** @type {any} */ (adapter.limits)[k]})`)].join(", ");
-    return !lacks;
-  });
-  const build = builds[index] ?? fail("device", `the adapter (${name}) lacks ${lacks}`);
+  const has = /** @type {any} */ (adapter.limits), lacks = builds.map((b) => [...b.requires.filter((f) => !adapter.features.has(f)),
+    ...Object.entries(b.limits).flatMap(([k, least]) => (has[k] >= least ? [] : `${k} ${least} (it has ${has[k]})`))].join(", "));
+  const index = lacks.indexOf(""), build = builds[index] ?? fail("device", `the adapter (${name}) lacks ${lacks.at(-1)}`);
+  const why = builds.slice(0, index).flatMap((b, i) => (b.precision === build.precision ? [] : `not ${b.precision}: the adapter lacks ${lacks[i]}`)).join("; ");
   const subgroups = adapter.features.has("subgroups") ? build.subgroups : undefined; // modules that take the places of others
   const dots = api?.wgslLanguageFeatures?.has("packed_4x8_integer_dot_product") ? build.packed_dot : undefined;
   const features = /** @type {GPUFeatureName[]} */ (subgroups ? [...build.requires, "subgroups"] : build.requires);
@@ -55,7 +52,7 @@ export async function create({ builds, layouts, snapshot, gpu, auto }, emit) {
   }).catch((e) => {
     close();
     const needed = build.buffers.reduce((n, b) => n + b[2], build.io);
-    throw e.code === "memory" ? tooLarge("the GPU", needed, e.message) : e;
+    throw e.code === "memory" ? tooLarge("the GPU", needed, e.message, index) : e;
   });
   const bytes = { weights: 0, state: 0, arena: 0, io: staging.size, total: staging.size };
   build.buffers.forEach(([space], i) => {
@@ -65,18 +62,23 @@ export async function create({ builds, layouts, snapshot, gpu, auto }, emit) {
   });
   const only = (/** @type {string} */ space) => buffers[build.buffers.findIndex((b) => b[0] === space)]; // weights alone may lie in several
 
+  /** Where bytes of a region lie: [buffer, offset there, from, to]. @param {string} space @param {number} offset @param {number} length */
+  const within = (space, offset, length) => build.buffers.flatMap(([s, start, size], i) => {
+    const from = Math.max(0, start - offset), to = Math.min(length, start + size - offset);
+    return s === space && from < to ? [{ buffer: buffers[i], at: offset + from - start, from, to }] : [];
+  });
+
   /** @param {string} space @param {number} offset @param {Uint8Array} data */
   function write(space, offset, data) {
-    build.buffers.forEach(([s, start, size], i) => {
-      let piece = data.subarray(Math.max(0, start - offset), Math.max(0, start + size - offset));
-      if (s !== space || !piece.length) return;
+    for (const { buffer, at, from, to } of within(space, offset, data.length)) {
+      let piece = data.subarray(from, to);
       if (piece.length & 3) { // writes are in words
         const padded = new Uint8Array(words(piece.length));
         padded.set(piece);
         piece = padded;
       }
-      device.queue.writeBuffer(buffers[i], Math.max(0, offset - start), /** @type {BufferSource} */ (piece));
-    });
+      device.queue.writeBuffer(buffer, at, /** @type {BufferSource} */ (piece));
+    }
   }
 
   /** Submit, and read these pieces. @param {GPUCommandEncoder} encoder @param {Piece[]} pieces @returns {Promise<Uint8Array[]>} */
@@ -179,7 +181,7 @@ export async function create({ builds, layouts, snapshot, gpu, auto }, emit) {
   };
 
   return {
-    info: { build: index, device: "webgpu", why: "", threads: 0, adapter: name, bytes, subgroups: !!subgroups, packedDot: !!dots },
+    info: { build: index, device: "webgpu", why, threads: 0, adapter: name, bytes, subgroups: !!subgroups, packedDot: !!dots },
     async prepare(text, variant) {
       codes = new TextDecoder().decode(text).split(/^\/\/---- kernel \d+\n/m).slice(1);
       ready(variant).catch(() => {}); // whoever awaits it next gets the error
@@ -196,6 +198,8 @@ export async function create({ builds, layouts, snapshot, gpu, auto }, emit) {
       }
       return lent;
     },
+    refine: async (pieces) => (await import("./hither-refine.js")).addOn(device, pieces.flatMap(([space, offset, lower]) =>
+      within(space, offset, 2 * lower.length).map(({ buffer, at, from, to }) => ({ buffer, at, lower: lower.subarray(from / 2, to / 2) })))),
     async run(variant, entry, inputs, outputs, keep) {
       for (const x of inputs) write("io", x.offset, x.bytes);
       const first = keep ? copyState(buffers, kept) : device.createCommandEncoder();

@@ -36,7 +36,7 @@ export function spawn(target) {
     const call = waiting.get(id);
     waiting.delete(id);
     idle();
-    if (error) call?.reject(new HitherError(.../** @type {[string, string]} */ (error)));
+    if (error) call?.reject(new HitherError(.../** @type {[string, string, number?]} */ (error)));
     else call?.resolve(value);
   });
   idle();
@@ -75,7 +75,7 @@ export function remote(port, options, emit) {
     ready: (/** @type {number} */ variant) => ready[variant] ??= port.call("ready", [variant]),
     run: (/** @type {any[]} */ ...args) => port.call("run", args, [...new Set(args[2].map((/** @type {any} */ p) => p.bytes.buffer))]),
   };
-  for (const method of ["prepare", "rollback", "read"]) backend[method] = (/** @type {any[]} */ ...args) => port.call(method, args);
+  for (const method of ["prepare", "rollback", "read", "refine"]) backend[method] = (/** @type {any[]} */ ...args) => port.call(method, args);
   const created = port.call("create", [options]).then((info) => Object.assign(backend, { info }), (e) => {
     port.close();
     throw e;
@@ -96,7 +96,7 @@ export function host(code) {
       return backend.info;
     },
     async join(team) {
-      setTimeout(code.join(team)); // after the answer, for it never ends
+      setTimeout(await code.join(team)); // after the answer, for it never ends
     },
   };
   let queue = Promise.resolve();
@@ -111,8 +111,8 @@ export function host(code) {
         }
         port.postMessage({ id, value }, back);
       } catch (e) {
-        const { code = "internal", message } = /** @type {any} */ (e);
-        port.postMessage({ id, error: [code, message] });
+        const { code = "internal", message, build } = /** @type {any} */ (e);
+        port.postMessage({ id, error: [code, message, build] });
       }
     });
   });

@@ -21,11 +21,18 @@ export interface Progress {
 export interface LoadOptions {
   /** "auto" takes WebGPU where it works on real hardware, else WASM; `info.why` says why. */
   device?: "auto" | "wasm" | "webgpu";
+  /** Of a bundle of several precisions, the one of this name ("float16", "int8/int8"). Without, the first that fits: what the adapter
+   * has features and limits for, and, where the browser says how much memory the device has, what takes at most an eighth of it. */
+  precision?: string;
+  /** The most bytes that the program may hold on its device. A precision that takes more is passed over; if all do, `load` fails with
+   * the code "memory". */
+  memory?: number;
   /** The variant to make ready, by name or number; the others are built when inputs of their shapes arrive. */
   variant?: string | number;
-  /** Threads for WASM. More than one needs a cross-origin isolated page (COOP and COEP headers). */
+  /** Threads for WASM, at most. More than one needs a cross-origin isolated page (COOP and COEP headers), and a Worker. */
   threads?: number;
-  /** Run in a Worker of its own. Always so for WASM on a page. */
+  /** Run in a Worker of its own. On a page WASM does so unless told otherwise, or every entry takes less time than the way there and
+   * back; without a Worker it has one thread. */
   worker?: boolean;
   /** Share this device instead of asking for one. */
   gpu?: GPUDevice;
@@ -66,7 +73,14 @@ export interface Accuracy {
 }
 
 export interface Info {
-  name: string; device: "wasm" | "webgpu"; why: string; precision: string; threads: number; adapter: string;
+  name: string; device: "wasm" | "webgpu";
+  /** Why this device; of a bundle of several precisions also why this one, and why not those that it prefers. */
+  why: string;
+  /** What weights are stored in, and behind a stroke what products compute in if that is not float32: "float16", "int8/int8". */
+  precision: string;
+  /** Those that the bundle has, its first choice first. */
+  precisions: string[];
+  threads: number; worker: boolean; adapter: string;
   /** How far results are from float32, where that was judged when the bundle was made. */
   accuracy?: Accuracy;
   /** Whether weights are exact: those of a progressive bundle are rounded to bfloat16 at first. */
@@ -102,6 +116,7 @@ export interface Program extends Disposable {
   warmup(options?: { variant?: string | number; entry?: string; onProgress?: (progress: Partial<Progress>) => void; signal?: AbortSignal }): Promise<void>;
   /** Bring what restores every bit of a progressive bundle's weights; resolves when runs use them. Begins by itself unless `refine: false`. */
   refine(): Promise<void>;
+  /** Bytes on the device; `io` are inputs and outputs, which Python counts to the arena. */
   memory(): { weights: number; state: number; arena: number; io: number; total: number };
   /** What survives calls, by name: of a bundled Trainer "weights.…", "optimizer.…" (also "optimizer.learning_rate"), "metrics.…", "keys.…". */
   state(): Promise<Record<string, Tensor>>;
@@ -118,9 +133,27 @@ export interface Program extends Disposable {
   close(): void;
 }
 
-/** Bytes that programs loaded here hold, by device, and how many programs there are. A program holds memory until it is closed,
- * or until it is collected because nobody refers to it any more, which `load` sees to before it takes more. */
-export function memory(): { webgpu: number; wasm: number; programs: number };
+/** What hither holds on a device, in bytes, in the words of Python's `ht.memory()`. */
+export interface DeviceMemory {
+  /** What programs use: weights, state and arena. */
+  live: number;
+  weights: number;
+  /** What survives calls, and where a training step's is copied aside, that copy. */
+  state: number;
+  /** What runs compute in, inputs and outputs included. */
+  arena: number;
+  /** Free memory that waits for the next program: there is none in a page. */
+  pooled: number;
+  /** How many programs there are. */
+  programs: number;
+  /** live + pooled */
+  total: number;
+}
+
+/** What programs loaded here hold: `devices` says it for each; `webgpu` and `wasm` are their totals, `programs` the number of all. A
+ * program holds memory until it is closed, or until it is collected because nobody refers to it any more, which `load` sees to
+ * before it takes more. */
+export function memory(): { webgpu: number; wasm: number; programs: number; devices: { webgpu: DeviceMemory; wasm: DeviceMemory } };
 
 /** Load a bundle from the address of its folder; in Node also from a path. Resolves when the program is warm. */
 export function load(source: string | URL, options?: LoadOptions): Promise<Program>;

@@ -10,29 +10,30 @@ import { convert, count, decode, encode, fail, fitting, given, HitherError, size
 /** @typedef {import("./types.d.ts").Tensor} Tensor */
 
 const page = typeof document !== "undefined";
+const LIGHT = 2 ** 22; // operations of a run that take a millisecond at most, on a telephone too
 /** @type {FinalizationRegistry<() => void>} */
 const dropped = new FinalizationRegistry((close) => close());
-/** What programs hold on devices until they are closed, or collected. @typedef {{ device: string, bytes: number, fresh: boolean }} Held @type {Set<Held>} */
+/** What programs hold on devices until they are closed, or collected. @typedef {{ device: string, bytes: Record<string, number>, fresh: boolean }} Held @type {Set<Held>} */
 const held = new Set();
 
-/** Bytes that programs loaded here hold, by device, and how many programs there are. */
+/** What programs loaded here hold; see hither.d.ts. */
 export function memory() {
-  const of = (/** @type {string} */ device) => [...held].reduce((n, h) => n + (h.device === device ? h.bytes : 0), 0);
-  return { webgpu: of("webgpu"), wasm: of("wasm"), programs: held.size };
+  const [webgpu, wasm] = ["webgpu", "wasm"].map((device) => {
+    const sum = { live: 0, weights: 0, state: 0, arena: 0, pooled: 0, programs: 0, total: 0 };
+    for (const { device: where, bytes: { weights, state, total } } of held) {
+      if (where !== device) continue;
+      sum.weights += weights;
+      sum.state += state;
+      sum.arena += total - weights - state;
+      sum.programs++;
+      sum.total = sum.live += total;
+    }
+    return sum;
+  });
+  return { webgpu: webgpu.total, wasm: wasm.total, programs: held.size, devices: { webgpu, wasm } };
 }
 
-/** Have programs collected that nobody holds any more: engines take their time, for they do not see what a program costs a device.
- * Unused memory that they do see moves them. Whoever stays after that is in use, and does not ask for another try. */
-async function collect() {
-  const before = [...held];
-  try {
-    for (let i = 0; i < 32 && before.every((h) => held.has(h)); i++) {
-      new ArrayBuffer(2 ** 26);
-      await new Promise((resolve) => setTimeout(resolve)); // finalizers run between tasks
-    }
-  } catch {} // not even that much is left
-  for (const h of held) h.fresh = false;
-}
+const room = () => import("./hither-room.js");
 
 /** Reports of progress, until they are stopped: what lives as long as a program must not hold its caller's functions.
  * @param {LoadOptions["onProgress"]} tell */
@@ -53,25 +54,28 @@ function listener(report) {
 
 /** Load a bundle; see hither.d.ts. @param {string | URL} source @param {LoadOptions} [options] @returns {Promise<Program>} */
 export async function load(source, options = {}) {
-  const { device = "auto", gpu } = options, { report, stop } = reporter(options.onProgress);
+  const { device = "auto", gpu, precision, memory } = options, { report, stop } = reporter(options.onProgress);
   report({});
-  if ([...held].filter((h) => h.fresh).length > 1) await collect();
+  if ([...held].filter((h) => h.fresh).length > 1) await (await room()).collect(held);
   // a Worker is long in starting: where one is bound to be needed, it starts while the manifest comes
-  const port = page && (device === "wasm" || !(gpu || globalThis.navigator.gpu)) ? import("./hither-worker.js").then((m) => m.spawn("wasm")) : undefined;
+  let port = page && (device === "wasm" || !(gpu || globalThis.navigator.gpu)) ? import("./hither-worker.js").then((m) => m.spawn("wasm")) : undefined;
+  const spare = () => [port, (port = undefined)][0]; // it serves one attempt
   try {
     const store = await openStore(source, options), manifest = await store.manifest();
     const built = ["webgpu", "wasm"].filter((t) => manifest.builds.some((b) => b.target === t));
     const targets = built.filter((t) => device === "auto" || device === t), why = [];
     for (const target of targets) {
       const last = target === targets.at(-1);
+      const once = (/** @type {Build[]} */ builds) => attempt(target, !last, builds, manifest, store, options, report, spare);
+      const twice = (/** @type {Build[]} */ builds) => once(builds).catch(async (e) => {
+        if (e.code !== "memory") throw e;
+        await (await room()).collect(held);
+        return once(builds);
+      });
       try {
-        const once = (/** @type {typeof port} */ p) => attempt(target, !last, manifest, store, options, report, p);
-        const program = await once(port).catch(async (e) => {
-          if (e.code !== "memory") throw e;
-          await collect();
-          return once(undefined);
-        });
-        program.info.why = [...why, program.info.why].filter(Boolean).join("; ") || (device === "auto" ? "it works" : "asked for");
+        const program = manifest.precisions || precision || memory !== undefined ? await (await room()).fit(manifest, target, options, twice)
+          : await twice(manifest.builds.filter((b) => b.target === target));
+        program.info.why = [why.join("; ") || (device === "auto" ? "it works" : "asked for"), program.info.why].filter(Boolean).join("; ");
         report({ phase: "ready" });
         stop();
         return program;
@@ -82,71 +86,86 @@ export async function load(source, options = {}) {
     }
     return fail("device", `device is "${device}", the bundle has ${built.join(" and ")}`);
   } catch (e) {
-    port?.then((p) => p.close());
+    spare()?.then((p) => p.close());
     throw e;
   }
 }
 
-/** Load for one target. @param {string} target @param {boolean} auto another target is left @param {Manifest} manifest @param {Store} store
- * @param {LoadOptions} options @param {(change: object) => void} report
- * @param {Promise<import("./hither-worker.js").Port>} [port] a Worker for WASM that is starting */
-async function attempt(target, auto, manifest, store, options, report, port) {
-  const { gpu, threads, signal, variant = 0, warmup = true, refine = true } = options, worker = options.worker || (page && target === "wasm"); // so that a page never blocks
-  if (worker && gpu) fail("option", "gpu cannot be sent to a worker: leave out worker: true");
-  const builds = manifest.builds.filter((b) => b.target === target), { layouts, variants, weights, default_entry: entry } = manifest;
+/** Load for one target. @param {string} target @param {boolean} auto another target is left @param {Build[]} builds to choose from, in order
+ * @param {Manifest} manifest @param {Store} store @param {LoadOptions} options @param {(change: object) => void} report
+ * @param {() => Promise<import("./hither-worker.js").Port> | undefined} spare a Worker for WASM that is starting */
+async function attempt(target, auto, builds, manifest, store, options, report, spare) {
+  const { gpu, threads, signal, variant = 0, warmup = true, refine = true } = options;
+  const { layouts, precisions, variants, weights, default_entry: entry } = manifest;
   const first = find(variants, variant), snapshot = variants.some((v) => Object.values(v.entries).some((e) => e.updates_state));
-  const events = listener(report), { emit } = events, create = { builds, layouts, snapshot, threads, gpu, auto };
+  const light = builds.every((b) => b.variants.every((v) => Object.values(v).every((e) => (e.flops ?? Infinity) < LIGHT)));
+  // so that a page never blocks; but what takes less time than waking a Worker does not wait for one
+  const blocking = page && target === "wasm", worker = options.worker ?? (blocking && !light);
+  if (worker && gpu) fail("option", "gpu cannot be sent to a worker: leave out worker: true");
+  if (blocking && !worker) spare()?.then((p) => p.close());
+  const events = listener(report), { emit } = events, create = { builds, layouts, snapshot, threads: blocking && !worker ? 1 : threads, gpu, auto };
+  const halves = weights.refinement && import("./hither-refine.js");
+  halves?.catch(() => {}); // it is awaited, but later
   /** @type {Promise<{ backend: Backend, created: Promise<Backend> | Backend }>} */
-  const taking = worker ? import("./hither-worker.js").then(async (m) => m.remote(target === "wasm" && await port || m.spawn(target), create, emit))
+  const taking = worker ? import("./hither-worker.js").then(async (m) => m.remote(target === "wasm" && await spare() || m.spawn(target), create, emit))
     : import(`./hither-${target}.js`).then((m) => m.create(create, emit)).then((backend) => ({ backend, created: backend }));
   const creating = taking.then((t) => t.created);
   creating.catch(() => {}); // it is awaited, but later
-  if (auto) await creating; // else nothing but this device will do: everything comes while it is made
-  const build = builds[target === "wasm" ? fitting(builds) : builds.length > 1 ? -1 : 0] ?? builds[(await creating).info.build];
-  let bytesLoaded = 0, failed = /** @type {unknown} */ (null);
-  /** Give segments to the backend as they come. @param {import("./types.d.ts").Segment[]} segments
-   * @param {(backend: Backend, s: import("./types.d.ts").Segment, bytes: Uint8Array) => Promise<Uint8Array>} use gives the bytes back
-   * @param {unknown} [gate] */
-  const bring = (segments, use, gate) => {
-    const brought = store.segments(segments, async (s, bytes) => {
-      const { backend } = await taking;
-      if (failed) throw failed; // stops the download; load throws why
-      const back = await use(backend, s, bytes);
-      report({ bytesLoaded: bytesLoaded += s.bytes });
-      return back;
-    }, gate);
-    brought.catch(() => {}); // it is awaited, but later
-    return brought;
-  };
-  const rehearse = warmup && !snapshot && build.variants[first][entry].rehearsable ? entry : ""; // it might change a state that came before it
-  let hand = (/** @type {unknown} */ _) => {};
-  const handed = new Promise((resolve) => (hand = resolve));
-  const preparing = bring([{ ...build, offset: 0, start: 0 }], async (backend, _, bytes) => {
-    const prepared = backend.prepare(bytes.slice(), first, rehearse); // a copy: the backend edits it
-    hand(0);
-    await prepared;
-    return bytes;
-  });
-  preparing.catch(hand);
-  /** Store a part of the blob, whose memory it gives back. @param {Backend} backend @param {number} start @param {Uint8Array} bytes */
-  const put = async (backend, start, bytes) => {
-    const pieces = /** @type {import("./types.d.ts").Piece[]} */ ([]);
-    for (const [index, space, offset, dtype] of layouts[build.layout].placements) {
-      const t = weights.tensors[index], from = Math.max(t.offset, start), to = Math.min(t.offset + sizeOf(t.shape, t.dtype), start + bytes.length);
-      if (from >= to) continue;
-      const piece = convert(bytes.subarray(from - start, to - start), t.dtype, dtype, `weight "${t.name}"`);
-      pieces.push([space, offset + (from - t.offset) / sizeOf([], t.dtype) * sizeOf([], dtype), piece]);
-    }
-    const lent = new Set([bytes.buffer, ...pieces.map((p) => p[2].buffer)]);
-    return new Uint8Array((await backend.place(pieces, [...lent]))[0]);
-  };
-  const halves = weights.refinement && (await import("./hither-refine.js")).refiner();
-  const placing = bring(weights.segments, (backend, { start, half }, bytes) =>
-    half ? put(backend, start, /** @type {NonNullable<typeof halves>} */ (halves).first(start, bytes)).then(() => bytes) : put(backend, start, bytes), worker && target === "wasm" && Promise.all([creating, handed])); // bytes that come quickly take the time in which a page could start a Worker and pass kernels on
-  const backend = await creating, close = hold(target, backend);
+  let close = /** @type {() => unknown} */ (() => taking.then((t) => t.backend.close(), () => {})), failed = /** @type {unknown} */ (null);
   try {
+    // nothing is downloaded in vain: else than where only this will do, it comes once there is a device with room for it
+    if (auto || builds.some((b) => b.precision !== builds[0].precision)) await creating;
+    const build = builds[target === "wasm" ? fitting(builds) : builds.length > 1 ? -1 : 0] ?? builds[(await creating).info.build], { placements } = layouts[build.layout];
+    let bytesLoaded = 0;
+    /** Give segments to the backend as they come. @param {import("./types.d.ts").Segment[]} segments
+     * @param {(backend: Backend, s: import("./types.d.ts").Segment, bytes: Uint8Array) => Promise<Uint8Array>} use gives the bytes back
+     * @param {unknown} [gate] */
+    const bring = (segments, use, gate) => {
+      const brought = store.segments(segments, async (s, bytes) => {
+        const { backend } = await taking;
+        if (failed) throw failed; // stops the download; load throws why
+        const back = await use(backend, s, bytes);
+        report({ bytesLoaded: bytesLoaded += s.bytes });
+        return back;
+      }, gate);
+      brought.catch(() => {}); // it is awaited, but later
+      return brought;
+    };
+    const rehearse = warmup && !snapshot && build.variants[first][entry].rehearsable ? entry : ""; // it might change a state that came before it
+    let hand = (/** @type {unknown} */ _) => {};
+    const handed = new Promise((resolve) => (hand = resolve));
+    const preparing = bring([{ ...build, offset: 0, start: 0 }], async (backend, _, bytes) => {
+      const prepared = backend.prepare(bytes.slice(), first, rehearse); // a copy: the backend edits it
+      hand(0);
+      await prepared;
+      return bytes;
+    });
+    preparing.catch(hand);
+    /** Where things in a part of the blob lie on the device. @param {number} start @param {number} length @returns {import("./types.d.ts").Part[]} */
+    const within = (start, length) => placements.flatMap(([index, space, offset, dtype]) => {
+      const tensor = weights.tensors[index], width = sizeOf([], tensor.dtype);
+      const from = Math.max(tensor.offset, start), to = Math.min(tensor.offset + sizeOf(tensor.shape, tensor.dtype), start + length);
+      return from < to ? [{ tensor, space, dtype, at: offset + (from - tensor.offset) / width * sizeOf([], dtype), from: from - start, to: to - start }] : [];
+    });
+    /** Store a part of the blob, whose memory it gives back. @param {Backend} backend @param {number} start @param {Uint8Array} bytes */
+    const put = async (backend, start, bytes) => {
+      /** @type {import("./types.d.ts").Piece[]} */
+      const pieces = within(start, bytes.length).map(({ tensor: { name, dtype: own }, space, dtype, at, from, to }) => [space, at, convert(bytes.subarray(from, to), own, dtype, `weight "${name}"`)]);
+      const lent = new Set([bytes.buffer, ...pieces.map((p) => p[2].buffer)]);
+      return new Uint8Array((await backend.place(pieces, [...lent]))[0]);
+    };
+    const segments = weights.segments.filter((s) => !precisions || within(s.start, s.bytes).length);
+    const placing = bring(segments, async (backend, { start, half }, bytes) => {
+      if (!half) return put(backend, start, bytes);
+      await put(backend, start, (await /** @type {NonNullable<typeof halves>} */ (halves)).widen(bytes));
+      return bytes;
+    }, worker && target === "wasm" && Promise.all([creating, handed])); // bytes that come quickly take the time in which a page could start a Worker and pass kernels on
+    const backend = await creating;
+    close = hold(target, backend);
     const program = new Program(manifest, build, backend, store, events, first, close);
-    report({ phase: "kernels", bytesTotal: weights.segments.reduce((n, s) => n + s.bytes, build.bytes) });
+    program.info.worker = worker;
+    if (blocking && !worker && options.worker === undefined) program.info.why = "no Worker: a run is shorter than waking one";
+    report({ phase: "kernels", bytesTotal: segments.reduce((n, s) => n + s.bytes, build.bytes) });
     await preparing;
     report({ phase: "weights" });
     await placing;
@@ -160,11 +179,8 @@ async function attempt(target, auto, manifest, store, options, report, port) {
     }
     signal?.throwIfAborted();
     store.signal = undefined; // it was to stop the loading
-    if (halves) program.refines(() => halves.rest(store, weights.refinement ?? []), async (exact) => {
-      for (const [start, bytes] of exact) await put(backend, start, bytes);
-      if (build.init) await backend.run(-1, "", [], [], false);
-      halves.done();
-    }, refine);
+    const refiner = await halves;
+    if (refiner) program.refines(() => refiner.rest(store, weights), (lower) => refiner.apply(backend, within, lower, events.gone), refine);
     return program;
   } catch (e) {
     failed = e;
@@ -175,7 +191,7 @@ async function attempt(target, auto, manifest, store, options, report, port) {
 
 /** Count a backend's bytes until it is closed. @param {string} target @param {Backend} backend */
 function hold(target, backend) {
-  const h = { device: target, bytes: backend.info.bytes.total, fresh: true };
+  const h = { device: target, bytes: backend.info.bytes, fresh: true };
   held.add(h);
   return () => held.delete(h) && backend.close();
 }
@@ -204,19 +220,20 @@ class Program {
     this.#store = store;
     this.#gone = gone;
     this.#close = close;
-    const { device, why, threads, adapter, subgroups, packedDot, bytes } = backend.info, { name, precision, accuracy, digest, variants, default_entry: entry } = manifest;
-    this.info = { name, device, why, precision, accuracy, threads, adapter, subgroups, packedDot, bytes: bytes.total, refined: true, dispatches: 0, roundTrips: 0, digest, entry, variants, get transfer() { return { network: store.network, cached: store.cached }; } };
+    const { device, why, threads, adapter, subgroups, packedDot, bytes } = backend.info, { name, digest, variants, precisions, default_entry: entry } = manifest;
+    const precision = build.precision ?? manifest.precision, { accuracy } = precisions?.find((p) => p.name === precision) ?? manifest;
+    this.info = { name, device, why, precision, precisions: precisions?.map((p) => p.name) ?? [precision], accuracy, threads, worker: false, adapter, subgroups, packedDot, bytes: bytes.total, refined: true, dispatches: 0, roundTrips: 0, digest, entry, variants, get transfer() { return { network: store.network, cached: store.cached }; } };
     this.lost = lost;
     this.first = first;
     dropped.register(this, close);
   }
 
-  /** Weights that came in halves. @template T @param {() => Promise<T>} bring @param {(exact: T) => Promise<void>} put @param {boolean} now */
+  /** For what came in halves: `put` what `bring` brings, between runs. @template T @param {() => Promise<T>} bring @param {(got: T) => Promise<void>} put @param {boolean} now */
   refines(bring, put, now) {
     /** @type {Promise<void> | undefined} */
     let refined;
     this.info.refined = false;
-    this.refine = () => refined ??= bring().then((exact) => this.#enqueue(() => put(exact))).then(() => {
+    this.refine = () => refined ??= bring().then((got) => this.#enqueue(() => put(got))).then(() => {
       this.info.refined = true;
       this.#store.keep();
     }, (e) => {

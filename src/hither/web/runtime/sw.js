@@ -6,7 +6,7 @@ const worker = /** @type {ServiceWorkerGlobalScope} */ (/** @type {unknown} */ (
 const SHELL = "hither-shell";
 const FILES = [
   "./", "manifest.json", "try.js", "hither.js", "hither-tensors.js", "hither-store.js", "hither-wasm.js", "hither-webgpu.js",
-  "hither-worker.js", "hither-media.js", "hither-state.js", "hither-sha256.js",
+  "hither-worker.js", "hither-media.js", "hither-room.js", "hither-refine.js", "hither-state.js", "hither-sha256.js",
 ];
 
 worker.addEventListener("install", (event) => {

@@ -24,12 +24,12 @@ let program = null;
 let inputs = [];
 /** @type {number[]} */
 let times = [];
-let variant = 0, requests = 0, busy = false, again = false;
+let variant = 0, requests = 0, since = 0, busy = false, again = false;
 let loading = new AbortController();
 
 new PerformanceObserver((list) => {
   if (!program) return;
-  requests += list.getEntries().filter((e) => e.name.startsWith("http")).length;
+  requests += list.getEntries().filter((e) => e.startTime > since && e.name.startsWith("http")).length; // they are told late
   $("requests").textContent = requests;
 }).observe({ type: "resource" });
 
@@ -63,6 +63,7 @@ async function open(device) {
     $("progress").hidden = true;
   }
   requests = 0;
+  since = performance.now();
   times = [];
   const { info } = program, loaded = performance.getEntriesByType("resource");
   const fetched = (/** @type {RegExp} */ kind) => loaded.filter((e) => kind.test(e.name)).reduce((n, e) => n + /** @type {PerformanceResourceTiming} */ (e).encodedBodySize, 0);

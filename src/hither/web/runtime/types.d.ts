@@ -12,7 +12,7 @@ export interface TensorRecord { name: string; dtype: string; shape: number[]; of
 export type Placement = [tensor: number, space: string, offset: number, dtype: string];
 export interface Layout { weights: number; state: number; placements: Placement[] }
 export interface Place { offset: number; dtype: string; lengths?: { axis: number; output: number }[] }
-export interface Plan { inputs: Place[]; outputs: Place[]; call: string; rehearsable?: boolean; steps: Step[] }
+export interface Plan { inputs: Place[]; outputs: Place[]; call: string; rehearsable?: boolean; flops?: number; steps: Step[] }
 export type Binding = [buffer: number, offset: number, bytes: number];
 export interface Step {
   run?: number; groups: [number, number, number]; bind: Binding[];
@@ -20,13 +20,14 @@ export interface Step {
   while?: Binding; do?: Step[]; bound: number | null;
 }
 export interface Build {
-  target: "wasm" | "webgpu"; requires: string[]; layout: number; init?: Plan; variants: Record<string, Plan>[];
+  target: "wasm" | "webgpu"; precision?: string; requires: string[]; layout: number; init?: Plan; variants: Record<string, Plan>[];
   file: string; bytes: number; sha256: string; arena: number; io: number;
   shared_flag_offset: number; scratch: number; sync: number;
   limits: Record<string, number>; buffers: [space: string, offset: number, bytes: number][]; pipelines: string[]; subgroups?: Record<string, number>; packed_dot?: Record<string, number>;
 }
 export interface Manifest {
-  format: string; version: number; digest: string; extensions_required: string[]; name: string; precision: string; accuracy?: import("./hither.js").Accuracy;
+  format: string; version: number; digest: string; extensions_required: string[]; name: string;
+  precision: string; accuracy?: import("./hither.js").Accuracy; precisions?: { name: string; accuracy?: import("./hither.js").Accuracy }[];
   default_entry: string; variants: Variant[]; layouts: Layout[]; builds: Build[];
   weights: { bytes: number; tensors: TensorRecord[]; segments: Segment[]; refinement?: Segment[] };
 }
@@ -58,6 +59,8 @@ export interface Backend {
   ready(variant: number): Promise<void>;
   /** Store pieces, before, while or after kernels are prepared; a Worker takes the memory lent rather than copies, and gives it back. */
   place(pieces: Piece[], lent: ArrayBufferLike[]): Promise<ArrayBufferLike[]>;
+  /** Add lower halves, signed 16-bit numbers, to the words of the weights at these offsets. */
+  refine(pieces: Piece[]): Promise<void>;
   /** Variant -1 is the build's `init`. */
   run(variant: number, entry: string, inputs: Placed[], outputs: Range[], snapshot: boolean): Promise<Ran>;
   /** Put the state back as it was before the last run with `snapshot`. */
@@ -65,5 +68,7 @@ export interface Backend {
   read(space: string, offset: number, bytes: number): Promise<Uint8Array>;
   close(): void;
 }
+/** A part of the blob that lies in one place: whose, where and as what on the device, and from where to where it goes there. */
+export interface Part { tensor: TensorRecord; space: string; dtype: string; at: number; from: number; to: number }
 export type Piece = [space: string, offset: number, bytes: Uint8Array];
 export type Emit = (event: BackendEvent) => void;

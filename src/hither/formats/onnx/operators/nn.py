@@ -28,7 +28,7 @@ def window_arguments(node: Node, rank: int) -> dict[str, Any]:
     return {"strides": strides, "padding": named.get(auto) or pairs(node, rank), "dilation": dilation}
 
 
-def _check_weights(node: Node, x: Any, w: Any) -> None:
+def check_weights(node: Node, x: Any, w: Any) -> None:
     node.check(len(x.shape) == len(w.shape) >= 3, f"shapes {tuple(x.shape)} and {tuple(w.shape)} do not convolve")
     kernel = tuple(w.shape[2:])
     given = tuple(node.get("kernel_shape") or kernel)
@@ -37,7 +37,7 @@ def _check_weights(node: Node, x: Any, w: Any) -> None:
 
 def convolution(node: Node, x: Any, w: Any, bias: Any = None, dtype: Any = None) -> Any:
     """The convolution that a node's attributes describe."""
-    _check_weights(node, x, w)
+    check_weights(node, x, w)
     arguments = window_arguments(node, len(x.shape) - 2)
     return ops.conv(x, w, bias, **arguments, groups=node.get("group", 1), dtype=dtype)
 
@@ -49,7 +49,7 @@ def conv(node: Node, x: Any, w: Any, bias: Any = None) -> Any:
 
 @operator("ConvTranspose")
 def conv_transpose(node: Node, x: Any, w: Any, bias: Any = None) -> Any:
-    _check_weights(node, x, w)
+    check_weights(node, x, w)
     rank = len(x.shape) - 2
     arguments = window_arguments(node, rank)
     extra = tuple(node.get("output_padding") or (0,) * rank)

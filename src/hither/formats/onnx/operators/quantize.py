@@ -11,10 +11,12 @@ from .... import ops
 from ....array import Array
 from ....dtypes import DType
 from ....graph.primitives import apply
+from ....graph.trace import Tracer, static_value, weight
 from ..proto import numpy_dtype
 from ..registry import Node, operator
+from . import integer_products
 from .common import along, as_float, cast
-from .nn import convolution
+from .integer_products import one
 
 
 def _spread(node: Node, x: Any, parameter: Any, axis: int, block: int) -> Any:
@@ -67,6 +69,9 @@ def dequantize_linear(node: Node, x: Any, scale: Any, zero: Any = None) -> Any:
     if zero is not None:
         value = value - cast(_spread(node, x, zero, axis, block), value.dtype)
     wide = cast(value, dt.float32) * as_float(_spread(node, x, scale, axis, block))
+    known = static_value(wide) if isinstance(x, Tracer) and x.dtype.bits <= 8 else None
+    if known is not None:  # floats like other weights: when they lie as products read them, they are found to be bytes
+        wide = weight(known, x.value.name)
     return cast(wide, dt.dtype(numpy_dtype(node["output_dtype"], node.label)) if node.get("output_dtype", 0) else to)
 
 
@@ -85,30 +90,14 @@ def dynamic_quantize_linear(node: Node, x: Any) -> Any:
     return saturate(apply("round", x / scale) + cast(zero, x.dtype), dt.uint8), scale, zero
 
 
-def centred(x: Any, zero: Any, shape: tuple[int, ...] | None = None) -> Any:
-    """x minus its zero point, as int32; `shape` is how a vector of zero points broadcasts."""
-    value = cast(x, dt.int32)
-    if zero is None:
-        return value
-    zero = cast(zero, dt.int32)
-    return value - (
-        ops.reshape(zero, shape) if shape is not None and len(zero.shape) == 1 and zero.shape[0] != 1 else one(zero)
-    )
-
-
-def one(x: Any) -> Any:
-    """A vector of one element as a scalar."""
-    return ops.reshape(x, ()) if len(x.shape) == 1 and x.shape[0] == 1 else x
-
-
 @operator("ConvInteger")
 def conv_integer(node: Node, x: Any, w: Any, x_zero: Any = None, w_zero: Any = None) -> Any:
-    return convolution(node, centred(x, x_zero), centred(w, w_zero, (w.shape[0],) + (1,) * (len(w.shape) - 1)))
+    return integer_products.conv(node, x, w, x_zero, w_zero)
 
 
 @operator("MatMulInteger")
 def matmul_integer(node: Node, a: Any, b: Any, a_zero: Any = None, b_zero: Any = None) -> Any:
-    return ops.matmul(centred(a, a_zero, (-1, 1)), centred(b, b_zero))
+    return integer_products.matmul(a, b, a_zero, b_zero)
 
 
 def requantised(total: Any, factor: Any, zero: Any) -> Any:
@@ -131,7 +120,7 @@ def qlinear_conv(
     bias: Any = None,
 ) -> Any:
     rank = len(x.shape)
-    total = convolution(node, centred(x, x_zero), centred(w, w_zero, (w.shape[0],) + (1,) * (rank - 1)), bias)
+    total = integer_products.conv(node, x, w, x_zero, w_zero, bias)
     factor = one(x_scale) * w_scale / one(y_scale)
     per_channel = len(factor.shape) == 1 and factor.shape[0] > 1
     return requantised(total, along(factor, 1, rank) if per_channel else one(factor), one(y_zero))
@@ -141,7 +130,7 @@ def qlinear_conv(
 def qlinear_matmul(
     node: Node, a: Any, a_scale: Any, a_zero: Any, b: Any, b_scale: Any, b_zero: Any, y_scale: Any, y_zero: Any
 ) -> Any:
-    total = ops.matmul(centred(a, a_zero, (-1, 1)), centred(b, b_zero))
+    total = integer_products.matmul(a, b, a_zero, b_zero)
     left, right, out = (as_float(one(s)) for s in (a_scale, b_scale, y_scale))
     left = ops.reshape(left, (-1, 1)) if len(left.shape) == 1 else left
     return requantised(total, left * right / out, one(y_zero))

@@ -1,8 +1,8 @@
 """Convolutions and products of matrices, of real numbers and of quantised ones.
 
-Quantised: Σ (x - zero_x)(w - zero_w) = Σ x·w - zero_x · Σ w where the weights' zero point is 0, as it is for int8 weights; so
-8-bit integers meet as they are stored, and what depends on weights alone is a constant. Weights in int8 for float activations
-("dynamic range") are dequantised: TensorFlow Lite rounds the activations to 8 bits there to save time, hither does not.
+Quantised: Σ (x - zero_x)(w - zero_w) = Σ x·w - zero_x · Σ (w - zero_w) - zero_w · Σ x, so 8-bit integers meet as they are
+stored. What depends on weights alone is a constant; their zero point is 0 where they are int8. Weights in int8 for float
+activations ("dynamic range") are dequantised: TensorFlow Lite rounds those to 8 bits there to save time, hither does not.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import numpy as np
 from .... import dtypes as dt
 from .... import ops
 from ....errors import LimitExceeded
+from ....graph.trace import Tracer, static_value, weight
 from ... import tensorflow as tf
 from ...interpreter import MAX_VALUE_BYTES
-from ..quantization import requantize
+from ..quantization import along, requantize
 from ..registry import Node, operator
 
 Product = Callable[[Any, Any], Any]  # of two integer arrays, summed in int32
@@ -53,11 +54,20 @@ def _integers(node: Node, x: Any, w: Any, bias: Any, product: Product, pad: Call
     zero_w = right.zero_point
     x, zero_x = _signed(x, int(left.zero_point[0]))
     x = pad(x, zero_x)
-    if kept is not None and w.dtype == dt.int8 and not zero_w.any():
+    known = static_value(w) if kept is not None else None
+    dense = kept == 0 and x.shape[-1] == w.shape[-1]  # one sum of x for all channels
+    if kept is not None and known is not None and (dense or (known.dtype == np.int8 and not zero_w.any())):
+        zero_w = zero_w.astype(np.int32)
+        if known.dtype == np.uint8:
+            known, zero_w = (known ^ 128).view(np.int8), zero_w - 128
+            w = weight(known, w.value.name if isinstance(w, Tracer) else "")
         total = product(x, w)
         if zero_x:
-            axes = tuple(a for a in range(len(w.shape)) if a != kept)
-            total = total - zero_x * ops.sum(ops.astype(w, dt.int32), axis=axes)
+            axes = tuple(a for a in range(known.ndim) if a != kept)
+            sums = (known.astype(np.int32) - along(zero_w, kept, known.ndim)).sum(axes, dtype=np.int32)
+            total = total - zero_x * sums
+        if zero_w.any():
+            total = total - product(x, np.ones((1, *known.shape[1:]), np.int8)) * along(zero_w, 0, 1)
     else:
         node.check(len(zero_w) == 1, "weights with one zero point per channel")
         w, first = _signed(w, int(zero_w[0]))

@@ -12,9 +12,9 @@ from typing import Any
 from ..... import dtypes as dt
 from ..... import ops
 from ...registry import Node, operator
+from .. import integer_products
 from ..attention import attend, both, merged_heads, per_sample, split_heads, steps
 from ..common import cast, constant
-from ..quantize import centred
 from .domain import DOMAIN
 
 SCORES = {"num_heads": int, "scale": 0.0, "mask_filter_value": -10000.0}
@@ -154,7 +154,7 @@ def quantized_attention(
     """Attention whose projection multiplies 8-bit integers."""
     if node["past_present_share_buffer"]:
         raise node.unsupported("past_present_share_buffer=1 (without an input that says how long the past is)")
-    total = ops.matmul(centred(x, x_zero), centred(weights, w_zero, (-1,)))
+    total = integer_products.matmul(x, weights, x_zero, w_zero)
     projected = cast(total, bias.dtype) * (ops.reshape(x_scale, ()) * w_scale) + bias
     return _self_attention(node, projected, _thirds(node, projected.shape[-1]), mask, past, None, None)
 

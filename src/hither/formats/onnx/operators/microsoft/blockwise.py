@@ -1,7 +1,6 @@
 """Weights of few bits with a scale per block: MatMulNBits and its kin, GatherBlockQuantized, MatMulBnb4.
 
-Weights stay packed bytes in the Graph. Each operator unpacks, scales and multiplies in one function, so that a pass that knows
-a product of packed weights has one pattern to replace.
+Weights stay packed bytes in the Graph, and in memory: products read what the primitive `dequantize` makes of them.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from ..... import dtypes as dt
 from ..... import ops
 from .....array import Array
 from .....graph.primitives import apply
+from .....graph.trace import static_value
 from ...registry import Node, operator
 from ..common import as_float, cast
 from .domain import DOMAIN, activated
@@ -47,24 +47,33 @@ def blockwise_matmul(
             scales; the middle of the range without.
         groups: the block whose scale each row has [rows], where that is not its place.
     """
-    blocks = packed.shape[1]
-    numbers = unpacked(packed, bits)
-    scales = ops.reshape(as_float(scales), (columns, blocks, 1))
-    if zeros is None:
-        middle: Any = float(2 ** (bits - 1))
-    elif zeros.dtype is dt.uint8:
-        middle = cast(unpacked(ops.reshape(zeros, (columns, -1)), bits)[:, :blocks], dt.float32)
-        middle = ops.reshape(middle, (columns, blocks, 1))
-    else:
-        middle = ops.reshape(as_float(zeros), (columns, blocks, 1))
+    blocks, kind = packed.shape[1], x.dtype if x.dtype in (dt.float16, dt.float32) else dt.float32
+    scales = ops.reshape(scales if scales.dtype is dt.float16 else as_float(scales), (columns, blocks))
+    if zeros is not None:
+        of_bytes = zeros.dtype is dt.uint8
+        zeros = ops.reshape(zeros, (columns, -1))
+        zeros = _codes(zeros, bits)[:, :blocks] if of_bytes else as_float(zeros)
     if groups is None:
-        weights = ops.reshape((cast(numbers, dt.float32) - middle) * scales, (columns, blocks * block))[:, :rows]
+        length = -(-rows * bits // 8)
+        flat = ops.reshape(packed, (columns, blocks * block * bits // 8))
+        operands = (flat if flat.shape[1] == length else flat[:, :length], scales, *([] if zeros is None else [zeros]))
+        weights = apply("dequantize", *operands, bits=bits, block=block, size=rows, axis=1, dtype=kind)
     else:
-        scales = ops.take(scales[..., 0], groups, axis=1)[:, :rows]
-        middle = middle if isinstance(middle, float) else ops.take(middle[..., 0], groups, axis=1)[:, :rows]
-        flat = ops.reshape(numbers, (columns, blocks * block))[:, :rows]
-        weights = (cast(flat, dt.float32) - middle) * scales
+        scales = ops.take(as_float(scales), groups, axis=1)[:, :rows]
+        middle: Any = 2 ** (bits - 1) if zeros is None else ops.take(cast(zeros, dt.float32), groups, axis=1)[:, :rows]
+        numbers = ops.reshape(unpacked(packed, bits), (columns, blocks * block))[:, :rows]
+        weights = (cast(numbers, dt.float32) - middle) * scales
     return ops.matmul(x, cast(weights, x.dtype), transpose_b=True)
+
+
+def _codes(packed: Any, bits: int) -> Any:
+    """The numbers of `bits` bits in each byte of uint8 [..., bytes], lowest first, as uint8; known at once where they can be:
+    folding leaves alone what grows."""
+    known = static_value(packed)
+    if known is None:
+        return cast(unpacked(packed, bits), dt.uint8)
+    parts = [known >> shift & 2**bits - 1 for shift in range(0, 8, bits)]
+    return Array(np.stack(parts, axis=-1).reshape(*known.shape[:-1], -1))
 
 
 def _blockwise(

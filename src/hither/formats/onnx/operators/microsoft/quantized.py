@@ -10,14 +10,14 @@ from ..... import ops
 from .....dtypes import DType
 from .....graph.primitives import apply
 from ...registry import Node, operator
+from .. import integer_products
 from ..activation import over_axes
 from ..common import as_float, cast
+from ..integer_products import centred, one
 from ..pool import average_pool
 from ..quantize import (
-    centred,
     dequantize_linear,
     dynamic_parameters,
-    one,
     qlinear_conv,
     quantize_linear,
     requantised,
@@ -48,7 +48,7 @@ def _dynamic_product(a: Any, b: Any, b_scale: Any, b_zero: Any) -> Any:
     """A float matrix, quantised to uint8 by its own range, times an integer one."""
     scale, zero = dynamic_parameters(a)
     quantised = saturate(apply("round", a / scale) + cast(zero, a.dtype), dt.uint8)
-    return cast(ops.matmul(centred(quantised, zero), centred(b, b_zero)), dt.float32) * (b_scale * scale)
+    return cast(integer_products.matmul(quantised, b, zero, b_zero), dt.float32) * (b_scale * scale)
 
 
 @operator("DynamicQuantizeMatMul", domain=DOMAIN, attributes={})
@@ -61,7 +61,7 @@ def dynamic_quantize_matmul(node: Node, a: Any, b: Any, b_scale: Any, b_zero: An
 def matmul_integer_to_float(
     node: Node, a: Any, b: Any, a_scale: Any, b_scale: Any, a_zero: Any = None, b_zero: Any = None, bias: Any = None
 ) -> Any:
-    total = cast(ops.matmul(centred(a, a_zero), centred(b, b_zero)), dt.float32) * (a_scale * b_scale)
+    total = cast(integer_products.matmul(a, b, a_zero, b_zero), dt.float32) * (a_scale * b_scale)
     return total if bias is None else total + bias
 
 

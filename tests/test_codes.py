@@ -1,0 +1,189 @@
+"""Weights in codes: int4, MatMulNBits, and bytes with zero points, read by every kind of product on every target.
+
+What a test compares with is NumPy in float64 on the weights as a formula of its own rounds and scales them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hither as ht
+
+from . import references as ref
+from .onnx_build import expected, fed, hither_model, one_node
+from .op_case import check
+from .test_onnx_microsoft import packed
+from .test_precision import DEVICES, compiled, int8, normal, run
+from .wasm_session import in_node
+
+
+def int4(w: np.ndarray, axis: int) -> np.ndarray:
+    """Whole numbers of -7 to 7 with a float16 scale for each 32 neighbours along an axis, or what is left at its end."""
+    rows = np.moveaxis(w, axis, -1)
+    made = np.zeros(rows.shape)
+    for start in range(0, rows.shape[-1], 32):
+        block = rows[..., start : start + 32]
+        scale = (np.abs(block).max(-1, keepdims=True) / np.float32(7)).astype(np.float16).astype(np.float32)
+        made[..., start : start + 32] = np.clip(np.rint(block / scale), -7, 7) * scale.astype(np.float64)
+    return np.moveaxis(made, -1, axis)
+
+
+def _conv(**params: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    low, high = (pads := params.pop("pads", (0, 0)))
+    border = ((0, 0), (0, 0), (low, high), (low, high))
+
+    def ours(x: Any, w: Any) -> Any:
+        return ht.relu(ht.conv(x, w, padding=[pads, pads], **params) + 0.5)
+
+    def reference(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        return np.maximum(ref.conv(np.pad(x, border).astype(np.float64), w, **params) + 0.5, 0)
+
+    return ours, reference
+
+
+def _block(x: Any, w: Any) -> Any:
+    """Widen, filter each channel: one kernel where the wide picture is large."""
+    return ht.conv(ht.relu(ht.conv(x, w)), DEPTHWISE, groups=96, padding=[(1, 1), (1, 1)])
+
+
+def _block_reference(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    wide = np.maximum(ref.conv(x.astype(np.float64), w), 0)
+    return ref.conv(np.pad(wide, ((0, 0), (0, 0), (1, 1), (1, 1))), int8(DEPTHWISE, (0,)), groups=96)
+
+
+DEPTHWISE = normal(96, 1, 3, 3, seed=5)
+
+# name: (function of an input and a weight, reference of the same, input, weight, axis along which scales change)
+NIBBLES: dict[str, tuple[Callable[..., Any], Callable[..., Any], np.ndarray, np.ndarray, int]] = {
+    "row": (ht.matmul, np.matmul, normal(1, 96), normal(96, 33, seed=1), 0),
+    "rows": (ht.matmul, np.matmul, normal(7, 64), normal(64, 50, seed=1), 0),
+    "many rows": (ht.matmul, np.matmul, normal(61, 32), normal(32, 48, seed=1), 0),
+    "column": (ht.matmul, np.matmul, normal(9, 320), normal(320, 1, seed=1), 0),
+    "a last block of eight": (ht.matmul, np.matmul, normal(3, 40), normal(40, 32, seed=1), 0),
+    "a last block of five": (ht.matmul, np.matmul, normal(3, 37), normal(37, 32, seed=1), 0),
+    "many rows, last block of five": (ht.matmul, np.matmul, normal(61, 37), normal(37, 32, seed=1), 0),
+    "transposed": (
+        lambda x, w: ht.matmul(x, ht.asarray(w).mT) + 1, lambda x, w: x @ w.T + 1, normal(4, 64), normal(31, 64, seed=1), 1,
+    ),
+    "table": (
+        lambda i, w: ht.take(w, i, axis=0), lambda i, w: w[i], np.array([3, 0, 40], np.int32), normal(41, 64, seed=1), 1,
+    ),
+    "table and product": (
+        lambda i, w: ht.matmul(ht.take(w, i, axis=0), ht.asarray(w).mT), lambda i, w: w[i] @ w.T,
+        np.array([3, 0, 40], np.int32), normal(41, 64, seed=1), 1,
+    ),
+    "pointwise": (*_conv(), normal(1, 48, 9, 7), normal(20, 48, 1, 1, seed=1), 1),
+    "pointwise on one pixel": (*_conv(), normal(1, 40, 1, 1), normal(24, 40, 1, 1, seed=1), 1),
+    "pointwise, strided": (*_conv(strides=2), normal(2, 32, 8, 7), normal(33, 32, 1, 1, seed=1), 1),
+    "window": (*_conv(), normal(1, 24, 8, 9), normal(20, 24, 3, 3, seed=1), 1),
+    "window on one pixel": (*_conv(), normal(1, 34, 3, 3), normal(18, 34, 3, 3, seed=1), 1),
+    "window, strided and padded": (*_conv(strides=2, pads=(1, 1)), normal(1, 64, 9, 9), normal(16, 64, 3, 3, seed=1), 1),
+    "window, dilated": (*_conv(dilation=2, pads=(2, 2)), normal(1, 16, 9, 9), normal(16, 16, 3, 3, seed=1), 1),
+    "Winograd's": (*_conv(pads=(1, 1)), normal(1, 40, 16, 16), normal(32, 40, 3, 3, seed=1), 1),
+    "along a line": (
+        lambda x, w: ht.conv(x, w), lambda x, w: ref.conv(x.astype(np.float64), w), normal(2, 32, 30),
+        normal(16, 32, 5, seed=1), 1,
+    ),
+    "block": (_block, _block_reference, normal(1, 24, 60, 60), normal(96, 24, 1, 1, seed=1), 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", NIBBLES)
+def test_nibbles(name: str, device: str) -> None:
+    """Two numbers to a byte and a scale for each 32, in products of few and of many rows, convolutions and tables."""
+    function, reference, x, w, axis = NIBBLES[name]
+    program = compiled(lambda x: function(x, w), device, "int4", x)
+    stored = max(program.plan.weights, key=lambda a: a.array.size)
+    assert stored.array.dtype == np.uint8
+    if name == "block" and device == "cpu":
+        assert any(kernel.name.startswith("block") for kernel in program.plan.code.kernels)
+    expected = reference(x, int4(w, axis))
+    np.testing.assert_allclose(run(program, x), expected, rtol=2e-5, atol=2e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", ["matrix", "pointwise", "window", "channels that fill no block"])
+def test_memory_of_nibbles(name: str, device: str) -> None:
+    """Half a byte and a 32nd of a float16 for each number."""
+    x, w = {
+        "matrix": (normal(1, 256), normal(256, 768)),
+        "pointwise": (normal(1, 256, 2, 2), normal(512, 256, 1, 1)),
+        "window": (normal(1, 64, 4, 4), normal(128, 64, 3, 3)),
+        "channels that fill no block": (normal(1, 72, 4, 4), normal(128, 72, 3, 3)),
+    }[name]
+    program = compiled(lambda x: x @ w if w.ndim == 2 else ht.conv(x, w), device, "int4", x)
+    assert program.memory()["weights"] <= (0.15 if name.startswith("channels") else 0.145) * w.nbytes
+
+
+def test_what_has_no_nibbles_has_bytes() -> None:
+    """Stacks of matrices, windows over an odd number of channels, and convolutions in groups."""
+    cases: dict[str, tuple[Callable[..., Any], np.ndarray, np.ndarray, tuple[int, ...]]] = {
+        "stack": (ht.matmul, normal(3, 4, 40), normal(3, 40, 32, seed=1), (0, 2)),
+        "odd": (ht.conv, normal(1, 7, 5, 5), normal(16, 7, 3, 3, seed=1), (0,)),
+        "groups": (lambda x, w: ht.conv(x, w, groups=2), normal(1, 32, 5, 5), normal(16, 16, 3, 3, seed=1), (0,)),
+    }
+    for name, (function, x, w, kept) in cases.items():
+        program = compiled(lambda x, f=function, w=w: f(x, w), "cpu", "int4", x)
+        assert {a.array.dtype.name for a in program.plan.weights if a.array.size >= 256} == {"int8"}, name
+        small = int8(w, kept)
+        expected = x @ small if name == "stack" else ref.conv(x, small, groups=2 if name == "groups" else 1)
+        check(run(program, x), expected.astype(np.float32), "sums")
+
+
+# -- blocks that a file chose ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("rows", [1, 30])
+@pytest.mark.parametrize(
+    ("bits", "block", "depth", "zeros"),
+    [
+        (4, 32, 96, "none"), (4, 16, 72, "packed"), (4, 128, 200, "packed"), (4, 64, 192, "floats"), (4, 256, 256, "none"),
+        (4, 32, 75, "packed"), (8, 32, 80, "packed"), (8, 64, 64, "none"), (2, 32, 90, "none"), (2, 16, 65, "packed"),
+    ],
+)  # fmt: skip
+def test_matmul_nbits(bits: int, block: int, depth: int, zeros: str, rows: int, device: str) -> None:
+    """Blocks of all lengths, a last one that is shorter, zero points in bytes and in floats: as ONNX Runtime computes them,
+    and in no more memory than the file has for them."""
+    rng, columns, blocks = np.random.default_rng(0), 40, -(-depth // block)
+    weights, places = rng.integers(0, 2**bits, (columns, blocks, block)), rng.integers(0, 2**bits, (columns, blocks))
+    given = {"none": None, "packed": packed(places, bits), "floats": places.astype(np.float32) + 0.25}[zeros]
+    scales = (rng.random((columns, blocks)) + 0.1).astype(np.float32)
+    operands = [normal(rows, depth), packed(weights, bits), scales, given]
+    known = [i for i in (1, 2, 3) if operands[i] is not None]
+    node = one_node(
+        "MatMulNBits", operands, known=known, K=depth, N=columns, bits=bits, block_size=block, domain="com.microsoft"
+    )
+    with in_node() if device == "wasm" else nullcontext():
+        program = ht.compile(hither_model(node), {"x0": ht.Spec((rows, depth))}, device=device)
+    (found,) = program(x0=operands[0]).values()
+    (wanted,) = expected(node, fed(operands, known))
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
+    codes = max((w.array for w in program.plan.weights), key=np.size)
+    assert codes.dtype == np.uint8
+    assert codes.nbytes <= -(-depth * bits // 8) * 48  # whole panels
+    assert not program.plan.code.sizes["arena"]  # no matrix of floats is made on the way
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_matmul_nbits_in_float16(device: str) -> None:
+    """Files for GPUs have float16 inputs and scales."""
+    rng = np.random.default_rng(0)
+    weights, scales = rng.integers(0, 16, (24, 3, 32)), (rng.random((24, 3)) / 8).astype(np.float16)
+    x = normal(5, 96).astype(np.float16)
+    node = one_node(
+        "MatMulNBits", [x, packed(weights, 4), scales], known=[1, 2], K=96, N=24, block_size=32, domain="com.microsoft"
+    )
+    with in_node() if device == "wasm" else nullcontext():
+        program = ht.compile(hither_model(node), {"x0": ht.Spec((5, 96), "float16")}, device=device)
+    assert max((w.array for w in program.plan.weights), key=np.size).dtype == np.uint8
+    matrix = ((weights - 8) * scales[..., None].astype(np.float64)).reshape(24, 96)
+    (found,) = program(x0=x).values()
+    assert found.dtype == ht.float16
+    np.testing.assert_allclose(found.numpy(), x.astype(np.float64) @ matrix.T, rtol=2e-3, atol=2e-3)
