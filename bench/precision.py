@@ -3,7 +3,8 @@
 python -m bench --only precision                                                     for docs/benchmarks.md
 python -m bench.precision native,browser "float16 int8,int8 int8,int8,calibrated" matvec    printed; any part may be left out
 
-Bytes of weights held in memory, the largest error relative to the largest output, and times relative to float32's, all
+Bytes of weights held in memory and of the arena, the largest error relative to the largest output, and times relative to
+float32's, all
 precisions in turns. Nets that wait for memory (a matrix by a vector, a short sentence, a recurrent layer) stand beside
 convolution nets, which do not.
 """
@@ -28,7 +29,8 @@ from . import measure, topologies
 from .browser import chromium
 from .nets import NETS, Net
 
-FORMS = ("float16", "int8", "int8,int8", "int8,int8,calibrated", "int4")  # of weights, of activations, and how they are scaled
+# of weights, of activations, and how these are scaled
+FORMS = ("float16", "float16,float16", "int8", "int8,int8", "int8,int8,calibrated", "int4")
 PLACES = ("native", "browser")
 WAIT_FOR_MEMORY = ("matvec", "lstm", "minilm")
 ROUNDS, SHARE_MS = 10, 100
@@ -96,6 +98,7 @@ def native(subject: Subject, forms: Sequence[str], rounds: int = ROUNDS) -> dict
     return {
         form: {
             "weights": programs[form].memory()["weights"],
+            "arena": programs[form].plan.code.sizes["arena"],
             "error": measure.difference(outputs[form], outputs[forms[0]]),
             **measure.summary(times[form]),
         }
@@ -141,7 +144,7 @@ def browser(subject: Subject, forms: Sequence[str], rounds: int = ROUNDS, launch
             manifest = ht.bundle(
                 subject.target, Path(folder) / form, subject.specs, targets=("wasm",), **_numbers(form, subject)
             )
-            sizes[form] = manifest["layouts"][0]["weights"]
+            sizes[form] = {"weights": manifest["layouts"][0]["weights"], "arena": manifest["builds"][0]["arena"]}
         wanted = {s["name"] for s in manifest["variants"][0]["entries"]["predict"]["inputs"]}
         feeds = {k: {"dtype": v.dtype.name, "data": v.reshape(-1).tolist()} for k, v in subject.feeds.items() if k in wanted}
         page = chrome.new_page()
@@ -152,7 +155,8 @@ def browser(subject: Subject, forms: Sequence[str], rounds: int = ROUNDS, launch
     outputs = {form: dict(enumerate(map(np.array, got["found"][form]))) for form in forms}
     return {
         form: {
-            "weights": sizes[form],
+            "weights": sizes[form]["weights"],
+            "arena": sizes[form]["arena"],
             "error": measure.difference(outputs[form], outputs[forms[0]]),
             **measure.summary(np.array(got["times"][form]) / 1e3),
         }
@@ -176,7 +180,8 @@ def main(where: str = "native,browser", forms: str = " ".join(FORMS), subjects: 
             base = found["float32"]
             for form, values in found.items():
                 print(
-                    f"{name:12} {place:8} {form:10} weights {values['weights'] / base['weights']:5.3f}  "
+                    f"{name:12} {place:8} {form:15} weights {values['weights'] / base['weights']:5.3f}  "
+                    f"arena {values['arena'] / max(base['arena'], 1):5.3f}  "
                     f"median {values['median']:8.3f} ms  speed {base['median'] / values['median']:5.2f}  "
                     f"(best {base['min'] / values['min']:5.2f})  error {values['error']:.1e}",
                     flush=True,

@@ -21,8 +21,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 STRICT = os.environ.get("HITHER_STRICT") == "1"
 
-# Compiling takes as long as it takes on a busy machine: a deadline per example would only measure the neighbours.
-hypothesis.settings.register_profile("hither", deadline=None, print_blob=True)
+# Compiling and drawing take as long as they take on a busy machine: a deadline per example, or the check that drawing is fast,
+# would only measure the neighbours.
+hypothesis.settings.register_profile(
+    "hither", deadline=None, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("hither")
 
 _MARK_OF_FIXTURE = {"adapter": "gpu", "chromium": "browser", "node": "node", "tsc": "node"}

@@ -187,3 +187,95 @@ def test_matmul_nbits_in_float16(device: str) -> None:
     (found,) = program(x0=x).values()
     assert found.dtype == ht.float16
     np.testing.assert_allclose(found.numpy(), x.astype(np.float64) @ matrix.T, rtol=2e-3, atol=2e-3)
+
+
+# -- numbers that came as bytes ----------------------------------------------------------------------------------------------
+
+Quantised = Callable[[np.ndarray, int], np.ndarray]  # what a file makes of uint8 numbers, whose outputs an axis counts
+
+
+def _per_tensor(q: np.ndarray, axis: int) -> np.ndarray:
+    """ONNX's DequantizeLinear, or TensorFlow Lite's: a float32 product."""
+    return (q.astype(np.int32) - 87).astype(np.float32) * np.float32(0.0123)
+
+
+def _per_channel(q: np.ndarray, axis: int) -> np.ndarray:
+    rng, shape = np.random.default_rng(7), [-1 if a == axis else 1 for a in range(q.ndim)]
+    scale = (rng.random(q.shape[axis]) / 90 + 0.001).astype(np.float32).reshape(shape)
+    zero = rng.integers(0, 256, q.shape[axis]).reshape(shape)
+    return (q.astype(np.int32) - zero).astype(np.float32) * scale
+
+
+def _tfjs(q: np.ndarray, axis: int) -> np.ndarray:
+    """scale · q + min in float32, as TensorFlow.js computes it; its converter makes 0 one of the numbers."""
+    scale = 0.0173
+    return q.astype(np.float32) * np.float32(scale) + np.float32(-scale * 131)
+
+
+PRODUCTS: dict[str, tuple[Callable[..., Any], Callable[..., Any], np.ndarray, tuple[int, ...], int]] = {
+    "row": (ht.matmul, np.matmul, normal(1, 300), (300, 33), 1),
+    "rows": (ht.matmul, np.matmul, normal(7, 64), (64, 50), 1),
+    "many rows": (ht.matmul, np.matmul, normal(61, 40), (40, 48), 1),
+    "pointwise": (*_conv(), normal(1, 48, 9, 7), (24, 48, 1, 1), 0),
+    "window": (*_conv(), normal(1, 7, 8, 9), (20, 7, 3, 3), 0),
+    "picture": (*_conv(strides=2), normal(1, 3, 17, 17), (64, 3, 3, 3), 0),
+    "Winograd's": (*_conv(pads=(1, 1)), normal(1, 40, 16, 16), (32, 40, 3, 3), 0),
+    "table": (lambda i, w: ht.take(w, i, axis=0), lambda i, w: w[i], np.array([3, 0, 40], np.int32), (41, 63), 0),
+}
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("kind", [_per_tensor, _per_channel, _tfjs], ids=["tensor", "channel", "tfjs"])
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_bytes_with_zero_points_stay_bytes(name: str, kind: Quantised, device: str) -> None:
+    """Weights of a quantised file are float32 when they are compiled, and kept as the bytes that they were."""
+    function, reference, x, shape, axis = PRODUCTS[name]
+    w = kind(np.random.default_rng(3).integers(0, 256, shape), axis)
+    program = compiled(lambda x: function(x, w), device, "float32", x)
+    assert {a.array.dtype for a in program.plan.weights if a.array.size >= w.size} == {np.dtype(np.uint8)}
+    expected = reference(x, w.astype(np.float64))
+    np.testing.assert_allclose(run(program, x), expected, rtol=2e-5, atol=2e-5 * np.abs(expected).max())
+
+
+def test_bytes_mean_what_they_meant() -> None:
+    """A table shows its numbers: those of ONNX and TensorFlow Lite bit by bit, those of TensorFlow.js up to what float32 rounds
+    off scale · q + min, two units in the last place of the largest."""
+    rows, q = np.arange(64, dtype=np.int32), np.random.default_rng(3).integers(0, 256, (64, 300))
+    for kind in (_per_tensor, _per_channel, _tfjs):
+        w = kind(q, 0)
+        program = compiled(lambda i, w=w: ht.take(w, i, axis=0), "cpu", "float32", rows)
+        found = run(program, rows)
+        assert program.memory()["weights"] < 0.28 * w.nbytes
+        if kind is _tfjs:
+            assert np.abs(found - w).max() <= 2.0**-22 * np.abs(w).max()
+            assert np.abs(found - 0.0173 * (q - 131.0)).max() <= 2.0**-22 * np.abs(w).max()
+        else:
+            np.testing.assert_array_equal(found, w)
+
+
+def test_bytes_of_depthwise_filters() -> None:
+    """What no codes are read of is kept in float16, which holds whole numbers up to 2048, and scaled behind the product."""
+    x, q = normal(1, 40, 6, 9), np.random.default_rng(3).integers(0, 256, (40, 1, 3, 3))
+    w = _per_channel(q, 0)
+    program = compiled(lambda x: ht.conv(x, w, groups=40), "cpu", "float32", x)
+    assert {a.array.dtype for a in program.plan.weights if a.array.size >= 256} == {np.dtype(np.float16)}
+    check(run(program, x), ref.conv(x, w, groups=40), "sums")
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_sixteen_bits_with_a_zero_point(device: str) -> None:
+    """TensorFlow.js quantises to uint16 too: half the memory, in products of few and of many rows."""
+    q = np.random.default_rng(3).integers(0, 65536, (96, 48))
+    w = q.astype(np.float32) * np.float32(3.1e-5) + np.float32(-3.1e-5 * 30011)
+    for x in (normal(2, 96), normal(61, 96)):
+        program = compiled(lambda x: x @ w, device, "float32", x)
+        assert max((a.array for a in program.plan.weights), key=np.size).dtype == np.uint16
+        check(run(program, x), (x @ w.astype(np.float64)).astype(np.float32), "sums")
+
+
+def test_other_numbers_stay_float32() -> None:
+    """Few values do not make a weight quantised: they must be whole multiples of one number."""
+    x, few = normal(3, 64), normal(200, seed=4)
+    for w in (normal(64, 32), few[np.random.default_rng(0).integers(0, 200, (64, 32))], normal(64, 128, seed=9) ** 3):
+        program = compiled(lambda x, w=w: x @ w, "cpu", "float32", x)
+        assert {a.array.dtype for a in program.plan.weights if a.array.size >= 256} == {np.dtype(np.float32)}

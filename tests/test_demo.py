@@ -7,6 +7,7 @@ import math
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from examples.ocr import demo
 
+from hither import load
 from hither.media import read_image
 from hither.models.ocr import networks, reader
 from hither.models.ocr.boxes import Box, components, find_boxes, smallest_rectangle
@@ -127,25 +129,38 @@ def test_the_page_is_well_typed(check_page: Any, tmp_path: Path) -> None:
     check_page(tmp_path, ["page.js"], "detector")
 
 
-def onnxruntime_networks() -> dict[str, Any]:
-    """The same networks, with the array code around them written a second time, in NumPy."""
-    import onnxruntime as ort
+Function = Callable[[np.ndarray], np.ndarray]
 
-    det, rec = (ort.InferenceSession(MODELS[n].path(), providers=["CPUExecutionProvider"]) for n in ("ppocr-det", "ppocr-rec"))
-    space = len(rec.get_modelmeta().custom_metadata_map["character"].splitlines()) + 1
+
+def with_array_code(detector: Function, recogniser: Function) -> dict[str, Any]:
+    """Both networks, from pictures [1, 3, H, W] to what they give, with the array code around them written a second time, in
+    NumPy."""
+    space = len(onnx_metadata()["character"].splitlines()) + 1
 
     def detect(inputs: Any) -> dict[str, Any]:
         x = (inputs["picture"][..., ::-1] / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-        return {"text": det.run(None, {"x": x.transpose(2, 0, 1)[None].astype(np.float32)})[0][0, 0]}
+        return {"text": detector(x.transpose(2, 0, 1)[None].astype(np.float32))[0, 0]}
 
     def recognise(inputs: Any) -> dict[str, Any]:
         x = (inputs["line"][..., ::-1] / 255 - 0.5) / 0.5
         x[:, int(inputs["columns"]) :] = 0
-        y = rec.run(None, {"x": x.transpose(2, 0, 1)[None].astype(np.float32)})[0][0]
+        y = recogniser(x.transpose(2, 0, 1)[None].astype(np.float32))[0]
         best = np.where(y[:, space] > networks.SPACE_THRESHOLD, space, y.argmax(1))
         return {"classes": np.where(best != np.r_[0, best[:-1]], best, 0), "scores": y.max(1)}
 
     return {"detector": detect, "recogniser": recognise}
+
+
+def onnx_metadata() -> dict[str, str]:
+    return dict(load(MODELS["ppocr-rec"].path()).metadata)
+
+
+def onnxruntime_networks() -> dict[str, Any]:
+    """The same networks, run by ONNX Runtime."""
+    import onnxruntime as ort
+
+    det, rec = (ort.InferenceSession(MODELS[n].path(), providers=["CPUExecutionProvider"]) for n in ("ppocr-det", "ppocr-rec"))
+    return with_array_code(lambda x: det.run(None, {"x": x})[0], lambda x: rec.run(None, {"x": x})[0])
 
 
 @pytest.mark.slow

@@ -156,6 +156,29 @@ def test_weights_by_path_are_checked() -> None:
         net.load_weights({**weights, "first.kernel": np.zeros((8, 4), np.float32)})
 
 
+def test_a_network_made_again_has_the_same_names_after_clear_session() -> None:
+    """Keras's way: names count through the process until `clear_session`; what was made before keeps its names. Weights whose
+    paths differ by these numbers alone get told so."""
+
+    def make() -> nn.Sequential:
+        return nn.Sequential([nn.Input((4,)), nn.Dense(3), nn.Dense(2), nn.BatchNormalization()])
+
+    nn.clear_session()
+    first, second = make(), make()
+    assert [x.name for x in first.layers] == ["dense", "dense_1", "batch_normalization"]
+    assert [x.name for x in second.layers] == ["dense_2", "dense_3", "batch_normalization_1"]
+    with pytest.raises(NameMismatch, match=r"no weight 'dense\.kernel'.*clear_session"):
+        second.load_weights(first.weights)
+    with pytest.raises(NameMismatch) as caught:
+        second.load_weights({"other.kernel": np.zeros(1)})
+    assert "clear_session" not in str(caught.value)
+    nn.clear_session()
+    third = make()
+    third.load_weights(first.weights)
+    assert second.layers[0].name == "dense_2"
+    np.testing.assert_array_equal(third(X).numpy(), first(X).numpy())
+
+
 def test_dropout_draws_anew_and_needs_a_key_in_compiled_code() -> None:
     layer, ones = nn.Dropout(0.5), np.ones((8, 64), np.float32)
     first, second = layer(ones, training=True).numpy(), layer(ones, training=True).numpy()

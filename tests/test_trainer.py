@@ -215,14 +215,8 @@ def test_weights_that_nothing_changes_are_constants_of_the_programs() -> None:
     """A frozen layer is folded and packed like that of a model from a file; what comes into its place is seen all the same, and
     the moving averages of a batch normalisation, which are not trained either, go on moving."""
     x, y = data()
-    net = ht.nn.Sequential(
-        [
-            ht.nn.Input((5,)),
-            ht.nn.Dense(8, name="hidden", trainable=False),
-            ht.nn.BatchNormalization(name="norm"),
-            ht.nn.Dense(3),
-        ]
-    )
+    hidden, norm = ht.nn.Dense(8, name="hidden", trainable=False), ht.nn.BatchNormalization(name="norm")
+    net = ht.nn.Sequential([ht.nn.Input((5,)), hidden, norm, ht.nn.Dense(3)])
     trainer = ht.Trainer(net, LOSS, "adam")
     trainer.fit(x, y, epochs=1, verbose=0)
     assert trainer._steps is not None and set(trainer._steps.constant) == {"hidden.kernel", "hidden.bias"}

@@ -252,6 +252,14 @@ def test_asarray_keeps_all_digits_and_obeys_copy() -> None:
     assert ht.e == math.e and ht.pi == math.pi and ht.newaxis is None and math.isnan(ht.nan) and ht.inf == math.inf
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_nans_keep_their_signs(dtype: str) -> None:
+    """Also Python's, which has a sign that it does not show: signbit and copysign read it."""
+    for x in (ht.asarray(-math.nan, dtype=dtype), ht.asarray([-math.nan], dtype=dtype), ht.full((1,), -math.nan, dtype=dtype)):
+        assert np.signbit(x.numpy()).all() and ht.all(ht.signbit(x))
+        assert not ht.any(ht.signbit(-x))
+
+
 def test_every_nan_is_another_element_of_a_set() -> None:
     values, counts = ht.unique_counts(ht.asarray([math.nan, 1.0, math.nan, 1.0]))
     assert values.tolist()[0] == 1 and counts.tolist() == [2, 1, 1]
@@ -313,3 +321,18 @@ def test_half_powers_are_cs(value: float) -> None:
     expected = math.pow(value, 0.5) if value != -1 else math.nan
     for exponent in (0.5, ht.asarray(0.5), ht.asarray([0.5])):
         assert same_number(float(ht.pow(ht.asarray([value]), exponent)[0]), expected)
+
+
+@pytest.mark.parametrize("dtype", COMPLEX)
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("expm1", (math.inf, 0.0), (math.inf, 0.0)), ("expm1", (-math.inf, math.nan), (-1.0, 0.0)),
+        ("expm1", (math.inf, math.nan), (math.inf, math.nan)), ("expm1", (math.nan, 0.0), (math.nan, 0.0)),
+        ("sign", (0.0, -0.0), (0.0, 0.0)), ("sign", (-0.0, 0.0), (0.0, 0.0)), ("sign", (3.0, -4.0), (0.6, -0.8)),
+    ],
+)  # fmt: skip
+def test_complex_special_cases(name: str, value: Any, expected: Any, dtype: str) -> None:
+    """As the standard has them; NumPy has other answers, and array-api-strict NumPy's."""
+    got = complex(getattr(ht, name)(ht.asarray(complex(*value), dtype=dtype)))
+    assert same_number(got.real, expected[0]) and same_number(got.imag, expected[1]), got

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 MORE = int(os.environ.get("ARRAY_API_EXAMPLES", 0))
 drawn = settings(
     max_examples=MORE or 10, derandomize=not MORE, deadline=None, database=None, phases=[Phase.generate],
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )  # fmt: skip
 F = FLOATS + COMPLEX
 
@@ -254,8 +254,14 @@ def test_searching_and_sorting(data: Any) -> None:
             ht.sort(mine, axis=axis, descending=descending), xp.sort(theirs, axis=axis, descending=descending), signs=False
         )
         assert_same(ht.argsort(mine, axis=axis, descending=descending), xp.argsort(theirs, axis=axis, descending=descending))
-    assert_same(ht.nonzero(mine), xp.nonzero(theirs))
     assert_same(ht.diff(mine, axis=axis), reference(xp.diff, theirs, axis=axis), signs=False)
+
+
+@drawn
+@given(arrays(ALL, hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=4)))
+def test_nonzero(x: np.ndarray) -> None:
+    mine, theirs = pair(x)
+    assert_same(ht.nonzero(mine), xp.nonzero(theirs))
 
 
 @drawn

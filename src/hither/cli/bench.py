@@ -33,7 +33,10 @@ def bench_command(
         str | None, typer.Option(help="What weights are stored in: float32 (the default), float16, int8 or int4.")
     ] = None,
     activations: Annotated[
-        str | None, typer.Option(help="What products are computed in: float32 (the default), or int8 with int8 weights.")
+        str | None,
+        typer.Option(
+            help="What is computed with: float32 (the default), float16 (stored between kernels), int8 (int8 weights)."
+        ),
     ] = None,
     against: Annotated[str, typer.Option(help="Other runtimes to measure, separated by commas: onnxruntime, openvino.")] = "",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads, of others too; all processors by default.")] = None,

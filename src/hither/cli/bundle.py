@@ -24,7 +24,9 @@ def bundle_command(
             "preferred one first, for who loads it to choose from: float32,float16."
         ),
     ] = "float32",
-    activations: Annotated[str, typer.Option(help="What products compute in: float32, or int8 with int8 weights.")] = "float32",
+    activations: Annotated[
+        str, typer.Option(help="What is computed with: float32, float16 (stored between kernels), or int8 with int8 weights.")
+    ] = "float32",
     shape: Annotated[
         list[str],
         typer.Option(
@@ -88,7 +90,7 @@ def bundle_command(
 
 
 def accuracy(found: Mapping[str, Any]) -> Any:
-    """A table of how far a bundle's results are from float32, and of the weights that stayed float32 for that."""
+    """A table of how far a bundle's outputs are from float32, and of the weights and results that stayed float32 for that."""
     from . import report
 
     kind = "random inputs; give real ones with --calibrate" if found["synthetic"] else "inputs"
@@ -100,8 +102,8 @@ def accuracy(found: Mapping[str, Any]) -> Any:
     for name, one in found["outputs"].items():
         agree = "" if one["top1"] is None else f"{100 * one['top1']:.1f} %"
         shown.add_row("output", name, _error(one["relative"]), agree, _error(found["everything"][name]["relative"]))
-    for weight in found["kept"]:
-        shown.add_row("float32", weight["name"], "", "", _error(weight["relative"]))
+    for kept in found["kept"]:
+        shown.add_row(f"float32 {kept['kind']}", kept["name"], "", "", _error(kept["relative"]))
     return shown
 
 

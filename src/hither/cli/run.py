@@ -25,7 +25,10 @@ def run_command(
         str | None, typer.Option(help="What weights are stored in: float32 (the default), float16, int8 or int4.")
     ] = None,
     activations: Annotated[
-        str | None, typer.Option(help="What products are computed in: float32 (the default), or int8 with int8 weights.")
+        str | None,
+        typer.Option(
+            help="What is computed with: float32 (the default), float16 (stored between kernels), int8 (int8 weights)."
+        ),
     ] = None,
     shape: Annotated[list[str], typer.Option(metavar="NAME=N,N,…", help="Shape of an input that the model leaves free.")] = [],  # noqa: B006
     output: Annotated[str | None, typer.Option("--output", "-o", help="Write the outputs to this .npz file.")] = None,

@@ -105,7 +105,7 @@ def load(
             also the http(s) address of a model.json: it and its weights are then fetched from there.
         device: what the model runs on when it is called ("cpu", "webgpu", "wasm", "numpy"); None is the default device.
         precision: what its weights are stored in when it is called; None is float32. See `hither.compile`.
-        activations: what products are computed in; None is float32.
+        activations: what is stored between kernels, or multiplied; None is float32.
         format: the format's name, where the file does not tell.
         **options: passed to the format's reader.
 

@@ -15,6 +15,7 @@ from .ir import Machine
 
 SHORT_LINE = 6  # pixels: a tile takes its rows from one line, and shorter ones would leave it half empty
 RESIDENT = 4  # an array larger than this part of the second-level cache is not left there for its reader
+FLOAT_BYTES = 4
 SLOWER = 4  # WebAssembly computes that much slower than native code, memory is as fast: blocks pay for larger arrays only
 
 
@@ -39,7 +40,7 @@ def join_blocks(groups: Sequence[Group], graph: Graph, machine: Machine, known: 
         feeder = makers.get(border.root.operands[0])
         if feeder is None or not _walks_lines(feeder, known):
             continue
-        if padded.abstract.size * padded.dtype.itemsize > room:
+        if padded.abstract.size * FLOAT_BYTES > room:  # of halves, too: not making them is worth as much
             group.feeder = feeder
             gone |= {feeder, border}
             if native and (picture := _padded_picture(feeder, makers, users, outputs)) is not None:
@@ -92,4 +93,9 @@ def _walks_lines(group: Group, known: Callable[[Value], bool]) -> bool:
     dense = node.params["groups"] == 1 and known(node.operands[1])
     if result.abstract.rank != 4 or result.shape[2] < SHORT_LINE:
         return False
-    return dense and result.shape == node.results[0].shape and result.dtype is node.results[0].dtype is dt.float32
+    same = (
+        result.shape == node.results[0].shape
+        and result.dtype in (dt.float32, dt.float16)
+        and node.results[0].dtype is dt.float32
+    )
+    return dense and same

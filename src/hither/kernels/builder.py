@@ -113,18 +113,15 @@ class Builder:
 
     def _storage_dtype(self, buffer: Buffer) -> DType:
         if buffer.dtype is dt.float16 and not self.machine.float16:
-            return dt.float32 if self.machine.gpu else dt.int16 if buffer.finite else dt.uint16
+            return dt.float32 if self.machine.gpu else dt.int16
         return buffer.dtype
 
     def _from_storage(self, value: Val, buffer: Buffer, wanted: DType | None) -> Val:
         if buffer.dtype is dt.float16:
-            match value.dtype:
-                case dt.uint16:
-                    value = self.half_to_float(value)
-                case dt.int16:
-                    value = self.finite_half_to_float(value)
-                case _:
-                    value = self.convert(value, dt.float32)
+            if value.dtype is dt.int16:
+                value = self.finite_half_to_float(value) if buffer.finite else self.half_to_float(value)
+            else:
+                value = self.convert(value, dt.float32)
         if wanted is dt.float16:
             wanted = dt.float32
         return value if wanted is None else self.convert(value, wanted)
@@ -133,22 +130,25 @@ class Builder:
         if buffer.dtype is dt.float16:
             if self.machine.float16:
                 return self.convert(value, dt.float16)
+            if self.machine.gpu:  # two become a word as they are stored
+                return self.convert(value, dt.float32)
             return self.float_to_half(self.convert(value, dt.float32))
         return self.convert(value, buffer.dtype)
 
     def half_to_float(self, bits: Val) -> Val:
-        """float16 bits to float32, exact for every half, by rescaling: denormals come out right without a branch."""
-        wide = self.convert(bits, dt.uint32)
-        magnitude = self.bitcast((wide & 0x7FFF) << 13, dt.float32) * 2.0**112
-        huge = self.bitcast(((wide & 0x7FFF) << 13) | 0x7F800000, dt.float32)  # inf and NaN keep their payload
-        magnitude = self.select((wide & 0x7C00).eq(0x7C00), huge, magnitude)
-        return self.bitcast(self.bitcast(magnitude, dt.uint32) | ((wide & 0x8000) << 16), dt.float32)
+        """The bits of a float16, as int16, to float32, exact for every half: as for finite ones, but where the exponent is the
+        largest, which float32's then becomes, so that infinities stay and NaNs keep their payload."""
+        moved = self._moved_half(bits)
+        huge = self.bitcast(moved | 0x7F800000, dt.float32)
+        return self.select((moved & 0x0F800000).eq(0x0F800000), huge, self.bitcast(moved, dt.float32) * 2.0**112)
 
     def finite_half_to_float(self, bits: Val) -> Val:
         """The bits of a finite float16, as int16, to float32: sign and fraction where float32 has them, the exponent corrected
-        by a product, which is exact. Three operations of 32-bit lanes."""
-        moved = (self.convert(bits, dt.int32) << 13) & -0x70002000  # 0x8fffe000: the sign, and what a half has below it
-        return self.bitcast(moved, dt.float32) * 2.0**112
+        by a product, which is exact, of denormals too. Three operations of 32-bit lanes."""
+        return self.bitcast(self._moved_half(bits), dt.float32) * 2.0**112
+
+    def _moved_half(self, bits: Val) -> Val:
+        return (self.convert(bits, dt.int32) << 13) & -0x70002000  # 0x8fffe000: the sign, and what a half has below it
 
     def float_to_half(self, value: Val) -> Val:
         """float32 to float16 bits, rounding to nearest even; overflow gives inf, NaN stays NaN."""

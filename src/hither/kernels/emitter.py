@@ -45,6 +45,7 @@ class Context:
 
     A constant's array may be of a smaller dtype than its Value: it is stored so, and widened wherever it is read.
     `codes` are weights of products that are kept in numbers of few bits, and have no array of their own.
+    `packed_halves` are computed values of which a GPU that cannot address halves keeps two in a word.
     `seven_bits` are values of bytes that are known to be at most 127.
     `tiles` gives the tile of a product, where something better than the rule is known."""
 
@@ -53,6 +54,7 @@ class Context:
     tiles: Callable[[Problem], Tile] | None = None
     packed: dict[object, Value] = field(default_factory=dict)
     seven_bits: set[Value] = field(default_factory=set)
+    packed_halves: set[Value] = field(default_factory=set)
     codes: dict[Value, Codes] = field(default_factory=dict)
     _finite: dict[Value, bool] = field(default_factory=dict)
 
@@ -105,6 +107,7 @@ class Emitter:
         self.addresses: list[Index] = []
         self._finished: Value | None = None  # what a template's elements are, if more than the anchor's result
         self._memo: dict[tuple[Value, tuple[Index, ...], int], Val] = {}
+        self._first: tuple[Index, Val] | None = None  # of two elements that become one word
 
     def buffer(self, value: Value, access: str = "read") -> Buffer:
         """The kernel parameter through which a stored value is reached."""
@@ -115,7 +118,8 @@ class Emitter:
                 finite = kind is dt.float16 and self.context.is_finite(value)
                 self.buffers[value] = self.k.buffer(name, kind, size, access, constant=True, finite=finite)
             else:
-                self.buffers[value] = self.k.buffer(name, value.dtype, size, access)
+                small = value in self.context.packed_halves
+                self.buffers[value] = self.k.buffer(name, value.dtype, size, access, constant=small)
         return self.buffers[value]
 
     @contextmanager
@@ -171,7 +175,13 @@ class Emitter:
         """Store an element, or `k.width` of them, at a row-major position of a stored result."""
         self.addresses.append(flat)
         buffer, width = self.buffer(value, "write"), self.k.width
-        if width == 1:
+        if width == 1 and value in self.context.packed_halves:
+            if self._first is None:
+                self._first = flat, element
+                return
+            (first, other), self._first = self._first, None
+            self.k.store(buffer, first, self.k.pack([other, element]))
+        elif width == 1:
             self.k.store(buffer, flat, element)
         elif flat.lane_stride() == 1:
             self.k.store(buffer, _without_lane(flat), self.k.broadcast(element, width), count)
@@ -182,6 +192,12 @@ class Emitter:
             element = self.k.broadcast(element, width)
             for lane in range(count):
                 self.k.scatter(buffer, self.k.extract(where, lane), self.k.extract(element, lane))
+
+    def in_pairs(self) -> bool:
+        """Whether what the group stores lies two to a word, so that elements are stored by pairs of neighbours."""
+        placement = self.group.placement
+        target = self.group.root.results[0] if placement is None else placement.target
+        return target in self.context.packed_halves
 
     def store_root(
         self, flat: Index, element: Val, count: int | None = None, index: tuple[Index, ...] | None = None,
@@ -235,6 +251,7 @@ class Emitter:
 
     def finish(self, name: str, **kwargs: object) -> Lowered:
         """The kernel, and the values to bind."""
+        assert self._first is None, "halves are stored by pairs: one is left over"
         order = {b: v for v, b in self.buffers.items()}
         kernel = self.k.finish(name, **kwargs)  # type: ignore[arg-type]
         return Lowered(kernel, tuple(order[b] for b in kernel.buffers))

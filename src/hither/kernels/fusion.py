@@ -11,6 +11,7 @@ result, with everything between kept in registers.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from ..graph.core import Graph, Node, Value
@@ -86,23 +87,25 @@ class Group:
         return tuple(dict.fromkeys(o for n in self.nodes for o in n.operands if o not in inside))
 
 
-def fuse(graph: Graph, machine: Machine) -> list[Group]:
-    """The groups of a Graph in an order in which they can run. `reshape` of a stored value is no group: it is an alias.
+def fuse(graph: Graph, machine: Machine, stored: Collection[Value] = ()) -> list[Group]:
+    """The groups of a Graph in an order in which they can run. `reshape` of a stored value is no group: it is an alias. Values
+    in `stored` lie in memory even where computing them anew would cost nothing.
 
     On a GPU a convolution's padding is tested where it is read: that costs less there than storing a padded copy.
     """
-    return _Fusion(graph, machine).groups()
+    return _Fusion(graph, machine, stored).groups()
 
 
 class _Fusion:
     """Nodes are visited from the outputs backwards; each joins the group of its consumers by the first rule that allows it,
     or begins a group of its own."""
 
-    def __init__(self, graph: Graph, machine: Machine) -> None:
+    def __init__(self, graph: Graph, machine: Machine, stored: Collection[Value]) -> None:
         self.graph, self.machine = graph, machine
         self.users = graph.users()
         self.producers = graph.producers()
         self.outputs = set(graph.outputs)
+        self.stored = self.outputs.union(stored)
         self.member: dict[Node, list[Group]] = {}
         self.multiplicity: dict[Value, float] = {}  # how often each element would be recomputed if inlined
 
@@ -161,7 +164,7 @@ class _Fusion:
     def _is_stored(self, node: Node, border: bool) -> bool:
         """Whether the result must be in memory: it leaves the Graph, or someone reads it there."""
         result = node.results[0]
-        if result in self.outputs:
+        if result in self.stored:
             return True
         return not border and any(not _reads_inline(user, result) for user in self.users.get(result, ()))
 
@@ -181,7 +184,7 @@ class _Fusion:
         """Elementwise work and gathers, computed where they are read, unless a template above can finish with them."""
         if node.primitive.name == "concat" or not _fits_vectors([node], group.anchor, self.machine):
             return False
-        return reads_same_index(group, node) or not _finishes_template(node, self.producers, self.users, self.outputs)
+        return reads_same_index(group, node) or not _finishes_template(node, self.producers, self.users, self.stored)
 
     def _as_anchor(self, group: Group, node: Node) -> bool:
         """A template whose result the group only finishes, element by element."""
@@ -315,7 +318,7 @@ def reads_same_index(group: Group, node: Node) -> bool:
     return group.root.results[0] in depends
 
 
-def _finishes_template(node: Node, producers: dict[Value, Node], users: dict[Value, list[Node]], outputs: set[Value]) -> bool:
+def _finishes_template(node: Node, producers: dict[Value, Node], users: dict[Value, list[Node]], stored: set[Value]) -> bool:
     """Whether an elementwise node could be the epilogue of a template above it, so that it should not join a consumer
     that reads it in another order. Everything that reads the template's result, or what is made from it on the way, must
     lead to this node."""
@@ -325,7 +328,7 @@ def _finishes_template(node: Node, producers: dict[Value, Node], users: dict[Val
     while waiting:
         for operand in waiting.pop().operands:
             above = producers.get(operand)
-            if above is None or above in cone or operand in outputs or not all(u in cone for u in users.get(operand, ())):
+            if above is None or above in cone or operand in stored or not all(u in cone for u in users.get(operand, ())):
                 continue  # a value with several readers is looked at again from the last of them
             if _takes_epilogue(above):
                 return True

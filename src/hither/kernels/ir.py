@@ -110,7 +110,7 @@ class Buffer:
     """A kernel parameter, or (space "private" | "workgroup") scratch memory of the kernel itself.
 
     `dtype` is how elements lie in memory (never bool: bool arrays are uint8 or uint32 there). A load gives that dtype, but for
-    halves that the machine lacks: their bits as uint16 on CPUs, float32 on GPUs. `finite`: no element is infinite or NaN.
+    halves that the machine lacks: their bits as int16 on CPUs, float32 on GPUs. `finite`: no element is infinite or NaN.
     """
 
     name: str

@@ -101,8 +101,12 @@ def write_nest(e: Emitter, shape: tuple[int, ...], store: Store) -> None:
     k, machine = e.k, e.machine
     size = math.prod(shape)
     if machine.gpu:
-        with k.loop(0, size, kind="parallel") as loop, e.point():
-            store(e, unflatten(k.var(loop, "i", 0, size - 1), shape))
+        step = 2 if e.in_pairs() else 1
+        with k.loop(0, size, step, kind="parallel") as loop:
+            first = k.var(loop, "i", 0, size - step, step)
+            for offset in range(step):
+                with e.point():
+                    store(e, unflatten(first + offset, shape))
         return
     width = widest(e.group, machine)
     split = _split(e, shape, width, store)

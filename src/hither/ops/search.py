@@ -90,7 +90,7 @@ def searchsorted(x1: Like, x2: Like, /, *, side: str = "left", sorter: Like | No
 def nonzero_bounded(x: Like, /) -> tuple[Any, Any]:
     """(int64 [rank, size], int64 count): positions of the elements that are not zero, the first `count` columns."""
     x = asarray(x)
-    return apply("nonzero", x)
+    return apply("nonzero", el.not_equal(x, 0) if x.dtype.kind == "c" else x)
 
 
 def nonzero(x: Like, /) -> tuple[Any, ...]:

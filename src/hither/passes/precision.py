@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,14 +27,15 @@ from ..graph.core import Graph, GraphBuilder, Node, Value, rewrite
 from ..graph.primitive import REGISTRY, Control
 from ..graph.primitives.codes import pack_codes
 from .bytes import UNSIGNED, Byte, ByteProducts, takes_bytes
-from .ranges import Range
+from .ranges import Range, digest_of
 
 PRECISIONS = ("float32", "float16", "int8", "int4")  # of weights
-ACTIVATIONS = ("float32", "int8")  # what products are computed in
+ACTIVATIONS = ("float32", "float16", "int8")  # float16: what is stored between kernels; int8: what products are computed in
 LEAST = 256  # elements of a weight that is worth storing small
 BLOCK = 32  # codes of four bits that share a scale
+SAMPLE = 4096  # numbers of a weight that tell whether it can be 16 bits and a scale
 LEAST_STEP = 1 / 512  # of a quantised weight's largest magnitude: less between two of its magnitudes is rounding
-EQUAL = 2.0**-21  # of a quantised weight's largest magnitude: what its dequantisation in float32 and ours may round differently
+EQUAL = 2.0**-21  # of a quantised weight's largest magnitude: less is how float32 rounds scale · q + minimum, or a product
 LARGEST_ERROR = 2.0**-10  # of a weight's largest magnitude; half of a float16's last digit is 2^-11
 
 
@@ -42,21 +43,21 @@ class PrecisionWarning(UserWarning):
     """A weight is stored in larger numbers than asked for, because those cannot hold it."""
 
 
-def _nothing(weight: np.ndarray) -> bool:
-    return False
-
-
 @dataclass(frozen=True)
 class Numbers:
-    """What numbers a program stores and computes in: one of PRECISIONS, one of ACTIVATIONS, and the weights that stay as they
-    are whatever is asked for. `byte`: what products of bytes take; `ranges`: where operands of convolutions lay on samples,
-    by the digest of the weights (see passes.ranges)."""
+    """What numbers a program stores and computes in: one of PRECISIONS, one of ACTIVATIONS, and what keeps float32 whatever is
+    asked for: `kept` are digests of weights (`digest_of`) and names of results (kernels.halves). `byte`: what products of bytes
+    take; `ranges`: where operands of convolutions lay on samples, by the digest of the weights (see passes.ranges)."""
 
     precision: str = "float32"
     activations: str = "float32"
-    keeps: Callable[[np.ndarray], bool] = _nothing
+    kept: frozenset[str] = frozenset()
     byte: Byte = UNSIGNED
     ranges: Mapping[str, Range] = field(default_factory=dict)
+
+    def keeps(self, weight: np.ndarray) -> bool:
+        """Whether a weight stays as it is."""
+        return bool(self.kept) and digest_of(weight) in self.kept
 
 
 FLOAT32 = Numbers()
@@ -178,7 +179,7 @@ def _small(graph: Graph, value: Value, kept: tuple[int, ...] | None, axis: int |
         if exact is not None:
             return exact
     if precision == "float32":
-        return exact_float16(weight)
+        return exact_float16(weight) or (None if axis is None else exact_int16(weight, axis))
     if np.isfinite(weight).all():
         small = as_int4(weight, axis) if precision == "int4" and axis is not None else None
         if small is None:
@@ -274,6 +275,38 @@ def exact_int8(weight: np.ndarray, kept: tuple[int, ...], axis: int | None, sign
     return Small(np.ascontiguousarray(codes), scale.reshape(*ones, 1), zero=zero.reshape(*ones, 1), codes=params)
 
 
+def exact_int16(weight: np.ndarray, axis: int) -> Small | None:
+    """A weight in 16 bits with one scale and one zero point if it is such numbers, dequantised; codes along `axis`.
+
+    Few of them tell: the least difference between magnitudes is about the scale, and each larger magnitude, a multiple of it,
+    tells it better.
+    """
+    some = weight.reshape(-1)[:SAMPLE]
+    if not np.isfinite(some).all():
+        return None
+    levels = np.unique(np.abs(some))
+    steps = np.diff(levels, prepend=0)
+    steps = steps[steps > levels[-1] / 2**17]
+    if not len(steps):
+        return None
+    scale = np.float64(steps.min())
+    for level in levels[levels > scale / 2]:
+        times = np.rint(level / scale)
+        if abs(times * scale - level) > 8 * EQUAL * levels[-1]:
+            return None
+        scale = level / times
+    for part in (some, weight.reshape(-1)):
+        numbers = np.rint(part / scale)
+        low, high = min(numbers.min(), 0), max(numbers.max(), 0)
+        if high - low > 65535 or not np.abs(numbers * scale - part).max() <= EQUAL * levels[-1]:
+            return None
+    ones, size = (1,) * weight.ndim, weight.shape[axis]
+    codes = np.moveaxis((numbers - low).astype(np.uint16).reshape(weight.shape), axis, -1)
+    params = {"bits": 16, "block": size, "size": size, "axis": axis, "dtype": dt.float32}
+    zero = np.full(ones, -low, np.uint16)
+    return Small(np.ascontiguousarray(codes), np.full(ones, scale, np.float32), zero=zero, codes=params)
+
+
 def _is_int8(numbers: np.ndarray) -> bool:
     return bool(numbers.min(initial=0) >= -128 and numbers.max(initial=0) <= 127)
 
@@ -291,15 +324,19 @@ def _multiples(row: np.ndarray) -> tuple[np.ndarray, np.float32] | None:
     levels = levels[levels > 0]
     if not len(levels):
         return np.zeros_like(row), np.float32(1)
-    steps = np.diff(levels, prepend=0)
-    step = steps[steps > LEAST_STEP * levels[-1]].min()
-    numbers = np.rint(row / (levels[-1] / max(np.rint(levels[-1] / step), 1)))
-    if max(numbers.max(initial=0), 0) - min(numbers.min(initial=0), 0) > 255:
-        return None
+    steps, top = np.diff(levels, prepend=0), levels[-1]
+    step = steps[steps > LEAST_STEP * top].min()
+    for parts in range(1, 256):  # of the least difference: few magnitudes need not be neighbours
+        most = max(np.rint(parts * top / step), 1)
+        numbers = np.rint(row * (most / top))
+        if most > 255 or max(numbers.max(), 0) - min(numbers.min(), 0) > 255:
+            return None
+        if np.abs(numbers * (top / most) - row).max() <= EQUAL * top:
+            break
     fitted = np.float32(np.dot(row, numbers.astype(np.float64)) / np.dot(numbers, numbers.astype(np.float64)))
     scales = [fitted, np.nextafter(fitted, np.float32(0)), np.nextafter(fitted, np.float32(np.inf))]
     scale = max(scales, key=lambda s: np.count_nonzero(numbers * s == row))
-    return (numbers, scale) if np.abs(numbers * scale - row).max(initial=0) <= EQUAL * levels[-1] else None
+    return (numbers, scale) if np.abs(numbers * scale - row).max() <= EQUAL * top else None
 
 
 # -- where weights are read ------------------------------------------------------------------------------------------------
@@ -381,6 +418,6 @@ def _scaled(builder: GraphBuilder, node: Node, operands: tuple[Value, ...], i: i
 
 
 __all__ = [
-    "ACTIVATIONS", "FLOAT32", "PRECISIONS", "Numbers", "PrecisionWarning", "Small", "in_bytes", "store_weights", "stored_small",
-    "takes_ranges", "widens",
+    "ACTIVATIONS", "FLOAT32", "PRECISIONS", "Numbers", "PrecisionWarning", "Small", "digest_of", "in_bytes", "store_weights",
+    "stored_small", "takes_ranges", "widens",
 ]  # fmt: skip

@@ -1,12 +1,12 @@
-"""The accuracy guard: how far results move when a network computes with smaller numbers, and which weights must stay.
+"""The accuracy guard: how far results move when a network computes with smaller numbers, and what must not be small.
 
-Both precisions run on samples. Where results move further than is tolerated, each weight is made small alone, and the ones that
-do most damage keep float32, as few as will do. What was found is a report, which bundles carry.
+Both precisions run on samples. Where results move further than is tolerated, each weight, and each result that is stored small,
+is made small alone, and the ones that do most damage keep float32, as few as will do. What was found is a report, which bundles
+carry.
 """
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -19,15 +19,15 @@ from ..graph.core import Abstract, Graph
 from ..passes import optimize
 from ..passes.precision import Numbers, PrecisionWarning, stored_small, takes_ranges
 from ..passes.ranges import Range, digest_of, with_extremes
-from ..passes.trial import SWITCHES, Candidate, candidates, with_switches
 from ..spec import Spec
 from .compile import lengths_of, state_of
 from .plan import plan
 from .program import DEVICES, Program, bind_inputs, check_input
+from .trial import SWITCHES, Candidate, candidates, with_switches
 
 TOLERANCE = {"relative": 0.01}  # where samples are given and no tolerance is
 SYNTHETIC = 4  # samples, where none are given
-SINGLES = 8  # samples that weights are tried on one by one
+SINGLES = 8  # samples that weights and results are tried on one by one
 
 Samples = Sequence[Mapping[str, np.ndarray]]
 
@@ -52,11 +52,15 @@ class OutputAccuracy:
 
 @dataclass(frozen=True)
 class Kept:
-    """A weight that keeps float32, and how far it alone moves the results if it does not."""
+    """A weight, or the result of an operator, that keeps float32, and how far it alone moves the outputs if it does not."""
 
+    kind: str  # "weight" | "result"
     name: str
     shape: tuple[int, ...]
     relative: float
+
+    def __str__(self) -> str:
+        return self.name or "a weight" if self.kind == "weight" else f"the result of {self.name}"
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,9 @@ class AccuracyReport:
         samples: how many were run; `synthetic` if they are random numbers, not data.
         outputs: of the program as it is, per output.
         everything: of the program if everything were as small as was asked for.
-        kept: the weights that keep float32, the most harmful first.
-        calibrated: of bytes, how many weights multiply what has scales found on the samples; others find them in every run.
+        kept: the weights and results that keep float32, the most harmful first; `keys` tell them apart for the compiler.
+        calibrated: of bytes, how many weights multiply what has scales found on the samples (`ranges`); others find them in
+            every run.
     """
 
     precision: str
@@ -81,17 +86,13 @@ class AccuracyReport:
     everything: Mapping[str, OutputAccuracy]
     kept: tuple[Kept, ...] = ()
     calibrated: int = 0
-    digests: frozenset[str] = field(default=frozenset(), repr=False)
+    keys: frozenset[str] = field(default=frozenset(), repr=False)
     ranges: Mapping[str, Range] = field(default_factory=dict, repr=False)
-
-    def keeps(self, weight: np.ndarray) -> bool:
-        """Whether a weight keeps float32."""
-        return _among(self.digests, weight)
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain data, as manifests have it."""
         made = asdict(self)
-        del made["digests"], made["ranges"]
+        del made["keys"], made["ranges"]
         found: dict[str, Any] = _finite(made)
         return found
 
@@ -107,7 +108,7 @@ class AccuracyReport:
         if self.calibrated:
             lines.append(f"  operands of {self.calibrated} weights have scales found on the samples")
         for one in self.kept:
-            lines.append(f"  keeps float32: {one.name or 'a weight'} {list(one.shape)}, alone off by {one.relative:.2g}")
+            lines.append(f"  keeps float32: {one} {list(one.shape)}, alone off by {one.relative:.2g}")
         return "\n".join(lines)
 
 
@@ -142,7 +143,7 @@ def guard(
         calibrate, tolerance: as for `hither.compile`.
 
     Raises:
-        AccuracyError: results are off further than that even where every weight keeps float32.
+        AccuracyError: results are off further than that even where all keeps float32.
         ValueError, NameMismatch, ShapeMismatch, DTypeMismatch: a sample or the tolerance is not what it must be.
     """
     tolerance = checked_tolerance(tolerance)
@@ -157,10 +158,10 @@ def guard(
     for scales in (ranges, {}) if ranges else ({},):  # the fast ones first
         numbers = replace(plain, ranges=scales)
         trials = _Trials(graph, numbers, feeds)
-        everything = trials.judge(range(len(trials.weights)))
+        everything = trials.judge(range(len(trials.candidates)))
         if accepts(everything, tolerance):
             break
-    order: list[int] = list(range(len(trials.weights)))
+    order: list[int] = list(range(len(trials.candidates)))
     alone: dict[int, Mapping[str, OutputAccuracy]] = {}
     count = 0
     if not accepts(everything, tolerance) and order:
@@ -168,8 +169,8 @@ def guard(
         order.sort(key=lambda i: _damage(alone[i], tolerance), reverse=True)
         count = _fewest(lambda n: accepts(trials.judge(order[n:]), tolerance), len(order))
     while True:
-        digests = frozenset(trials.weights[i].digest for i in order[:count])
-        program = compiled(replace(numbers, keeps=functools.partial(_among, digests)))
+        keys = frozenset(trials.candidates[i].key for i in order[:count])
+        program = compiled(replace(numbers, kept=keys))
         found = trials.compare([_run_anew(program, sample) for sample in samples])
         if accepts(found, tolerance) or count == len(order):
             break
@@ -177,10 +178,10 @@ def guard(
     name = numbers.precision if numbers.activations == "float32" else f"{numbers.precision}, activations {numbers.activations}"
     report = AccuracyReport(
         name, tolerance, len(samples), calibrate is None, found, everything,
-        tuple(_kept(trials.weights[i], alone.get(i)) for i in order[:count]), len(numbers.ranges), digests, numbers.ranges,
+        tuple(_kept(trials.candidates[i], alone.get(i)) for i in order[:count]), len(numbers.ranges), keys, numbers.ranges,
     )  # fmt: skip
     if not accepts(found, tolerance):
-        raise AccuracyError(f"{name} cannot be had within the tolerance, though all weights keep float32:\n{report}")
+        raise AccuracyError(f"{name} cannot be had within the tolerance, though everything keeps float32:\n{report}")
     return program, report
 
 
@@ -226,12 +227,8 @@ def compare(
     return report
 
 
-def _among(digests: frozenset[str], weight: np.ndarray) -> bool:
-    return bool(digests) and digest_of(weight) in digests
-
-
-def _kept(weight: Candidate, alone: Mapping[str, OutputAccuracy] | None) -> Kept:
-    return Kept(weight.name, weight.shape, max((o.relative for o in (alone or {}).values()), default=0.0))
+def _kept(found: Candidate, alone: Mapping[str, OutputAccuracy] | None) -> Kept:
+    return Kept(found.kind, found.name, found.shape, max((o.relative for o in (alone or {}).values()), default=0.0))
 
 
 def _run_anew(program: Program, sample: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
@@ -242,21 +239,21 @@ def _run_anew(program: Program, sample: Mapping[str, np.ndarray]) -> Mapping[str
 
 
 class _Trials:
-    """One program that runs a Graph with any choice of weights made small, and float32's results to compare with."""
+    """One program that runs a Graph with any choice of candidates made small, and float32's results to compare with."""
 
     def __init__(self, traced: Graph, numbers: Numbers, samples: Samples) -> None:
         graph = optimize(traced)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PrecisionWarning)  # the program itself will say so
-            self.weights = candidates(graph, numbers)
-            switched = with_switches(graph, numbers, self.weights)
+            self.candidates = candidates(graph, numbers)
+            switched = with_switches(graph, numbers, self.candidates)
         self.samples = samples
         own = plan({"trial": switched}, DEVICES["cpu"].machine(), {"trial": lengths_of(traced)})
         self._program = Program(own, "cpu", "trial")
         self._exact = self._run((), len(samples))
 
     def judge(self, small: Collection[int], most: int | None = None) -> dict[str, OutputAccuracy]:
-        """What becomes of the outputs if these weights are small."""
+        """What becomes of the outputs if these candidates are small."""
         return self.compare(self._run(small, min(most or len(self.samples), len(self.samples))))
 
     def compare(self, results: Sequence[Mapping[str, Any]]) -> dict[str, OutputAccuracy]:
@@ -264,7 +261,7 @@ class _Trials:
         return _compared(self._exact, results)
 
     def _run(self, small: Collection[int], count: int) -> list[Mapping[str, Any]]:
-        switches = np.zeros(len(self.weights), np.bool_)
+        switches = np.zeros(len(self.candidates), np.bool_)
         switches[list(small)] = True
         return [self._program.run("trial", {**sample, SWITCHES: switches}) for sample in self.samples[:count]]
 

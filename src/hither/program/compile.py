@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -64,15 +65,17 @@ def compile(
             channel, in a quarter, or "int4", matrices and tables with a scale for each 32 numbers in a seventh and all else
             as int8. They are widened as they are read; all else computes in float32. A weight that this cannot
             hold is stored larger, with a PrecisionWarning. Weights whose values are exactly small ones are stored so anyway.
-        activations: what products are computed in: "float32", or, with int8 weights, "int8": what they multiply is then
-            rounded to bytes, by scales that are found in every run, or, those of convolutions, on the samples of `calibrate`
-            (which is faster; what lies further out than anything in the samples becomes the largest byte).
+        activations: what a program computes with between its inputs and outputs. "float32". "float16": what kernels store for
+            each other is stored so, in half the memory, and widened as it is read; arithmetic and sums, and with them norms,
+            softmax and losses, stay float32, as do inputs, outputs, state, sums over axes and small arrays. "int8", with int8
+            weights: what they multiply is rounded to bytes, by scales that are found in every run, or, those of convolutions,
+            on the samples of `calibrate` (faster; what lies further out than anything in them becomes the largest byte).
         calibrate: samples of real inputs, on which the accuracy of a precision is judged: an iterable of {input: array} (or of
             arrays, where there is one input), or one {input: array} of samples stacked along a new first axis.
         tolerance: {"relative": 0.01} (the default, if samples are given): no output may be further from float32 than that
             share of its largest magnitude. {"top1": 0.99}: how often the largest element along the last axis must be the
-            same. Or both. Weights that do too much damage keep float32; `Program.accuracy` says which, and how accurate the
-            program is. Without samples, random numbers are used, which say less.
+            same. Or both. Weights and results that do too much damage keep float32; `Program.accuracy` says which, and how
+            accurate the program is. Without samples, random numbers are used, which say less.
         state: what survives calls: nested dicts and lists of arrays. Functions are then called as
             `f(state, **inputs)` and return outputs, or `(outputs, new_state)` to change it: of the same structure, shapes and
             dtypes, and nothing is copied that stays as it is. All entries share it. Program.state gives it by path
@@ -89,7 +92,7 @@ def compile(
     Raises:
         CompileError: without specs, for an unknown precision, for `tune` where the device runs no native code, for a new state
             that differs from the old in structure, shape or dtype.
-        AccuracyError: results are not within the tolerance even if all weights keep float32.
+        AccuracyError: results are not within the tolerance even if everything keeps float32.
         UnknownDevice: there is no device of this name; lists those there are.
         UnsupportedFeature: something in the model has no meaning on the device (float64 on WebGPU).
 
@@ -113,7 +116,7 @@ def compile(
     numbers = Numbers(precision, activations)
     if calibrate is not None or tolerance is not None:
         return accurate(graphs_of(target, specs, state), specs, numbers, calibrate, tolerance, device, tune)
-    make_plan = functools.cache(lambda: plan_target(target, specs, machine, tune, state, numbers))
+    make_plan = Once(functools.partial(plan_target, target, specs, machine, tune, state, numbers))
     key = program_key(target, specs, machine, tune, (precision, activations)) if state is None else None
     stored = None if key is None else load_program(key, machine)
     if stored is not None:
@@ -125,8 +128,24 @@ def compile(
     return program
 
 
+class Once:
+    """A Plan that is made when it is first asked for. What it is made from (a model, with all its weights) is let go then."""
+
+    def __init__(self, make: Callable[[], Plan]) -> None:
+        self._make: Callable[[], Plan] | None = make
+        self._plan: Plan | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self) -> Plan:
+        with self._lock:
+            if self._make is not None:
+                self._plan, self._make = self._make(), None
+            assert self._plan is not None
+            return self._plan
+
+
 def check_numbers(precision: str, activations: str) -> None:
-    """Refuse what weights cannot be stored in, or products computed in.
+    """Refuse what weights and results cannot be stored in, or products computed in.
 
     Raises:
         CompileError: says what there is.
@@ -140,7 +159,7 @@ def check_numbers(precision: str, activations: str) -> None:
 
 
 def reduce_numbers(graph: Graph, machine: Machine, numbers: Numbers) -> Graph:
-    """A Graph with its weights stored and its products computed as asked, as far as the machine has products of bytes."""
+    """A Graph with its weights and results stored and its products computed as asked, as far as the machine can."""
     if numbers.activations == "int8" and not machine.dot:
         warnings.warn(
             f"{machine.name} has no products of bytes here: weights are {numbers.precision}, products computed in float32",
@@ -148,6 +167,10 @@ def reduce_numbers(graph: Graph, machine: Machine, numbers: Numbers) -> Graph:
             stacklevel=2,
         )
         numbers = replace(numbers, activations="float32")
+    if numbers.activations == "float16":
+        from ..kernels.halves import store_halves  # as the passes, not before something is compiled
+
+        graph = store_halves(graph, numbers)
     return store_weights(graph, replace(numbers, byte=BYTES.get(machine.name, numbers.byte)))
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from ..kernels import templates  # noqa: F401  (says which templates take an epi
 from ..kernels.blocks import join_blocks
 from ..kernels.emitter import Context, describe
 from ..kernels.fusion import Group, fuse
+from ..kernels.halves import packed_halves, read_halves
 from ..kernels.ir import Kernel, Machine
 from ..kernels.lowering import lower_group
 from ..kernels.siblings import side_by_side
@@ -36,11 +39,19 @@ from .work import works
 
 @dataclass(frozen=True)
 class Weight:
-    """A constant in the weights region, in the target's storage dtype."""
+    """A constant in the weights region, in the target's storage dtype.
+
+    `held` is its array, or what reads it from the device: the Plan lives as long as its programs, and once is enough.
+    """
 
     name: str
-    array: np.ndarray
+    held: np.ndarray | Callable[[], np.ndarray]
     ref: Ref
+
+    @property
+    def array(self) -> np.ndarray:
+        """The numbers; a copy where they lie on a device."""
+        return self.held() if callable(self.held) else self.held
 
 
 @dataclass
@@ -52,6 +63,12 @@ class Plan:
     entries: dict[str, Entry]
     weights: list[Weight]
     state: list[Variable] = field(default_factory=list)
+
+    def release(self, read: Callable[[Ref, np.dtype[Any], tuple[int, ...]], np.ndarray]) -> None:
+        """Let go of the weights' arrays: a device has them now, and `read` gives them back from there."""
+        for i, w in enumerate(self.weights):
+            if not callable(w.held):
+                self.weights[i] = replace(w, held=partial(read, w.ref, w.held.dtype, w.held.shape))
 
     def weights_image(self) -> np.ndarray:
         """The weights region as bytes."""
@@ -213,11 +230,13 @@ class _Planner:
         `successors`: outputs that take the place of an input when all is done, and that place. They are computed there at once
         where nothing would miss the input.
         """
-        graph = self.widened(graph)
+        graph, halves = read_halves(self.widened(graph))
         self.context.seven_bits.update(seven_bits(graph))
-        groups = join_blocks(fuse(graph, self.machine), graph, self.machine, self.context.is_known)
+        groups = join_blocks(fuse(graph, self.machine, halves), graph, self.machine, self.context.is_known)
         groups = side_by_side(groups, graph, self.machine)
-        groups = schedule(groups, graph, lambda value: self.nbytes(value.abstract))
+        if self.machine.gpu and not self.machine.float16:
+            self.context.packed_halves |= packed_halves(groups, graph)
+        groups = schedule(groups, graph, self.bytes_of)
         alias: dict[Value, Value] = {}
         for group in groups:
             if _is_alias(group):
@@ -357,8 +376,12 @@ class _Planner:
     def nbytes(self, abstract: Abstract) -> int:
         return abstract.size * self.machine.storage(abstract.dtype).itemsize
 
-    def new_storage(self, abstract: Abstract) -> Storage:
-        storage = Storage(self.nbytes(abstract))
+    def bytes_of(self, value: Value) -> int:
+        """Of a value in the arena."""
+        return value.abstract.nbytes if value in self.context.packed_halves else self.nbytes(value.abstract)
+
+    def new_storage(self, abstract: Abstract, nbytes: int | None = None) -> Storage:
+        storage = Storage(self.nbytes(abstract) if nbytes is None else nbytes)
         self.arena.append(storage)
         return storage
 
@@ -367,7 +390,7 @@ class _Planner:
         if value in self._constants:
             return self.constant(value, self._constants[value], constant=True)
         if value not in self.storage:
-            self.storage[value] = self.new_storage(value.abstract)
+            self.storage[value] = self.new_storage(value.abstract, self.bytes_of(value))
         return self.storage[value]
 
     def state_of(self, name: str, value: Value) -> Storage:

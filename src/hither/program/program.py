@@ -78,7 +78,7 @@ class CpuSession:
             place = image[weight.ref.offset : weight.ref.offset + weight.ref.nbytes]
             place[:] = weight.array.reshape(-1).view(np.uint8)
             kept = place.view(weight.array.dtype).reshape(weight.array.shape)
-            plan.weights[i] = replace(weight, array=kept)  # the Plan lives as long as the program: once is enough
+            plan.weights[i] = replace(weight, held=kept)
         return cls(CpuExecutable(plan.code, plan.machine, image))
 
     def call(self, entry: str, inputs: list[tuple[Port, Any]], outputs: list[Port], stay: bool = False) -> list[Any]:
@@ -123,7 +123,10 @@ class WebGpuSession:
         from ..runtime.webgpu import WebGpuExecutable
 
         self.plan = plan
-        self.executable = executable or WebGpuExecutable(plan.code, plan.machine, plan.weights_image())
+        if executable is None:
+            executable = WebGpuExecutable(plan.code, plan.machine, plan.weights_image())
+            plan.release(executable.stored)
+        self.executable = executable
         self._lock = threading.Lock()
 
     def call(self, entry: str, inputs: list[tuple[Port, Any]], outputs: list[Port], stay: bool = False) -> list[Any]:

@@ -24,6 +24,7 @@ class WasmSession:
             executable = WasmExecutable.of_code(plan.code, plan.machine)
             for weight in plan.weights:
                 executable.write(weight.ref.space, weight.ref.offset, weight.array)
+            plan.release(lambda ref, kind, shape: executable.read(ref.space, ref.offset, kind, shape))
         self.executable = executable
         self._state = executable.new_state()
 

@@ -193,6 +193,15 @@ class WebGpuExecutable:
             write(self.device.handle, self._buffers[buffer], offset, data[done : done + nbytes])
             done += nbytes
 
+    def stored(self, ref: Ref, kind: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray:
+        """A copy of a weight, as it is stored: in the dtype that it has there."""
+        if not ref.nbytes:
+            return np.empty(shape, kind)
+        with self.device.watch(), self.device.turn:
+            self._bind()
+            data = b"".join(_Recorder(self).submit(self.plan.locate(ref)))
+        return np.frombuffer(data, kind).reshape(shape)
+
     def read(self, wanted: Sequence[tuple[Ref, DType, tuple[int, ...]]]) -> list[np.ndarray]:
         """Arrays from the device: for each (ref, public dtype, shape), a host copy. Of what survives runs, see `write`."""
         with self.device.watch(), self.device.turn:

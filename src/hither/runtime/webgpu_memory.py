@@ -19,7 +19,7 @@ from .accounts import PROGRAMS, Account
 ALIGN = 256
 POOL_BYTES = 64 << 20  # idle buffers kept at most
 POOL_BUFFERS = 256
-UPLOAD_BYTES = 16 << 20  # written at a time: wgpu keeps a copy of each write until it is submitted
+UPLOAD_BYTES = 1 << 20  # written at a time: wgpu copies each write, and keeps the memory of the copies beside the buffer
 SLACK = 4  # a pooled buffer serves where at most a quarter of what is wanted stays unused
 
 account = Account()

@@ -63,6 +63,14 @@ MACHINES = {  # per target, the best first; what has no fused multiply-add takes
 }
 
 
+def machines(kind: str, numbers: Numbers) -> list[Machine]:
+    """The machines that a target is built for, the best first. Of halves between kernels WebGPU gets two builds: adapters
+    without shader-f16 store them two to a word, where that can be."""
+    if kind != "webgpu" or numbers.activations != "float16":
+        return list(MACHINES[kind])
+    return [replace(machine, float16=half) for half in (True, False) for machine in MACHINES[kind]]
+
+
 class TensorPool:
     """The tensors of a bundle. Within a precision names are unique: they are what `ht.load` gives back."""
 
@@ -165,14 +173,14 @@ def bundle(
         samples = calibrate if calibrate is None or isinstance(calibrate, Mapping) else list(calibrate)  # read more than once
         for each, numbers in wanted.items():
             reports[each] = _judge(graphs[0], choices[0], numbers, samples, tolerance, "wasm" in targets)
-            wanted[each] = replace(numbers, keeps=reports[each].keeps, ranges=reports[each].ranges)
+            wanted[each] = replace(numbers, kept=reports[each].keys, ranges=reports[each].ranges)
     tidied = [{entry: optimize(graph) for entry, graph in entries.items()} for entries in graphs]
     pool = TensorPool()
     builds: list[WasmBuild | WebGpuBuild] = []
     meanings = [getattr(each, "specs", choice) for each, choice in zip(made, choices)]
     for kind in [t for t in TARGETS if t in targets]:
         for each, numbers in wanted.items():
-            for machine in MACHINES[kind]:
+            for machine in machines(kind, numbers):
                 planned = _plan(graphs, tidied, machine, numbers)
                 variants = [{e: planned.entries[_export(i, e)] for e in entries} for i, entries in enumerate(graphs)]
                 builds += [_webgpu(planned, variants, pool, each)] if kind == "webgpu" else _wasm(planned, variants, pool, each)
@@ -242,7 +250,7 @@ def first_stage(
     """
     machine = machine_for("cpu")
     full = plan_graphs(graphs, machine)
-    weights = [replace(w, array=rounded(w.array)) if can_be_halved(w.array) else w for w in full.weights]
+    weights = [replace(w, held=rounded(w.array)) if can_be_halved(w.array) else w for w in full.weights]
     programs = [Program(p, "cpu", next(iter(full.entries))) for p in (full, replace(full, weights=weights))]
     return compare(programs[0], programs[1], "bfloat16", specs, calibrate, tolerance or {"relative": FIRST_STAGE})
 
@@ -357,6 +365,7 @@ def _webgpu(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: Tensor
             for i, entries in enumerate(variants)
         ),
         limits={k: n for k, n in bound.needs().items() if n},
+        requires=("shader-f16",) if planned.machine.float16 else (),
         subgroups={run: len(texts) + i for i, run in enumerate(across)},
         packed_dot={run: len(texts) + len(across) + i for i, run in enumerate(dots)},
         precision=precision,

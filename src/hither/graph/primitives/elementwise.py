@@ -127,7 +127,13 @@ def _emit_sign(k: Any, x: Any) -> Any:
 def _sign(x: np.ndarray) -> np.ndarray:
     if x.dtype.kind != "c":
         return np.sign(x)
-    return np.where(x == 0, x, x / np.abs(x))
+    return np.where(x == 0, x.dtype.type(0), x / np.abs(x))
+
+
+def _expm1(x: np.ndarray) -> np.ndarray:
+    if x.dtype.kind != "c":
+        return np.expm1(x)
+    return np.where(np.isfinite(x), np.expm1(x), np.exp(x) - x.dtype.type(1))  # NumPy multiplies infinities by zeros there
 
 
 def _emit_abs(k: Any, x: Any) -> Any:
@@ -170,7 +176,7 @@ _unary("ceil", np.ceil, lambda k, x: k.ceil(x), _zero, "f")
 _unary("round", np.rint, lambda k, x: k.round(x), _zero, "fc")
 _unary("trunc", np.trunc, lambda k, x: k.trunc(x), _zero, "f")
 _unary("exp", np.exp, _math("exp"), lambda g, x, y: _mul(g, y))
-_unary("expm1", np.expm1, _math("expm1"), lambda g, x, y: _mul(g, _plus(y, 1.0)))
+_unary("expm1", _expm1, _math("expm1"), lambda g, x, y: _mul(g, _plus(y, 1.0)))
 _unary("log", np.log, _math("log"), lambda g, x, y: _div(g, x))
 _unary("log1p", np.log1p, _math("log1p"), lambda g, x, y: _div(g, _plus(x, 1.0)))
 _unary("sqrt", np.sqrt, lambda k, x: k.sqrt(x), lambda g, x, y: _div(_times(g, 0.5), y))
@@ -242,7 +248,7 @@ def _bitcast_abstract(x: Abstract, dtype: DType) -> Abstract:
 
 def _emit_bitcast(k: Any, x: Any, dtype: DType) -> Any:
     if dtype is dt.float16:  # halves are float32 in registers
-        return x if x.dtype.is_float else k.half_to_float(k.bitcast(x, dt.uint16))
+        return x if x.dtype.is_float else k.half_to_float(k.bitcast(x, dt.int16))
     if dtype.bits == 16 and x.dtype.is_float:
         return k.bitcast(k.float_to_half(x), dtype)
     return k.bitcast(x, dtype)

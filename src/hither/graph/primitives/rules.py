@@ -6,6 +6,7 @@ a rule works alike on concrete arrays and on traced values (which is what makes 
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -85,7 +86,10 @@ def scalar(value: Any, dtype: DType) -> np.ndarray:
     """A 0-d array; equal ones are the same object, so that a Graph holds each literal once."""
     if isinstance(value, np.generic):
         value = value.item()
-    return _scalar(repr(value), dtype)  # repr keeps -0.0 and NaN apart from their equals
+    text = repr(value)  # keeps -0.0 and NaN apart from their equals
+    if text == "nan" and math.copysign(1.0, value) < 0:
+        text = "-nan"
+    return _scalar(text, dtype)
 
 
 def apply(name: str, *operands: Any, **params: Any) -> Any:

@@ -203,6 +203,7 @@ def block(context: Context, group: Group) -> list[Lowered]:
             k.store(last, 0, now)
         if window is not None:
             window.begin()
+        product.begin()
         with k.loop(0, slots) as loop:
             line = mine + k.var(loop, "slot", 0, slots - 1) * pitch
             fill(line, beside * across)

@@ -46,11 +46,11 @@ def matmul(context: Context, group: Group) -> list[Lowered]:
     elif constant_b is not None and constant_b.size > 1:
         matrix = constant_b.swapaxes(-1, -2) if transpose_b else constant_b
         packed = context.pack(b, f"panels {tile.columns} {transpose_b}", lambda _: pack_panels(matrix, tile.columns))
-    elif depth and (transpose_b or _strides_far(context, m, n, tile)):
+    elif depth and (transpose_b or _strides_far(context, m, n, tile) or _widens_slowly(context, b, m, tile)):
         packed, kernel = _pack_kernel(context, group, b, n, depth, tile, transpose_b)
         lowered.append(kernel)
     sums: Value | None = None
-    steps, right_dtype = depth, b.dtype
+    steps, right_dtype = depth, _computed(b)
     dots = packed is not None and codes is None and not transpose_a and can_dot(context, node, tile, depth)
     if dots and packed is not None:
         sums = byte_offsets(context, packed, moved(context, a))
@@ -96,13 +96,21 @@ def _strides_far(context: Context, m: int, n: int, tile: Tile) -> bool:
     return context.machine.name == "wasm" and whole and m >= FAR * tile.rows
 
 
+def _widens_slowly(context: Context, b: Value, m: int, tile: Tile) -> bool:
+    """Whether halves of a computed right operand had better be widened once, by a packing kernel, than by every tile of rows:
+    where that takes several operations."""
+    machine = context.machine
+    return b.dtype is dt.float16 and not machine.float16 and not machine.gpu and m > tile.rows
+
+
 def _pack_kernel(
     context: Context, group: Group, b: Value, n: int, depth: int, tile: Tile, transposed: bool
 ) -> tuple[Value, Lowered]:  # fmt: skip
     """Panels of a computed right operand, [..., N, K] if transposed, written by a kernel of their own."""
     panels = -(-n // tile.columns)
     batch = b.shape[:-2]
-    packed = Value(Abstract((*batch, panels, depth, tile.columns), b.dtype), f"{b.name}_panels")
+    dtype = b.dtype if context.machine.float16 else _computed(b)
+    packed = Value(Abstract((*batch, panels, depth, tile.columns), dtype), f"{b.name}_panels")
     e = Emitter(context, Group(group.anchor or group.root, []))
 
     def store(e: Emitter, index: tuple[Index, ...]) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ... import dtypes as dt
 from ...graph.core import Value
-from ..emitter import Emitter, lane
+from ..emitter import Emitter, lane, pieces
 from ..fusion import EXPENSIVE
 from ..index import Index, constant
 from ..ir import Buffer, Val
@@ -26,6 +26,7 @@ STRAIGHT = 16  # steps of k that are written out: the loop around them would cos
 CACHE_LINE = 64
 SIGNS = -0x7F7F7F80  # 0x80808080: the highest bit of each byte of an int32
 UNDER_WAY = 12  # sums that hide the latency of multiply-adds (8 would do) and leave registers for operands in WebAssembly
+HELD_ROWS = 1 << 18  # bytes of rows, widened, that stay in the second-level cache beside panels
 
 Row = tuple[Val, int]  # an element address, and a constant to add to it: rows that share the Val share a register
 Tap = tuple[int, int, int]  # extent, elements of the left operand from tap to tap, k steps from tap to tap
@@ -62,6 +63,7 @@ class Product:
     _wide: tuple[Buffer, Index] | None = None  # panels in scratch memory, widened, and which of them is the first
     _scales_at: Val | None = None  # where the scales of the panel at hand begin
     _kept: Buffer | None = None  # where a tile's sums wait for being finished
+    _memory: tuple[Buffer, Buffer] | None = None  # of rows that are widened: see `_held`
 
     def compute(
         self,
@@ -75,6 +77,80 @@ class Product:
 
         `start(column, width)` gives what the sums of a vector of columns begin with, if not zero.
         """
+        if not self._holds_rows():
+            self._compute(rows, panel, columns, store, start)
+            return
+        with self._held(rows) as held:
+            self._compute(held, panel, columns, store, start)
+
+    def begin(self) -> None:
+        """Before the first tile: rows in scratch memory are of another run."""
+        if self._holds_rows():
+            self.e.k.store(self._rows()[1], 0, self.e.k.const(-1, dt.int32))
+
+    def _depth(self) -> int:
+        return math.prod(extent for extent, _, _ in self.taps) * self.run
+
+    def _holds_rows(self) -> bool:
+        """Whether rows are halves that are widened into scratch memory, once for all panels: one by one, in the innermost loop,
+        that takes longer than what is computed of them. A GPU loads halves as fast."""
+        small = self.left_dtype is dt.float16 and accumulator(self.result) is dt.float32 and not self.e.machine.gpu
+        dense = self.run_stride == 1 and self.depth > 0 and self.element is None and not self.dots
+        return small and dense and 0 < 4 * self._depth() * self.tile.rows <= HELD_ROWS
+
+    def _rows(self) -> tuple[Buffer, Buffer]:
+        """Memory for a tile's rows, and for where they come from."""
+        if self._memory is None:
+            k = self.e.k
+            self._memory = k.local(dt.float32, self.tile.rows * self._depth()), k.local(dt.int32, 1)
+        return self._memory
+
+    @contextmanager
+    def _held(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
+        """Rows in scratch memory, side by side, each all of its steps; they are still there if the tile before had them too."""
+        k, depth = self.e.k, self._depth()
+        held, origin = self._rows()
+        bases, fixed = {base for base, _ in rows}, [at for _, at in rows]
+        first = k.convert(rows[0][0] + fixed[0], dt.int32)
+        with k.if_(k.load(origin, 0).ne(first)):
+            k.store(origin, 0, first)
+            apart = fixed[1] - fixed[0] if len(rows) > 1 else 0
+            if len(bases) == 1 and fixed == [fixed[0] + r * apart for r in range(len(rows))]:
+                with k.loop(0, len(rows)) as loop:
+                    self._widen_row(rows[0][0] + fixed[0] + loop.index * apart, held, loop.index * depth)
+            else:
+                for r, (base, at) in enumerate(rows):
+                    self._widen_row(base + at, held, k.as_index(r * depth))
+        before = self.left, self.left_dtype, self.taps, self.run
+        self.left, self.left_dtype, self.taps, self.run = held, dt.float32, (), depth
+        yield [(k.as_index(0), r * depth) for r in range(len(rows))]
+        self.left, self.left_dtype, self.taps, self.run = before
+
+    def _widen_row(self, source: Val, held: Buffer, target: Val) -> None:
+        """One row, from a place in the left operand, to a place in scratch memory."""
+        k, machine, left = self.e.k, self.e.machine, self.left
+        assert left is not None, "rows that are held are stored"
+
+        def nest(level: int, source: Val, target: Val) -> None:
+            if level < len(self.taps):
+                extent, elements, steps = self.taps[level]
+                with k.loop(0, extent) as loop:
+                    nest(level + 1, source + loop.index * elements, target + loop.index * steps)
+                return
+            for begin, end, width in pieces(self.run, machine.lanes(32), machine):
+                with k.loop(begin, end, width) as loop:
+                    k.store(held, target + loop.index, k.load(left, source + loop.index, width, dt.float32))
+
+        nest(0, source, target)
+
+    def _compute(
+        self,
+        rows: Sequence[Row],
+        panel: Val,
+        columns: int,
+        store: Callable[[Index | int, int, int, Val], None],
+        start: Callable[[int, int], Val] | None,
+    ) -> None:
         k = self.e.k
         widths = self.widths(columns)
         offsets = [sum(widths[:i]) for i in range(len(widths))]

@@ -6,7 +6,7 @@ panel is laid out, and the tile, chosen here from the machine's registers (figur
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,7 +51,11 @@ def tile_for(context: Context, node: Node, m: int, n: int) -> Tile:
     given others (`Context.tiles`, see hither.program.tune)."""
     bits = max(32, node.results[0].dtype.bits)
     if context.tiles is not None:
-        operands, params = tuple(v.abstract for v in node.operands), tuple(sorted(node.params.items()))
+        result = node.results[0].dtype
+        operands = tuple(
+            replace(v.abstract, dtype=result) if accumulator(v.dtype) is result else v.abstract for v in node.operands
+        )
+        params = tuple(sorted(node.params.items()))
         problem = Problem(node.primitive.name, operands, params, context.is_known(node.operands[1]), m, n, bits)
         return context.tiles(problem)
     return choose_tile(context.machine, n, m, bits)

@@ -51,6 +51,7 @@ def tiles(product: Product, count: int, lines: int, length: int, n: int, work: i
                 tile_at(instance, line, (at + -before) * height + first, height, panel, columns)
             before += several
 
+    product.begin()
     small = product.is_small() and lines * number >= (2 if product.codes is not None else WORTH_WIDENING)
     for panel_from, panel_count, columns in ((0, full, tile.columns), (full, 1 if rest else 0, rest)):
         total = count * lines * number * panel_count

@@ -34,7 +34,7 @@ from ..fusion import Group, unflatten
 from ..index import Index, Var, constant, variable
 from ..ir import Machine, Val
 from .product import Product
-from .tile import Tile, row_tiles, tile_for
+from .tile import Tile, accumulator, row_tiles, tile_for
 from .toom_cook import Filtering, filtering, transform
 
 MOST_SCRATCH = 1 << 20  # a block's tiles, transformed, take a quarter of this or of the second-level cache, or half if need be
@@ -75,7 +75,7 @@ def scheme(context: Context, node: Node) -> Scheme | None:
     """The fastest way to compute a convolution by this template; None where it does not apply or the direct way is faster."""
     (x, w, *_), result, machine = node.operands, node.results[0], context.machine
     dense = node.params["groups"] == 1 and all(n == 1 for n in (*node.params["strides"], *node.params["dilation"]))
-    if machine.gpu or not dense or not x.dtype is w.dtype is result.dtype is dt.float32:
+    if machine.gpu or not dense or not w.dtype is result.dtype is accumulator(x.dtype) is dt.float32:
         return None
     if not result.abstract.size or not x.abstract.size or any(taps not in OUTPUTS for taps in w.shape[2:]):
         return None
@@ -171,11 +171,13 @@ class _Tiles:
         # Tiles are a vector more apart than they are long: powers of two would lie in few sets of the cache.
         self.pitch = scheme.positions * self.channels + self.width
         self.sum_pitch = scheme.positions * self.columns + self.width
-        self.data = self.k.local(x.dtype, scheme.block * self.pitch)  # [tile][position][channel]
-        self.sums = self.k.local(x.dtype, scheme.block * self.sum_pitch)  # [tile][position][column], then [tile][pixel][column]
+        self.data = self.k.local(dt.float32, scheme.block * self.pitch)  # [tile][position][channel]
+        self.sums = self.k.local(
+            dt.float32, scheme.block * self.sum_pitch
+        )  # [tile][position][column], then [tile][pixel][column]
         self.product = Product(
-            e, self.data, x.dtype, e.buffer(filters), x.dtype, x.dtype, scheme.tile, (), self.channels, 1, self.columns,
-            bare=True,
+            e, self.data, dt.float32, e.buffer(filters), dt.float32, dt.float32, scheme.tile, (), self.channels, 1,
+            self.columns, bare=True,
         )  # fmt: skip
 
     def write(self) -> None:

@@ -170,6 +170,16 @@ class Accesses:
         signature = f"(i: i32) -> {kind}" if how == "read" else f"(i: i32, v: {kind})"
         return self.values.declare(name, f"fn {name}{signature} {{ {' '.join(cases)} }}")
 
+    def write_halves(self, buffer: Buffer, index: str, value: str, count: int) -> None:
+        """Pairs of halves as words; the first lies at the beginning of one."""
+        number, place = self.located(buffer, index)
+        word = self.fresh("w")
+        self.line(f"let {word} = ({place}) >> 1u;")
+        for i in range(count // 2):
+            pair = f"pack2x16float({value}.{'xyzw'[2 * i : 2 * i + 2]})"
+            kind = self.variant.groups[number].element
+            self.assign(number, f"{word} + {i}" if i else word, pair if kind == "u32" else f"bitcast<{kind}>({pair})")
+
     def write(self, buffer: Buffer, index: str, value: str) -> None:
         if buffer in self.scratch:
             target = self.element(buffer, index)

@@ -24,7 +24,7 @@ from ... import dtypes as dt
 from ...kernels.ir import BINARY, COMPARE, UNARY, Block, Kernel, Machine, Op, Val
 from .accesses import Accesses
 from .expressions import vector
-from .plan import Plan, Variant, workgroups
+from .plan import Plan, Variant, packed, workgroups
 
 ENTRY = "main"
 ENABLE_SUBGROUPS = "enable subgroups;"
@@ -378,6 +378,9 @@ class _Printer(Accesses):
             return
         if self.in_vectors(buffer):
             self.assign(*self.located(buffer, index), value)
+            return
+        if buffer.dtype is dt.float16 and packed(buffer.dtype, self.machine.float16) and count % 2 == 0:
+            self.write_halves(buffer, index, value, count)
             return
         for lane in range(count):
             self.write(buffer, f"{index} + {lane}" if lane else index, f"{value}.{'xyzw'[lane]}")

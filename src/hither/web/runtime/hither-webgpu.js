@@ -16,7 +16,7 @@ export async function create({ builds, layouts, snapshot, gpu, auto }, emit) {
   const has = /** @type {any} */ (adapter.limits), lacks = builds.map((b) => [...b.requires.filter((f) => !adapter.features.has(f)),
     ...Object.entries(b.limits).flatMap(([k, least]) => (has[k] >= least ? [] : `${k} ${least} (it has ${has[k]})`))].join(", "));
   const index = lacks.indexOf(""), build = builds[index] ?? fail("device", `the adapter (${name}) lacks ${lacks.at(-1)}`);
-  const why = builds.slice(0, index).flatMap((b, i) => (b.precision === build.precision ? [] : `not ${b.precision}: the adapter lacks ${lacks[i]}`)).join("; ");
+  const why = builds.slice(0, index).map((b, i) => `${b.precision === build.precision ? "halves lie two to a word" : `not ${b.precision}`}: the adapter lacks ${lacks[i]}`).join("; ");
   const subgroups = adapter.features.has("subgroups") ? build.subgroups : undefined; // modules that take the places of others
   const dots = api?.wgslLanguageFeatures?.has("packed_4x8_integer_dot_product") ? build.packed_dot : undefined;
   const features = /** @type {GPUFeatureName[]} */ (subgroups ? [...build.requires, "subgroups"] : build.requires);

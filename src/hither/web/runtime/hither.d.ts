@@ -66,8 +66,8 @@ export interface Accuracy {
   precision: string; tolerance: Record<string, number>; samples: number; synthetic: boolean;
   /** Of the bundle as it is, and if everything had the precision. */
   outputs: OutputAccuracy; everything: OutputAccuracy;
-  /** Weights that keep float32. */
-  kept: { name: string; shape: number[]; relative: number | null }[];
+  /** Weights, and results of operators, that keep float32. */
+  kept: { kind: "weight" | "result"; name: string; shape: number[]; relative: number | null }[];
   /** With activations in bytes: how many weights multiply what has scales found on the samples; others are found in every run. */
   calibrated?: number;
 }
@@ -76,7 +76,7 @@ export interface Info {
   name: string; device: "wasm" | "webgpu";
   /** Why this device; of a bundle of several precisions also why this one, and why not those that it prefers. */
   why: string;
-  /** What weights are stored in, and behind a stroke what products compute in if that is not float32: "float16", "int8/int8". */
+  /** What weights are stored in, and behind a stroke, if not float32, what results are stored or products computed in: "float16/float16", "int8/int8". */
   precision: string;
   /** Those that the bundle has, its first choice first. */
   precisions: string[];
