@@ -425,8 +425,10 @@ class _Translation:
             case "load" | "gather":
                 return self._read(op, a)
             case "word":
-                whole = f"{self.buffers[op.attr]}.load_vector({a[0]}, 4)"  # each in a word of its own, on GPUs
-                return f"{whole}.astype(np.uint8).view(np.int32)[0]"
+                halves = numpy_dtype(op.attr.dtype).itemsize == 2
+                whole = f"{self.buffers[op.attr]}.load_vector({a[0]}, {(2 if halves else 4) * result.width})"
+                narrow = f"{whole}.view(np.uint16)" if halves else f"{whole}.astype(np.uint8)"  # GPUs: each in its own word
+                return f"{narrow}.view(np.int32)" if result.width > 1 else f"{narrow}.view(np.int32)[0]"
             case "dot":
                 self._agree(result, op.args)
                 return f"dot({', '.join(a)}, {op.attr!r})"

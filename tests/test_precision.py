@@ -84,6 +84,8 @@ def _lstm(x: np.ndarray, w: np.ndarray, r: np.ndarray) -> np.ndarray:
 CASES: dict[str, tuple[Callable[..., Any], Callable[..., Any], list[np.ndarray], list[np.ndarray], tuple[int, ...]]] = {
     "product": (ht.matmul, np.matmul, [normal(7, 40)], [normal(40, 50, seed=1)], (1,)),
     "product of a row": (ht.matmul, np.matmul, [normal(1, 96)], [normal(96, 33, seed=1)], (1,)),
+    "product of a row by many panels": (ht.matmul, np.matmul, [normal(1, 70)], [normal(70, 1160, seed=1)], (1,)),
+    "product of two rows by many panels": (ht.matmul, np.matmul, [normal(2, 32)], [normal(32, 1160, seed=1)], (1,)),
     "product of many rows": (ht.matmul, np.matmul, [normal(61, 24)], [normal(24, 48, seed=1)], (1,)),
     "product by a column": (ht.matmul, np.matmul, [normal(9, 300)], [normal(300, 1, seed=1)], (1,)),
     "stack of products": (ht.matmul, np.matmul, [normal(3, 5, 20)], [normal(3, 20, 18, seed=1)], (0, 2)),
@@ -143,7 +145,7 @@ def test_weights_are_read_as_they_are_stored(name: str, precision: str, device: 
     """Panels, pieces of panels, tables and loops hold small weights, and those alone."""
     function, reference, inputs, weights, kept = CASES[name]
     program = compiled(lambda *xs: function(*xs, *weights), device, precision, *inputs)
-    stored = {w.array.dtype for w in program.plan.weights if w.array.size >= 256 and w.array.any()}
+    stored = {w.array.dtype for w in program.plan.weights if w.array.size >= 256 and w.array.ndim > 1 and w.array.any()}
     assert stored == {np.dtype(precision)}
     rounded = [float16(w) if precision == "float16" else int8(w, kept) for w in weights]
     expected = reference(*inputs, *rounded)
@@ -172,6 +174,27 @@ def test_every_float16_is_widened_exactly(device: str) -> None:
     program = compiled(lambda i: ht.take(table, i, axis=0), device, "float16", rows)
     assert program.plan.weights[0].array.dtype == np.float16
     np.testing.assert_array_equal(run(program, rows), table)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_every_float16_is_multiplied_exactly(device: str) -> None:
+    """All finite halves in the panels of a product, picked one row after the other."""
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    weights = every[np.isfinite(every)].astype(np.float32).reshape(8, -1)
+    program = compiled(lambda x: ht.matmul(x, weights), device, "float16", normal(1, 8))
+    for row, picking in zip(weights, np.eye(8, dtype=np.float32), strict=True):
+        np.testing.assert_array_equal(run(program, picking[None] * 4).ravel(), row * 4)
+
+
+@pytest.mark.parametrize("device", DEVICES[:2])
+@pytest.mark.parametrize("largest", [1e-36, 1e-20, 1e20, 1e33])
+@pytest.mark.parametrize("depth", [64, 67])
+def test_rows_of_any_magnitude_times_halves(depth: int, largest: float, device: str) -> None:
+    """Machines that cannot convert halves move the exponents of rows: that must neither overflow nor cost digits."""
+    x, w = normal(1, depth) * np.float32(largest), normal(depth, 96, seed=1)
+    program = compiled(lambda x: ht.matmul(x, w), device, "float16", x)
+    expected = x.astype(np.float64) @ float16(w).astype(np.float64)
+    np.testing.assert_allclose(run(program, x), expected, rtol=1e-5, atol=2e-6 * np.abs(expected).max())
 
 
 def test_numbers_that_were_small_stay_small() -> None:

@@ -77,9 +77,9 @@ class Builder:
         value = self._emit("load", (self.as_index(index),), buffer, raw, width)
         return self._from_storage(value, buffer, dtype)
 
-    def word(self, buffer: Buffer, index: Any) -> Val:
-        """Four neighbouring elements of a buffer of bytes as one int32."""
-        return self._emit("word", (self.as_index(index),), buffer, dt.int32, 1)
+    def word(self, buffer: Buffer, index: Any, width: int = 1) -> Val:
+        """Neighbouring elements of a buffer of 8 or 16 bits as int32s, the first in the lowest bits."""
+        return self._emit("word", (self.as_index(index),), buffer, dt.int32, width)
 
     def gather(self, buffer: Buffer, indices: Val, dtype: DType | None = None) -> Val:
         """One element per lane of `indices`."""

@@ -58,7 +58,8 @@ class Group:
     `results` are the values it stores: the root alone, or every result of a template with several. `placed` are operands of
     a concat or pad root that their own groups store in their place: what is left to do here is the rest. `feeder` is a group
     that is computed line by line where this one reads it (kernels/blocks.py). `parts` are groups that are computed side by side
-    in one nest, which has the nodes of all of them (kernels/siblings.py).
+    in one nest, which has the nodes of all of them (kernels/siblings.py). `in_place`: the root replaces a slice of its first
+    operand, and lies where that lies (program/in_place.py).
     """
 
     root: Node
@@ -69,6 +70,7 @@ class Group:
     placed: frozenset[int] = frozenset()
     feeder: Group | None = None
     parts: tuple[Group, ...] = ()
+    in_place: bool = False
 
     @property
     def results(self) -> tuple[Value, ...]:

@@ -45,7 +45,7 @@ OTHER = {
     "extract",  # (vector), attr: lane -> scalar
     "reduce",  # (vector), attr: "add" | "mul" | "max" | "min" -> scalar
     "load",  # (index), attr: buffer -> width contiguous elements
-    "word",  # (index), attr: buffer of 8-bit elements -> four of them as an int32, the first in its lowest byte
+    "word",  # (index), attr: buffer of 8- or 16-bit elements -> as many as fill width int32s, the first in the lowest bits
     "gather",  # (vector of INDEX), attr: buffer -> one element per lane
     "store",  # (index, value), attr: (buffer, count): the first count lanes, contiguous
     "scatter",  # (vector of INDEX, value), attr: buffer; lanes in order

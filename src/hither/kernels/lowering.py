@@ -23,6 +23,8 @@ def lower_group(context: Context, group: Group) -> list[Lowered]:
         if context.machine.gpu and length >= (cooperative.LONG_ROW if by_row else cooperative.LONG_COLUMN):
             return [cooperative.rows(context, group) if by_row else cooperative.columns(context, group)]
         return [reductions.rows(context, group) if by_row else reductions.columns(context, group)]
+    if group.in_place:
+        return [nests.update(context, group)]
     if group.root.primitive.name == "concat":
         return [nests.concat(context, group)] if len(group.placed) < len(group.root.operands) else []
     if group.placed:

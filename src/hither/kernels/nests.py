@@ -11,6 +11,7 @@ from collections.abc import Callable
 from .. import dtypes as dt
 from ..graph.core import Value
 from ..graph.primitive import Elementwise
+from ..graph.primitives.shape import run_time_starts
 from .emitter import GRAIN, Context, Emitter, Lowered, cost, describe, lane, pieces, widest
 from .fusion import Group, flatten, unflatten
 from .index import Index, Var, constant, variable
@@ -74,6 +75,22 @@ def _slabs(e: Emitter, group: Group) -> None:
                 e.store_root(flatten(there, root.shape), e.k.const(node.params["value"], dtype), None, there)
 
             write_nest(e, slab, store)
+
+
+def update(context: Context, group: Group) -> Lowered:
+    """A slice that replaces a part of an array, stored over that part."""
+    e = Emitter(context, group)
+    (x, made, starts), root = group.root.operands, group.root.results[0]
+
+    def store(e: Emitter, index: tuple[Index, ...]) -> None:
+        read = lambda _, at: e.read(starts, at)  # noqa: E731
+        first = run_time_starts(e.k, index, read, 2, x.shape, made.shape)
+        there = tuple(i + s for i, s in zip(index, first, strict=True))
+        e.store_root(flatten(there, root.shape), e.read(made, index), None, there)
+
+    if made.abstract.size:
+        write_nest(e, made.shape, store)
+    return e.finish("update_slice")
 
 
 def concat(context: Context, group: Group) -> Lowered:

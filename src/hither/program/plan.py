@@ -31,7 +31,7 @@ from ..kernels.templates.tile import Problem, Tile
 from ..passes.bytes import seven_bits
 from ..passes.precision import widens
 from .arena import Life, place
-from .in_place import may_replace
+from .in_place import may_replace, may_update
 from .schedule import schedule
 from .signature import Entry, Port, Variable
 from .work import works
@@ -248,7 +248,10 @@ class _Planner:
             holder = alias.get(value, value)
             old, home = (successors or {}).get(holder, (None, None))
             first = holder not in self.storage and target.space != "io"  # what also leaves the program is computed there
-            if home is not None and first and not self.machine.gpu:
+            slices = home is not None and not (self.machine.gpu and home.space == "state")  # which a failing run must not touch
+            if home is not None and first and slices and may_update(groups, graph, alias, holder, old):
+                next(g for g in groups if holder in g.results).in_place, target = True, home
+            elif home is not None and first and not self.machine.gpu:
                 target = home if may_replace(groups, graph, alias, holder, old) else target
             if holder in fixed or holder in self.storage:
                 copies.append((value, target))  # an input, a constant, or a value that is two outputs
@@ -347,13 +350,20 @@ class _Planner:
         steps += test()
         loop: list[_Pending] = []
         bind(body)
-        fresh = [self.new_storage(v.abstract) for v in body.outputs]
-        loop += self.graph(body, fresh)
+        places = zip(body.outputs, body.inputs, carried, strict=False)
+        moving = [(new, old, home) for new, old, home in places if self.storage.get(new) is not home]
+        fresh = [self.new_storage(new.abstract) for new, _, _ in moving]
+        successors: dict[Value, tuple[Value | None, Storage]] = {}
+        for new, old, home in moving:
+            successors.setdefault(new, (old, home))
+        outputs = tuple(new for new, _, _ in moving)
+        loop += self.graph(replace(body, outputs=outputs, output_names=()), fresh, successors)
+        there = [self.storage.get(new) is home for new, _, home in moving]
         self.unbind(body)
-        for new, storage in zip(fresh, carried, strict=True):
+        for made, (_, _, home), done in zip(fresh, moving, there, strict=True):
             self.clock += 1
-            if new.nbytes:
-                loop.append(_Copy(self.touch(new), self.touch(storage)))
+            if made.nbytes and not done:
+                loop.append(_Copy(self.touch(made), self.touch(home)))
         loop += test()
         self.touch(flag)
         for storage in (*carried, *consts):

@@ -55,6 +55,8 @@ def _stored(value: Value, group: Group, itemsize: int, machine: Machine) -> int:
     """Bytes of a result that the group stores: not those which other groups place in it, or it in others' results."""
     if group.placement is not None and value is group.placement.target:
         value = group.results[0]
+    if group.in_place:
+        value = group.root.operands[1]  # the slice
     elsewhere = sum(_nbytes(group.root.operands[i], machine) for i in group.placed) if value in group.results else 0
     return max(value.abstract.size * itemsize - elsewhere, 0)
 

@@ -340,7 +340,7 @@ def _clamped(starts: np.ndarray, extents: Shape, sizes: Shape) -> tuple[slice, .
     return tuple(slice(s, s + size) for s, size in zip(low, sizes))
 
 
-def _run_time_starts(k: Any, index: Any, read: Any, j: int, extents: Shape, sizes: Shape) -> list[Any]:
+def run_time_starts(k: Any, index: Any, read: Any, j: int, extents: Shape, sizes: Shape) -> list[Any]:
     """The starts operand as Indexes, clamped so that the slice lies inside; 0 where there is no freedom."""
     zero = index[0] * 0
     return [
@@ -355,7 +355,7 @@ def _dynamic_slice_abstract(x: Abstract, starts: Abstract, sizes: Shape) -> Abst
 
 
 def _emit_dynamic_slice(k: Any, index: Any, read: Any, operands: Any, result: Any, sizes: Shape) -> Any:
-    starts = _run_time_starts(k, index, read, 1, operands[0].shape, sizes)
+    starts = run_time_starts(k, index, read, 1, operands[0].shape, sizes)
     return read(0, tuple(i + s for i, s in zip(index, starts, strict=True)))
 
 
@@ -389,7 +389,7 @@ def _emit_dynamic_update(k: Any, index: Any, read: Any, operands: Any, result: A
     x, update = operands[0], operands[1]
     if update.size == 0:
         return read(0, index)
-    starts = _run_time_starts(k, index, read, 2, x.shape, update.shape)
+    starts = run_time_starts(k, index, read, 2, x.shape, update.shape)
     inner = [i - s for i, s in zip(index, starts, strict=True)]
     condition = None
     for i, n, m in zip(inner, update.shape, x.shape):

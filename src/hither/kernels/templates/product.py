@@ -9,7 +9,7 @@ finished element belongs.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,6 +20,7 @@ from ..fusion import EXPENSIVE
 from ..index import Index, constant
 from ..ir import Buffer, Val
 from .codes import CodePanels
+from .half_pairs import HalfPairs, in_pairs
 from .tile import Tile, accumulator, column_parts, part
 
 STRAIGHT = 16  # steps of k that are written out: the loop around them would cost as much as they do
@@ -27,6 +28,7 @@ CACHE_LINE = 64
 SIGNS = -0x7F7F7F80  # 0x80808080: the highest bit of each byte of an int32
 UNDER_WAY = 12  # sums that hide the latency of multiply-adds (8 would do) and leave registers for operands in WebAssembly
 HELD_ROWS = 1 << 18  # bytes of rows, widened, that stay in the second-level cache beside panels
+LEAST_GROUPS = 8  # of panels that tiles take side by side, so that threads find something to share
 
 Row = tuple[Val, int]  # an element address, and a constant to add to it: rows that share the Val share a register
 Tap = tuple[int, int, int]  # extent, elements of the left operand from tap to tap, k steps from tap to tap
@@ -155,7 +157,9 @@ class Product:
         widths = self.widths(columns)
         offsets = [sum(widths[:i]) for i in range(len(widths))]
         dtype = accumulator(self.result)
-        zeros = [k.broadcast(k.const(0, dtype) if start is None else start(o, w), w) for o, w in zip(offsets, widths)]
+        pairs = self._half_pairs(rows, widths)
+        begin = start if pairs is None else None
+        zeros = [k.broadcast(k.const(0, dtype) if begin is None else begin(o, w), w) for o, w in zip(offsets, widths)]
         lanes = self._lanes_along_run()
 
         coded = self.codes is not None and self._wide is None
@@ -165,7 +169,7 @@ class Product:
                 return self._run_codes(rows, taps, offset, panel, position, widths, offsets, sums)
             if lanes:
                 return self._run_along(rows, offset, panel + position * self.pitch, lanes, sums)
-            return self._run(rows, taps, offset, panel + position * self.pitch, widths, offsets, sums)
+            return self._run(rows, taps, offset, panel + position * self.pitch, widths, offsets, sums, pairs)
 
         def nest(taps: tuple[Index, ...], offset: Val, position: Val, sums: tuple[Val, ...]) -> tuple[Val, ...]:
             if len(taps) == len(self.taps):
@@ -192,6 +196,10 @@ class Product:
             sums = nest((), k.as_index(0), k.as_index(0), sums)
 
         def finish(row: Index | int, values: Sequence[Val]) -> None:
+            if pairs is not None:
+                values = pairs.sums(values)
+                if start is not None:
+                    values = [v + start(o, w) for o, w, v in zip(offsets, widths, values, strict=True)]
             for o, w, value in zip(offsets, widths, values, strict=True):
                 for at, count in column_parts(min(columns - o, w), w, self.e.machine):
                     store(row, o + at, count, part(k, value, at, count))
@@ -218,6 +226,31 @@ class Product:
             self._scales_at = self.e.k.index(panel * self.codes.scale_length)
             length = self.codes.length
         return self.e.k.index((instance * self.panels + panel) * length)
+
+    def _half_pairs(self, rows: Sequence[Row], widths: Sequence[int]) -> HalfPairs | None:
+        """How panels of halves are widened two to a word, where they are."""
+        if not self.packed or accumulator(self.result) is not dt.float32 or not in_pairs(self.e.machine, self.right, widths):
+            return None
+        k, left, (base, fixed) = self.e.k, self.left, rows[0]
+        alone = len(rows) == 1 and self.run_stride == 1 and all(extent == 1 for extent, _, _ in self.taps)
+        if not alone or left is None or self.element is not None:
+            return HalfPairs(k)
+        return HalfPairs.of(k, lambda at, width: k.load(left, (base + at) + fixed, width, dt.float32), self.run)
+
+    def _place(self, column: int) -> int:
+        """Where in a row of panels a column lies, of several panels that a tile takes side by side."""
+        panel, within = divmod(column, self.tile.columns)
+        return panel * self.depth * self.tile.columns + within
+
+    def abreast(self, rows: int, panels: int) -> int:
+        """How many of `panels` a tile of so few rows takes side by side: each element of a row is loaded once for all of them,
+        and their sums are under way together."""
+        plain = self.packed and self.depth and self.codes is None and self.element is None
+        plain = plain and all(extent == 1 for extent, _, _ in self.taps)
+        if self.e.machine.gpu or not plain:
+            return 1
+        fitting = min(UNDER_WAY // (rows * self.tile.vectors), panels // LEAST_GROUPS)
+        return next((n for n in range(fitting, 1, -1) if panels % n == 0), 1)
 
     def is_small(self) -> bool:
         """Whether panels are stored in smaller numbers than they are multiplied in, on a CPU: a GPU widens as it loads."""
@@ -319,6 +352,7 @@ class Product:
         widths: list[int],
         offsets: list[int],
         sums: tuple[Val, ...],
+        pairs: HalfPairs | None,
     ) -> tuple[Val, ...]:
         k = self.e.k
         dtype = accumulator(self.result)
@@ -326,8 +360,15 @@ class Product:
 
         def step(at: Index, sums: Sequence[Val]) -> list[Val]:
             here = panel + k.index(at * self.pitch)
-            loaded = [k.load(self.right, here + o, w, self.right_dtype) for o, w in zip(offsets, widths, strict=True)]
-            across = [k.convert(v, dtype) for v in loaded]
+            if pairs is not None:
+                across: Iterable[Val] = pairs.vectors(self.right, [here + self._place(o) for o in offsets[::2]])
+            else:
+                across = (
+                    k.convert(k.load(self.right, here + self._place(o), w, self.right_dtype), dtype)
+                    for o, w in zip(offsets, widths, strict=True)
+                )
+            if len(rows) > 1:
+                across = list(across)  # else each is loaded where it is multiplied: there are few registers
             if self.ahead is not None:
                 for line in range(self.ahead[1]):
                     k.prefetch(self.right, here + self.ahead[0] + line * (CACHE_LINE // self.right.dtype.itemsize))
@@ -341,6 +382,8 @@ class Product:
                 else:
                     scalar = self._of_row(r, bases.get(base), fixed, taps, at)
                 scalar = k.convert(scalar, dtype)
+                if pairs is not None:
+                    scalar = pairs.scaled(scalar)
                 for v, vector in enumerate(across):
                     total = sums[r * len(widths) + v]
                     if self.dots:

@@ -125,6 +125,12 @@ def part(k: Builder, vector: Val, start: int, count: int) -> Val:
     return k.pack([k.extract(vector, start + i) for i in range(count)])
 
 
+def interleaved(k: Builder, even: Val, odd: Val) -> tuple[Val, Val]:
+    """Two vectors of every other element, as two of neighbours."""
+    lanes = [k.extract(v, i) for i in range(even.width) for v in (even, odd)]
+    return k.pack(lanes[: even.width]), k.pack(lanes[even.width :])
+
+
 def column_parts(columns: int, width: int, machine: Machine) -> list[tuple[int, int]]:
     """How to store the first `columns` lanes of a vector of `width`: (start, count) pieces of widths the machine has."""
     if columns >= width:

@@ -61,6 +61,13 @@ def tiles(product: Product, count: int, lines: int, length: int, n: int, work: i
             several = _Widening(product, count, lines, number, panel_from, panel_count, columns, work, by_rows)
             several.write(of_its_height)
             continue
+        abreast = product.abreast(length, panel_count) if lines * number == 1 and panel_from == 0 else 1
+        if abreast > 1:
+            groups = panel_count // abreast
+            with k.loop(0, count * groups, kind="parallel", grain=max(1, GRAIN * 4 // (work * abreast))) as loop:
+                instance, group = unflatten(k.var(loop, "group", 0, count * groups - 1), (count, groups))
+                tile_at(instance, constant(0), constant(0), length, group * abreast, columns * abreast)
+            continue
         with k.loop(0, total, kind="parallel", grain=max(1, GRAIN * 4 // work)) as loop:
             flat = k.var(loop, "tile", 0, total - 1) if total > 1 else constant(0)
             if by_rows:

@@ -141,7 +141,8 @@ class KernelPrinter(ValuePrinter):
         return self.put(f"load {typed(result.dtype, result.width)}, ptr {pointer}, align {buffer.dtype.itemsize}")
 
     def _word(self, op: Op) -> str:
-        return self.put(f"load i32, ptr {self.address(op.attr, self.name(op.args[0]))}, align 1")
+        pointer, buffer = self.address(op.attr, self.name(op.args[0])), op.attr
+        return self.put(f"load {typed(dt.int32, op.results[0].width)}, ptr {pointer}, align {buffer.dtype.itemsize}")
 
     def _prefetch(self, op: Op) -> None:
         (index,), buffer = op.args, op.attr

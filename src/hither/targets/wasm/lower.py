@@ -125,8 +125,7 @@ class KernelLowering:
             case "bitcast":
                 return tuple(self._bitcast(a, dtype, result.dtype, vector) for a in args[0])
             case "pack":
-                scalars = [a[0] for a in args]
-                return tuple(arith.pack(n, scalars[p : p + 4], dtype) for p in range(0, result.width, 4))
+                return tuple(self._packed(op.args[p : p + 4], dtype) for p in range(0, result.width, 4))
             case "extract":
                 return (arith.extract(n, args[0][op.attr // 4], op.attr % 4, dtype),)
             case "reduce":
@@ -138,6 +137,9 @@ class KernelLowering:
         if kind in ("shl", "shr") and vector:
             count = op.args[1].op
             if count is not None and count.kind == "splat":  # one count for all lanes, as the instruction wants it
+                halves = _lower_halves(op)
+                if halves is not None:
+                    return tuple(arith.lower_halves(n, a, halves[1]) for a in self.env[halves[0]])
                 amount = self.env[count.args[0]][0]
                 return tuple(arith.shift_vector(n, kind, a, amount, dtype) for a in args[0])
         if kind == "rem" and dtype.is_float:
@@ -162,6 +164,15 @@ class KernelLowering:
     def _float_remainder(self, a: Node, b: Node, dtype: DType) -> Node:
         kind = value_type(dtype)
         return self.n.pure("call", (a, b), kind, unsigned(self.helper(f"fmod_{TYPE_NAMES[kind]}")))
+
+    def _packed(self, lanes: Sequence[Val], dtype: DType) -> Node:
+        """Four scalars as one vector: in one operation where all are lanes of one or two vectors."""
+        taken = [(self.env[v.op.args[0]][v.op.attr // 4], v.op.attr % 4) for v in lanes if v.op and v.op.kind == "extract"]
+        sources = list(dict.fromkeys(node for node, _ in taken))
+        if len(taken) < len(lanes) or len(sources) > 2:
+            return arith.pack(self.n, [self.env[v][0] for v in lanes], dtype)
+        picked = bytes(16 * sources.index(node) + 4 * lane + byte for node, lane in taken for byte in range(4))
+        return self.n.pure("i8x16.shuffle", (sources[0], sources[-1]), V128, picked)
 
     def _splat(self, source: Val, parts: Parts, width: int) -> Parts:
         node = parts[0]
@@ -275,6 +286,22 @@ def _check_type(kernel: Kernel, op: Op, result: Val) -> None:
             f"kernel {kernel.name}: {op.kind} gives {width} lanes of {dtype}; "
             "wasm vectors have a multiple of 4 lanes of at most 32 bits"
         )
+
+
+def _lower_halves(op: Op) -> tuple[Val, int] | None:
+    """x and n where an operation gives (x << 16) >> (16 - n): the lower 16 bits of each int32 with their sign, times 2^n."""
+    inner = op.args[0].op
+    if op.kind != "shr" or op.results[0].dtype is not dt.int32 or inner is None or inner.kind != "shl":
+        return None
+    left, right = _bits_shifted(inner), _bits_shifted(op)
+    return (inner.args[0], 16 - right) if left == 16 and right is not None and 2 <= right <= 16 else None
+
+
+def _bits_shifted(op: Op) -> int | None:
+    """By how many bits all lanes are shifted, where that is known."""
+    count = op.args[1].op
+    known = count.args[0].op if count is not None and count.kind == "splat" else None
+    return int(known.attr) if known is not None and known.kind == "const" else None
 
 
 def _writes_shared(op: Op) -> bool:

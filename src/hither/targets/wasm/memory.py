@@ -207,11 +207,15 @@ def load(k: KernelLowering, op: Op, result: Val) -> Parts:
 
 
 def word(k: KernelLowering, op: Op, result: Val) -> Parts:
-    """Four bytes as an int32, from any byte on."""
-    node, offset = address(k, op.attr, op.args[0], 1)
+    """Narrow elements as int32s, from any of them on."""
+    size = op.attr.dtype.itemsize
+    node, offset = address(k, op.attr, op.args[0], size)
+    if result.width > 1:
+        parts = range(offset, offset + 4 * result.width, 16)
+        return tuple(k.n.load("v128.load", (node,), V128, memarg(_log2(size), at)) for at in parts)
     if result in k.splat_only:
-        return (k.n.load("v128.load32_splat", (node,), V128, memarg(0, offset)),)
-    return (k.n.load("i32.load", (node,), arith.value_type(dt.int32), memarg(0, offset)),)
+        return (k.n.load("v128.load32_splat", (node,), V128, memarg(_log2(size), offset)),)
+    return (k.n.load("i32.load", (node,), arith.value_type(dt.int32), memarg(_log2(size), offset)),)
 
 
 def gather(k: KernelLowering, op: Op, result: Val) -> Parts:
