@@ -16,6 +16,7 @@ import contextlib
 import json
 import shutil
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,12 @@ def prepare(net: Converted) -> dict[str, Any]:
     return {"name": net.name, "about": net.about.partition(":")[0], "file": sum(s.stat().st_size for s in shards)}
 
 
-def prepare_all(names: list[str]) -> None:
-    """The networks of these names, and the page's list of them."""
-    made = [prepare(NETS[name]) for name in names]
-    (site.SITE / "beside.json").write_text(json.dumps(made))
+def prepare_all(names: Sequence[str]) -> None:
+    """The networks of these names, and the page's list of all that have been prepared."""
+    listed = site.SITE / "beside.json"
+    made = {n["name"]: n for n in (json.loads(listed.read_text()) if listed.exists() else ()) if n["name"] in NETS}
+    made |= {name: prepare(NETS[name]) for name in names}
+    listed.write_text(json.dumps([made[name] for name in NETS if name in made]))
 
 
 def measured(chromium: Any, served: site.Served, name: str, device: str, picture: Path | None = None) -> dict[str, Any]:

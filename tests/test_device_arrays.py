@@ -77,10 +77,30 @@ def test_programs_leave_results_where_their_inputs_were(x: Any) -> None:
     native = ht.compile(lambda x: x + 1, {"x": ht.Spec(X.shape, "float32")}, device="cpu")
     np.testing.assert_array_equal(native(x)["output"].numpy(), X + 1)  # fetched
     state = ht.compile(
-        lambda s, x: ({"y": s["t"] + x}, {"t": s["t"] + x}), {"x": ht.Spec(X.shape, "float32")}, "webgpu", state={"t": X}
+        lambda s, x: ({"y": s["t"] + x}, {"t": s["t"] + x}),
+        {"x": ht.Spec(X.shape, "float32")},
+        device="webgpu",
+        state={"t": X},
     )
     state(x)
     np.testing.assert_array_equal(state(x)["y"].numpy(), 3 * X)
+
+
+def test_arrays_come_and_go_in_pieces() -> None:
+    """As they do where a region lies in several buffers: nothing of a later piece goes where the first one lies."""
+    data = np.arange(300, dtype=np.float32)
+    x = ht.asarray(data).to_device("webgpu")
+    program = ht.compile(lambda x: x * 2, {"x": ht.Spec((300,), "float32")}, device="webgpu")
+    plan = program.session.executable.plan
+    locate = plan.locate
+
+    def pieces(ref: Any) -> list[tuple[int, int, int]]:
+        (found,) = locate(ref)
+        buffer, offset, nbytes = found
+        return [(buffer, offset + at, min(256, nbytes - at)) for at in range(0, nbytes, 256)]
+
+    plan.locate = pieces
+    np.testing.assert_array_equal(program(x)["output"].numpy(), 2 * data)
 
 
 def test_results_do_not_change_when_the_program_runs_again(x: Any) -> None:

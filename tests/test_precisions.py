@@ -336,3 +336,17 @@ def test_a_gpu_without_room_gets_a_smaller_one(page: Any, folder: Path) -> None:
         got = in_page(page, site, body + LOADED, bundle="net")["value"]
     assert got["precision"] == "float16" and error(got["y"]) < TOLERANCE["float16"]
     assert "not float32: the GPU has no room for the" in got["why"] and got["why"].endswith("so float16")
+
+
+@pytest.mark.browser
+def test_the_page_that_tries_a_bundle_offers_them(page: Any, folder: Path) -> None:
+    with serving(folder.parent) as site:
+        page.goto(f"{site.origin}/net/")
+        shown = "(name) => document.getElementById('precision').textContent.startsWith(name)"
+        page.wait_for_function(shown, arg="float32")
+        before = page.text_content("#resident")
+        assert page.locator("#numbers option").all_text_contents() == ["the first that fits", *NAMES]
+        page.select_option("#numbers", "int8")
+        page.wait_for_function(shown, arg="int8")
+        assert (before, page.text_content("#resident")) == ("4.0 MB", "1.0 MB")
+        assert page.text_content("#why").endswith("int8 as asked for")

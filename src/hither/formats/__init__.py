@@ -104,7 +104,8 @@ def load(
         path: the file or folder; the folder of a bundle gives a Model that runs the bundle's WebAssembly. For TF.js models
             also the http(s) address of a model.json: it and its weights are then fetched from there.
         device: what the model runs on when it is called ("cpu", "webgpu", "wasm", "numpy"); None is the default device.
-        precision: what its weights are stored in when it is called; None is float32. See `hither.compile`.
+        precision: what its weights are stored in when it is called; None is float32. See `hither.compile`. Of a bundle, one of
+            those that it holds; None is its first choice.
         activations: what is stored between kernels, or multiplied; None is float32.
         format: the format's name, where the file does not tell.
         **options: passed to the format's reader.

@@ -42,9 +42,9 @@ export async function apply(backend, within, lower, gone) {
 
 /** Add halves to words in memory. @param {Uint8Array} memory @param {number} at @param {Uint8Array} lower */
 export function add(memory, at, lower) {
-  const words = new Uint32Array(memory.buffer, memory.byteOffset + at, lower.length / 2);
-  const halves = new Int16Array(lower.buffer, lower.byteOffset, words.length);
-  for (let i = 0; i < words.length; i++) words[i] += halves[i];
+  const words = new Int32Array(memory.buffer, memory.byteOffset + at, lower.length / 2), n = words.length;
+  const halves = new Int16Array(lower.buffer, lower.byteOffset, n);
+  for (let i = 0; i < n; i++) words[i] = (words[i] + halves[i]) | 0; // signed: engines compute it in integers
 }
 
 const WGSL = `

@@ -72,10 +72,16 @@ export function remote(port, options, emit) {
       for (const [space, offset, data] of pieces) bytes.set(data, at[space] + offset); // here, for the Worker may be rehearsing
       return lent;
     },
+    async refine(/** @type {any} */ pieces) {
+      const { bytes, at } = backend.info.shared || {};
+      if (!bytes) return port.call("refine", [pieces]);
+      const { add } = await import("./hither-refine.js");
+      for (const [space, offset, lower] of pieces) add(bytes, at[space] + offset, lower);
+    },
     ready: (/** @type {number} */ variant) => ready[variant] ??= port.call("ready", [variant]),
     run: (/** @type {any[]} */ ...args) => port.call("run", args, [...new Set(args[2].map((/** @type {any} */ p) => p.bytes.buffer))]),
   };
-  for (const method of ["prepare", "rollback", "read", "refine"]) backend[method] = (/** @type {any[]} */ ...args) => port.call(method, args);
+  for (const method of ["prepare", "rollback", "read"]) backend[method] = (/** @type {any[]} */ ...args) => port.call(method, args);
   const created = port.call("create", [options]).then((info) => Object.assign(backend, { info }), (e) => {
     port.close();
     throw e;

@@ -37,8 +37,8 @@ const report = (/** @type {any} */ error) => {
   $("message").textContent = error ? error.message ?? String(error) : "";
 };
 
-/** Load the bundle for a device and show it. @param {"auto" | "wasm" | "webgpu"} device */
-async function open(device) {
+/** Load the bundle for the device and in the precision that are chosen, and show it. */
+async function open() {
   loading.abort();
   const mine = (loading = new AbortController());
   const old = program;
@@ -49,7 +49,7 @@ async function open(device) {
   $("progress").hidden = false;
   try {
     const made = await load(new URL(".", location.href), {
-      device, signal: mine.signal, variant,
+      device: $("device").value, precision: $("numbers").value || undefined, signal: mine.signal, variant,
       onProgress: ({ bytesLoaded, bytesTotal, pipelinesReady, pipelinesTotal }) => {
         $("progress").value = 0.8 * (bytesLoaded / (bytesTotal || 1)) + 0.2 * (pipelinesReady / (pipelinesTotal || 1));
       },
@@ -335,7 +335,7 @@ $("variant").onchange = () => {
   showInputs();
   run();
 };
-$("device").onchange = () => open($("device").value);
+$("device").onchange = $("numbers").onchange = open;
 $("offline").onchange = async () => {
   try {
     if ($("offline").checked) await navigator.serviceWorker.register("sw.js");
@@ -347,8 +347,10 @@ $("offline").onchange = async () => {
 if (navigator.serviceWorker) $("offline").checked = !!navigator.serviceWorker.controller;
 else $("offline").disabled = true; // not https, not localhost
 
-const { builds } = await (await fetch("manifest.json")).json().catch(() => ({ builds: [] })); // `open` reports a bad manifest
+const { builds, precisions = [] } = await (await fetch("manifest.json")).json().catch(() => ({ builds: [] })); // `open` reports a bad manifest
 for (const target of new Set(builds.map((/** @type {any} */ b) => b.target))) {
   $("device").append(make("option", { value: target, textContent: target === "wasm" ? "CPU (WebAssembly)" : "GPU (WebGPU)" }));
 }
-await open("auto");
+for (const { name } of precisions) $("numbers").append(make("option", { value: name, textContent: name }));
+$("numbers").hidden = !precisions.length;
+await open();
