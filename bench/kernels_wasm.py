@@ -3,7 +3,7 @@
 `Program.profile` of the wasm device runs in wasmtime, whose code is another than V8's; this runs the module that a bundle
 would hold. Two trees are compared with --keep in the one and --against in the other: both then run in one page, in turns.
 
-    python -m bench.kernels_wasm minilm-l6 [--rounds 10] [--plain] [--keep FOLDER | --against FOLDER]
+    python -m bench.kernels_wasm minilm-l6 [--rounds 10] [--plain] [--form int8,int8] [--keep FOLDER | --against FOLDER]
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import argparse
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -40,19 +40,23 @@ class Case:
     about: dict[str, Any]
 
     @classmethod
-    def of(cls, net: Net, relaxed: bool) -> Case:
+    def of(cls, net: Net, relaxed: bool, form: str = "float32", apart: bool = False) -> Case:
         import hither as ht
-        from hither.passes import optimize
-        from hither.program.compile import graphs_of
-        from hither.program.plan import plan
+        from hither.passes.precision import Numbers
+        from hither.program.accuracy import seen_ranges
+        from hither.program.compile import graphs_of, plan_graphs
 
-        machine = Machine("wasm", fma=relaxed)
-        graphs = {name: optimize(g) for name, g in graphs_of(ht.load(str(net.path())), net.specs()).items()}
-        planned = plan(graphs, machine)
+        machine = Machine("wasm", fma=relaxed, dot="unsigned")
+        graphs, parts = graphs_of(ht.load(str(net.path())), net.specs()), form.split(",")
+        numbers = Numbers(*parts[:2])
+        if parts[2:]:
+            (graph,), feeds = graphs.values(), net.feeds()
+            numbers = replace(numbers, ranges=seen_ranges(graph, numbers, [{n: feeds[n] for n in graph.input_names}]))
+        planned = plan_graphs(graphs, machine, numbers=numbers)
         (entry,) = planned.entries
         steps = Steps(planned.code.entries[entry])
         code = steps.code(planned.code, entry)
-        made = print_module(code, machine, relaxed, names=True)
+        made = print_module(code, machine, relaxed, names=True, apart=apart)
         feeds = net.feeds()
         inputs = np.zeros(code.sizes["io"], np.uint8)
         for port in planned.entries[entry].inputs:
@@ -155,11 +159,15 @@ def main() -> None:
     parser.add_argument("net", choices=NETS)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--plain", action="store_true", help="without relaxed SIMD")
+    parser.add_argument("--form", default="float32", help="of weights and activations: int8,int8 or int8,int8,calibrated")
+    parser.add_argument(
+        "--apart", action="store_true", help="products of bytes as engines get them that have no such operation"
+    )
     parser.add_argument("--whole", action="store_true", help="whole runs only")
     parser.add_argument("--keep", type=Path, help="write the module there, and measure nothing")
     parser.add_argument("--against", type=Path, help="a module that --keep wrote")
     options = parser.parse_args()
-    case = Case.of(NETS[options.net], not options.plain)
+    case = Case.of(NETS[options.net], not options.plain, options.form, options.apart)
     if options.keep:
         case.keep(options.keep)
         return

@@ -1,7 +1,7 @@
 """What small weights cost and save: hither against its own float32, natively and as WebAssembly in Chromium, on one thread.
 
 python -m bench --only precision                                                     for docs/benchmarks.md
-python -m bench.precision native,browser "float16 int8 int8,int8" matvec,minilm      printed; any part may be left out
+python -m bench.precision native,browser "float16 int8,int8 int8,int8,calibrated" matvec    printed; any part may be left out
 
 Bytes of weights held in memory and of the arena, the largest error relative to the largest output, and times relative to
 float32's, all
@@ -29,7 +29,8 @@ from . import measure, topologies
 from .browser import chromium
 from .nets import NETS, Net
 
-FORMS = ("float16", "float16,float16", "int8", "int8,int8", "int4")  # of weights, and of activations
+# of weights, of activations, and how these are scaled
+FORMS = ("float16", "float16,float16", "int8", "int8,int8", "int8,int8,calibrated", "int4")
 PLACES = ("native", "browser")
 WAIT_FOR_MEMORY = ("matvec", "lstm", "minilm")
 ROUNDS, SHARE_MS = 10, 100
@@ -80,14 +81,17 @@ SUBJECTS: dict[str, Callable[[], Subject]] = {
 }
 
 
-def _numbers(form: str) -> dict[str, str]:
-    return dict(zip(("precision", "activations"), form.split(",")))
+def _numbers(form: str, subject: Subject) -> dict[str, Any]:
+    found: dict[str, Any] = dict(zip(("precision", "activations"), form.split(",")))
+    if form.endswith(",calibrated"):
+        found |= {"calibrate": [dict(subject.feeds)], "tolerance": {"top1": 0.0}}
+    return found
 
 
 def native(subject: Subject, forms: Sequence[str], rounds: int = ROUNDS) -> dict[str, dict[str, Any]]:
     """Each form's bytes, error and times."""
     ht.set_num_threads(1)
-    programs = {form: ht.compile(subject.target, subject.specs, **_numbers(form)) for form in forms}
+    programs = {form: ht.compile(subject.target, subject.specs, **_numbers(form, subject)) for form in forms}
     given = {k: v for k, v in subject.feeds.items() if k in {p.name for p in programs[forms[0]].entries["predict"].inputs}}
     outputs = {form: {k: v.numpy() for k, v in p(given).items()} for form, p in programs.items()}
     times = measure.alternate({form: lambda p=p: p(given) for form, p in programs.items()}, rounds, SHARE_MS / 1000)
@@ -137,7 +141,9 @@ def browser(subject: Subject, forms: Sequence[str], rounds: int = ROUNDS, launch
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as site, running as chrome:
         sizes = {}
         for form in forms:
-            manifest = ht.bundle(subject.target, Path(folder) / form, subject.specs, targets=("wasm",), **_numbers(form))
+            manifest = ht.bundle(
+                subject.target, Path(folder) / form, subject.specs, targets=("wasm",), **_numbers(form, subject)
+            )
             sizes[form] = {"weights": manifest["layouts"][0]["weights"], "arena": manifest["builds"][0]["arena"]}
         wanted = {s["name"] for s in manifest["variants"][0]["entries"]["predict"]["inputs"]}
         feeds = {k: {"dtype": v.dtype.name, "data": v.reshape(-1).tolist()} for k, v in subject.feeds.items() if k in wanted}

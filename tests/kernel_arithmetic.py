@@ -45,9 +45,10 @@ def fused(a: Any, b: Any, c: Any) -> Any:
     return result if result.ndim else result[()]
 
 
-def dot(a: np.ndarray, b: np.ndarray, c: np.ndarray, seven_bits: bool) -> np.ndarray:
+def dot(a: np.ndarray, b: np.ndarray, c: np.ndarray, kind: str) -> np.ndarray:
     """Four products of bytes to a lane, added up."""
-    left, right = a.view(np.uint8).astype(np.int32), b.view(np.int8).astype(np.int32)
-    if seven_bits and left.max() > 127:
+    left = np.atleast_1d(a).view(np.int8 if kind == "signed" else np.uint8).astype(np.int32)
+    right = np.atleast_1d(b).view(np.int8).astype(np.int32)
+    if kind == "seven bits" and left.max() > 127:
         raise ValueError(f"bytes of at most 127 were promised, one is {left.max()}")
-    return c + (left * right).reshape(-1, 4).sum(1, dtype=np.int32)
+    return c + (left * right).reshape(-1, 4).sum(1, dtype=np.int32).reshape(np.shape(c))

@@ -431,7 +431,7 @@ class _Translation:
                 return f"{narrow}.view(np.int32)" if result.width > 1 else f"{narrow}.view(np.int32)[0]"
             case "dot":
                 self._agree(result, op.args)
-                return f"dot({', '.join(a)}, {bool(op.attr)})"
+                return f"dot({', '.join(a)}, {op.attr!r})"
             case "workgroup_id":
                 return f"np.int64(group[{op.attr}])"
             case "local_id":

@@ -96,6 +96,16 @@ op(
     A((2, 12), 0, 256, "uint8"), A((2, 3), dtype="float32"), dtypes=FLOAT,
 )  # fmt: skip
 op(
+    "round_to_bytes", lambda x, f: apply("round_to_bytes", x, f, shift=64, bits=7, signed=False, low=None, high=100),
+    lambda x, f: np.minimum(np.rint(x.astype(np.float64) * f) + 64, 100).astype(np.uint8),
+    A((5, 7), -60, 60, "float32"), A((5, 7), 0.5, 1, "float32"), dtypes=FLOAT,
+)  # fmt: skip
+op(
+    "round_to_signed_bytes", lambda x, f: apply("round_to_bytes", x, f, shift=-3, bits=8, signed=True, low=-128, high=None),
+    lambda x, f: np.maximum(np.rint(x.astype(np.float64) * f) - 3, -128).astype(np.int8),
+    A((5, 7), -300, 120, "float32"), A((5, 7), 0.5, 1, "float32"), dtypes=FLOAT,
+)  # fmt: skip
+op(
     "dequantize_zeros",
     lambda packed, scales, zeros: apply(
         "dequantize", packed, scales, zeros, bits=2, block=10, size=11, axis=1, dtype=dt.float32,

@@ -92,6 +92,26 @@ def test_reductions_across_subgroups(adapter: Any, page: Any) -> None:
     )
 
 
+@pytest.mark.parametrize("packed_dot", [True, False])
+def test_products_of_bytes(adapter: Any, page: Any, packed_dot: bool) -> None:
+    """By WGSL's own operation and without it, natively where there is one, and in Chromium: not a bit may differ."""
+    machine = replace(MACHINE, dot="signed", packed_dot=packed_dot)
+    case = cases.dots(machine)
+    plan = plan_bindings(case.code, machine)
+    texts = print_variants(plan, machine)
+    assert all(("dot4I8Packed" in text) == packed_dot for text in texts)
+    if not packed_dot or webgpu.webgpu_machine().packed_dot:
+        agree(case, run(case), expected(case))
+    open_page(page)
+    assert messages(page, texts) == [[]]
+    after = run_in_page(page, plan, texts, "main", case.regions)
+    agree(
+        case,
+        {n: after[r.space][r.offset : r.offset + r.nbytes].view(d.numpy) for n, (r, d) in case.results.items()},
+        expected(case),
+    )
+
+
 def test_arrays_above_the_limits_are_bound_in_pieces(adapter: Any) -> None:
     case = cases.oversized()
     agree(case, run(case, SMALL), expected(case))

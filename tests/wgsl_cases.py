@@ -347,6 +347,28 @@ def reduced(machine: Machine = MACHINE) -> Case:
     return of_kernel(k.finish("reduced", grid=(groups, 1, 1), workgroup=(size, 1, 1)), inputs, machine, rtol=1e-5)
 
 
+def dots(machine: Machine) -> Case:
+    """Sums of products of bytes, the extremes among them, of scalars and of vectors; bytes that kernels stored lie in words."""
+    rng = np.random.default_rng(3)
+    left, right = (rng.integers(-128, 127, 64, np.int8, endpoint=True) for _ in range(2))
+    left[:8], right[:8] = -128, -128
+    seven = (left & 127).astype(np.uint8)
+    k = Builder(machine)
+    signed, unsigned = k.buffer("signed", dt.int8, 64), k.buffer("unsigned", dt.uint8, 64)
+    words, out = k.buffer("words", dt.int32, 16), k.buffer("out", dt.int32, 96, "write")
+    with k.loop(0, 4, kind="parallel") as loop:
+        columns = k.load(words, loop.index * 4, 4)
+        for row in range(4):
+            there = loop.index * 4 + row * 16
+            k.store(out, there, k.dot(k.word(signed, 16 * row + 4), columns, k.const(7, dt.int32, 4)))
+            single = k.dot(k.word(unsigned, loop.index * 16 + 4 * row), k.load(words, row), k.const(0, dt.int32), True)
+            k.store(out, loop.index + (64 + 4 * row), single)
+        lanes = k.pack([k.word(signed, loop.index * 16 + 4 * lane) for lane in range(4)])
+        k.store(out, loop.index * 4 + 80, k.dot(lanes, columns, columns))
+    inputs = [left.astype(np.int32), seven.astype(np.uint32), right.view(np.int32)]
+    return of_kernel(k.finish("dots"), inputs, machine)
+
+
 def packed() -> Case:
     """Read-only buffers of elements narrower than a word, in which weights may be kept."""
     k = Builder(MACHINE)

@@ -241,10 +241,11 @@ class Builder:
         return self._emit("fma", (a, b, c), None, a.dtype, width)
 
     def dot(self, a: Val, b: Val, c: Val, seven_bits: bool = False) -> Val:
-        """c + the products, summed, of the bytes in each lane of a, unsigned, and b, signed. `seven_bits`: a's are at most 127,
-        so that no way of computing it overflows on its way."""
+        """c + the products, summed, of the bytes in each lane of a, of the sign that the machine takes, and b, signed.
+        `seven_bits`: a's are at most 127, so that no way of computing it overflows on its way."""
+        kind = "seven bits" if seven_bits else self.machine.dot
         width = max(a.width, b.width, c.width)
-        return self._emit("dot", tuple(self.broadcast(v, width) for v in (a, b, c)), seven_bits, dt.int32, width)
+        return self._emit("dot", tuple(self.broadcast(v, width) for v in (a, b, c)), kind, dt.int32, width)
 
     def rounded(self, a: Val) -> Val:
         """A finite float as it was rounded. GPU compilers reassociate sums and products (Mesa does, Metal's fast math too),

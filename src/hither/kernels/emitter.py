@@ -221,7 +221,8 @@ class Emitter:
         assert anchor is not None
         result = anchor.results[0]
         users = [n for n in self.group.nodes if result in n.operands]
-        if len(users) != 1 or users[0].primitive.name != "add" or not result.dtype.is_float:
+        summed = result.dtype.is_float or result.dtype is dt.int32  # narrower ones wrap on the way
+        if len(users) != 1 or users[0].primitive.name != "add" or not summed:
             return None
         (bias,) = [o for o in users[0].operands if o is not result] or (None,)
         view = self.producers.get(bias) if bias is not None else None

@@ -36,8 +36,8 @@ OTHER = {
     "splat",  # (scalar) -> vector
     "lanes",  # () -> 0, 1, 2… of dtype and width
     "fma",  # (a, b, c) -> a*b + c, fused where the machine can
-    "dot",  # (a, b, c), int32 of four bytes each: c + Σ a's bytes, unsigned, times b's, signed. attr: whether a's are at most
-    # 127. Where the Machine has it.
+    "dot",  # (a, b, c), int32 of four bytes each: c + Σ a's bytes times b's, which are signed. attr: a's are "signed",
+    # "unsigned", or "seven bits", at most 127 and so either. Where the Machine has it.
     "select",  # (bool, a, b)
     "convert",  # float -> int truncates and saturates (NaN: 0); int -> narrower int wraps; bool -> 0/1; x -> bool is x != 0
     "bitcast",  # same bits, other dtype of the same size
@@ -72,8 +72,9 @@ class Machine:
     vector_registers: int = 16
     float16: bool = False  # loads and stores halves and converts them in hardware
     subgroups: bool = False  # GPU: invocations that run in step can reduce among themselves; printers ask, lowering does not
+    packed_dot: bool = False  # GPU: WGSL has an operation for `dot`; printers ask, lowering does not
     fma: bool = True
-    dot: bool = False  # sums products of bytes, four to a lane, in one operation
+    dot: str = ""  # "unsigned" | "signed": sums products of bytes, four to a lane, in one operation; the left ones are such
     gpu: bool = False
     workgroup: int = 64  # invocations per workgroup, GPU
     wide: tuple[str, ...] = ("int64", "uint64", "float64")  # 64-bit dtypes it can compute

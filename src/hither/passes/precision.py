@@ -14,11 +14,10 @@ masks) keep all their digits, and so do small ones: together they are a few per 
 
 from __future__ import annotations
 
-import hashlib
 import math
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,8 @@ from .. import dtypes as dt
 from ..graph.core import Graph, GraphBuilder, Node, Value, rewrite
 from ..graph.primitive import REGISTRY, Control
 from ..graph.primitives.codes import pack_codes
-from .bytes import BITS, byte_product
+from .bytes import UNSIGNED, Byte, ByteProducts, takes_bytes
+from .ranges import Range, digest_of
 
 PRECISIONS = ("float32", "float16", "int8", "int4")  # of weights
 ACTIVATIONS = ("float32", "float16", "int8")  # float16: what is stored between kernels; int8: what products are computed in
@@ -45,14 +45,15 @@ class PrecisionWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Numbers:
-    """What numbers a program stores and computes in: one of PRECISIONS, one of ACTIVATIONS (bytes of which have so many
-    `bits`), and what keeps float32 whatever is asked for: `kept` are digests of weights (`digest_of`) and names of results
-    (kernels.halves)."""
+    """What numbers a program stores and computes in: one of PRECISIONS, one of ACTIVATIONS, and what keeps float32 whatever is
+    asked for: `kept` are digests of weights (`digest_of`) and names of results (kernels.halves). `byte`: what products of bytes
+    take; `ranges`: where operands of convolutions lay on samples, by the digest of the weights (see passes.ranges)."""
 
     precision: str = "float32"
     activations: str = "float32"
     kept: frozenset[str] = frozenset()
-    bits: int = BITS
+    byte: Byte = UNSIGNED
+    ranges: Mapping[str, Range] = field(default_factory=dict)
 
     def keeps(self, weight: np.ndarray) -> bool:
         """Whether a weight stays as it is."""
@@ -60,11 +61,6 @@ class Numbers:
 
 
 FLOAT32 = Numbers()
-
-
-def digest_of(array: np.ndarray) -> str:
-    """What identifies a weight, whatever Graph it is in."""
-    return hashlib.sha256(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -114,6 +110,7 @@ def store_weights(graph: Graph, numbers: Numbers) -> Graph:
     Weights that the precision cannot hold stay as they are, with a PrecisionWarning that names them.
     """
     chosen = stored_small(graph, numbers)
+    products = ByteProducts(graph, numbers.byte, numbers.ranges)
     widened: dict[Value, Value] = {}
 
     def operand(builder: GraphBuilder, value: Value) -> Value:
@@ -129,7 +126,7 @@ def store_weights(graph: Graph, numbers: Numbers) -> Graph:
         if isinstance(node.primitive.lowering, Control):
             params = {k: store_weights(v, numbers) if isinstance(v, Graph) else v for k, v in params.items()}
         if numbers.activations == "int8" and operands[1:] and operands[1] in chosen:
-            found = in_bytes(builder, node, operands[0], chosen[operands[1]], operands[1].name, numbers.bits)
+            found = in_bytes(products, builder, node, operands[0], chosen[operands[1]], operands[1].name)
             if found is not None:
                 return [found]
         coded = next((o for o in operands if o in chosen and chosen[o].codes is not None), None)
@@ -145,13 +142,23 @@ def store_weights(graph: Graph, numbers: Numbers) -> Graph:
     return rewrite(graph, rule)
 
 
-def in_bytes(builder: GraphBuilder, node: Node, x: Value, weight: Small, name: str, bits: int) -> Value | None:
+def in_bytes(products: ByteProducts, builder: GraphBuilder, node: Node, x: Value, weight: Small, name: str) -> Value | None:
     """A product of x by a weight in bytes; None where it has to stay in floats."""
-    if node.primitive.name not in ("matmul", "conv") or weight.numbers.dtype != np.int8 or weight.scale is None:
+    if node.primitive.name not in ("matmul", "conv") or not _is_bytes(weight) or x in builder.constants:
         return None
-    if x in builder.constants:
-        return None
-    return byte_product(builder, node, x, weight.numbers, weight.scale, name, bits)
+    assert weight.scale is not None
+    return products(builder, node, x, weight.numbers, weight.scale, name)
+
+
+def takes_ranges(node: Node, weight: Small | None) -> bool:
+    """Whether a node is a convolution of bytes by such a weight, whose operand's range makes a scale."""
+    if node.primitive.name != "conv" or weight is None or not _is_bytes(weight):
+        return False
+    return takes_bytes(node, node.operands[0], weight.numbers)
+
+
+def _is_bytes(weight: Small) -> bool:
+    return weight.scale is not None and weight.numbers.dtype == np.int8
 
 
 def widens(node: Node) -> bool:
@@ -412,5 +419,5 @@ def _scaled(builder: GraphBuilder, node: Node, operands: tuple[Value, ...], i: i
 
 __all__ = [
     "ACTIVATIONS", "FLOAT32", "PRECISIONS", "Numbers", "PrecisionWarning", "Small", "digest_of", "in_bytes", "store_weights",
-    "stored_small", "widens",
+    "stored_small", "takes_ranges", "widens",
 ]  # fmt: skip

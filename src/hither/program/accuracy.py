@@ -17,7 +17,8 @@ import numpy as np
 from ..errors import HitherError
 from ..graph.core import Abstract, Graph
 from ..passes import optimize
-from ..passes.precision import Numbers, PrecisionWarning
+from ..passes.precision import Numbers, PrecisionWarning, stored_small, takes_ranges
+from ..passes.ranges import Range, digest_of, with_extremes
 from ..spec import Spec
 from .compile import lengths_of, state_of
 from .plan import plan
@@ -73,6 +74,8 @@ class AccuracyReport:
         outputs: of the program as it is, per output.
         everything: of the program if everything were as small as was asked for.
         kept: the weights and results that keep float32, the most harmful first; `keys` tell them apart for the compiler.
+        calibrated: of bytes, how many weights multiply what has scales found on the samples (`ranges`); others find them in
+            every run.
     """
 
     precision: str
@@ -82,12 +85,14 @@ class AccuracyReport:
     outputs: Mapping[str, OutputAccuracy]
     everything: Mapping[str, OutputAccuracy]
     kept: tuple[Kept, ...] = ()
+    calibrated: int = 0
     keys: frozenset[str] = field(default=frozenset(), repr=False)
+    ranges: Mapping[str, Range] = field(default_factory=dict, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain data, as manifests have it."""
         made = asdict(self)
-        del made["keys"]
+        del made["keys"], made["ranges"]
         found: dict[str, Any] = _finite(made)
         return found
 
@@ -100,6 +105,8 @@ class AccuracyReport:
             agree = "" if found.top1 is None else f", top-1 agreement {100 * found.top1:.1f} %"
             was = f" (with everything in {self.precision}: {_short(before)})" if self.kept else ""
             lines.append(f"  {name}: relative error {found.relative:.2g}{agree}{was}")
+        if self.calibrated:
+            lines.append(f"  operands of {self.calibrated} weights have scales found on the samples")
         for one in self.kept:
             lines.append(f"  keeps float32: {one} {list(one.shape)}, alone off by {one.relative:.2g}")
         return "\n".join(lines)
@@ -145,8 +152,15 @@ def guard(
     inputs = {name: v.abstract for name, v in zip(graph.input_names, graph.inputs, strict=True) if name not in state}
     given = synthetic_samples(inputs, specs) if calibrate is None else calibrate
     samples = samples_of(given, inputs)
-    trials = _Trials(graph, numbers, [{**state, **sample} for sample in samples])
-    everything = trials.judge(range(len(trials.candidates)))
+    feeds = [{**state, **sample} for sample in samples]
+    ranges = seen_ranges(graph, numbers, feeds) if calibrate is not None and numbers.activations == "int8" else {}
+    plain = numbers
+    for scales in (ranges, {}) if ranges else ({},):  # the fast ones first
+        numbers = replace(plain, ranges=scales)
+        trials = _Trials(graph, numbers, feeds)
+        everything = trials.judge(range(len(trials.candidates)))
+        if accepts(everything, tolerance):
+            break
     order: list[int] = list(range(len(trials.candidates)))
     alone: dict[int, Mapping[str, OutputAccuracy]] = {}
     count = 0
@@ -164,11 +178,32 @@ def guard(
     name = numbers.precision if numbers.activations == "float32" else f"{numbers.precision}, activations {numbers.activations}"
     report = AccuracyReport(
         name, tolerance, len(samples), calibrate is None, found, everything,
-        tuple(_kept(trials.candidates[i], alone.get(i)) for i in order[:count]), keys,
+        tuple(_kept(trials.candidates[i], alone.get(i)) for i in order[:count]), len(numbers.ranges), keys, numbers.ranges,
     )  # fmt: skip
     if not accepts(found, tolerance):
         raise AccuracyError(f"{name} cannot be had within the tolerance, though everything keeps float32:\n{report}")
     return program, report
+
+
+def seen_ranges(traced: Graph, numbers: Numbers, samples: Samples) -> dict[str, Range]:
+    """Where the operands of convolutions by weights that are stored small lie in float32, over all samples, by the weight's
+    digest. Those in bodies of branches and loops are not looked at."""
+    graph = optimize(traced)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PrecisionWarning)
+        small = stored_small(graph, numbers)
+    watched, weights = with_extremes(graph, lambda node: takes_ranges(node, small.get(node.operands[1])))
+    if not weights:
+        return {}
+    program = Program(plan({"extremes": watched}, DEVICES["cpu"].machine()), "cpu", "extremes")
+    found: dict[str, Range] = {}
+    digests = [digest_of(graph.constants[weight]) for weight in weights]
+    for sample in samples:
+        ends = [float(v.numpy()) for v in program.run("extremes", dict(sample)).values()]
+        for digest, low, high in zip(digests, ends[::2], ends[1::2], strict=True):
+            if np.isfinite(low) and np.isfinite(high):
+                found[digest] = found.get(digest, Range(low, high)).around(Range(low, high))
+    return found
 
 
 def compare(

@@ -20,7 +20,7 @@ from ..graph.trace import trace_function
 from ..graph.tree import flatten, unflatten
 from ..kernels.ir import Machine
 from ..ops import asarray
-from ..passes.bytes import FEWER_BITS
+from ..passes.bytes import SEVEN_BITS, SIGNED
 from ..passes.precision import ACTIVATIONS, FLOAT32, PRECISIONS, Numbers, PrecisionWarning, store_weights
 from ..runtime.devices import default_device, require_device
 from .program import DEVICES, Program
@@ -28,6 +28,9 @@ from .stored import keep_program, load_program, program_key
 
 if TYPE_CHECKING:
     from .plan import Plan
+
+
+BYTES = {"wasm": SEVEN_BITS, "wgsl": SIGNED}  # that products are fast with, or exist of; native code takes any
 
 
 class CompileError(HitherError, ValueError):
@@ -65,7 +68,8 @@ def compile(
         activations: what a program computes with between its inputs and outputs. "float32". "float16": what kernels store for
             each other is stored so, in half the memory, and widened as it is read; arithmetic and sums, and with them norms,
             softmax and losses, stay float32, as do inputs, outputs, state, sums over axes and small arrays. "int8", with int8
-            weights: what they multiply is rounded to bytes, by scales that are found in every run.
+            weights: what they multiply is rounded to bytes, by scales that are found in every run, or, those of convolutions,
+            on the samples of `calibrate` (faster; what lies further out than anything in them becomes the largest byte).
         calibrate: samples of real inputs, on which the accuracy of a precision is judged: an iterable of {input: array} (or of
             arrays, where there is one input), or one {input: array} of samples stacked along a new first axis.
         tolerance: {"relative": 0.01} (the default, if samples are given): no output may be further from float32 than that
@@ -167,7 +171,7 @@ def reduce_numbers(graph: Graph, machine: Machine, numbers: Numbers) -> Graph:
         from ..kernels.halves import store_halves  # as the passes, not before something is compiled
 
         graph = store_halves(graph, numbers)
-    return store_weights(graph, replace(numbers, bits=FEWER_BITS) if machine.name == "wasm" else numbers)
+    return store_weights(graph, replace(numbers, byte=BYTES.get(machine.name, numbers.byte)))
 
 
 def plan_target(
@@ -215,7 +219,8 @@ def accurate(
         made = plan_graphs(graphs, machine_for(device), tune, numbers)
         return Program(made, device, next(iter(made.entries)))
 
-    program, report = guard(graphs, specs, numbers, compiled, calibrate, tolerance)
+    judged = replace(numbers, byte=BYTES.get(machine_for(device).name, numbers.byte))
+    program, report = guard(graphs, specs, judged, compiled, calibrate, tolerance)
     program.accuracy = report
     return program
 

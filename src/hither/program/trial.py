@@ -17,6 +17,7 @@ from .. import dtypes as dt
 from ..graph.core import Abstract, Graph, GraphBuilder, Node, Value, rewrite
 from ..graph.primitive import REGISTRY, Control
 from ..kernels.halves import bodies_of, node_keys, stored_halves
+from ..passes.bytes import ByteProducts
 from ..passes.precision import Numbers, digest_of, in_bytes, stored_small
 
 SWITCHES = "hither.switches"
@@ -92,6 +93,7 @@ class _Switched:
         weights = {value: places.get(digest_of(graph.constants[value])) for value in small}
         results = {value: places.get(key) for value, (key, _) in _results(graph, numbers, prefix).items()}
         keys = node_keys(graph, prefix)
+        products = ByteProducts(graph, numbers.byte, numbers.ranges)
         made: dict[Value, Value] = {}
 
         def either(builder: GraphBuilder, place: int, changed: Value, plain: Value) -> Value:
@@ -111,7 +113,7 @@ class _Switched:
         def applied(builder: GraphBuilder, node: Node, operands: tuple[Value, ...]) -> Sequence[Value]:
             if numbers.activations == "int8" and operands[1:] and (place := weights.get(operands[1])) is not None:
                 weight = operands[1]
-                found = in_bytes(builder, node, operands[0], small[weight], weight.name, numbers.bits)
+                found = in_bytes(products, builder, node, operands[0], small[weight], weight.name)
                 if found is not None:
                     plain = builder.add(node.primitive, operands, node.params, node.source)[0]
                     return [either(builder, place, found, plain)]

@@ -102,7 +102,7 @@ def host_machine() -> Machine:
         vector_registers=32 if arm or bits == 512 else 16,
         float16=arm or "f16c" in features,  # converting halves is in the base instruction set of aarch64
         fma=arm or "fma" in features,
-        dot=bits == 512 and "avx512vnni" in features,
+        dot="unsigned" if bits == 512 and "avx512vnni" in features else "",
         l2_bytes=_l2_bytes(),
     )
 

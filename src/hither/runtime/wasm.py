@@ -68,7 +68,7 @@ def _engine() -> Any:
 
 def wasm_machine() -> Machine:
     """What lowerings may assume of a WebAssembly engine: the same as for a bundle, so that what runs here is what ships."""
-    return Machine("wasm", dot=True)
+    return Machine("wasm", dot="unsigned")
 
 
 class WasmState:

@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from ..errors import HitherError
@@ -81,6 +82,17 @@ class Device:
             raise DeviceLost(
                 f"the WebGPU device {self.info.get('device')} was lost; load the program again ({error})"
             ) from error
+
+    @cached_property
+    def packed_dot(self) -> bool:
+        """Whether WGSL has operations for products of bytes here: the wgpu package does not say, so one is tried."""
+        import wgpu
+
+        try:
+            self.handle.create_shader_module(code="fn f(a: u32, b: u32) -> i32 { return dot4I8Packed(a, b); }")
+        except wgpu.GPUValidationError:
+            return False
+        return True
 
     def check(self, plan: Plan) -> None:
         """Refuse a Plan that needs more than the device has.
@@ -180,5 +192,9 @@ def webgpu_machine() -> Machine:
         WebGpuError: see `device`.
     """
     # fma=False: WGSL lets `fma` round twice, and software adapters do
-    half, subgroups = (feature in device().features for feature in ("shader-f16", "subgroup"))
-    return Machine("wgsl", gpu=True, float16=half, subgroups=subgroups, fma=False, wide=("int64", "uint64"), vector_bits=32)
+    made = device()
+    half, subgroups = (feature in made.features for feature in ("shader-f16", "subgroup"))
+    return Machine(
+        "wgsl", gpu=True, float16=half, subgroups=subgroups, fma=False, dot="signed", packed_dot=made.packed_dot,
+        wide=("int64", "uint64"), vector_bits=32,
+    )  # fmt: skip

@@ -19,7 +19,7 @@ from ..graph.core import Graph
 from ..kernels.ir import Machine
 from ..kernels.steps import While, most_flops, walk
 from ..passes import optimize
-from ..passes.bytes import FEWER_BITS
+from ..passes.bytes import SEVEN_BITS
 from ..passes.precision import Numbers
 from ..program.accuracy import AccuracyReport, compare
 from ..program.compile import (
@@ -58,8 +58,8 @@ from .segments import can_be_halved, rounded
 TARGETS = ("webgpu", "wasm")
 FIRST_STAGE = 0.05  # relative error of a progressive bundle before its weights are refined
 MACHINES = {  # per target, the best first; what has no fused multiply-add takes smaller tiles, and is packed the same
-    "wasm": (Machine("wasm", fma=True, dot=True), Machine("wasm", fma=False, dot=True)),
-    "webgpu": (Machine("wgsl", gpu=True, wide=("int64", "uint64"), vector_bits=32),),
+    "wasm": (Machine("wasm", fma=True, dot="unsigned"), Machine("wasm", fma=False, dot="unsigned")),
+    "webgpu": (Machine("wgsl", gpu=True, dot="signed", wide=("int64", "uint64"), vector_bits=32),),
 }
 
 
@@ -173,7 +173,7 @@ def bundle(
         samples = calibrate if calibrate is None or isinstance(calibrate, Mapping) else list(calibrate)  # read more than once
         for each, numbers in wanted.items():
             reports[each] = _judge(graphs[0], choices[0], numbers, samples, tolerance, "wasm" in targets)
-            wanted[each] = replace(numbers, kept=reports[each].keys)
+            wanted[each] = replace(numbers, kept=reports[each].keys, ranges=reports[each].ranges)
     tidied = [{entry: optimize(graph) for entry, graph in entries.items()} for entries in graphs]
     pool = TensorPool()
     builds: list[WasmBuild | WebGpuBuild] = []
@@ -183,7 +183,7 @@ def bundle(
             for machine in machines(kind, numbers):
                 planned = _plan(graphs, tidied, machine, numbers)
                 variants = [{e: planned.entries[_export(i, e)] for e in entries} for i, entries in enumerate(graphs)]
-                builds.append((_webgpu if kind == "webgpu" else _wasm)(planned, variants, pool, each))
+                builds += [_webgpu(planned, variants, pool, each)] if kind == "webgpu" else _wasm(planned, variants, pool, each)
     signatures = [_variant(entries, variants[i], made[i], meanings[i]) for i, entries in enumerate(graphs)]
     return write_bundle(
         directory,
@@ -235,7 +235,7 @@ def _judge(
             'activations="int8" cannot be judged here: this processor has no products of bytes; bundle without '
             "calibrate and tolerance, or on one that has"
         )
-    report = accurate(graphs, specs, replace(numbers, bits=FEWER_BITS) if wasm else numbers, calibrate, tolerance).accuracy
+    report = accurate(graphs, specs, replace(numbers, byte=SEVEN_BITS) if wasm else numbers, calibrate, tolerance).accuracy
     assert report is not None  # the guard always has one
     return report
 
@@ -296,8 +296,10 @@ def _places(ports: Sequence[Port], machine: Machine) -> Iterator[Place]:
         yield Place(p.ref.offset, machine.storage(p.abstract.dtype).name, lengths)
 
 
-def _wasm(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPool, precision: str) -> WasmBuild:
-    from ..targets.wasm.printer import print_module
+def _wasm(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPool, precision: str) -> list[WasmBuild]:
+    """The builds of one Plan, the one that needs most first: where relaxed SIMD multiplies bytes, one more for engines that
+    make several operations of that."""
+    from ..targets.wasm.printer import multiplies_bytes, print_module
 
     layout, sizes = _layout(planned, pool, precision), planned.code.sizes
     plans = tuple(
@@ -314,30 +316,39 @@ def _wasm(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPo
         for i, entries in enumerate(variants)
     )
     relaxed = planned.machine.fma
-    made = print_module(planned.code, planned.machine, relaxed)
-    return WasmBuild(
-        layout=layout,
-        module=made.bytes,
-        shared_flag_offset=made.shared_flag_offset,
-        arena=sizes["arena"],
-        io=sizes["io"],
-        scratch=made.scratch_bytes,
-        sync=made.sync_bytes,
-        variants=plans,
-        requires=("relaxed-simd",) if relaxed else (),
-        precision=precision,
-    )
+    kinds = [("relaxed-simd", "dot-apart")] if relaxed and multiplies_bytes(planned.code) else []
+    builds = []
+    for requires in [*kinds, ("relaxed-simd",) if relaxed else ()]:
+        made = print_module(planned.code, planned.machine, relaxed, apart="dot-apart" in requires)
+        builds.append(
+            WasmBuild(
+                layout=layout,
+                module=made.bytes,
+                shared_flag_offset=made.shared_flag_offset,
+                arena=sizes["arena"],
+                io=sizes["io"],
+                scratch=made.scratch_bytes,
+                sync=made.sync_bytes,
+                variants=plans,
+                requires=requires,
+                precision=precision,
+            )
+        )
+    return builds
 
 
 def _webgpu(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPool, precision: str) -> WebGpuBuild:
     from ..targets.wgsl.bindings import plan_bindings
-    from ..targets.wgsl.printer import print_module, print_subgroup_variants, print_variants
+    from ..targets.wgsl.printer import print_dot_variants, print_module, print_subgroup_variants, print_variants
 
     bound = plan_bindings(planned.code, planned.machine)
-    texts, others = print_variants(bound, planned.machine), print_subgroup_variants(bound, planned.machine)
+    texts = print_variants(bound, planned.machine)
+    across, dots = print_subgroup_variants(bound, planned.machine), print_dot_variants(bound, planned.machine)
+    if both := across.keys() & dots.keys():
+        raise AssertionError(f"modules {sorted(both)} would have two that take their places")
     return WebGpuBuild(
         layout=_layout(planned, pool, precision),
-        wgsl=print_module([*texts, *others.values()]),
+        wgsl=print_module([*texts, *across.values(), *dots.values()]),
         pipelines=tuple("".join("r" if a == "read" else "w" for a in v.access()) for v in bound.variants),
         buffers=tuple((b.space, b.offset, b.size) for b in bound.buffers),
         arena=planned.code.sizes["arena"],
@@ -355,7 +366,8 @@ def _webgpu(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: Tensor
         ),
         limits={k: n for k, n in bound.needs().items() if n},
         requires=("shader-f16",) if planned.machine.float16 else (),
-        subgroups={run: len(texts) + i for i, run in enumerate(others)},
+        subgroups={run: len(texts) + i for i, run in enumerate(across)},
+        packed_dot={run: len(texts) + len(across) + i for i, run in enumerate(dots)},
         precision=precision,
     )
 

@@ -170,7 +170,8 @@ class EntryPlan:
 class WasmBuild:
     """All variants as one module, whose exports are `call(weights, state, arena, io, threads, sync, scratch)`.
 
-    `requires` names what the engine must have beyond simd128: "relaxed-simd".
+    `requires` names what the engine must have beyond simd128: "relaxed-simd", or how it is: "dot-apart" says that its relaxed
+    products of bytes are several operations of the processor.
     """
 
     layout: Layout
@@ -200,7 +201,8 @@ class WebGpuBuild:
 
     `requires` are WebGPU feature names, `limits` the least limits a device must have. `pipelines[N]` has a letter per binding
     of module N, r for read or w for read_write; `buffers` are (space, offset in the region, bytes). `subgroups` are modules to
-    take for others on devices that have the feature of this name.
+    take for others on devices that have the feature of this name, `packed_dot` where WGSL has
+    packed_4x8_integer_dot_product.
     """
 
     layout: Layout
@@ -213,6 +215,7 @@ class WebGpuBuild:
     requires: tuple[str, ...] = ()
     limits: dict[str, int] = field(default_factory=dict)
     subgroups: dict[int, int] = field(default_factory=dict)
+    packed_dot: dict[int, int] = field(default_factory=dict)
     init: EntryPlan | None = None
     precision: str = "float32"
     target: str = "webgpu"
@@ -226,7 +229,11 @@ class WebGpuBuild:
             "limits": self.limits,
             "buffers": [list(b) for b in self.buffers],
             "pipelines": list(self.pipelines),
-            **({"subgroups": {str(run): other for run, other in self.subgroups.items()}} if self.subgroups else {}),
+            **{
+                name: {str(run): other for run, other in others.items()}
+                for name, others in (("subgroups", self.subgroups), ("packed_dot", self.packed_dot))
+                if others
+            },
         }
 
 

@@ -15,9 +15,8 @@ def can_dot(context: Context, node: Node, tile: Tile, run: int) -> bool:
     x, w = node.operands
     bytes_ = x.dtype in (dt.uint8, dt.int8) and w in context.constants and w.dtype is context.stored(w) is dt.int8
     known = x in context.constants  # packed, perhaps, or one number
-    return (
-        context.machine.dot and bytes_ and not known and node.results[0].dtype is dt.int32 and tile.width >= 4 and run % 4 == 0
-    )
+    wanted = node.results[0].dtype is dt.int32 and tile.width >= 4 and run % 4 == 0
+    return bool(context.machine.dot) and bytes_ and not known and wanted
 
 
 def words(context: Context, panels: Value) -> Value:
@@ -32,7 +31,16 @@ def words(context: Context, panels: Value) -> Value:
     return context.new_constant((panels, "words"), make, panels.name)
 
 
-def byte_offsets(context: Context, panels: Value) -> Value:
-    """What sums begin with where signed bytes of rows are taken as unsigned ones, 128 larger: -128 times a column's sum."""
-    total = lambda: -128 * context.constants[panels].sum(-2, dtype=np.int32)  # noqa: E731
-    return context.new_constant((panels, "byte offsets"), total, panels.name)
+def moved(context: Context, x: Value) -> int:
+    """By how much the bytes of rows are larger where the machine takes the other sign, and their highest bits are turned."""
+    if x in context.seven_bits or (context.machine.dot == "signed") == (x.dtype is dt.int8):
+        return 0
+    return 128 if x.dtype is dt.int8 else -128
+
+
+def byte_offsets(context: Context, panels: Value, by: int) -> Value | None:
+    """What sums begin with where the bytes of rows are `by` larger: that many times a column's sum less."""
+    if not by:
+        return None
+    total = lambda: -by * context.constants[panels].sum(-2, dtype=np.int32)  # noqa: E731
+    return context.new_constant((panels, "byte offsets", by), total, panels.name)

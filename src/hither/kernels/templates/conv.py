@@ -19,7 +19,7 @@ from ..index import Index
 from ..ir import Buffer, Val
 from ..nests import write_nest
 from . import template
-from .byte_panels import byte_offsets, can_dot, words
+from .byte_panels import byte_offsets, can_dot, moved, words
 from .codes import CodePanels, code_panels
 from .product import Product
 from .tile import Tile, pack_panels, tile_for
@@ -108,13 +108,13 @@ def tiles_of(
     right_dtype, steps_of_panel = w.dtype, depth
     dots = apart == 1 and not computed and codes is None and can_dot(e.context, node, tile, run)
     if dots:
-        sums = byte_offsets(e.context, packed) if x.dtype is dt.int8 else None
+        sums = byte_offsets(e.context, packed, moved(e.context, x))
         packed, right_dtype, steps_of_panel, run = words(e.context, packed), dt.int32, depth // 4, run // 4
         taps = [(extent, elements, steps // 4) for extent, elements, steps in taps]
     product = Product(
         e, left, x.dtype, e.buffer(packed), right_dtype, result.dtype, tile, taps, run, 4 if dots else apart, tile.columns,
         alternate=panels > 1 and not lines, panels=panels, depth=steps_of_panel, dots=dots,
-        seven_bits=x in e.context.seven_bits, codes=codes,
+        turned=moved(e.context, x) != 0, seven_bits=x in e.context.seven_bits, codes=codes,
     )  # fmt: skip
     # A tile's rows lie in one line of output pixels, so that they are a constant apart and share one address. Where the whole
     # image is one line (pointwise), or lines are too short to fill a tile, rows may be any pixels.

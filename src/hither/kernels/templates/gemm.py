@@ -16,7 +16,7 @@ from ..index import Index, constant
 from ..ir import Val
 from ..nests import write_nest
 from . import template
-from .byte_panels import byte_offsets, can_dot, words
+from .byte_panels import byte_offsets, can_dot, moved, words
 from .codes import code_panels
 from .product import Product
 from .tile import Tile, pack_panels, tile_for
@@ -53,14 +53,15 @@ def matmul(context: Context, group: Group) -> list[Lowered]:
     steps, right_dtype = depth, _computed(b)
     dots = packed is not None and codes is None and not transpose_a and can_dot(context, node, tile, depth)
     if dots and packed is not None:
-        sums = byte_offsets(context, packed) if a.dtype is dt.int8 else None
+        sums = byte_offsets(context, packed, moved(context, a))
         packed, steps, right_dtype = words(context, packed), depth // 4, dt.int32
     e = Emitter(context, group)
     k = e.k
     product = Product(
         e, e.buffer(a), a.dtype, e.buffer(packed or b), right_dtype, result.dtype, tile, (), steps,
         m if transpose_a else depth // max(steps, 1), tile.columns if packed else n, packed is not None,
-        panels=panels, depth=steps, dots=dots, seven_bits=a in context.seven_bits, codes=codes,
+        panels=panels, depth=steps, dots=dots, turned=moved(context, a) != 0,
+        seven_bits=a in context.seven_bits, codes=codes,
     )  # fmt: skip
 
     def tile_at(instance: Index, line: Index, first: Index, height: int, panel: Index, columns: int) -> None:

@@ -60,6 +60,7 @@ class Product:
     depth: int = 0  # steps of a panel
     codes: CodePanels | None = None  # what `right` is panels of, if not of numbers
     seven_bits: bool = False  # bytes of rows are at most 127
+    turned: bool = False  # bytes of rows are taken with their highest bits turned: see `byte_panels.moved`
     dots: bool = False  # a step is four bytes of a row, and of each column of a panel: see `words`
     _wide: tuple[Buffer, Index] | None = None  # panels in scratch memory, widened, and which of them is the first
     _scales_at: Val | None = None  # where the scales of the panel at hand begin
@@ -376,8 +377,8 @@ class Product:
                 if self.dots:
                     assert self.left is not None, "bytes are stored"
                     scalar = k.word(self.left, (bases[base] + k.index(at * self.run_stride)) + fixed)
-                    if self.left_dtype is dt.int8:
-                        scalar = scalar ^ SIGNS  # unsigned, 128 too large: see `byte_offsets`
+                    if self.turned:
+                        scalar = scalar ^ SIGNS
                 else:
                     scalar = self._of_row(r, bases.get(base), fixed, taps, at)
                 scalar = k.convert(scalar, dtype)

@@ -56,9 +56,13 @@ def splat(n: NodeBuilder, a: Node, dtype: DType) -> Node:
     return _vector(n, dtype, "splat", a)
 
 
-def dot(n: NodeBuilder, a: Node, b: Node, c: Node, relaxed: bool) -> Node:
+def dot(n: NodeBuilder, a: Node, b: Node, c: Node, relaxed: bool, apart: bool = False) -> Node:
     """c + the products of a's unsigned and b's signed bytes, summed by lane of 32 bits. The relaxed operation is exact where
-    a's are at most 127; else by way of 16 bits, two products at a time."""
+    a's are at most 127, as is each of those that it is made of (`apart`); else by way of 16 bits, two products at a time."""
+    if relaxed and apart:
+        pairs = n.pure("i16x8.relaxed_dot_i8x16_i7x16_s", (b, a), V128)
+        sums = n.pure("i32x4.dot_i16x8_s", (pairs, n.v128(struct.pack("<8h", *(1,) * 8))), V128)
+        return n.pure("i32x4.add", (c, sums), V128)
     if relaxed:
         return n.pure("i32x4.relaxed_dot_i8x16_i7x16_add_s", (b, a, c), V128)
     halves = []

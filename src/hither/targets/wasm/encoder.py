@@ -111,6 +111,7 @@ def _table() -> dict[str, bytes]:
     simd(84, "v128.load8_lane v128.load16_lane v128.load32_lane v128.load64_lane")
     simd(88, "v128.store8_lane v128.store16_lane v128.store32_lane v128.store64_lane v128.load32_zero v128.load64_zero")
     simd(101, "i8x16.narrow_i16x8_s i8x16.narrow_i16x8_u f32x4.ceil f32x4.floor f32x4.trunc f32x4.nearest")
+    simd(126, "i32x4.extadd_pairwise_i16x8_s")
     simd(133, "i16x8.narrow_i32x4_s i16x8.narrow_i32x4_u")
     simd(135, " ".join(f"i16x8.extend_{half}_i8x16_{sign}" for sign in "su" for half in ("low", "high")))
     simd(160, "i32x4.abs i32x4.neg")
@@ -125,7 +126,7 @@ def _table() -> dict[str, bytes]:
     simd(227, each("f32x4", "sqrt add sub mul div min max pmin pmax"))
     simd(248, "i32x4.trunc_sat_f32x4_s i32x4.trunc_sat_f32x4_u f32x4.convert_i32x4_s f32x4.convert_i32x4_u")
     simd(0x105, "f32x4.relaxed_madd")
-    simd(0x113, "i32x4.relaxed_dot_i8x16_i7x16_add_s")
+    simd(0x112, "i16x8.relaxed_dot_i8x16_i7x16_s i32x4.relaxed_dot_i8x16_i7x16_add_s")
     simd(0x10B, "i32x4.relaxed_laneselect")
 
     prefixed(0xFE, 0x00, "memory.atomic.notify memory.atomic.wait32")

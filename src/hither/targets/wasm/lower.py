@@ -24,8 +24,8 @@ ABI = ("thread", "nthreads", "scratch")  # parameters of a kernel function after
 class KernelLowering:
     """Lowers one kernel; afterwards `params`, `n.root` and `scratch_bytes` describe its function."""
 
-    def __init__(self, kernel: Kernel, relaxed: bool, helper: Callable[[str], int]) -> None:
-        self.kernel, self.relaxed, self.helper = kernel, relaxed, helper
+    def __init__(self, kernel: Kernel, relaxed: bool, helper: Callable[[str], int], apart: bool = False) -> None:
+        self.kernel, self.relaxed, self.helper, self.apart = kernel, relaxed, helper, apart
         self.n = NodeBuilder()
         self.params = tuple(self.n.param(I32, self.n.root) for _ in (*kernel.buffers, *ABI))
         self.bases: dict[Buffer, tuple[Node, int]] = {
@@ -114,9 +114,12 @@ class KernelLowering:
             case "fma":
                 return tuple(self._fma(a, b, c, dtype, vector) for a, b, c in zip(*args, strict=True))
             case "dot":
-                return tuple(arith.dot(n, a, b, c, self.relaxed and op.attr) for a, b, c in zip(*args, strict=True))
+                relaxed = self.relaxed and op.attr == "seven bits"
+                return tuple(arith.dot(n, a, b, c, relaxed, self.apart) for a, b, c in zip(*args, strict=True))
             case "select":
                 return tuple(self._select(c, a, b, vector) for c, a, b in zip(*args, strict=True))
+            case "convert" if _is_masked(op.args[0], result.dtype):
+                return args[0]
             case "convert":
                 return tuple(arith.convert(n, a, dtype, result.dtype, vector) for a in args[0])
             case "bitcast":
@@ -326,3 +329,12 @@ def _loads_only_splatted(kernel: Kernel) -> set[Val]:
 
     visit(kernel.body)
     return loads - other
+
+
+def _is_masked(value: Val, dtype: DType) -> bool:
+    """Whether an int32 has no bits but those of a narrower unsigned integer."""
+    op = value.op
+    if op is None or op.kind != "and" or value.dtype is not dt.int32 or dtype.kind != "u" or dtype.bits >= 32:
+        return False
+    sources = (a.op.args[0].op if a.op is not None and a.op.kind == "splat" else a.op for a in op.args)
+    return any(s is not None and s.kind == "const" and 0 <= s.attr < 1 << dtype.bits for s in sources)

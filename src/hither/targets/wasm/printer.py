@@ -38,7 +38,7 @@ class WasmModule:
 
 
 def print_module(
-    code: Code, machine: Machine, relaxed: bool, names: bool = False, worth_sharing: float = WORTH_WAKING
+    code: Code, machine: Machine, relaxed: bool, names: bool = False, worth_sharing: float = WORTH_WAKING, apart: bool = False
 ) -> WasmModule:
     """Print kernels and entries as one module.
 
@@ -47,6 +47,8 @@ def print_module(
         relaxed: use relaxed SIMD (fused multiply-add, one-instruction blends). Such a module needs an engine that has it.
         names: write function names into the module, for profilers and stack traces.
         worth_sharing: entries with fewer chunks of work than this run on one thread, however many there are.
+        apart: print relaxed products of bytes as the three operations that processors without such a product make of them:
+            an engine would write a constant for each anew.
 
     Raises:
         ValueError: for kernels that were lowered for another machine, naming the kernel and the operation.
@@ -69,7 +71,7 @@ def print_module(
         kernel = code.kernels[number]
         key = kernel.key()
         if key not in printed:
-            lowered = KernelLowering(kernel, relaxed, helper_index)
+            lowered = KernelLowering(kernel, relaxed, helper_index, apart)
             index = module.add(print_function(kernel.name, lowered.params, lowered.n.root))
             printed[key] = _Printed(kernel, index, most_chunks(kernel))
             scratch_bytes = max(scratch_bytes, -(-lowered.scratch_bytes // ALIGN) * ALIGN)
@@ -92,6 +94,11 @@ def print_module(
         module.add(Function(name, (I32,) * 7, (), (), b"".join(entry.code)), export=name)
     raw, flag = module.finish(names)
     return WasmModule(raw, flag, scratch_bytes, relaxed, tuple(code.entries))
+
+
+def multiplies_bytes(code: Code) -> bool:
+    """Whether a relaxed module has products of bytes, and so is another one if they are printed apart."""
+    return any(op.kind == "dot" and op.attr == "seven bits" for kernel in code.kernels for op in kernel.walk())
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,6 +25,8 @@ def vector_buffers(kernel: Kernel, float16: bool) -> set[Buffer]:
                 buffer, width = op.attr, op.results[0].width
             case "store":
                 buffer, width = op.attr
+            case "word":
+                buffer, width = op.attr, LANES
             case "gather" | "scatter":
                 buffer, width = op.attr, 0
             case "atomic":

@@ -206,6 +206,21 @@ class Expressions:
         text = f"bitcast<{self.type(target, width)}>({a})"
         return self.normalise(text, target, width)
 
+    def pack_bytes(self, a: str, dtype: DType) -> str:
+        """Four bytes, each in a lane of its own, as one i32, the first in its lowest bits."""
+        of = self.type(dtype, 4)
+        low = f"(v & {of}({self.literal(255, dtype)})) << vec4<u32>(0u, 8u, 16u, 24u)"
+        text = f"let w = bitcast<vec4<i32>>({low}); return w.x | w.y | w.z | w.w;"
+        name = self.declare(f"pack_bytes_{dtype.kind}", f"fn pack_bytes_{dtype.kind}(v: {of}) -> i32 {{ {text} }}")
+        return f"{name}({a})"
+
+    def dot_bytes(self, a: str, b: str, width: int) -> str:
+        """The products of the signed bytes in each lane of two i32, summed."""
+        of = vector("i32", width)
+        products = " + ".join(f"extractBits(a, {at}u, 8u) * extractBits(b, {at}u, 8u)" for at in (0, 8, 16, 24))
+        text = f"fn dot_bytes_{width}(a: {of}, b: {of}) -> {of} {{ return {products}; }}"
+        return f"{self.declare(f'dot_bytes_{width}', text)}({a}, {b})"
+
     def splat(self, value: float, dtype: DType, width: int) -> str:
         return _splat(self.scalar(dtype), self.literal(value, dtype), width)
 

@@ -17,17 +17,14 @@ What the machine makes different from the other targets:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ... import dtypes as dt
-from ...dtypes import DType
-from ...errors import UnsupportedFeature
-from ...kernels.ir import BINARY, COMPARE, UNARY, Block, Buffer, Kernel, Machine, Op, Val
-from .alignment import Multiples
-from .expressions import Expressions, vector
-from .plan import Plan, Variant, element, packed, workgroups
-from .words import element_of, elements_of, words_of_halves
+from ...kernels.ir import BINARY, COMPARE, UNARY, Block, Kernel, Machine, Op, Val
+from .accesses import Accesses
+from .expressions import vector
+from .plan import Plan, Variant, packed, workgroups
 
 ENTRY = "main"
 ENABLE_SUBGROUPS = "enable subgroups;"
@@ -54,9 +51,17 @@ def print_variants(plan: Plan, machine: Machine) -> list[str]:
 
 def print_subgroup_variants(plan: Plan, machine: Machine) -> dict[int, str]:
     """Another module for those variants of a Plan that gain from subgroups, by variant: same bindings, same result."""
-    better = replace(machine, subgroups=True)
-    gaining = [i for i, v in enumerate(plan.variants) if has_subgroup_variant(plan.kernels[v.kernel])]
-    return {i: _Printer(plan, plan.variants[i], better).print() for i in gaining}
+    return _other_variants(plan, replace(machine, subgroups=True), has_subgroup_variant)
+
+
+def print_dot_variants(plan: Plan, machine: Machine) -> dict[int, str]:
+    """The same of variants that gain from the language feature packed_4x8_integer_dot_product."""
+    return _other_variants(plan, replace(machine, packed_dot=True), has_dot_variant)
+
+
+def _other_variants(plan: Plan, machine: Machine, gains: Callable[[Kernel], bool]) -> dict[int, str]:
+    gaining = [i for i, v in enumerate(plan.variants) if gains(plan.kernels[v.kernel])]
+    return {i: _Printer(plan, plan.variants[i], machine).print() for i in gaining}
 
 
 def has_subgroup_variant(kernel: Kernel) -> bool:
@@ -64,24 +69,20 @@ def has_subgroup_variant(kernel: Kernel) -> bool:
     return any(op.kind == "workgroup_reduce" for op in kernel.walk())
 
 
-class _Printer:
+def has_dot_variant(kernel: Kernel) -> bool:
+    """Whether a kernel is printed in another way where WGSL sums products of bytes."""
+    return any(op.kind == "dot" for op in kernel.walk())
+
+
+class _Printer(Accesses):
     """Prints one variant; `names` maps values to the identifier or literal that stands for them."""
 
     def __init__(self, plan: Plan, variant: Variant, machine: Machine) -> None:
-        self.kernel, self.variant, self.machine, self.limits = plan.kernels[variant.kernel], variant, machine, plan.limits
+        super().__init__(plan, variant, machine)
+        self.limits = plan.limits
         self.names: dict[Val, str] = {}
-        self.lines: list[str] = []
-        self.values = Expressions(self.kernel.name, machine.float16)
         self.builtins: dict[str, str] = {}
-        self.depth = 1
-        self.count = 0
-        kernel = self.kernel
-        self.multiples = Multiples(kernel)
-        self.binding = [sum(g.pieces for g in variant.groups[:i]) for i in range(len(variant.groups))]
-        self.scratch = {b: f"s{i}" for i, b in enumerate(kernel.scratch)}
-        self.global_index = {b: i for i, b in enumerate(kernel.buffers)}
-        self.atomic_scratch = {op.attr[0] for op in kernel.walk() if op.kind == "atomic"} & set(kernel.scratch)
-        self.used = {a for op in kernel.walk() for a in (*op.args, *(y for b in op.blocks for y in b.yields))}
+        self.used = {a for op in self.kernel.walk() for a in (*op.args, *(y for b in op.blocks for y in b.yields))}
 
     # -- the module --------------------------------------------------------------------------------------------------
 
@@ -122,21 +123,6 @@ class _Printer:
 
     def uses_subgroups(self) -> bool:
         return self.machine.subgroups and has_subgroup_variant(self.kernel)
-
-    def array_type(self, b: Buffer) -> str:
-        kind = self.values.scalar(self.held(b))
-        return f"array<{f'atomic<{kind}>' if b in self.atomic_scratch else kind}, {max(b.size, 1)}>"
-
-    def held(self, b: Buffer) -> DType:
-        """The dtype a load gives: halves that the machine lacks are widened by it."""
-        return dt.float32 if b.dtype is dt.float16 and not self.machine.float16 else b.dtype
-
-    def line(self, text: str) -> None:
-        self.lines.append("  " * self.depth + text)
-
-    def fresh(self, letter: str) -> str:
-        self.count += 1
-        return f"{letter}{self.count}"
 
     # -- control -----------------------------------------------------------------------------------------------------
 
@@ -294,6 +280,8 @@ class _Printer:
                     return f"fma({', '.join(args)})"
                 product = self.values.binary("mul", args[0], args[1], dtype, width)
                 return self.values.binary("add", f"({product})", args[2], dtype, width)
+            case "dot":
+                return self.dot(op, args)
             case "select":
                 return f"select({args[2]}, {args[1]}, {args[0]})"
             case "convert":
@@ -306,6 +294,9 @@ class _Printer:
                 return self.read_words(op.attr, args[0], width)
             case "load":
                 return self.lanes_of(op.attr, [args[0]] + [f"{args[0]} + {i}" for i in range(1, width)], dtype)
+            case "word":  # bytes that a kernel has stored lie in a word each
+                bytes_ = self.lanes_of(op.attr, [args[0]] + [f"{args[0]} + {i}" for i in range(1, 4)], op.attr.dtype)
+                return self.values.pack_bytes(bytes_, op.attr.dtype)
             case "gather":
                 return self.lanes_of(op.attr, [f"{args[0]}.{'xyzw'[i]}" for i in range(width)], dtype)
             case "workgroup_id" | "local_id":
@@ -323,6 +314,23 @@ class _Printer:
                 total = name
             total = self.values.binary(how, total, f"{a}.{lane}", operand.dtype, 1)
         return total
+
+    def dot(self, op: Op, args: Sequence[str]) -> str:
+        """Products of signed bytes, by the language's own operation or byte by byte."""
+        width = op.results[0].width
+        if op.attr == "unsigned":
+            raise ValueError(f"kernel {self.kernel.name}: WGSL multiplies signed bytes; lower it for this machine")
+        if not self.machine.packed_dot:
+            return f"({args[2]} + {self.values.dot_bytes(args[0], args[1], width)})"
+        lanes = [""] if width == 1 else [f".{lane}" for lane in "xyzw"[:width]]
+        words = []
+        for value, text in zip(op.args, args[:2], strict=False):
+            scalar = value.op.args[0] if value.op is not None and value.op.kind == "splat" else None
+            name, of = self.fresh("w"), width if scalar is None else 1
+            self.line(f"let {name} = bitcast<{vector('u32', of)}>({text if scalar is None else self.name(scalar)});")
+            words.append([name if of == 1 else name + lane for lane in lanes])
+        sums = ", ".join(f"dot4I8Packed({a}, {b})" for a, b in zip(*words, strict=True))
+        return f"({args[2]} + {sums if width == 1 else f'vec{width}<i32>({sums})'})"
 
     def workgroup_reduce(self, op: Op) -> str:
         """By way of workgroup memory. Without subgroups the upper half of those left hands over to the lower one, turn by
@@ -362,116 +370,6 @@ class _Printer:
         self.line(f"let {total} = {text};")
         return total
 
-    # -- memory ------------------------------------------------------------------------------------------------------
-
-    def bound(self, number: int, piece: int = 0) -> str:
-        """The variable of a group, or of one of its pieces."""
-        return f"b{self.binding[number] + piece}"
-
-    def located(self, buffer: Buffer, index: str) -> tuple[int, str]:
-        """The group that a kernel buffer lies in, and the place in its array of the element (or vector) at `index`."""
-        number, base = self.variant.slots[self.global_index[buffer]]
-        shifted = f"{index} + {base}" if base else index
-        width = self.variant.groups[number].width
-        return number, shifted if width == 1 else f"({shifted}) >> {width.bit_length() - 1}u"
-
-    def element(self, buffer: Buffer, index: str) -> str:
-        """A reference to an element of scratch memory, or of a buffer that is bound in one piece."""
-        if buffer in self.scratch:
-            return f"{self.scratch[buffer]}[{index}]"
-        number, place = self.located(buffer, index)
-        return f"{self.bound(number)}[{place}]"
-
-    def in_vectors(self, buffer: Buffer) -> bool:
-        """Whether a buffer is bound as an array of vectors, so that an access is one element."""
-        return buffer not in self.scratch and self.variant.groups[self.variant.slots[self.global_index[buffer]][0]].width > 1
-
-    def lanes_of(self, buffer: Buffer, indices: list[str], dtype: DType) -> str:
-        if self.in_vectors(buffer):
-            return self.word(*self.located(buffer, indices[0]))
-        lanes = [self.read(buffer, i) for i in indices]
-        return lanes[0] if len(lanes) == 1 else f"{self.values.type(dtype, len(lanes))}({', '.join(lanes)})"
-
-    def read(self, buffer: Buffer, index: str) -> str:
-        if buffer in self.scratch:
-            text = self.element(buffer, index)
-            return f"atomicLoad(&{text})" if buffer in self.atomic_scratch else text
-        number, place = self.located(buffer, index)
-        if packed(buffer.dtype, self.machine.float16):
-            return self.read_packed(buffer, number, place)
-        kind = element(buffer.dtype, self.machine.float16)
-        if kind == "f16" and self.variant.groups[number].element != "f16":
-            return self.read_half(number, place)
-        text = self.word(number, place)
-        return text if kind == self.variant.groups[number].element else f"bitcast<{kind}>({text})"
-
-    def word(self, number: int, place: str) -> str:
-        """What lies at a place of a group."""
-        group = self.variant.groups[number]
-        if group.pieces > 1:
-            return f"{self.piece_function(number, 'read')}({place})"
-        text = f"{self.bound(number)}[{place}]"
-        return f"atomicLoad(&{text})" if group.atomic else text
-
-    def assign(self, number: int, place: str, value: str) -> None:
-        """Store at a place of a group."""
-        group = self.variant.groups[number]
-        if group.pieces > 1:
-            self.line(f"{self.piece_function(number, 'write')}({place}, {value});")
-        elif group.atomic:
-            self.line(f"atomicStore(&{self.bound(number)}[{place}], {value});")
-        else:
-            self.line(f"{self.bound(number)}[{place}] = {value};")
-
-    def read_packed(self, buffer: Buffer, number: int, index: str) -> str:
-        """An element narrower than a 32-bit word, which WGSL cannot address."""
-        name, per_word = self.fresh("w"), 32 // buffer.dtype.bits
-        self.line(f"let {name} = {index};")
-        word = self.unsigned_word(number, f"({name} >> {per_word.bit_length() - 1}u)")
-        return element_of(buffer.dtype, word, name)
-
-    def unsigned_word(self, number: int, place: str) -> str:
-        word = self.word(number, place)
-        return word if self.variant.groups[number].element == "u32" else f"bitcast<u32>({word})"
-
-    def in_words(self, op: Op, width: int) -> bool:
-        """Whether a load takes whole words of a buffer that holds several elements in each."""
-        buffer = op.attr
-        if buffer in self.scratch or width == 1 or not packed(buffer.dtype, self.machine.float16):
-            return False
-        return width % (32 // buffer.dtype.bits) == 0 and self.multiples.of(op.args[0]) % width == 0
-
-    def read_words(self, buffer: Buffer, index: str, width: int) -> str:
-        """A vector of elements that fill whole words."""
-        number, place = self.located(buffer, index)
-        bits, first = buffer.dtype.bits, self.fresh("w")
-        self.line(f"let {first} = ({place}) >> {(32 // bits).bit_length() - 1}u;")
-        words = [self.unsigned_word(number, f"{first} + {i}" if i else first) for i in range(width * bits // 32)]
-        return elements_of(buffer.dtype, words, width)
-
-    def read_half(self, number: int, index: str) -> str:
-        """A float16 in a group of words."""
-        name = self.fresh("w")
-        self.line(f"let {name} = {index};")
-        word = self.word(number, f"({name} >> 1u)")
-        word = word if self.variant.groups[number].element == "u32" else f"bitcast<u32>({word})"
-        self.line(f"let {name}_pair = unpack2x16float({word});")
-        return f"f16(select({name}_pair.x, {name}_pair.y, ({name} & 1) == 1))"
-
-    def piece_function(self, number: int, how: str) -> str:
-        """A function that reads ("read") or writes ("write") place i of a group bound in pieces."""
-        group = self.variant.groups[number]
-        kind, size = vector(group.element, group.width), group.piece // group.width
-        cases = []
-        for piece in range(group.pieces):
-            place = f"{self.bound(number, piece)}[i - {piece * size}]"
-            action = f"return {place};" if how == "read" else f"{place} = v; return;"
-            last = piece == group.pieces - 1
-            cases.append(action if last else f"if (i < {(piece + 1) * size}) {{ {action} }}")
-        name = f"{how}_{self.bound(number)}"
-        signature = f"(i: i32) -> {kind}" if how == "read" else f"(i: i32, v: {kind})"
-        return self.values.declare(name, f"fn {name}{signature} {{ {' '.join(cases)} }}")
-
     def store(self, op: Op) -> None:
         buffer, count = op.attr
         index, value = self.name(op.args[0]), self.name(op.args[1])
@@ -486,31 +384,6 @@ class _Printer:
             return
         for lane in range(count):
             self.write(buffer, f"{index} + {lane}" if lane else index, f"{value}.{'xyzw'[lane]}")
-
-    def write_halves(self, buffer: Buffer, index: str, value: str, count: int) -> None:
-        """Pairs of halves as words; the first lies at the beginning of one."""
-        number, place = self.located(buffer, index)
-        word = self.fresh("w")
-        self.line(f"let {word} = ({place}) >> 1u;")
-        kind = self.variant.groups[number].element
-        for i, pair in enumerate(words_of_halves(value, count)):
-            self.assign(number, f"{word} + {i}" if i else word, pair if kind == "u32" else f"bitcast<{kind}>({pair})")
-
-    def write(self, buffer: Buffer, index: str, value: str) -> None:
-        if buffer in self.scratch:
-            target = self.element(buffer, index)
-            self.line(f"atomicStore(&{target}, {value});" if buffer in self.atomic_scratch else f"{target} = {value};")
-            return
-        if packed(buffer.dtype, self.machine.float16):
-            raise UnsupportedFeature(
-                f"kernel {self.kernel.name} stores {buffer.dtype} into {buffer.name}: WebGPU cannot store less than 32 bits; "
-                "declare the buffer through Builder.buffer, which widens it"
-            )
-        number, place = self.located(buffer, index)
-        kind = self.variant.groups[number].element
-        self.assign(
-            number, place, value if element(buffer.dtype, self.machine.float16) == kind else f"bitcast<{kind}>({value})"
-        )
 
 
 def _has_effects(op: Op) -> bool:

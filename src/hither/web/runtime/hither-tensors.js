@@ -24,13 +24,16 @@ export const tooLarge = (where, bytes, why, build) => new HitherError("memory",
 
 export const node = typeof process === "object" && !!process.versions?.node;
 
-// (v128 x) -> v128 { f32x4.relaxed_madd(x, x, x) }: valid exactly where relaxed SIMD is
-const RELAXED = [0, 97, 115, 109, 1, 0, 0, 0, 1, 6, 1, 96, 1, 123, 1, 123, 3, 2, 1, 0, 10, 13, 1, 11, 0, 32, 0, 32, 0, 32, 0, 253, 133, 2, 11];
+// () -> i32 { i32x4.relaxed_dot_i8x16_i7x16_add_s(127s, 255s, 0s)[0] }: valid exactly where relaxed SIMD is
+const DOT = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 127, 3, 2, 1, 0, 7, 5, 1, 1, 102, 0, 0, 10, 64, 1, 62, 0,
+  ...[127, 255, 0].flatMap((byte) => [253, 12, ...Array(16).fill(byte)]), 253, 147, 2, 253, 27, 0, 11];
 
-/** The first WASM build that this engine can run; -1 if there is none. @param {import("./types.d.ts").Build[]} builds */
+/** The first WASM build that suits this engine; -1 if there is none. @param {import("./types.d.ts").Build[]} builds */
 export function fitting(builds) {
-  const relaxed = WebAssembly.validate(new Uint8Array(RELAXED));
-  return builds.findIndex((b) => b.requires.every((x) => x === "relaxed-simd" && relaxed));
+  const code = new Uint8Array(DOT), relaxed = WebAssembly.validate(code);
+  // bytes above 127 show how products are made: x86 without an operation of its own adds two, and saturates at 16 bits
+  const apart = relaxed && /** @type {any} */ (new WebAssembly.Instance(new WebAssembly.Module(code)).exports).f() === 65534;
+  return builds.findIndex((b) => b.requires.every((x) => x === "relaxed-simd" ? relaxed : x === "dot-apart" && apart));
 }
 
 /** @type {any} */

@@ -9,8 +9,8 @@ const words = (/** @type {number} */ n) => (n + 3) & ~3;
 
 /** @param {import("./types.d.ts").CreateOptions} options @param {import("./types.d.ts").Emit} emit @returns {Promise<import("./types.d.ts").Backend>} */
 export async function create({ builds, layouts, snapshot, gpu, auto }, emit) {
-  const adapter = gpu ?? await globalThis.navigator?.gpu?.requestAdapter({ powerPreference: "high-performance" });
-  if (!adapter) return fail("device", globalThis.navigator?.gpu ? "WebGPU has no adapter here" : "no WebGPU: it needs https or localhost, and a browser that has it");
+  const api = globalThis.navigator?.gpu, adapter = gpu ?? await api?.requestAdapter({ powerPreference: "high-performance" });
+  if (!adapter) return fail("device", api ? "WebGPU has no adapter here" : "no WebGPU: it needs https or localhost, and a browser that has it");
   const about = /** @type {any} */ (adapter).info ?? /** @type {any} */ (adapter).adapterInfo ?? {}, name = `${about.vendor} ${about.architecture} ${about.description}`.trim();
   if (auto && (about.isFallbackAdapter || /swiftshader|llvmpipe/i.test(name))) fail("device", `the only adapter is software (${name}), slower than WASM`);
   const has = /** @type {any} */ (adapter.limits), lacks = builds.map((b) => [...b.requires.filter((f) => !adapter.features.has(f)),
@@ -18,6 +18,7 @@ export async function create({ builds, layouts, snapshot, gpu, auto }, emit) {
   const index = lacks.indexOf(""), build = builds[index] ?? fail("device", `the adapter (${name}) lacks ${lacks.at(-1)}`);
   const why = builds.slice(0, index).map((b, i) => `${b.precision === build.precision ? "halves lie two to a word" : `not ${b.precision}`}: the adapter lacks ${lacks[i]}`).join("; ");
   const subgroups = adapter.features.has("subgroups") ? build.subgroups : undefined; // modules that take the places of others
+  const dots = api?.wgslLanguageFeatures?.has("packed_4x8_integer_dot_product") ? build.packed_dot : undefined;
   const features = /** @type {GPUFeatureName[]} */ (subgroups ? [...build.requires, "subgroups"] : build.requires);
   const device = gpu ?? await /** @type {GPUAdapter} */ (adapter).requestDevice({ requiredFeatures: features, requiredLimits: build.limits });
   let lost = "";
@@ -128,7 +129,7 @@ export async function create({ builds, layouts, snapshot, gpu, auto }, emit) {
     const group = groups.get(key) ?? device.createBindGroup({ layout, entries: bind.map(([b, offset, size], binding) => ({ binding, resource: { buffer: buffers[b], offset, size } })) });
     groups.set(key, group).set(step, group);
     return compiling[run] ??= device.createComputePipelineAsync({
-      layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }), compute: { module: device.createShaderModule({ code: codes[subgroups?.[run] ?? run] }) },
+      layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }), compute: { module: device.createShaderModule({ code: codes[dots?.[run] ?? subgroups?.[run] ?? run] }) },
     }).then((pipeline) => {
       pipelines[run] = pipeline;
       emit({ pipelines: [++compiled, compiling.filter(Boolean).length] });
@@ -180,7 +181,7 @@ export async function create({ builds, layouts, snapshot, gpu, auto }, emit) {
   };
 
   return {
-    info: { build: index, device: "webgpu", why, threads: 0, adapter: name, bytes, subgroups: !!subgroups },
+    info: { build: index, device: "webgpu", why, threads: 0, adapter: name, bytes, subgroups: !!subgroups, packedDot: !!dots },
     async prepare(text, variant) {
       codes = new TextDecoder().decode(text).split(/^\/\/---- kernel \d+\n/m).slice(1);
       ready(variant).catch(() => {}); // whoever awaits it next gets the error

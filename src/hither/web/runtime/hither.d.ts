@@ -68,6 +68,8 @@ export interface Accuracy {
   outputs: OutputAccuracy; everything: OutputAccuracy;
   /** Weights, and results of operators, that keep float32. */
   kept: { kind: "weight" | "result"; name: string; shape: number[]; relative: number | null }[];
+  /** With activations in bytes: how many weights multiply what has scales found on the samples; others are found in every run. */
+  calibrated?: number;
 }
 
 export interface Info {
@@ -87,6 +89,8 @@ export interface Info {
   bytes: number;
   /** On WebGPU: whether kernels reduce across subgroups, for the adapter has them and the model such kernels. */
   subgroups?: boolean;
+  /** On WebGPU: whether kernels multiply bytes by WGSL's dot4I8Packed, for the browser has it and the model such kernels. */
+  packedDot?: boolean;
   /** Of the last run: dispatches (WASM: calls), and waits in the middle of it for a condition. */
   dispatches: number; roundTrips: number;
   digest: string; entry: string;

@@ -220,9 +220,9 @@ class Program {
     this.#store = store;
     this.#gone = gone;
     this.#close = close;
-    const { device, why, threads, adapter, subgroups, bytes } = backend.info, { name, digest, variants, precisions, default_entry: entry } = manifest;
+    const { device, why, threads, adapter, subgroups, packedDot, bytes } = backend.info, { name, digest, variants, precisions, default_entry: entry } = manifest;
     const precision = build.precision ?? manifest.precision, { accuracy } = precisions?.find((p) => p.name === precision) ?? manifest;
-    this.info = { name, device, why, precision, precisions: precisions?.map((p) => p.name) ?? [precision], accuracy, threads, worker: false, adapter, subgroups, bytes: bytes.total, refined: true, dispatches: 0, roundTrips: 0, digest, entry, variants, get transfer() { return { network: store.network, cached: store.cached }; } };
+    this.info = { name, device, why, precision, precisions: precisions?.map((p) => p.name) ?? [precision], accuracy, threads, worker: false, adapter, subgroups, packedDot, bytes: bytes.total, refined: true, dispatches: 0, roundTrips: 0, digest, entry, variants, get transfer() { return { network: store.network, cached: store.cached }; } };
     this.lost = lost;
     this.first = first;
     dropped.register(this, close);

@@ -23,7 +23,7 @@ export interface Build {
   target: "wasm" | "webgpu"; precision?: string; requires: string[]; layout: number; init?: Plan; variants: Record<string, Plan>[];
   file: string; bytes: number; sha256: string; arena: number; io: number;
   shared_flag_offset: number; scratch: number; sync: number;
-  limits: Record<string, number>; buffers: [space: string, offset: number, bytes: number][]; pipelines: string[]; subgroups?: Record<string, number>;
+  limits: Record<string, number>; buffers: [space: string, offset: number, bytes: number][]; pipelines: string[]; subgroups?: Record<string, number>; packed_dot?: Record<string, number>;
 }
 export interface Manifest {
   format: string; version: number; digest: string; extensions_required: string[]; name: string;
@@ -42,7 +42,7 @@ export interface Stateful {
 /** Bytes to write or read in the io region. */
 export interface Range { offset: number; bytes: number }
 /** `shared`: WebAssembly's memory and where its regions begin, if other threads may write there. */
-export interface BackendInfo { shared?: false | { bytes: Uint8Array; at: Record<string, number> }; build: number; device: string; why: string; threads: number; adapter: string; bytes: Record<string, number>; subgroups?: boolean }
+export interface BackendInfo { shared?: false | { bytes: Uint8Array; at: Record<string, number> }; build: number; device: string; why: string; threads: number; adapter: string; bytes: Record<string, number>; subgroups?: boolean; packedDot?: boolean }
 export interface BackendEvent { pipelines?: [ready: number, total: number]; lost?: string }
 export interface Placed { offset: number; bytes: Uint8Array }
 /** `lent`: the inputs' memory, where a Worker took it. */
