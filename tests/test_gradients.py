@@ -108,7 +108,7 @@ def test_products_that_hold_zeros() -> None:
 # What has no gradient, and why: results that are whole numbers or truth values, or bits read as another dtype.
 WITHOUT = {
     "comparisons": {"eq", "ne", "lt", "le", "is_nan", "is_inf"},
-    "bits": {"bitwise_not", "bit_and", "bit_or", "bit_xor", "shift_left", "shift_right", "bitcast", "dequantize"},
+    "bits": {"bitwise_not", "bit_and", "bit_or", "bit_xor", "shift_left", "shift_right", "bitcast"},
     "positions": {"argmax", "argmin", "nonzero", "nms"},
 }
 ON_NUMPY = {"conj", "real", "imag", "complex"}  # in tests/test_transforms.py: no compiled target has complex numbers
