@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 import hither as ht
-from hither import dtypes as dt
 from hither.graph.primitives.rules import apply
 
 from . import references as ref
@@ -92,8 +91,8 @@ op(
     lambda packed, scales: apply("dequantize", packed, scales, bits=4, block=8, size=23, axis=0, dtype=scales.dtype),
     lambda packed, scales: (
         (np.array([[int(b) >> s & 15 for b in row for s in (0, 4)] for row in packed]) - 8.0) * scales.repeat(8, 1)
-    )[:, :23].T.astype(scales.dtype),
-    A((2, 12), 0, 256, "uint8"), A((2, 3), dtype="float32"), dtypes=FLOAT,
+    )[:, :23].T,
+    A((2, 12), 0, 256, "uint8"), A((2, 3)), dtypes=FLOAT, gradient=True,
 )  # fmt: skip
 op(
     "round_to_bytes", lambda x, f: apply("round_to_bytes", x, f, shift=64, bits=7, signed=False, low=None, high=100),
@@ -108,13 +107,13 @@ op(
 op(
     "dequantize_zeros",
     lambda packed, scales, zeros: apply(
-        "dequantize", packed, scales, zeros, bits=2, block=10, size=11, axis=1, dtype=dt.float32,
+        "dequantize", packed, scales, zeros, bits=2, block=10, size=11, axis=1, dtype=scales.dtype,
     ),
     lambda packed, scales, zeros: (
         np.array([[int(b) >> s & 3 for b in row for s in (0, 2, 4, 6)][:11] for row in packed])
         - zeros.repeat(10, 1)[:, :11].astype(np.float64)
     ) * scales.repeat(10, 1)[:, :11],
-    A((3, 3), 0, 256, "uint8"), A((1, 2), dtype="float32"), A((1, 2), 0, 4, "uint8"), dtypes=FLOAT,
+    A((3, 3), 0, 256, "uint8"), A((1, 2)), A((1, 2), 0, 4), dtypes=FLOAT, gradient=True,
 )  # fmt: skip
 moved("take_negative", lambda x, i: ht.take(x, i, axis=0), lambda x, i: np.take(x, i, 0), A((5, 2)), A((6,), -5, 5, "int64"))
 moved("take_row", lambda x, i: x[i], lambda x, i: x[i], A((5, 3)), A((), 0, 5, "int32"))

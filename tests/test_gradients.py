@@ -116,9 +116,8 @@ WITHOUT = {
         "shift_left",
         "shift_right",
         "bitcast",
-        "dequantize",
         "round_to_bytes",
-    },
+    },  # fmt: skip
     "positions": {"argmax", "argmin", "nonzero", "nms"},
 }
 ON_NUMPY = {"conj", "real", "imag", "complex"}  # in tests/test_transforms.py: no compiled target has complex numbers

@@ -35,7 +35,7 @@ LEAST = 256  # elements of a weight that is worth storing small
 BLOCK = 32  # codes of four bits that share a scale
 SAMPLE = 4096  # numbers of a weight that tell whether it can be 16 bits and a scale
 LEAST_STEP = 1 / 512  # of a quantised weight's largest magnitude: less between two of its magnitudes is rounding
-EQUAL = 2.0**-21  # of a quantised weight's largest magnitude: less is how float32 rounds scale · q + minimum, or a product
+EQUAL = 2.0**-20  # of the range of codes, in scales: less is how float32 rounds scale · q + minimum, or a product
 LARGEST_ERROR = 2.0**-10  # of a weight's largest magnitude; half of a float16's last digit is 2^-11
 
 
@@ -292,13 +292,13 @@ def exact_int16(weight: np.ndarray, axis: int) -> Small | None:
     scale = np.float64(steps.min())
     for level in levels[levels > scale / 2]:
         times = np.rint(level / scale)
-        if abs(times * scale - level) > 8 * EQUAL * levels[-1]:
+        if abs(times * scale - level) > 4 * EQUAL * 65535 * scale:
             return None
         scale = level / times
     for part in (some, weight.reshape(-1)):
         numbers = np.rint(part / scale)
         low, high = min(numbers.min(), 0), max(numbers.max(), 0)
-        if high - low > 65535 or not np.abs(numbers * scale - part).max() <= EQUAL * levels[-1]:
+        if high - low > 65535 or not np.abs(numbers * scale - part).max() <= EQUAL * 65535 * scale:
             return None
     ones, size = (1,) * weight.ndim, weight.shape[axis]
     codes = np.moveaxis((numbers - low).astype(np.uint16).reshape(weight.shape), axis, -1)
@@ -316,7 +316,8 @@ def _multiples(row: np.ndarray) -> tuple[np.ndarray, np.float32] | None:
 
     The scale is the one with which most products are equal to what they should be, bit by bit. All are where a file's integers
     were multiplied by a float32. Where they were dequantised otherwise (scale · q + minimum, as TF.js does) or multiplied
-    since (by a normalisation's factor), they may differ by float32's rounding: see EQUAL.
+    since (by a normalisation's factor), they may differ by float32's rounding, which is relative to the range of all 256
+    codes, though a row may have small ones only: see EQUAL.
     """
     levels = np.unique(np.abs(row))
     if len(levels) > 256 or not np.isfinite(levels).all():
@@ -331,12 +332,12 @@ def _multiples(row: np.ndarray) -> tuple[np.ndarray, np.float32] | None:
         numbers = np.rint(row * (most / top))
         if most > 255 or max(numbers.max(), 0) - min(numbers.min(), 0) > 255:
             return None
-        if np.abs(numbers * (top / most) - row).max() <= EQUAL * top:
+        if np.abs(numbers * (top / most) - row).max() <= EQUAL * 255 * top / most:
             break
     fitted = np.float32(np.dot(row, numbers.astype(np.float64)) / np.dot(numbers, numbers.astype(np.float64)))
     scales = [fitted, np.nextafter(fitted, np.float32(0)), np.nextafter(fitted, np.float32(np.inf))]
     scale = max(scales, key=lambda s: np.count_nonzero(numbers * s == row))
-    return (numbers, scale) if np.abs(numbers * scale - row).max() <= EQUAL * top else None
+    return (numbers, scale) if np.abs(numbers * scale - row).max() <= EQUAL * 255 * scale else None
 
 
 # -- where weights are read ------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from ...dtypes import DType
 from ..batching import spread
 from ..core import Abstract
 from ..primitive import Indexed, primitive
-from .rules import apply, computed
+from .rules import apply, full
 
 WORDS = {2: dt.uint8, 4: dt.uint8, 8: dt.uint8, 16: dt.uint16}  # bits of a code: the elements that codes lie in
 
@@ -20,6 +20,11 @@ WORDS = {2: dt.uint8, 4: dt.uint8, 8: dt.uint8, 16: dt.uint16}  # bits of a code
 def codes_in(bits: int) -> int:
     """Codes in an element."""
     return WORDS[bits].bits // bits
+
+
+def _wide(dtype: DType) -> DType:
+    """What numbers of this dtype are computed in."""
+    return dt.float64 if dtype is dt.float64 else dt.float32
 
 
 def _dequantize_abstract(
@@ -51,18 +56,45 @@ def _dequantize(
     packed: np.ndarray, scales: np.ndarray, *zeros: np.ndarray, bits: int, block: int, size: int, axis: int, dtype: DType
 ) -> np.ndarray:
     parts = [packed >> shift & (1 << bits) - 1 for shift in range(0, WORDS[bits].bits, bits)]
-    numbers = np.stack(parts, axis=-1).reshape(*packed.shape[:-1], -1)[..., :size].astype(np.float32)
+    numbers = np.stack(parts, axis=-1).reshape(*packed.shape[:-1], -1)[..., :size].astype(_wide(dtype).numpy)
 
     def each(parameters: np.ndarray) -> np.ndarray:
-        return np.repeat(parameters.astype(np.float32), block, axis=-1)[..., :size]
+        return np.repeat(parameters.astype(numbers.dtype), block, axis=-1)[..., :size]
 
-    numbers -= each(zeros[0]) if zeros else np.float32(1 << bits - 1)
+    numbers -= each(zeros[0]) if zeros else 1 << bits - 1
     return np.moveaxis(numbers * each(scales), -1, axis).astype(dtype.numpy)
 
 
 def _dequantize_batch(size: int, flags: tuple[bool, ...], *operands: Any, axis: int, **params: Any) -> Any:
     batched = (spread(v, flag, size) for v, flag in zip(operands, flags, strict=True))
     return apply("dequantize", *batched, axis=axis + 1, **params)
+
+
+def _dequantize_vjp(
+    cotangents: Any, operands: Any, results: Any, bits: int, block: int, size: int, axis: int, dtype: DType
+) -> tuple[Any, ...]:
+    """Scales are factors and zero points are subtracted; codes, and zero points that are integers, are no numbers to move."""
+    (g,), (packed, scales, *zeros) = cotangents, operands
+    last = len(packed.shape) - 1
+    order = tuple(a for a in range(last + 1) if a != axis)
+    wide = _wide(dtype)
+    g = apply("convert", apply("transpose", g, permutation=(*order, axis)), dtype=wide)
+    each: dict[str, Any] = {"bits": bits, "block": block, "size": size, "axis": last, "dtype": wide}
+
+    def of(parameters: Any, slopes: Any) -> Any:
+        """Slopes added up over what a parameter serves."""
+        outer, blocks = tuple(slopes.shape[:-1]), parameters.shape[-1]
+        whole = apply("pad", slopes, low=(0,) * (last + 1), high=(*(0,) * last, blocks * block - size), value=0)
+        served = tuple(a for a, n in enumerate(outer) if parameters.shape[a] < n)
+        summed = apply("reduce_sum", apply("reshape", whole, shape=(*outer, blocks, block)), axes=(*served, last + 1))
+        return apply("convert", apply("reshape", summed, shape=tuple(parameters.shape)), dtype=parameters.dtype)
+
+    numbers = apply("dequantize", packed, full(1, g, shape=tuple(scales.shape)), *zeros, **each)
+    found = [None, of(scales, apply("mul", g, numbers))]
+    if zeros and zeros[0].dtype.is_float:
+        less = apply("mul", apply("convert", of(zeros[0], g), dtype=wide), apply("convert", scales, dtype=wide))
+        found.append(apply("convert", apply("neg", less), dtype=zeros[0].dtype))
+    return (*found, *[None] * (len(operands) - len(found)))
 
 
 def _emit_dequantize(
@@ -74,9 +106,9 @@ def _emit_dequantize(
         shift = k.index_value(at % several, dt.int32) * bits
         word = (word >> shift) & (1 << bits) - 1
     place = (*(i if n > 1 else 0 for i, n in zip(outer, operands[1].shape, strict=False)), at // block)
-    number = k.convert(word, dt.float32)
-    zero = k.convert(read(2, place), dt.float32) if len(operands) > 2 else float(1 << bits - 1)
-    return (number - zero) * k.convert(read(1, place), computed(dtype))
+    wide = _wide(dtype)
+    zero = k.convert(read(2, place), wide) if len(operands) > 2 else float(1 << bits - 1)
+    return (k.convert(word, wide) - zero) * k.convert(read(1, place), wide)
 
 
 # x[…, i] = scales[…, i // block] · (code i of packed[…] - zeros[…, i // block]), the lowest bits of an element first; without
@@ -86,6 +118,7 @@ primitive(
     "dequantize",
     abstract=_dequantize_abstract,
     evaluate=_dequantize,
+    vjp=_dequantize_vjp,
     batch=_dequantize_batch,
     lowering=Indexed(_emit_dequantize),
 )

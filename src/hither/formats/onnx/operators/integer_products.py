@@ -69,7 +69,7 @@ def conv(node: Node, x: Any, w: Any, x_zero: Any = None, w_zero: Any = None, bia
     if x_zero is not None:
         total = total - cast(one(x_zero), dt.int32) * along(Array(sums), 1, rank)
     if zeros.any():
-        each = ops.conv(x, np.ones((1, *w.shape[1:]), np.int8), dtype=dt.int32, **steps)
+        each = ops.conv(ops.sum(cast(x, dt.int32), axis=1, keepdims=True), np.ones((1, 1, *w.shape[2:]), np.int32), **steps)
         total = total - each * (along(Array(zeros.reshape(-1)), 1, rank) if zeros.size > 1 else int(zeros.reshape(-1)[0]))
     return total if bias is None else total + along(bias, 1, rank)
 

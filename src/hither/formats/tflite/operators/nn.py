@@ -67,7 +67,8 @@ def _integers(node: Node, x: Any, w: Any, bias: Any, product: Product, pad: Call
             sums = (known.astype(np.int32) - along(zero_w, kept, known.ndim)).sum(axes, dtype=np.int32)
             total = total - zero_x * sums
         if zero_w.any():
-            total = total - product(x, np.ones((1, *known.shape[1:]), np.int8)) * along(zero_w, 0, 1)
+            pixels = ops.sum(ops.astype(x, dt.int32), axis=-1, keepdims=True)
+            total = total - product(pixels, np.ones((1, *known.shape[1:-1], 1), np.int32)) * along(zero_w, 0, 1)
     else:
         node.check(len(zero_w) == 1, "weights with one zero point per channel")
         w, first = _signed(w, int(zero_w[0]))
