@@ -117,7 +117,7 @@ WITHOUT = {
         "shift_right",
         "bitcast",
         "round_to_bytes",
-    },  # fmt: skip
+    },
     "positions": {"argmax", "argmin", "nonzero", "nms"},
 }
 ON_NUMPY = {"conj", "real", "imag", "complex"}  # in tests/test_transforms.py: no compiled target has complex numbers
