@@ -13,7 +13,6 @@ import pytest
 
 import hither as ht
 from hither.errors import UnsupportedFeature
-from hither.passes.precision import PrecisionWarning
 from hither.program.compile import CompileError
 from hither.web.bundle import read_manifest
 from hither.web.contents import read_tensors, weights_of
@@ -171,9 +170,8 @@ def test_each_precision_is_judged(node: str, tmp_path: Path) -> None:
 
 
 def test_bytes_for_activations_have_a_name(node: str, tmp_path: Path) -> None:
-    """What WebGPU has no products for it computes in float32; it still is the bundle's "int8/int8"."""
-    with pytest.warns(PrecisionWarning, match="no products of bytes"):
-        ht.bundle(network, tmp_path / "two", SPECS, precision=("float16", "int8/int8"))
+    """The name "int8/int8" is a precision of a bundle like others, by which one loads it."""
+    ht.bundle(network, tmp_path / "two", SPECS, precision=("float16", "int8/int8"))
     body = f"return load(folder, options).then(async (p) => [p.info.precision, (await p.run({INPUT})).y.data])"
     options = {"device": "wasm", "threads": 1, "precision": "int8/int8"}
     name, found = in_node(node, tmp_path / "two", body, options=options, x=X[0].tolist())["value"]

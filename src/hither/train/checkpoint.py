@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -30,25 +31,26 @@ VERSION = 1
 
 
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file so that it is there whole or not at all, also after a crash: beside, flushed, renamed."""
+    """Write a file so that it is there whole or not at all, also after a crash: beside, flushed, renamed. It is written in a
+    folder of its own, for libraries may write beside what they write, too."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    os.close(handle)
-    part = Path(name)
-    try:
+    with tempfile.TemporaryDirectory(prefix=_beside(path), dir=path.parent, ignore_cleanup_errors=True) as folder:
+        part = Path(folder) / path.name
         write(part)
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
     if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
+        parent = os.open(path.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)  # the renaming itself
+            os.fsync(parent)  # the renaming itself
         finally:
-            os.close(folder)
+            os.close(parent)
+
+
+def _beside(path: Path) -> str:
+    """How the folders begin in which a file is written."""
+    return f".{path.name}-"
 
 
 class BackupAndRestore(Callback):
@@ -79,8 +81,8 @@ class BackupAndRestore(Callback):
         self.others = [c for c in callbacks if c is not self]
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        for part in self.path.parent.glob(f".{FILE}-*"):
-            part.unlink(missing_ok=True)  # what a kill left half written
+        for part in self.path.parent.glob(f"{_beside(self.path)}*"):
+            shutil.rmtree(part)  # what a kill left half written
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         if self.save_freq != "epoch":

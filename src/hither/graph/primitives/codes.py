@@ -65,8 +65,8 @@ def _dequantize(
     return np.moveaxis(numbers * each(scales), -1, axis).astype(dtype.numpy)
 
 
-def _dequantize_batch(size: int, flags: tuple[bool, ...], *operands: Any, axis: int, **params: Any) -> Any:
-    batched = (spread(v, flag, size) for v, flag in zip(operands, flags, strict=True))
+def _dequantize_batch(samples: int, flags: tuple[bool, ...], /, *operands: Any, axis: int, **params: Any) -> Any:
+    batched = (spread(v, flag, samples) for v, flag in zip(operands, flags, strict=True))
     return apply("dequantize", *batched, axis=axis + 1, **params)
 
 
