@@ -281,6 +281,31 @@ def test_other_numbers_stay_float32() -> None:
         assert {a.array.dtype for a in program.plan.weights if a.array.size >= 256} == {np.dtype(np.float32)}
 
 
+@pytest.mark.parametrize(("rows", "zeros"), [((3,), (3,)), ((4, 1), (4, 1, 1)), ((2, 3), (2, 3, 1)), ((4, 3), (1,))])
+def test_zero_points_of_rows(rows: tuple[int, ...], zeros: tuple[int, ...]) -> None:
+    """MatMulInteger's zero points are a vector for the rows of a matrix, and have the operand's rank for a stack."""
+    rng = np.random.default_rng(3)
+    x, zero, w = (rng.integers(0, 256, shape, np.uint8) for shape in ((*rows, 8), zeros, (8, 5)))
+    model = hither_model(one_node("MatMulInteger", [x, w, zero], known=[1]))
+    each = zero.reshape(-1, 1) if len(zeros) == 1 else zero  # as the operator's text has it
+    expected = (x.astype(np.int32) - each) @ w.astype(np.int32)
+    (found,) = model(fed([x, w, zero], [1])).values()
+    np.testing.assert_array_equal(found.numpy(), expected)
+
+
+@pytest.mark.parametrize("spread", [3e-7, 1e-5, 1e-4, 1e-3])
+@pytest.mark.parametrize("shape", [(128, 64), (9, 64), (512, 300)])
+def test_what_varies_little_is_not_one_number(shape: tuple[int, int], spread: float) -> None:
+    """Averages and weights near 1: multiples of 1 but for what float32 rounds to a hasty look, and all that matters of them."""
+    w = (1 + spread * np.random.default_rng(3).uniform(-1, 1, shape)).astype(np.float32)
+    rows = np.arange(shape[0], dtype=np.int32)
+    program = compiled(lambda i: ht.take(w, i, axis=0), "cpu", "float32", rows)
+    np.testing.assert_array_equal(run(program, rows), w)
+    x = np.zeros((1, shape[0]), np.float32)
+    x[0, :2] = 1, -1
+    np.testing.assert_array_equal(run(compiled(lambda x: x @ w, "cpu", "float32", x), x), w[:1] - w[1:2])
+
+
 def _bytes(rng: np.random.Generator, kind: type, *shape: int) -> np.ndarray:
     info = np.iinfo(kind)
     return rng.integers(info.min, info.max, shape, kind, endpoint=True)

@@ -35,7 +35,7 @@ LEAST = 256  # elements of a weight that is worth storing small
 BLOCK = 32  # codes of four bits that share a scale
 SAMPLE = 4096  # numbers of a weight that tell whether it can be 16 bits and a scale
 LEAST_STEP = 1 / 512  # of a quantised weight's largest magnitude: less between two of its magnitudes is rounding
-EQUAL = 2.0**-20  # of the range of codes, in scales: less is how float32 rounds scale · q + minimum, or a product
+EQUAL = 2.0**-20  # of a weight's largest magnitude: less is how float32 rounds scale · q + minimum, or a product
 LARGEST_ERROR = 2.0**-10  # of a weight's largest magnitude; half of a float16's last digit is 2^-11
 
 
@@ -251,8 +251,9 @@ def exact_int8(weight: np.ndarray, kept: tuple[int, ...], axis: int | None, sign
     """
     rows = np.moveaxis(weight, kept, range(len(kept))).reshape(math.prod(weight.shape[a] for a in kept), -1)
     scale, numbers = np.ones(len(rows), np.float32), np.zeros(rows.shape, np.float32)
+    largest = float(np.abs(weight).max(initial=0))
     for i, row in enumerate(rows):
-        found = _multiples(row)
+        found = _multiples(row, largest)
         if found is None:
             return None
         numbers[i], scale[i] = found
@@ -298,7 +299,7 @@ def exact_int16(weight: np.ndarray, axis: int) -> Small | None:
     for part in (some, weight.reshape(-1)):
         numbers = np.rint(part / scale)
         low, high = min(numbers.min(), 0), max(numbers.max(), 0)
-        if high - low > 65535 or not np.abs(numbers * scale - part).max() <= EQUAL * 65535 * scale:
+        if high - low > 65535 or not _stand_for(numbers, scale, part, min(65535 * scale, float(np.abs(weight).max()))):
             return None
     ones, size = (1,) * weight.ndim, weight.shape[axis]
     codes = np.moveaxis((numbers - low).astype(np.uint16).reshape(weight.shape), axis, -1)
@@ -311,13 +312,22 @@ def _is_int8(numbers: np.ndarray) -> bool:
     return bool(numbers.min(initial=0) >= -128 and numbers.max(initial=0) <= 127)
 
 
-def _multiples(row: np.ndarray) -> tuple[np.ndarray, np.float32] | None:
-    """Whole numbers and a scale whose products are `row`; None where there are none, or they span more than 255.
+def _stand_for(numbers: np.ndarray, scale: float | np.float32, row: np.ndarray, largest: float) -> bool:
+    """Whether a row is numbers · scale but for float32's rounding in a tensor with such a `largest` magnitude. What was
+    dequantised has one value for each number; what only varies little has several."""
+    if not np.abs(numbers * scale - row).max() <= EQUAL * largest:
+        return False
+    return len(np.unique(numbers)) == len(np.unique(row))
+
+
+def _multiples(row: np.ndarray, largest: float) -> tuple[np.ndarray, np.float32] | None:
+    """Whole numbers and a scale whose products are `row`; None where there are none, or they span more than 255. `largest`: the
+    largest magnitude of the whole weight.
 
     The scale is the one with which most products are equal to what they should be, bit by bit. All are where a file's integers
     were multiplied by a float32. Where they were dequantised otherwise (scale · q + minimum, as TF.js does) or multiplied
-    since (by a normalisation's factor), they may differ by float32's rounding, which is relative to the range of all 256
-    codes, though a row may have small ones only: see EQUAL.
+    since (by a normalisation's factor), they may differ by float32's rounding, which is relative to the range of the whole
+    weight, and of all 256 codes, though a row may have small ones only: see EQUAL.
     """
     levels = np.unique(np.abs(row))
     if len(levels) > 256 or not np.isfinite(levels).all():
@@ -332,12 +342,12 @@ def _multiples(row: np.ndarray) -> tuple[np.ndarray, np.float32] | None:
         numbers = np.rint(row * (most / top))
         if most > 255 or max(numbers.max(), 0) - min(numbers.min(), 0) > 255:
             return None
-        if np.abs(numbers * (top / most) - row).max() <= EQUAL * 255 * top / most:
+        if np.abs(numbers * (top / most) - row).max() <= EQUAL * min(255 * top / most, largest):
             break
     fitted = np.float32(np.dot(row, numbers.astype(np.float64)) / np.dot(numbers, numbers.astype(np.float64)))
     scales = [fitted, np.nextafter(fitted, np.float32(0)), np.nextafter(fitted, np.float32(np.inf))]
     scale = max(scales, key=lambda s: np.count_nonzero(numbers * s == row))
-    return (numbers, scale) if np.abs(numbers * scale - row).max() <= EQUAL * 255 * scale else None
+    return (numbers, scale) if _stand_for(numbers, scale, row, min(255 * scale, largest)) else None
 
 
 # -- where weights are read ------------------------------------------------------------------------------------------------

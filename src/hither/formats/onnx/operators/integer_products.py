@@ -45,8 +45,8 @@ def matmul(a: Any, b: Any, a_zero: Any = None, b_zero: Any = None) -> Any:
     total = ops.matmul(a, right, dtype=dt.int32)
     sums = (numbers.astype(np.int32) - zeros).sum(0, dtype=np.int32)
     if a_zero is not None:
-        a_zero = cast(a_zero, dt.int32)
-        total = total - (ops.reshape(a_zero, (-1, 1)) if a_zero.size > 1 else one(a_zero)) * Array(sums)
+        a_zero = one(cast(a_zero, dt.int32))
+        total = total - (ops.reshape(a_zero, (-1, 1)) if len(a_zero.shape) == 1 else a_zero) * Array(sums)
     if zeros.any():
         total = total - ops.sum(cast(a, dt.int32), axis=-1, keepdims=True) * Array(zeros)
     return total
