@@ -184,3 +184,32 @@ def test_modules_for_both_kinds_of_engines_add_bytes_exactly(page: Any, tmp_path
     expected = (x + 64) @ w.astype(np.int64)
     np.testing.assert_array_equal(np.reshape(found, expected.shape), expected)
     np.testing.assert_array_equal(ht.load(folder, device="wasm")(x=floats)["output"].numpy(), expected)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_what_becomes_of_nan(device: str) -> None:
+    """Bytes hold none, as `compile` says: by a scale that is known beforehand a NaN becomes a number within the bounds, and pixels
+    that do not read it are as they were; scales found in every run hand it on to every result that reads it."""
+    if device == "cpu" and not machine_for("cpu").dot:
+        pytest.skip("this processor has no operation for products of bytes")
+    x, w = normal(1, 64, 5, 6), normal(24, 64, 1, 1, seed=1)
+    holed = x.copy()
+    holed[0, 3, 2, 4] = np.nan
+    spec = {"x": ht.Spec(x.shape, "float32")}
+
+    def clipped(x: Any) -> Any:
+        return ht.conv(ht.minimum(ht.maximum(x, 0), 6), w)
+
+    def unbounded(x: Any) -> Any:
+        return ht.conv(x, w)
+
+    there = np.zeros((5, 6), np.bool_)
+    there[2, 4] = True
+    for net, bounded in ((clipped, True), (unbounded, False)):
+        with in_node() if device == "wasm" else nullcontext():
+            program = ht.compile(net, spec, device=device, precision="int8", activations="int8")
+        whole, got = (program(x=a)["output"].numpy()[0] for a in (x, holed))
+        np.testing.assert_array_equal(got[:, ~there], whole[:, ~there])
+        assert np.isfinite(got[:, there]).all() if bounded else np.isnan(got[:, there]).all()
+        if bounded:  # one of 64 products is another, by no more than the bounds allow
+            assert (np.abs(got - whole)[:, there].ravel() <= 6.1 * np.abs(w[:, 3, 0, 0])).all()

@@ -106,7 +106,8 @@ def load(
         device: what the model runs on when it is called ("cpu", "webgpu", "wasm", "numpy"); None is the default device.
         precision: what its weights are stored in when it is called; None is float32. See `hither.compile`. Of a bundle, one of
             those that it holds; None is its first choice.
-        activations: what is stored between kernels, or multiplied; None is float32.
+        activations: what is stored between kernels ("float16"), or multiplied ("int8"); None is float32. See `hither.compile`
+            for what that does to NaN (bytes) and beyond 65504 (float16).
         format: the format's name, where the file does not tell.
         **options: passed to the format's reader.
 

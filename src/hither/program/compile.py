@@ -70,6 +70,9 @@ def compile(
             softmax and losses, stay float32, as do inputs, outputs, state, sums over axes and small arrays. "int8", with int8
             weights: what they multiply is rounded to bytes, by scales that are found in every run, or, those of convolutions,
             on the samples of `calibrate` (faster; what lies further out than anything in them becomes the largest byte).
+            Bytes hold no NaN: where a convolution's scale is known beforehand (on samples, or because a clip, a sigmoid or the
+            like bounds what it multiplies), a NaN becomes some number within the bounds, and results do not show it. Scales
+            found in every run pass it on. Where NaN must be seen, leave activations float32, or test what goes in.
         calibrate: samples of real inputs, on which the accuracy of a precision is judged: an iterable of {input: array} (or of
             arrays, where there is one input), or one {input: array} of samples stacked along a new first axis.
         tolerance: {"relative": 0.01} (the default, if samples are given): no output may be further from float32 than that

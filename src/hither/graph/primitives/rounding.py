@@ -46,7 +46,8 @@ def _emit(k: Any, x: Any, factor: Any, shift: int, bits: int, signed: bool, low:
 
 
 # The lowest `bits` of the whole number nearest to x · factor + shift, no less than `low` and no more than `high` where they are
-# given; without them such numbers are taken to lie between -2^22 and 2^22. What a NaN becomes is open.
+# given; without them such numbers are taken to lie between -2^22 and 2^22. A NaN becomes any of the bytes
+# within the limits: bytes cannot say that there was one (`hither.compile` tells users so).
 primitive("round_to_bytes", abstract=_abstract, evaluate=_evaluate, lowering=Elementwise(_emit))
 
 __all__ = ["ROUNDING"]
