@@ -364,3 +364,27 @@ def test_where_there_are_no_products_of_bytes_that_is_said() -> None:
         made = reduce_numbers(graph, Machine("llvm"), Numbers("int8", "int8"))
     (found,) = evaluate(made, x)
     np.testing.assert_allclose(found, x @ int8(w, (1,)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("largest", [1.0, 2.0**-100, 2.0**70, 2.0**99, 3e38])
+def test_what_a_row_loses_beside_its_largest_element(largest: float) -> None:
+    """WebAssembly scales a single row by its largest magnitude when it widens halves (kernels.templates.half_pairs). Where that
+    element meets weights of zero, the others keep all their digits down to 2^-78 of it, and lose no more than 2^-102 of it each
+    further down."""
+    depth = 256
+    w, x = float16(normal(depth, 64)), 1 + np.abs(normal(1, depth, seed=1))
+    w[0], x[0, 0] = 0, largest
+    w[1:] = np.where(np.abs(w[1:]) < 2.0**-6, 2.0**-6, w[1:])
+    program = compiled(lambda x: x @ w, "wasm", "float16", x)
+    assert any(op.kind == "word" for kernel in program.plan.code.kernels for op in kernel.walk())
+    found, exact = run(program, x), x.astype(np.float64) @ w.astype(np.float64)
+    rounding = depth * 2.0**-24 * (np.abs(x[:, 1:]).astype(np.float64) @ np.abs(w[1:]).astype(np.float64))
+    assert (np.abs(found - exact) <= rounding + (depth * 2.0**-102 * largest if largest > 2.0**72 else 0)).all()
+
+
+@pytest.mark.node
+def test_a_row_of_the_smallest_numbers_keeps_what_float32_has_of_them() -> None:
+    w, x = float16(normal(64, 32)), normal(1, 64, seed=1) * np.float32(2.0**-126)
+    found = run(compiled(lambda x: x @ w, "wasm", "float16", x), x)
+    np.testing.assert_allclose(found, x.astype(np.float64) @ w.astype(np.float64), rtol=0, atol=64 * 2.0**-149)
