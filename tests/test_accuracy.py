@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 import hither as ht
 from hither.cli import application
 from hither.errors import DTypeMismatch, NameMismatch
-from hither.program.accuracy import accuracy
+from hither.passes.precision import Numbers, digest_of
+from hither.program.accuracy import accuracy, guard
+from hither.program.compile import graphs_of
 
 ROOT = Path(__file__).resolve().parent.parent
 RNG = np.random.default_rng(0)
@@ -235,3 +237,28 @@ def test_the_command_judges_on_files(tmp_path: Path) -> None:
     assert "int8 against float32 on 3 inputs" in done.output
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["accuracy"]["tolerance"] == {"relative": 0.05}
+
+
+def test_a_device_that_is_off_where_the_trial_was_not() -> None:
+    """A device may round otherwise than the trial. Weights are then tried one by one after all, so that the harmful one keeps
+    float32 and not whichever comes first; the report says how far it alone is off."""
+    tolerance = {"relative": 0.03}
+    graphs = graphs_of(lambda x: network(SECOND, x), SPECS)
+    tried: list[frozenset[str]] = []
+
+    def compiled(numbers: Numbers) -> ht.Program:
+        """Off by far as long as nothing is kept."""
+        tried.append(numbers.kept)
+        net = network if numbers.kept else lambda second, x: {"y": network(second, x)["y"] * 2}
+        return ht.compile(lambda x: net(SECOND, x), SPECS)
+
+    _, report = guard(graphs, SPECS, Numbers("int8"), compiled, SAMPLES, tolerance)
+    (kept,) = report.kept
+    damage = {}
+    for weight in (FIRST, SECOND, LAST):
+        others = frozenset(digest_of(w) for w in (FIRST, SECOND, LAST) if w is not weight)
+        program = ht.compile(lambda x: network(SECOND, x), SPECS)
+        found = guard(graphs, SPECS, Numbers("int8", kept=others), lambda _: program, SAMPLES, {"relative": 1.0})[1]
+        damage[digest_of(weight)] = found.everything["y"].relative
+    assert tried == [frozenset(), frozenset({max(damage, key=lambda key: damage[key])})]
+    assert kept.relative == pytest.approx(max(damage.values()), rel=1e-3)

@@ -163,10 +163,15 @@ def guard(
             break
     order: list[int] = list(range(len(trials.candidates)))
     alone: dict[int, Mapping[str, OutputAccuracy]] = {}
+
+    def rank() -> None:
+        """Order the candidates by the damage that each does alone."""
+        alone.update({i: trials.judge([i], SINGLES) for i in order})
+        order.sort(key=lambda i: _damage(alone[i], tolerance), reverse=True)
+
     count = 0
     if not accepts(everything, tolerance) and order:
-        alone = {i: trials.judge([i], SINGLES) for i in order}
-        order.sort(key=lambda i: _damage(alone[i], tolerance), reverse=True)
+        rank()
         count = _fewest(lambda n: accepts(trials.judge(order[n:]), tolerance), len(order))
     while True:
         keys = frozenset(trials.candidates[i].key for i in order[:count])
@@ -174,6 +179,8 @@ def guard(
         found = trials.compare([_run_anew(program, sample) for sample in samples])
         if accepts(found, tolerance) or count == len(order):
             break
+        if not alone:
+            rank()
         count = min(len(order), 2 * count + 1)  # the device rounds otherwise than the trial did
     name = numbers.precision if numbers.activations == "float32" else f"{numbers.precision}, activations {numbers.activations}"
     report = AccuracyReport(
