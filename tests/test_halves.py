@@ -185,7 +185,8 @@ def test_small_weights_and_halves_go_together() -> None:
         assert np.abs(run(program, x)[0] - exact).max() <= error * np.abs(exact).max()
 
 
-def test_infinities_stay_infinities() -> None:
+@pytest.mark.parametrize("device", [*DEVICES, pytest.param("webgpu in words", marks=pytest.mark.gpu)])
+def test_infinities_stay_infinities(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mask of minus infinity is stored as a half, in products of any kind; beyond float16's range there is nothing else."""
     x = normal(16, 32)
     mask = np.where(np.random.default_rng(1).random((16, 16)) < 0.3, -np.inf, 0).astype(np.float32)
@@ -194,9 +195,32 @@ def test_infinities_stay_infinities() -> None:
         scores = x @ ht.matrix_transpose(x) + mask
         return ht.softmax(scores, axis=-1) @ x, ht.softmax(ht.matrix_transpose(scores), axis=-1) @ x
 
-    for device in ("cpu", "wasm"):
-        for found, expected in zip(run(compiled(net, device, "float16", x), x), evaluate(graph_of(net, x), x), strict=True):
-            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-2)
+    if device == "webgpu in words":
+        machine, device = replace(webgpu_machine(), float16=False), "webgpu"
+        monkeypatch.setitem(program_module.DEVICES, "webgpu", Device(lambda: machine, WebGpuSession))
+    for found, expected in zip(run(compiled(net, device, "float16", x), x), evaluate(graph_of(net, x), x), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-2)
+
+
+@pytest.mark.parametrize("device", [*DEVICES, pytest.param("webgpu in words", marks=pytest.mark.gpu)])
+def test_what_halves_do_not_reach_is_infinite(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `compile` says: 70000 is stored as infinity on every target, unless a tolerance is given, which random numbers try."""
+    x, w = normal(16, 32), weight(32, 32, seed=2)
+    loud = w * np.float32(1e5)
+
+    def net(x: Any) -> Any:
+        return ht.maximum(x @ loud, 0) @ np.abs(w) * 1e-5
+
+    if device == "webgpu in words":
+        machine, device = replace(webgpu_machine(), float16=False), "webgpu"
+        monkeypatch.setitem(program_module.DEVICES, "webgpu", Device(lambda: machine, WebGpuSession))
+    hidden = x.astype(np.float64) @ loud
+    exact = np.maximum(hidden, 0) @ np.abs(w) * 1e-5
+    (found,) = run(compiled(net, device, "float16", x), x)
+    beyond = (hidden > 65520).any(-1)
+    assert beyond.any() and np.isposinf(found[beyond]).all() and np.isfinite(found[~beyond]).all()
+    (held,) = run(compiled(net, device, "float16", x, tolerance={"relative": 0.01}), x)
+    assert np.abs(held - exact).max() <= 0.01 * np.abs(exact).max()
 
 
 # -- what is never stored so ----------------------------------------------------------------------------------------------

@@ -412,6 +412,18 @@ def halves() -> Case:
     return of_kernel(k.finish("halves"), [values], HALF, rtol=1e-3)
 
 
+def half_pairs() -> Case:
+    """Halves stored two to a word: those beyond float16's range are infinite, infinities and NaNs stay what they are, and the
+    last that round to a finite half do."""
+    over = [65504, 65519.996, 65520, 65536, 1e5, 3e38, INF]
+    values = np.array([*over, *(-v for v in over), NAN, -NAN, 0, -0.0, 1.5, 6e-8, -6.1e-5, 1 / 3, 65503, -2049], np.float32)
+    k = Builder(MACHINE)
+    x, out = k.buffer("x", dt.float32, 24), k.buffer("out", dt.float16, 24, "write")
+    with k.loop(0, 24, 4, kind="parallel") as loop:
+        k.store(out, loop.index, k.load(x, loop.index, 4))
+    return of_kernel(k.finish("half_pairs"), [values], rtol=0)
+
+
 def structure() -> dict[str, Case]:
     return {
         "vectors": vectors(),
@@ -421,6 +433,7 @@ def structure() -> dict[str, Case]:
         "workgroup": workgroup(),
         "reduced": reduced(),
         "packed": packed(),
+        "half pairs": half_pairs(),
     }
 
 

@@ -131,8 +131,8 @@ def bundle(
             "int8/int8". Several, the preferred one first: ("float32", "float16", "int8"). Whoever loads the bundle downloads
             one of them: that asked for by name, or the first that the device has room for, and `program.info.why` says why.
             Tensors that are the same in several are stored once.
-        activations: what products are computed in, as for `compile`, which says what becomes of NaN in bytes. With several
-            precisions, see there.
+        activations: what products are computed in, as for `compile`, which says what becomes of NaN in bytes, and of numbers
+            beyond 65504 in halves: give `calibrate` or `tolerance`. With several precisions, see there.
         calibrate, tolerance: as for `compile`: weights that do too much damage keep float32. The first variant is judged, on
             the CPU, in each precision; the manifest and the loader's `program.info.accuracy` have the reports.
         state: what survives calls of functions, as for `compile`; `program.save` and `restore` keep it in the browser. One

@@ -13,7 +13,7 @@ from ...kernels.ir import Buffer, Kernel, Machine, Op
 from .alignment import Multiples
 from .expressions import Expressions, vector
 from .plan import Plan, Variant, element, packed
-from .words import element_of, elements_of, words_of_halves
+from .words import PACK_HALVES, element_of, elements_of, words_of_halves
 
 
 class Accesses:
@@ -162,6 +162,7 @@ class Accesses:
         word = self.fresh("w")
         self.line(f"let {word} = ({place}) >> 1u;")
         kind = self.variant.groups[number].element
+        self.values.declare("pack_halves", PACK_HALVES)
         for i, pair in enumerate(words_of_halves(value, count)):
             self.assign(number, f"{word} + {i}" if i else word, pair if kind == "u32" else f"bitcast<{kind}>({pair})")
 

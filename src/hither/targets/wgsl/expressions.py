@@ -12,6 +12,7 @@ from ... import dtypes as dt
 from ...dtypes import DType
 from ...errors import UnsupportedFeature
 from ...kernels.ir import INDEX, Val
+from .words import PACK_HALVES
 
 _OPERATORS = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "rem": "%", "and": "&", "or": "|", "xor": "^", "shl": "<<", "shr": ">>",
@@ -201,7 +202,7 @@ class Expressions:
                 raise ValueError(f"kernel {self.kernel}: bitcast of float16 vectors")
             if target is dt.float16:
                 return f"f16(unpack2x16float({self.as_unsigned(a, 1)} & 0xffffu).x)"
-            bits = f"(pack2x16float(vec2<f32>(f32({a}), 0.0)) & 0xffffu)"
+            bits = f"({self.declare('pack_halves', PACK_HALVES)}(vec2<f32>(f32({a}), 0.0)) & 0xffffu)"
             return bits if target.kind == "u" else f"extractBits(i32({bits}), 0u, 16u)"
         text = f"bitcast<{self.type(target, width)}>({a})"
         return self.normalise(text, target, width)

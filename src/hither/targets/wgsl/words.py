@@ -9,6 +9,18 @@ from ...dtypes import DType
 
 LANES = "xyzw"
 
+# What pack2x16float makes of numbers beyond the finite halves is open: those become infinities and NaNs bit by bit. Halves round
+# to the nearest, so that infinity begins half a step above the largest, 65504; what lies between is clamped.
+PACK_HALVES = """fn pack_halves(v: vec2<f32>) -> u32 {
+  let bits = bitcast<vec2<u32>>(v);
+  let magnitude = bits & vec2<u32>(0x7fffffffu);
+  let packed = pack2x16float(clamp(v, vec2<f32>(-65504.0), vec2<f32>(65504.0)));
+  let beyond = select(vec2<u32>(0x7c00u), vec2<u32>(0x7e00u), magnitude > vec2<u32>(0x7f800000u));
+  let other = ((bits >> vec2<u32>(16u)) & vec2<u32>(0x8000u)) | beyond;
+  let halves = select(vec2<u32>(packed & 0xffffu, packed >> 16u), other, magnitude >= vec2<u32>(0x477ff000u));
+  return halves.x | (halves.y << 16u);
+}"""
+
 
 def element_of(dtype: DType, word: str, index: str) -> str:
     """The element number `index`, counted from any word's first, of an unsigned word."""
@@ -35,5 +47,5 @@ def elements_of(dtype: DType, words: Sequence[str], width: int) -> str:
 
 
 def words_of_halves(value: str, count: int) -> list[str]:
-    """The unsigned words of the first `count` lanes of a vector of floats, an even number."""
-    return [f"pack2x16float({value}.{LANES[i : i + 2]})" for i in range(0, count, 2)]
+    """The unsigned words of the first `count` lanes of a vector of floats, an even number, by PACK_HALVES."""
+    return [f"pack_halves({value}.{LANES[i : i + 2]})" for i in range(0, count, 2)]
