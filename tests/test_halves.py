@@ -7,6 +7,7 @@ overflow. NumPy in float16 shows that they do.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -26,7 +27,7 @@ from hither.graph.core import Graph, evaluate
 from hither.kernels.halves import store_halves, stored_halves
 from hither.model import Model
 from hither.passes import optimize
-from hither.passes.precision import Numbers
+from hither.passes.precision import Numbers, PrecisionWarning
 from hither.program import Program
 from hither.program import program as program_module
 from hither.program.compile import CompileError, graphs_of
@@ -441,6 +442,56 @@ def test_a_bundle_keeps_what_the_guard_found(page: Any, tmp_path: Path) -> None:
             assert found["precision"] == "float16/float16"
             assert (device == "webgpu" and not found["half"]) == ("shader-f16" in found["why"])
     assert max(error(ht.load(tmp_path / "net")(x=x)["y"].numpy(), x) for x in LOUD) <= TOLERANCE
+
+
+def shaped(x: Any) -> Any:
+    """The norm, whose squares overflow as halves, behind a gate that is traced for many rows only: it has squares too."""
+    h = x @ IN
+    if x.shape[0] > 8:
+        h = h * ht.tanh(ht.square(x * 1e-3) @ np.abs(IN) + 20)
+    squares = ht.square(h) @ np.full((FEATURES, 1), 1 / FEATURES, np.float32)
+    return {"y": (h / ht.sqrt(squares + 1e-5)) @ OUT}
+
+
+def shaped_exactly(x: np.ndarray) -> np.ndarray:
+    h = x.astype(np.float64) @ IN  # tanh(20) is 1
+    return h / np.sqrt((h**2).mean(-1, keepdims=True) + 1e-5) @ OUT
+
+
+@pytest.mark.parametrize(
+    "rows", [(8, 12), (12, 8), (2, 8)], ids=["more operators", "fewer operators", "too small to be judged"]
+)
+def test_variants_that_are_not_what_was_judged_keep_float32(rows: tuple[int, int], tmp_path: Path) -> None:
+    """Where variants trace differently, the how manieth square is another one; where the judged one has small arrays, nothing is
+    known of larger ones. Neither may overflow for that, and both are said."""
+    specs = [{"x": ht.Spec((n, FEATURES))} for n in rows]
+    judged = normal(rows[0], FEATURES, seed=5, scale=500)
+    with pytest.warns(PrecisionWarning, match="variant 1 keep float32.*judged on the first"):
+        ht.bundle(
+            shaped, tmp_path, specs, targets=("wasm",), activations="float16", calibrate=[judged],
+            tolerance={"relative": TOLERANCE},
+        )  # fmt: skip
+    model = ht.load(tmp_path)
+    for n in rows:
+        x = normal(n, FEATURES, seed=6, scale=500)
+        exact = shaped_exactly(x)
+        assert np.abs(model(x=x)["y"].numpy() - exact).max() <= TOLERANCE * np.abs(exact).max()
+
+
+def test_variants_that_trace_alike_store_alike(tmp_path: Path) -> None:
+    """What was judged holds for other shapes of the same operators: they keep what it keeps, no more, and nothing is said."""
+    specs = [{"x": ht.Spec((n, FEATURES))} for n in (8, 7)]
+    judged = normal(8, FEATURES, seed=5, scale=500)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PrecisionWarning)
+        ht.bundle(
+            shaped, tmp_path, specs, targets=("wasm",), activations="float16", calibrate=[judged],
+            tolerance={"relative": TOLERANCE},
+        )  # fmt: skip
+    x = normal(7, FEATURES, seed=6, scale=500)
+    exact = shaped_exactly(x)
+    found = ht.load(tmp_path)(x=x)["y"].numpy()
+    assert 0 < np.abs(found - exact).max() <= TOLERANCE * np.abs(exact).max()
 
 
 def test_the_commands_take_it(tmp_path: Path) -> None:

@@ -155,7 +155,9 @@ def test_tint_compiles_every_text_without_a_message(page: Any) -> None:
     assert not found
 
 
-@pytest.mark.parametrize("name", ["float32", "float32 to int", "int8", "vectors", "quads", "workgroup", "half pairs", "aliased", "crowded"])
+@pytest.mark.parametrize(
+    "name", ["float32", "float32 to int", "int8", "vectors", "quads", "workgroup", "half pairs", "aliased", "crowded"]
+)
 def test_runs_in_the_browser(page: Any, name: str) -> None:
     case = ALL[name]
     plan = plan_bindings(case.code, case.machine)

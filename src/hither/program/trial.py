@@ -45,6 +45,27 @@ def with_switches(graph: Graph, numbers: Numbers, of: list[Candidate]) -> Graph:
     return _Switched({candidate.key: i for i, candidate in enumerate(of)}).graph(graph, "", numbers)
 
 
+def unjudged(judged: Graph, other: Graph, numbers: Numbers) -> frozenset[str]:
+    """The candidates of another trace of a network that a verdict on the judged one, `numbers.kept`, says nothing of.
+
+    That is what is no candidate there: weights and operators that it does not have, or results too small to be stored so. And
+    where the traces have different numbers of one source's operators of one kind, which result is the how manieth differs too: if
+    one of them, or in a body of theirs, keeps float32, all do.
+    """
+    plain = replace(numbers, kept=frozenset())
+    known = {found.key for found in candidates(judged, plain)}
+    kinds = {f"{key.rpartition(':')[0]}:" for key in {*_node_keys(judged, "")} ^ {*_node_keys(other, "")}}
+    kept = tuple(kind for kind in kinds if any(key.startswith(kind) for key in numbers.kept))
+    return frozenset(found.key for found in candidates(other, plain) if found.key not in known or found.key.startswith(kept))
+
+
+def _node_keys(graph: Graph, prefix: str) -> Iterator[str]:
+    for node, key in node_keys(graph, prefix).items():
+        yield key
+        for _, body, path in bodies_of(node, key):
+            yield from _node_keys(body, path)
+
+
 def _candidates(graph: Graph, numbers: Numbers, prefix: str) -> Iterator[Candidate]:
     for value, small in stored_small(graph, numbers).items():
         array = graph.constants[value]

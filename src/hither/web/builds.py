@@ -7,6 +7,7 @@ where WASM and WebGPU keep an array in the same bytes, it is stored once.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from ..kernels.ir import Machine
 from ..kernels.steps import While, most_flops, walk
 from ..passes import optimize
 from ..passes.bytes import SEVEN_BITS
-from ..passes.precision import Numbers
+from ..passes.precision import Numbers, PrecisionWarning
 from ..program.accuracy import AccuracyReport, compare
 from ..program.compile import (
     accurate,
@@ -37,6 +38,7 @@ from ..program.compile import (
 from ..program.plan import Plan, plan, to_storage
 from ..program.program import Program
 from ..program.signature import Entry, Port
+from ..program.trial import unjudged
 from .bundle import encode_steps, write_bundle
 from .manifest import (
     BundleError,
@@ -134,7 +136,8 @@ def bundle(
         activations: what products are computed in, as for `compile`, which says what becomes of NaN in bytes, and of numbers
             beyond 65504 in halves: give `calibrate` or `tolerance`. With several precisions, see there.
         calibrate, tolerance: as for `compile`: weights that do too much damage keep float32. The first variant is judged, on
-            the CPU, in each precision; the manifest and the loader's `program.info.accuracy` have the reports.
+            the CPU, in each precision; what only other variants have, or have more of, keeps float32 there, with a
+            PrecisionWarning. The manifest and the loader's `program.info.accuracy` have the reports.
         state: what survives calls of functions, as for `compile`; `program.save` and `restore` keep it in the browser. One
             state for all variants and precisions.
         progressive: send float32 weights as halves: a program starts with weights rounded to bfloat16, after half the download,
@@ -176,13 +179,15 @@ def bundle(
             reports[each] = _judge(graphs[0], choices[0], numbers, samples, tolerance, "wasm" in targets)
             wanted[each] = replace(numbers, kept=reports[each].keys, ranges=reports[each].ranges)
     tidied = [{entry: optimize(graph) for entry, graph in entries.items()} for entries in graphs]
+    judged = not progressive and bool(reports)
+    alike = {each: _as_judged(tidied, numbers) if judged else [numbers] * len(tidied) for each, numbers in wanted.items()}
     pool = TensorPool()
     builds: list[WasmBuild | WebGpuBuild] = []
     meanings = [getattr(each, "specs", choice) for each, choice in zip(made, choices)]
     for kind in [t for t in TARGETS if t in targets]:
         for each, numbers in wanted.items():
             for machine in machines(kind, numbers):
-                planned = _plan(graphs, tidied, machine, numbers)
+                planned = _plan(graphs, tidied, machine, alike[each])
                 variants = [{e: planned.entries[_export(i, e)] for e in entries} for i, entries in enumerate(graphs)]
                 builds += [_webgpu(planned, variants, pool, each)] if kind == "webgpu" else _wasm(planned, variants, pool, each)
     signatures = [_variant(entries, variants[i], made[i], meanings[i]) for i, entries in enumerate(graphs)]
@@ -241,6 +246,23 @@ def _judge(
     return report
 
 
+def _as_judged(tidied: Sequence[Mapping[str, Graph]], numbers: Numbers) -> list[Numbers]:
+    """The numbers of each variant: what the first one, which was judged, says nothing of keeps float32, with a warning."""
+    entry, judged = next(iter(tidied[0].items()))
+    made = [numbers]
+    for i, entries in enumerate(tidied[1:], 1):
+        more = unjudged(judged, entries[entry], numbers) - numbers.kept if entry in entries else frozenset()
+        if more:
+            warnings.warn(
+                f"{len(more)} weights and results of variant {i} keep float32: accuracy is judged on the first variant, which "
+                "has nothing that corresponds to them; give first the one that has most, the largest shapes for example",
+                PrecisionWarning,
+                stacklevel=3,
+            )
+        made.append(replace(numbers, kept=numbers.kept | more))
+    return made
+
+
 def first_stage(
     graphs: Mapping[str, Graph], specs: Mapping[str, Any] | None, calibrate: Any, tolerance: Mapping[str, float] | None
 ) -> AccuracyReport:
@@ -261,16 +283,17 @@ def _export(variant: int, entry: str) -> str:
 
 
 def _plan(
-    graphs: Sequence[Mapping[str, Graph]], tidied: Sequence[Mapping[str, Graph]], machine: Machine, numbers: Numbers
+    graphs: Sequence[Mapping[str, Graph]], tidied: Sequence[Mapping[str, Graph]], machine: Machine, numbers: Sequence[Numbers]
 ) -> Plan:
-    """All entries of all variants in one plan: they share weights, kernels and memory. `tidied`: the graphs, optimized."""
+    """All entries of all variants in one plan: they share weights, kernels and memory. `tidied`: the graphs, optimized; the
+    numbers are each variant's."""
     optimized: dict[str, Graph] = {}
     lengths: dict[str, dict[str, tuple[str, int]]] = {}
     for i, entries in enumerate(graphs):
         for name, graph in entries.items():
             key = _export(i, name)
             lengths[key] = lengths_of(graph)
-            optimized[key] = reduce_numbers(tidied[i][name], machine, numbers)
+            optimized[key] = reduce_numbers(tidied[i][name], machine, numbers[i])
             check_dtypes(optimized[key], machine)
     return plan(optimized, machine, lengths, state=state_of(g for each in graphs for g in each.values()))
 
