@@ -254,10 +254,9 @@ def test_a_device_that_is_off_where_the_trial_was_not() -> None:
 
     _, report = guard(graphs, SPECS, Numbers("int8"), compiled, SAMPLES, tolerance)
     (kept,) = report.kept
-    damage = {}
+    damage, program = {}, ht.compile(lambda x: network(SECOND, x), SPECS)
     for weight in (FIRST, SECOND, LAST):
         others = frozenset(digest_of(w) for w in (FIRST, SECOND, LAST) if w is not weight)
-        program = ht.compile(lambda x: network(SECOND, x), SPECS)
         found = guard(graphs, SPECS, Numbers("int8", kept=others), lambda _: program, SAMPLES, {"relative": 1.0})[1]
         damage[digest_of(weight)] = found.everything["y"].relative
     assert tried == [frozenset(), frozenset({max(damage, key=lambda key: damage[key])})]

@@ -188,8 +188,8 @@ def test_modules_for_both_kinds_of_engines_add_bytes_exactly(page: Any, tmp_path
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_what_becomes_of_nan(device: str) -> None:
-    """Bytes hold none, as `compile` says: by a scale that is known beforehand a NaN becomes a number within the bounds, and pixels
-    that do not read it are as they were; scales found in every run hand it on to every result that reads it."""
+    """Bytes hold none, as `compile` says: by a scale that is known beforehand a NaN becomes a number within the bounds, and
+    pixels that do not read it are as they were; scales found in every run hand it on to every result that reads it."""
     if device == "cpu" and not machine_for("cpu").dot:
         pytest.skip("this processor has no operation for products of bytes")
     x, w = normal(1, 64, 5, 6), normal(24, 64, 1, 1, seed=1)

@@ -462,8 +462,8 @@ def shaped_exactly(x: np.ndarray) -> np.ndarray:
     "rows", [(8, 12), (12, 8), (2, 8)], ids=["more operators", "fewer operators", "too small to be judged"]
 )
 def test_variants_that_are_not_what_was_judged_keep_float32(rows: tuple[int, int], tmp_path: Path) -> None:
-    """Where variants trace differently, the how manieth square is another one; where the judged one has small arrays, nothing is
-    known of larger ones. Neither may overflow for that, and both are said."""
+    """Where variants trace differently, the how manieth square is another one; where the judged one has small arrays,
+    nothing is known of larger ones. Neither may overflow for that, and both are said."""
     specs = [{"x": ht.Spec((n, FEATURES))} for n in rows]
     judged = normal(rows[0], FEATURES, seed=5, scale=500)
     with pytest.warns(PrecisionWarning, match="variant 1 keep float32.*judged on the first"):

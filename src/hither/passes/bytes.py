@@ -113,8 +113,8 @@ class ByteProducts:
         return bounds if seen is None else seen.within(bounds)
 
     def _in_range(self, made: _Nodes, x: Value, known: Range, bounds: Range) -> _Rounded:
-        """Bytes by one scale for all of x; what lies outside of its range becomes the nearest byte there is, and NaN any byte: to
-        pass it on, each kernel that stores bytes would have to store beside them whether it met one."""
+        """Bytes by one scale for all of x; what lies outside of its range becomes the nearest byte there is, and NaN any byte:
+        to pass it on, each kernel that stores bytes would have to store beside them whether it met one."""
         key = (x, known)
         if key not in self._rounded:
             low, high, levels = min(known.low, 0.0), max(known.high, 0.0), self.byte.levels

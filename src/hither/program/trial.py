@@ -49,8 +49,8 @@ def unjudged(judged: Graph, other: Graph, numbers: Numbers) -> frozenset[str]:
     """The candidates of another trace of a network that a verdict on the judged one, `numbers.kept`, says nothing of.
 
     That is what is no candidate there: weights and operators that it does not have, or results too small to be stored so. And
-    where the traces have different numbers of one source's operators of one kind, which result is the how manieth differs too: if
-    one of them, or in a body of theirs, keeps float32, all do.
+    where the traces have different numbers of one source's operators of one kind, the how manieth may be another one: if one of
+    them, or of what is in their bodies, keeps float32, all do.
     """
     plain = replace(numbers, kept=frozenset())
     known = {found.key for found in candidates(judged, plain)}

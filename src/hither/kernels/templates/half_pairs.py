@@ -1,11 +1,12 @@
 """Panels of halves on a machine that cannot convert them (WebAssembly): loaded two to a word, widened in two operations each.
 
 A half's sign and fraction are moved to where float32 has them; with the exponent as it is that is 2^-112 of the number. Words
-give the halves of even and those of odd columns, so a row's sums are sorted when they are done. What exponents lack is made up
-for by a product: of the widened weights, or where there is a single row, of that, which is less. The row's factor is a power
-of two by which its largest magnitude becomes some 2^64: nothing overflows then. A product whose magnitude is 2^-78 of the row's
-largest one or more keeps all digits; a smaller one is rounded to a multiple of 2^-101 of that. So what is lost, which shows where
-the largest elements meet weights of zero, is at most 2^-102 of the row's largest magnitude (of 2^-63, if that is more) for each product.
+give the halves of even and those of odd columns, so a row's sums are sorted when they are done. What exponents lack is made
+up for by a product: of the widened weights, or where there is a single row, of that, which is less. The row's factor is a
+power of two by which its largest magnitude becomes some 2^64: nothing overflows then. A product whose magnitude is 2^-78 of
+the row's largest one or more keeps all digits; a smaller one is rounded to a multiple of 2^-101 of that. So what is lost,
+which shows where the largest elements meet weights of zero, is at most 2^-102 of the row's largest magnitude (of 2^-63, if
+that is more) for each product.
 """
 
 from __future__ import annotations

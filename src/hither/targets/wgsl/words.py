@@ -9,8 +9,8 @@ from ...dtypes import DType
 
 LANES = "xyzw"
 
-# What pack2x16float makes of numbers beyond the finite halves is open: those become infinities and NaNs bit by bit. Halves round
-# to the nearest, so that infinity begins half a step above the largest, 65504; what lies between is clamped.
+# What pack2x16float makes of numbers beyond the finite halves is open: those become infinities and NaNs bit by bit. Halves
+# round to the nearest, so that infinity begins half a step above the largest, 65504; what lies between is clamped.
 PACK_HALVES = """fn pack_halves(v: vec2<f32>) -> u32 {
   let bits = bitcast<vec2<u32>>(v);
   let magnitude = bits & vec2<u32>(0x7fffffffu);
