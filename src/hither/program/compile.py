@@ -68,8 +68,8 @@ def compile(
         activations: what a program computes with between its inputs and outputs. "float32". "float16": what kernels store for
             each other is stored so, in half the memory, and widened as it is read; arithmetic and sums, and with them norms,
             softmax and losses, stay float32, as do inputs, outputs, state, sums over axes and small arrays. Halves reach to
-            65504: larger results become infinite, and nothing looks for them unless `calibrate` or `tolerance` is given. Give
-            samples, or `tolerance` alone to have it tried on random numbers: what does damage then keeps float32. "int8", with
+            65504: larger results become infinite, and nothing looks for them unless `calibrate` or `tolerance` is given.
+            Give samples, or `tolerance` alone to have it tried on random numbers: what does damage then keeps float32. "int8", with
             int8 weights: what they multiply is rounded to bytes, by scales that are found in every run, or, those of convolutions,
             on the samples of `calibrate` (faster; what lies further out than anything in them becomes the largest byte).
             Bytes hold no NaN: where a convolution's scale is known beforehand (on samples, or because a clip, a sigmoid or the
