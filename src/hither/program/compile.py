@@ -68,13 +68,14 @@ def compile(
         activations: what a program computes with between its inputs and outputs. "float32". "float16": what kernels store for
             each other is stored so, in half the memory, and widened as it is read; arithmetic and sums, and with them norms,
             softmax and losses, stay float32, as do inputs, outputs, state, sums over axes and small arrays. Halves reach to
-            65504: larger results become infinite, and nothing looks for them unless `calibrate` or `tolerance` is given.
-            Give samples, or `tolerance` alone to have it tried on random numbers: what does damage then keeps float32. "int8", with
-            int8 weights: what they multiply is rounded to bytes, by scales that are found in every run, or, those of convolutions,
-            on the samples of `calibrate` (faster; what lies further out than anything in them becomes the largest byte).
-            Bytes hold no NaN: where a convolution's scale is known beforehand (on samples, or because a clip, a sigmoid or the
-            like bounds what it multiplies), a NaN becomes some number within the bounds, and results do not show it. Scales
-            found in every run pass it on. Where NaN must be seen, leave activations float32, or test what goes in.
+            65504: larger results become infinite, and nothing looks for them unless `calibrate` or `tolerance` is given. Give
+            samples, or `tolerance` alone to have it tried on random numbers: what does damage then keeps float32. "int8",
+            with int8 weights: what they multiply is rounded to bytes, by scales that are found in every run, or, those of
+            convolutions, on the samples of `calibrate` (faster; what lies further out than anything in them becomes the
+            largest byte). Bytes hold no NaN: where a convolution's scale is known beforehand (on samples, or because a clip,
+            a sigmoid or the like bounds what it multiplies), a NaN becomes some number within the bounds, and results do not
+            show it. Scales found in every run pass it on. Where NaN must be seen, leave activations float32, or test what
+            goes in.
         calibrate: samples of real inputs, on which the accuracy of a precision is judged: an iterable of {input: array} (or of
             arrays, where there is one input), or one {input: array} of samples stacked along a new first axis.
         tolerance: {"relative": 0.01} (the default, if samples are given): no output may be further from float32 than that
