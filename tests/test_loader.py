@@ -108,6 +108,23 @@ def test_bundles_say_how_much_an_entry_computes(tmp_path: Path) -> None:
         assert flops == [None, None] if least is None else all(least <= n <= most for n in flops)
 
 
+def test_state_keeps_its_name_beside_weights(node: str, tmp_path: Path) -> None:
+    """It is saved and restored by its name; a weight that has the same one gives way."""
+
+    def step(state: Any, x: ht.Array) -> Any:
+        total = state["constant_0"] + ht.sum(x @ ht.asarray(TABLE))
+        return {"y": total}, {"constant_0": total}
+
+    state = {"constant_0": np.float32(7)}
+    ht.bundle(step, tmp_path, {"x": ht.Spec((1, 700))}, targets=("wasm",), precision=("float32", "float16"), state=state)
+    names = [t["name"] for t in read_manifest(tmp_path)["weights"]["tensors"]]
+    assert "constant_0" in names and len(set(names)) == len(names) == 3
+    for precision in ("float32", "float16"):
+        body = "const p = await load(folder, { device: 'wasm', precision }); return (await p.state()).constant_0.data[0]"
+        assert in_node(node, tmp_path, body, precision=precision)["value"] == 7
+        assert {k: v.item() for k, v in ht.load(tmp_path, precision=precision).state.items()} == {"constant_0": 7}
+
+
 def test_the_loader_is_small() -> None:
     """DESIGN promises a few KB: 14¼ KB gzip for all that runs models, less than 12 as one stream for what one device fetches,
     and little for what only some pages fetch: those that train or refine weights, or have little room."""

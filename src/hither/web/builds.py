@@ -299,18 +299,15 @@ def _plan(
 
 
 def _layout(planned: Plan, pool: TensorPool, precision: str) -> Layout:
-    placements = [
+    states = []  # first, that no weight has their names: they are saved by them
+    for v in planned.state:
+        stored = dt.dtype(to_storage(v.initial, planned.machine, v.port.name).dtype).name
+        states.append(Placement(pool.add_state(precision, v.port.name, v.initial), "state", v.port.ref.offset, stored))
+    weights = [
         Placement(pool.add(precision, w.name, w.array), w.ref.space, w.ref.offset, dt.dtype(w.array.dtype).name)  # type: ignore[arg-type]
         for w in planned.weights
     ]
-    for v in planned.state:
-        stored = to_storage(v.initial, planned.machine, v.port.name)
-        placements.append(
-            Placement(
-                pool.add_state(precision, v.port.name, v.initial), "state", v.port.ref.offset, dt.dtype(stored.dtype).name
-            )
-        )
-    return Layout(planned.code.sizes["weights"], planned.code.sizes["state"], tuple(placements))
+    return Layout(planned.code.sizes["weights"], planned.code.sizes["state"], (*weights, *states))
 
 
 def _places(ports: Sequence[Port], machine: Machine) -> Iterator[Place]:
