@@ -233,6 +233,59 @@ def test_a_failure_in_the_middle_is_no_mixture(node: str, folders: tuple[Path, P
     assert got["then"].startswith("lost") and "refined in part (a defect)" in got["then"]
 
 
+def test_additions_leave_the_thread_free_between_segments(node: str, folders: tuple[Path, Path]) -> None:
+    """Where no Worker adds, a page would stand still until all of the weights are refined."""
+    body = """
+      const program = await load(folder, { device: "wasm", threads: 1, worker: false, refine: false });
+      const { Int32Array: Words } = globalThis, turns = new Set(), words = [];
+      let turn = 0, over = false;
+      const next = () => over || (turn++, setImmediate(next));
+      next();
+      globalThis.Int32Array = class extends Words {
+        constructor(...a) {
+          super(...a);
+          if (a.length === 3) turns.add(turn), words.push(a[2]);
+        }
+      };
+      await program.refine();
+      over = true;
+      return { turns: turns.size, words };
+    """
+    got = in_node(node, folders[0], body)["value"]
+    segments = len(read_manifest(folders[0])["weights"]["refinement"])
+    assert segments >= 2 and got["turns"] == segments and sum(got["words"]) >= FIRST.size + SECOND.size
+
+
+REFUSED = f"""
+  const options = {{ device: "webgpu", refine: false }};
+  const full = await load(other, options), program = await load(folder, options);
+  const bits = async (p) => String(new Uint32Array((await p.run({INPUT})).y.data.buffer));
+  const {{ createBuffer }} = GPUDevice.prototype, rough = await bits(program);
+  let made = 0; // the buffers of halves that come after `whole` others cannot be used as such
+  GPUDevice.prototype.createBuffer = function (d) {{
+    return createBuffer.call(this, made++ < whole ? d : {{ ...d, usage: GPUBufferUsage.COPY_DST }});
+  }};
+  const error = await program.refine().catch((e) => e.code);
+  GPUDevice.prototype.createBuffer = createBuffer;
+  const told = async (act) => act().then((found) => found, (e) => e.code + ": " + e.message);
+  const after = await told(() => bits(program)), again = await told(() => program.refine());
+  return {{ error, same: after === rough, after, again, exact: await told(() => bits(program)) === await bits(full) }};
+"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("whole", [0, 1])
+def test_what_a_gpu_refuses_at_once_may_be_tried_again(page: Any, folders: tuple[Path, Path], whole: int) -> None:
+    """When nothing has been added yet the program runs on with its rounded weights; in the middle it is no more."""
+    with serving(folders[0].parent) as site:
+        got = in_page(page, site, f"const whole = {whole};" + PAGE + REFUSED, bundle="p")["value"]
+    assert got["error"] == "device"
+    if whole:
+        assert "refined in part" in got["after"] and got["again"].startswith("lost") and not got["exact"]
+    else:
+        assert got["same"] and got.get("again") is None and got["exact"]
+
+
 def test_a_refinement_of_nothing_is_refused(node: str, folders: tuple[Path, Path], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(folders[0], tmp_path / "p"))
     weights = read_manifest(folder)["weights"]

@@ -25,17 +25,26 @@ export async function rest(store, { segments, refinement = [] }) {
   return lower;
 }
 
+/** Let the page do what waits: additions may take place on its thread. Unlike timers, messages wait for nothing themselves. */
+const task = () => new Promise((resolve) => {
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = () => resolve(port1.close());
+  port2.postMessage(0);
+});
+
 /** Give them to the backend, segment by segment. @param {import("./types.d.ts").Backend} backend
  * @param {(start: number, length: number) => import("./types.d.ts").Part[]} within @param {Map<number, Uint8Array>} lower @param {{ why: string }} gone */
 export async function apply(backend, within, lower, gone) {
   await backend.refine([]); // whatever it needs is there from now on
+  let added = false;
   try {
     for (const [start, bytes] of lower) {
+      if (added) await task();
       await backend.refine(within(start, 2 * bytes.length).map(({ space, at, from, to }) => [space, at, bytes.subarray(from / 2, to / 2)]));
-      lower.delete(start);
+      added = lower.delete(start);
     }
-  } catch (e) { // rounded numbers among exact ones give no results
-    gone.why = `its weights are refined in part (${/** @type {Error} */ (e).message})`;
+  } catch (e) { // rounded numbers among exact ones give no results; but what a GPU refuses, it refuses whole
+    if (added || /** @type {any} */ (e).code !== "device") gone.why = `its weights are refined in part (${/** @type {Error} */ (e).message})`;
     throw e;
   }
 }
