@@ -224,6 +224,7 @@ def test_the_loader_brings_one_precision(node: str, folder: Path, options: Any, 
     [
         ({"precision": "int4"}, "option", 'the bundle has no precision "int4"; it has float32, float16, int8'),
         ({"memory": -1}, "option", "memory is -1"),
+        ({"memory": "3e6"}, "option", 'memory is "3e6", not a number of bytes'),
         ({"memory": 5e5}, "memory", "at least, and memory allows 500000 bytes: allow more"),
         ({"memory": 3e6, "precision": "float32"}, "memory", "at least, and memory allows 3.0 MB"),
     ],
@@ -242,6 +243,44 @@ def test_a_bundle_of_one_precision_knows_both_options(node: str, affine: Path) -
     """
     told = in_node(node, affine, body)["value"]
     assert told == ["asked for; float32 as asked for", "option", "memory", "asked for"]
+
+
+BOUND = """
+  const one = await load(folder, options), { bytes, threads } = one.info, allowed = async (memory) =>
+    load(folder, { ...options, threads, memory }).then((p) => p.info.bytes, (e) => e.code);
+  return { same: bytes === one.memory().total, just: await allowed(bytes) - bytes, less: await allowed(bytes - 1) };
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_memory_bounds_what_is_held(node: str, counter: Path, threads: int) -> None:
+    """All of it: with the copy of the state that a run may have to bring back, and what each thread works in."""
+    options = {"device": "wasm", "threads": threads}
+    assert in_node(node, counter, BOUND, options=options)["value"] == {"same": True, "just": 0, "less": "memory"}
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("options", ["device: 'webgpu'", "device: 'wasm', worker: true", "device: 'wasm', worker: false"])
+def test_memory_bounds_what_is_held_in_a_page(page: Any, counter: Path, options: str) -> None:
+    body = f"const folder = url, options = {{ {options} }};" + BOUND
+    with serving(counter.parent) as site:
+        assert in_page(page, site, body, counter.name)["value"] == {"same": True, "just": 0, "less": "memory"}
+
+
+def test_builds_of_one_precision_are_not_named_by_it(node: str, affine: Path) -> None:
+    """Where a bundle has one precision its builds do not say which: why not the first must not speak of "undefined"."""
+    body = """
+      const { fit } = await import(folder + "/hither-room.js"), tried = [], [build] = manifest.builds;
+      manifest.builds = [{ ...build, arena: 10 * 65536 }, build];
+      const program = await fit(manifest, "wasm", { memory: 1e9 }, async (builds) => {
+        if (tried.push(builds.length) === 1) throw new HitherError("memory", "no room for this one", 0);
+        return { info: { why: "", precision: "float32" } };
+      });
+      return [program.info.why, tried];
+    """
+    manifest = read_manifest(affine)
+    manifest["builds"] = [b for b in manifest["builds"] if b["target"] == "wasm"]
+    assert in_node(node, affine, body, manifest=manifest)["value"] == ["no room for this one", [2, 1]]
 
 
 def test_no_room_makes_it_a_smaller_one(node: str, folder: Path) -> None:

@@ -2,34 +2,38 @@
 import { fail } from "./hither-tensors.js";
 /** @typedef {import("./types.d.ts").Manifest} Manifest */
 /** @typedef {import("./types.d.ts").Build} Build */
+/** @typedef {{ precision?: string, memory?: number, threads?: number }} Options */
 
 const SHARE = 8; // a program may take one part in so many of a device's memory: others want some, and a tab that takes too much is ended
 
 const size = (/** @type {number} */ bytes) => (bytes < 1e6 ? `${Math.round(bytes)} bytes` : `${(bytes / 1e6).toFixed(1)} MB`);
 
-/** Bytes that a build holds on its device; what each thread works in, once. @param {Build} build @param {Manifest} manifest */
-function needs({ buffers, layout, arena, io, scratch }, { layouts }) {
-  return buffers ? buffers.reduce((n, b) => n + b[2], io) : layouts[layout].weights + layouts[layout].state + arena + io + scratch;
+/** Bytes that each build of a target holds on its device, as its backend counts them; on a page without a Worker, at most.
+ * @param {Manifest} manifest @param {string} target @param {Options} options @returns {Promise<(build: Build) => number>} */
+async function measured({ builds, layouts, variants }, target, { threads }) {
+  const { room } = await import(`./hither-${target}.js`), snapshot = variants.some((v) => Object.values(v.entries).some((e) => e.updates_state));
+  const found = await Promise.all(builds.map(async (b) => b.target === target ? (await room(b, { layouts, snapshot, threads })).bytes.total : 0));
+  return (build) => found[builds.indexOf(build)];
 }
 
 /** The builds of a target that may be tried, in order, and why not those before them. @param {Manifest} manifest @param {string} target
- * @param {{ precision?: string, memory?: number }} options */
-function choose(manifest, target, { precision: asked, memory }) {
+ * @param {Options} options @param {(build: Build) => number} needs */
+function choose(manifest, target, { precision: asked, memory }, needs) {
   const { builds, precision: only, precisions = [{ name: only }] } = manifest, names = precisions.map((p) => p.name);
   const of = (/** @type {Build} */ b) => b.precision ?? only, stray = builds.find((b) => !names.includes(of(b)));
   if (stray) fail("format", `the manifest lists the precisions ${names.join(", ")}, and a build has ${of(stray)}`);
   if (asked !== undefined && !names.includes(asked)) fail("option", `the bundle has no precision "${asked}"; it has ${names.join(", ")}`);
-  if (memory !== undefined && !(memory > 0)) fail("option", `memory is ${memory}; it is the most bytes that a program may hold`);
+  if (memory !== undefined && !(typeof memory === "number" && memory > 0)) fail("option", `memory is ${JSON.stringify(memory)}, not a number of bytes`);
   const wanted = builds.filter((b) => b.target === target && of(b) === (asked ?? of(b)));
   if (!wanted.length) fail("device", `the bundle has no ${asked} for ${target}`);
-  const least = Math.min(...wanted.map((b) => needs(b, manifest)));
+  const least = Math.min(...wanted.map((b) => needs(b)));
   const share = asked === undefined ? /** @type {any} */ (globalThis.navigator)?.deviceMemory * 2 ** 30 / SHARE : Infinity;
   const limit = memory ?? (share || Infinity); // browsers that do not say how much there is have no limit
   const allowed = memory ? `memory allows ${size(memory)}` : `one part in ${SHARE} of this device's memory is ${size(limit)}`;
   if (memory && least > limit) fail("memory", `the bundle takes ${least} bytes on ${target} at least, and ${allowed}: allow more, or bundle it in smaller numbers`);
-  const fit = wanted.filter((b) => needs(b, manifest) <= Math.max(limit, least)), passed = /** @type {string[]} */ ([]);
+  const fit = wanted.filter((b) => needs(b) <= Math.max(limit, least)), passed = /** @type {string[]} */ ([]);
   for (const b of wanted.slice(0, wanted.indexOf(fit[0]))) {
-    const why = `not ${of(b)}: it takes ${size(needs(b, manifest))}, and ${allowed}`;
+    const why = `not ${of(b)}: it takes ${size(needs(b))}, and ${allowed}`;
     if (of(b) !== of(fit[0]) && !passed.includes(why)) passed.push(why);
   }
   if (least > limit) passed.push(`${of(fit[0])} takes ${size(least)}, and nothing takes less`);
@@ -38,9 +42,10 @@ function choose(manifest, target, { precision: asked, memory }) {
 
 /** Load the first precision that the device has room for, and say why it is that one.
  * @template {{ info: { why: string, precision: string } }} P @param {Manifest} manifest @param {string} target
- * @param {{ precision?: string, memory?: number }} options @param {(builds: Build[]) => Promise<P>} attempt @returns {Promise<P>} */
+ * @param {Options} options @param {(builds: Build[]) => Promise<P>} attempt @returns {Promise<P>} */
 export async function fit(manifest, target, options, attempt) {
-  let { builds, passed } = choose(manifest, target, options);
+  const needs = await measured(manifest, target, options);
+  let { builds, passed } = choose(manifest, target, options, needs);
   for (;;) {
     try {
       const program = await attempt(builds), { info } = program, { precisions } = manifest;
@@ -48,9 +53,9 @@ export async function fit(manifest, target, options, attempt) {
       info.why = [info.why, ...passed, last].filter(Boolean).join("; ");
       return program;
     } catch (e) {
-      const { code, build = 0, message } = /** @type {any} */ (e), failed = builds[build], left = builds.filter((b) => needs(b, manifest) < needs(failed, manifest));
+      const { code, build = 0, message } = /** @type {any} */ (e), failed = builds[build], left = builds.filter((b) => needs(b) < needs(failed));
       if (code !== "memory" || !left.length) throw e;
-      passed = [...passed, `not ${failed.precision}: ${message}`];
+      passed.push(failed.precision === left[0].precision ? message : `not ${failed.precision}: ${message}`);
       builds = left;
     }
   }

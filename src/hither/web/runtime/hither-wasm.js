@@ -3,7 +3,7 @@ import { fail, fitting, node, tooLarge } from "./hither-tensors.js";
 import { host, spawn } from "./hither-worker.js";
 /** @typedef {{ module: WebAssembly.Module, memory: WebAssembly.Memory, at: Record<string, number>, thread: number }} Team */
 
-const PAGE = 65536;
+const PAGE = 65536, shareable = node || globalThis.crossOriginIsolated;
 
 /** What the module exports, over the team's memory. @param {Team} team @returns {Promise<any>} */
 async function link({ module, memory }) {
@@ -17,17 +17,11 @@ export async function join(team) {
   return () => exports["@help"](at.sync, at.scratch + thread * at.each);
 }
 
-/** @param {import("./types.d.ts").CreateOptions} options @param {import("./types.d.ts").Emit} emit @returns {Promise<import("./types.d.ts").Backend>} */
-export async function create({ builds, layouts, snapshot, threads: wanted }, emit) {
-  const index = fitting(builds), build = builds[index];
-  if (!build) fail("device", `this engine lacks ${builds.map((b) => b.requires)}`);
-  const { weights, state } = layouts[build.layout];
+/** What a build takes: threads, and where each region lies in one memory. @type {import("./types.d.ts").Room} */
+export async function room(build, { layouts, snapshot, threads: wanted }) {
+  const { weights, state } = layouts[build.layout], { sync, arena, io, scratch: each } = build;
   const cores = globalThis.navigator?.hardwareConcurrency ?? (await import("node:os")).availableParallelism();
-  const shareable = node || globalThis.crossOriginIsolated;
   const threads = shareable ? Math.max(1, wanted ?? Math.min(8, cores > 4 ? cores >> 1 : cores)) : 1;
-  const why = shareable || wanted === 1 ? "" : "one thread: threads need COOP and COEP headers";
-
-  const { sync, arena, io, scratch: each } = build;
   const sizes = { sync, weights, state, arena, io, kept: snapshot ? state : 0, scratch: each * threads };
   /** @type {Record<string, number>} */
   const at = { each };
@@ -36,12 +30,21 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
     at[name] = end;
     end += Math.ceil(bytes / 256) * 256;
   }
-  const pages = Math.ceil(end / PAGE);
+  const bytes = { weights, state: state + sizes.kept, arena: arena + sizes.scratch, io, total: Math.ceil(end / PAGE) * PAGE };
+  return { threads, state, at, bytes };
+}
+
+/** @param {import("./types.d.ts").CreateOptions} options @param {import("./types.d.ts").Emit} emit @returns {Promise<import("./types.d.ts").Backend>} */
+export async function create(options, emit) {
+  const { builds } = options, index = fitting(builds), build = builds[index];
+  if (!build) fail("device", `this engine lacks ${builds.map((b) => b.requires)}`);
+  const { threads, state, at, bytes: held } = await room(build, options), pages = held.total / PAGE;
+  const why = shareable || options.threads === 1 ? "" : "one thread: threads need COOP and COEP headers";
   let memory = /** @type {any} */ (null);
   try {
     memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: shareable });
   } catch (e) {
-    throw tooLarge("WebAssembly", end, /** @type {Error} */ (e).message, index);
+    throw tooLarge("WebAssembly", held.total, /** @type {Error} */ (e).message, index);
   }
   const bytes = new Uint8Array(memory.buffer);
   const pool = Array.from({ length: threads - 1 }, () => spawn("wasm")); // they start while kernels and weights come
@@ -56,7 +59,7 @@ export async function create({ builds, layouts, snapshot, threads: wanted }, emi
   return {
     info: {
       build: index, device: "wasm", threads, shared: shareable && { bytes, at }, why, adapter: build.requires.join() || "simd128",
-      bytes: { weights, state: state + sizes.kept, arena: arena + sizes.scratch, io, total: pages * PAGE },
+      bytes: held,
     },
     async prepare(kernels, variant, rehearse) {
       kernels[build.shared_flag_offset] = shareable ? 3 : 1; // memory limits: a maximum, and whether shared

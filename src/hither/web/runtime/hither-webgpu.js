@@ -7,6 +7,15 @@ import { host } from "./hither-worker.js";
 
 const words = (/** @type {number} */ n) => (n + 3) & ~3;
 
+/** What a build takes: what results are read through, and all. @type {import("./types.d.ts").Room} */
+export function room({ buffers, io, layout }, { layouts, snapshot }) {
+  const most = words(Math.max(io, 4, +snapshot && Math.min(layouts[layout].state, 2 ** 20))); // a state is read in few pieces
+  /** @type {Record<string, number>} */
+  const bytes = { weights: 0, state: 0, arena: 0, io: most, total: most };
+  for (const [space, , size] of buffers) for (const sum of [space, "total"]) bytes[sum] += words(size) * (snapshot && space === "state" ? 2 : 1);
+  return { most, bytes };
+}
+
 /** @param {import("./types.d.ts").CreateOptions} options @param {import("./types.d.ts").Emit} emit @returns {Promise<import("./types.d.ts").Backend>} */
 export async function create({ builds, layouts, snapshot, gpu, auto }, emit) {
   const api = globalThis.navigator?.gpu, adapter = gpu ?? await api?.requestAdapter({ powerPreference: "high-performance" });
@@ -32,7 +41,7 @@ export async function create({ builds, layouts, snapshot, gpu, auto }, emit) {
     return result;
   }
 
-  const saved = snapshot ? layouts[build.layout].state : 0; // it is read in few pieces
+  const { most, bytes } = room(build, { layouts, snapshot });
   /** @type {GPUBuffer[]} */
   const made = [];
   const close = () => {
@@ -46,19 +55,12 @@ export async function create({ builds, layouts, snapshot, gpu, auto }, emit) {
     };
     return {
       buffers: build.buffers.map(([, , size]) => make(size)),
-      staging: make(Math.max(build.io, 4, Math.min(saved, 2 ** 20)), GPUBufferUsage.MAP_READ),
+      staging: make(most, GPUBufferUsage.MAP_READ),
       kept: build.buffers.map(([space, , size]) => (snapshot && space === "state" ? make(size) : null)),
     };
   }).catch((e) => {
     close();
-    const needed = build.buffers.reduce((n, b) => n + b[2], build.io);
-    throw e.code === "memory" ? tooLarge("the GPU", needed, e.message, index) : e;
-  });
-  const bytes = { weights: 0, state: 0, arena: 0, io: staging.size, total: staging.size };
-  build.buffers.forEach(([space], i) => {
-    const size = buffers[i].size + (kept[i]?.size ?? 0);
-    bytes[/** @type {"io"} */ (space)] += size;
-    bytes.total += size;
+    throw e.code === "memory" ? tooLarge("the GPU", bytes.total, e.message, index) : e;
   });
   const only = (/** @type {string} */ space) => buffers[build.buffers.findIndex((b) => b[0] === space)]; // weights alone may lie in several
 

@@ -12,7 +12,7 @@ export interface TensorRecord { name: string; dtype: string; shape: number[]; of
 export type Placement = [tensor: number, space: string, offset: number, dtype: string];
 export interface Layout { weights: number; state: number; placements: Placement[] }
 export interface Place { offset: number; dtype: string; lengths?: { axis: number; output: number }[] }
-export interface Plan { inputs: Place[]; outputs: Place[]; call: string; rehearsable?: boolean; flops?: number; steps: Step[] }
+export interface Plan { inputs: Place[]; outputs: Place[]; call: string; rehearsable?: boolean; work?: number; steps: Step[] }
 export type Binding = [buffer: number, offset: number, bytes: number];
 export interface Step {
   run?: number; groups: [number, number, number]; bind: Binding[];
@@ -48,6 +48,8 @@ export interface Placed { offset: number; bytes: Uint8Array }
 /** `lent`: the inputs' memory, where a Worker took it. */
 export interface Ran { outputs: Uint8Array[]; dispatches: number; roundTrips: number; lent?: Placed[] }
 export interface CreateOptions { builds: Build[]; layouts: Layout[]; snapshot: boolean; threads?: number; gpu?: GPUDevice; auto: boolean }
+/** What a build of a target takes on its device; each backend exports one as `room`. The rest of what it finds is the backend's own. */
+export type Room = (build: Build, options: { layouts: Layout[]; snapshot: boolean; threads?: number }) => any; // or a promise: { bytes } as in BackendInfo, …
 
 /** What runs kernels: hither-wasm.js and hither-webgpu.js, or either of them behind hither-worker.js. */
 export interface Backend {
