@@ -89,23 +89,42 @@ def test_only_entries_that_end_on_any_weights_are_rehearsed(tmp_path: Path) -> N
         assert [plan.get("rehearsable", False) for b in builds for v in b["variants"] for plan in v.values()] == [expected] * 2
 
 
-def test_bundles_say_how_much_an_entry_computes(tmp_path: Path) -> None:
-    """Loaders make a Worker for what takes long; too few operations would have a page wait for a long run."""
+def test_bundles_say_how_much_work_an_entry_is(tmp_path: Path) -> None:
+    """Loaders make a Worker for what takes long; too small a number would have a page wait for a long run. What moves much and
+    computes nothing, sorts, or goes round many times is work too; what a loop does is counted as often as it may go round."""
     weights = np.ones((16, 16), np.float32)
     cell = 2 * 3 * 16 * 16 + 3 * 16  # a product of 3 rows, and a tanh
+    moved = 4 * (2 * 3 * 16 + 16 * 16)  # the rows, the weights, and the result
 
     def step(h: ht.Array, _: object) -> tuple[ht.Array, None]:
         return ht.tanh(h @ weights), None
 
-    subjects = [
-        (lambda x: step(x, None)[0], cell, 1.1 * cell),
-        (lambda x: ht.scan(step, x, None, length=20)[0], 20 * cell, 22 * cell),
-        (lambda x: ht.while_loop(lambda h: ht.sum(h) < 10, lambda h: step(h, None)[0], x), None, None),
+    def count(x: ht.Array) -> ht.Array:
+        return ht.while_loop(lambda h: ht.sum(h) < 10, lambda h: h + 1, x, bound=10**6)
+
+    subjects: list[tuple[Any, tuple[int, ...], float | None, float]] = [
+        (lambda x: step(x, None)[0], (3, 16), cell + moved, cell + moved + 10_000),
+        (lambda x: ht.scan(step, x, None, length=20)[0], (3, 16), 20 * (cell + moved), 20 * (cell + moved + 20_000)),
+        (lambda x: ht.while_loop(lambda h: ht.sum(h) < 10, lambda h: step(h, None)[0], x), (3, 16), None, 0),
+        (count, (3, 16), 10**6 * 1000, np.inf),
+        (lambda x: x.T, (8192, 4096), 2 * 8192 * 4096 * 4, np.inf),
+        (lambda x: ht.sort(x), (2**22,), 2**22 * 22 + 2 * 2**22 * 4, np.inf),
     ]
-    for number, (function, least, most) in enumerate(subjects):
-        manifest = ht.bundle(function, tmp_path / str(number), {"x": ht.Spec((3, 16), "float32")}, targets=("wasm",))
-        flops = [v["predict"].get("flops") for b in manifest["builds"] for v in b["variants"]]
-        assert flops == [None, None] if least is None else all(least <= n <= most for n in flops)
+    for number, (function, shape, least, most) in enumerate(subjects):
+        manifest = ht.bundle(function, tmp_path / str(number), {"x": ht.Spec(shape, "float32")}, targets=("wasm",))
+        work = [v["predict"].get("work") for b in manifest["builds"] for v in b["variants"]]
+        assert work == [None, None] if least is None else all(least <= n <= most for n in work), (number, work)
+
+
+def test_state_that_is_copied_aside_is_work(tmp_path: Path) -> None:
+    """A loader copies the state before a run that changes it, in a page without a Worker on the page's thread."""
+
+    def step(state: Any, x: ht.Array) -> Any:
+        return {"y": x}, {**state, "n": state["n"] + 1}
+
+    state = {"n": np.int32(0), "kept": np.zeros(100_000, np.float32)}
+    build = ht.bundle(step, tmp_path, {"x": ht.Spec((1,), "float32")}, targets=("wasm",), state=state)["builds"][0]
+    assert 2 * 400_000 < build["variants"][0]["predict"]["work"] < 4 * 400_000 + 20_000
 
 
 def test_state_keeps_its_name_beside_weights(node: str, tmp_path: Path) -> None:

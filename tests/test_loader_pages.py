@@ -39,6 +39,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, affine: Path, large: Path) ->
     make_picture(root / "picture")
     rows = ht.ones((1, 700))
     bundle(lambda x: {"y": (x[:, None] * rows) @ ht.Array(TABLE)}, root / "heavy", {"x": ht.Spec((8,), "float32")})
+    bundle(lambda x: x.T, root / "moving", {"x": ht.Spec((512, 2048), "float32")})
     (root / "blank.html").write_text(BLANK)
     with serving(root) as running:
         yield running
@@ -71,9 +72,10 @@ def test_pages_run_every_variant(page: Any, site: Site, options: str) -> None:
 
 
 def test_a_light_program_waits_for_no_worker(page: Any, site: Site) -> None:
-    """The operations of a run decide: a Worker takes longer to wake than a few products, not than millions."""
+    """The work of a run decides: a Worker takes longer to wake than a few products, not than millions, nor than a transposition
+    of megabytes, which computes nothing. A program without a Worker says so, and if it has fewer threads than it was given."""
     body = """
-      const heavy = (await import("/heavy/hither.js")).load, made = [];
+      const heavy = (await import("/heavy/hither.js")).load, moving = (await import("/moving/hither.js")).load, made = [];
       globalThis.Worker = class extends Worker { constructor(...a) { super(...a); made.push(a[1].name); } };
       const about = async (load, url, options) => {
         const program = await load(url, { device: "wasm", threads: 2, ...options }), { worker, threads } = program.info;
@@ -83,14 +85,17 @@ def test_a_light_program_waits_for_no_worker(page: Any, site: Site) -> None:
         return { worker, threads, why: program.info.why, sum: y.data.reduce((a, b) => a + b) };
       };
       return [await about(load, url), await about(load, url, { worker: true }), await about(heavy, "/heavy/"),
-        await about(heavy, "/heavy/", { worker: false })];
+        await about(heavy, "/heavy/", { worker: false }), (await moving("/moving/", { device: "wasm" })).info];
     """
-    light, forced, heavy, refused = in_page(page, site, body)["value"]
+    light, forced, heavy, refused, moving = in_page(page, site, body)["value"]
+    assert moving["worker"]
     assert light["sum"] == forced["sum"] == pytest.approx(affine_reference(X).sum(), rel=1e-5)
     assert heavy["sum"] == refused["sum"] == pytest.approx(36 * float(TABLE.sum(dtype=np.float64)), rel=1e-3)
     workers = [(one["worker"], one["threads"]) for one in (light, forced, heavy, refused)]
     assert workers == [(False, 1), (True, 2), (True, 2), (False, 1)]
-    assert "no Worker" in light["why"] and "no Worker" not in refused["why"]
+    assert "no Worker: a run is too short" in light["why"] and "too short" not in refused["why"]
+    assert all("one thread, not 2: no Worker" in one["why"] for one in (light, refused))
+    assert all("one thread" not in one["why"] for one in (forced, heavy))
 
 
 def test_a_run_on_webgpu_allocates_nothing_and_submits_once(page: Any, site: Site) -> None:

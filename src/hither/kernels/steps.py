@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from .ir import Kernel
 
 ALIGN = 256  # WebGPU binds storage buffers at multiples of 256 bytes; CPUs are content with 64
+STEP = 1000  # what starting a step takes, in operations: a call, and work shared out among threads
 SPACES = ("weights", "state", "arena", "io")
 
 
@@ -90,24 +91,25 @@ class Code:
     sizes: dict[str, int] = field(default_factory=dict)
 
 
-def most_flops(steps: tuple[Step, ...]) -> int | None:
-    """The arithmetic of running these steps, at most; None where nothing bounds a loop."""
+def most_work(steps: tuple[Step, ...]) -> int | None:
+    """What running these steps takes at most: arithmetic operations and bytes moved, one as long as the other, and STEP for
+    each step. None where nothing bounds a loop."""
     total = 0
     for step in steps:
         match step:
-            case Launch():
-                most: int | None = step.work.flops
+            case Launch(work=work):
+                most: int | None = work.flops + work.bytes_read + work.bytes_written
+            case Copy():
+                most = step.source.nbytes + step.target.nbytes
             case Cond():
-                sides = most_flops(step.then), most_flops(step.otherwise)
+                sides = most_work(step.then), most_work(step.otherwise)
                 most = None if None in sides else max(side for side in sides if side is not None)
             case While():
-                body = most_flops(step.body)
+                body = most_work(step.body)
                 most = None if body is None or step.bound is None else step.bound * body
-            case _:
-                most = 0
         if most is None:
             return None
-        total += most
+        total += most + STEP
     return total
 
 

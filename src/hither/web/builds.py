@@ -18,7 +18,7 @@ import numpy as np
 from .. import dtypes as dt
 from ..graph.core import Graph
 from ..kernels.ir import Machine
-from ..kernels.steps import While, most_flops, walk
+from ..kernels.steps import While, most_work, walk
 from ..passes import optimize
 from ..passes.bytes import SEVEN_BITS
 from ..passes.precision import Numbers, PrecisionWarning
@@ -330,7 +330,7 @@ def _wasm(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPo
                 tuple(_places(e.outputs, planned.machine)),
                 call=_export(i, name),
                 rehearsable=not any(isinstance(step, While) for step in walk(planned.code.entries[_export(i, name)])),
-                flops=most_flops(planned.code.entries[_export(i, name)]),
+                work=_work(planned, _export(i, name), e.updates_state),
             )
             for name, e in entries.items()
         }
@@ -356,6 +356,12 @@ def _wasm(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPo
             )
         )
     return builds
+
+
+def _work(planned: Plan, export: str, keeps: bool) -> int | None:
+    """What a run takes at most; `keeps`: loaders copy the state aside before it."""
+    most = most_work(planned.code.entries[export])
+    return None if most is None else most + (2 * planned.code.sizes["state"] if keeps else 0)
 
 
 def _webgpu(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: TensorPool, precision: str) -> WebGpuBuild:

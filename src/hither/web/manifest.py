@@ -147,7 +147,7 @@ class EntryPlan:
 
     WASM calls the export `call`; WebGPU carries out `steps`, as `bundle.encode_steps` gives them. `rehearsable`: no step is
     repeated while data says so, so that the entry ends on weights that are still zero: a loader may run it before they arrive.
-    `flops`: the arithmetic of a run at most; None where a loop may go on for any number of trips.
+    `work`: operations and bytes of a run at most (`steps.most_work`); None where a loop may go on for any number of trips.
     """
 
     inputs: tuple[Place, ...]
@@ -155,14 +155,14 @@ class EntryPlan:
     call: str | None = None
     steps: list[dict[str, Any]] | None = None
     rehearsable: bool = False
-    flops: int | None = None
+    work: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         out: dict[str, Any] = {"inputs": [p.to_json() for p in self.inputs], "outputs": [p.to_json() for p in self.outputs]}
         if self.rehearsable:
             out["rehearsable"] = True
-        if self.flops is not None:
-            out["flops"] = self.flops
+        if self.work is not None:
+            out["work"] = self.work
         return out | ({"steps": self.steps} if self.steps is not None else {"call": self.call})
 
 

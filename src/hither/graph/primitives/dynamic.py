@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
 from ... import dtypes as dt
@@ -97,4 +100,10 @@ def _nms(
     return made, np.asarray(count, np.int64)
 
 
-primitive("nms", abstract=_nms_abstract, evaluate=_nms, lowering=Template("nms"))
+def _nms_flops(operands: Sequence[Abstract], results: Sequence[Abstract], params: Mapping[str, Any]) -> int:
+    """Every box is compared with each that is kept, at most: an overlap takes about 16 operations."""
+    scores, number = operands[1].size, operands[1].shape[2]
+    return 16 * scores * min(number, params["bound"])
+
+
+primitive("nms", abstract=_nms_abstract, evaluate=_nms, lowering=Template("nms"), flops=_nms_flops)

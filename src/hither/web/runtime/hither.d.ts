@@ -24,15 +24,15 @@ export interface LoadOptions {
   /** Of a bundle of several precisions, the one of this name ("float16", "int8/int8"). Without, the first that fits: what the adapter
    * has features and limits for, and, where the browser says how much memory the device has, what takes at most an eighth of it. */
   precision?: string;
-  /** The most bytes that the program may hold on its device. A precision that takes more is passed over; if all do, `load` fails with
+  /** The most bytes that the program may hold on its device (`info.bytes`). A precision that takes more is passed over; if all do, `load` fails with
    * the code "memory". */
   memory?: number;
   /** The variant to make ready, by name or number; the others are built when inputs of their shapes arrive. */
   variant?: string | number;
   /** Threads for WASM, at most. More than one needs a cross-origin isolated page (COOP and COEP headers), and a Worker. */
   threads?: number;
-  /** Run in a Worker of its own. On a page WASM does so unless told otherwise, or every entry takes less time than the way there and
-   * back; without a Worker it has one thread. */
+  /** Run in a Worker of its own. On a page WASM does so unless told otherwise, or a run of any entry is short: by the work that the
+   * bundle says it is, at most a few milliseconds of a desktop's processor. Without a Worker it has one thread; `info.why` says both. */
   worker?: boolean;
   /** Share this device instead of asking for one. */
   gpu?: GPUDevice;
@@ -74,7 +74,7 @@ export interface Accuracy {
 
 export interface Info {
   name: string; device: "wasm" | "webgpu";
-  /** Why this device; of a bundle of several precisions also why this one, and why not those that it prefers. */
+  /** Why this device, and why without the Worker or threads that one could expect; of a bundle of several precisions also why this one, and why not those that it prefers. */
   why: string;
   /** What weights are stored in, and behind a stroke, if not float32, what results are stored or products computed in: "float16/float16", "int8/int8". */
   precision: string;
@@ -114,7 +114,8 @@ export interface Program extends Disposable {
   run(entry: string, inputs: Record<string, TensorInput | MediaInput>, options?: RunOptions): Promise<Record<string, Tensor>>;
   /** Run an entry once on zeros, the default one if none is named, and undo it. */
   warmup(options?: { variant?: string | number; entry?: string; onProgress?: (progress: Partial<Progress>) => void; signal?: AbortSignal }): Promise<void>;
-  /** Bring what restores every bit of a progressive bundle's weights; resolves when runs use them. Begins by itself unless `refine: false`. */
+  /** Bring what restores every bit of a progressive bundle's weights; resolves when runs use them. Begins by itself unless `refine: false`.
+   * If it fails, it may be called again; only if it fails midway, the program can no longer run. */
   refine(): Promise<void>;
   /** Bytes on the device; `io` are inputs and outputs, which Python counts to the arena. */
   memory(): { weights: number; state: number; arena: number; io: number; total: number };

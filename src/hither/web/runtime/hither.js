@@ -10,7 +10,7 @@ import { convert, count, decode, encode, fail, fitting, given, HitherError, size
 /** @typedef {import("./types.d.ts").Tensor} Tensor */
 
 const page = typeof document !== "undefined";
-const LIGHT = 2 ** 22; // operations of a run that take a millisecond at most, on a telephone too
+const LIGHT = 2 ** 22; // operations and bytes of a run (see most_work in kernels/steps.py): one to four milliseconds on a desktop's core; products, a tenth of one
 /** @type {FinalizationRegistry<() => void>} */
 const dropped = new FinalizationRegistry((close) => close());
 /** What programs hold on devices until they are closed, or collected. @typedef {{ device: string, bytes: Record<string, number>, fresh: boolean }} Held @type {Set<Held>} */
@@ -98,12 +98,12 @@ async function attempt(target, auto, builds, manifest, store, options, report, s
   const { gpu, threads, signal, variant = 0, warmup = true, refine = true } = options;
   const { layouts, precisions, variants, weights, default_entry: entry } = manifest;
   const first = find(variants, variant), snapshot = variants.some((v) => Object.values(v.entries).some((e) => e.updates_state));
-  const light = builds.every((b) => b.variants.every((v) => Object.values(v).every((e) => (e.flops ?? Infinity) < LIGHT)));
+  const light = builds.every((b) => b.variants.every((v) => Object.values(v).every((e) => /** @type {any} */ (e.work) < LIGHT)));
   // so that a page never blocks; but what takes less time than waking a Worker does not wait for one
-  const blocking = page && target === "wasm", worker = options.worker ?? (blocking && !light);
+  const blocking = page && target === "wasm", worker = options.worker ?? (blocking && !light), alone = blocking && !worker;
   if (worker && gpu) fail("option", "gpu cannot be sent to a worker: leave out worker: true");
-  if (blocking && !worker) spare()?.then((p) => p.close());
-  const events = listener(report), { emit } = events, create = { builds, layouts, snapshot, threads: blocking && !worker ? 1 : threads, gpu, auto };
+  if (alone) spare()?.then((p) => p.close());
+  const events = listener(report), { emit } = events, create = { builds, layouts, snapshot, threads: alone ? 1 : threads, gpu, auto };
   const halves = weights.refinement && import("./hither-refine.js");
   halves?.catch(() => {}); // it is awaited, but later
   /** @type {Promise<{ backend: Backend, created: Promise<Backend> | Backend }>} */
@@ -162,9 +162,9 @@ async function attempt(target, auto, builds, manifest, store, options, report, s
     }, worker && target === "wasm" && Promise.all([creating, handed])); // bytes that come quickly take the time in which a page could start a Worker and pass kernels on
     const backend = await creating;
     close = hold(target, backend);
+    if (alone) backend.info.why = [backend.info.why, options.worker ?? "no Worker: a run is too short", /** @type {any} */ (threads) > 1 && `one thread, not ${threads}: no Worker`].filter(Boolean).join("; ");
     const program = new Program(manifest, build, backend, store, events, first, close);
     program.info.worker = worker;
-    if (blocking && !worker && options.worker === undefined) program.info.why = "no Worker: a run is shorter than waking one";
     report({ phase: "kernels", bytesTotal: segments.reduce((n, s) => n + s.bytes, build.bytes) });
     await preparing;
     report({ phase: "weights" });
