@@ -175,8 +175,8 @@ def test_lora_of_an_imported_model(tmp_path: Path) -> None:
 
 
 def test_lora_takes_the_output_axis_from_the_product_that_reads_a_weight() -> None:
-    """ONNX has a convolution's outputs first: its change is a product of [inputs, rank] and [rank, outputs], whatever the file's
-    order of axes; what is merged is that product, laid out as the file has it."""
+    """ONNX has a convolution's outputs first: its change is a product of [inputs, rank] and [rank, outputs], whatever the
+    file's order of axes; what is merged is that product, laid out as the file has it."""
     x, y = pictures()
     x = x.transpose(0, 3, 1, 2)
     layer = ht.nn.from_model(onnx_cnn(cnn(), 1), lora=2)
@@ -229,5 +229,6 @@ def test_lora_sees_through_the_transposes_and_reshapes_of_a_layout() -> None:
     layer(np.zeros((1, 8, 8, 4), np.float32))
     shapes = {n: a.shape for n, a in layer.trainable_weights.items()}
     assert shapes == {
-        "conv.kernel.lora_a": (36, 2), "conv.kernel.lora_b": (2, 6), "deep.kernel.lora_a": (9, 2), "deep.kernel.lora_b": (2, 12),
+        "conv.kernel.lora_a": (36, 2), "conv.kernel.lora_b": (2, 6),
+        "deep.kernel.lora_a": (9, 2), "deep.kernel.lora_b": (2, 12),
     }  # fmt: skip

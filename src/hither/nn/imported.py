@@ -273,8 +273,8 @@ class Imported(Layer):
 
 
 def _outputs(users: Mapping[Value, Sequence[Node]], places: Sequence[Value]) -> tuple[int, ...] | None:
-    """The output axes of a weight, as all that reads it has them. Of a matrix that no product reads at once (a recurrent layer's)
-    either axis can be; None for other arrays, and for vectors."""
+    """The output axes of a weight, as all that reads it has them. Of a matrix that no product reads itself (a recurrent
+    layer's) either axis can be; None for other arrays, and for vectors."""
     shape = places[0].shape
     long = [axis for axis, n in enumerate(shape) if n > 1]
     found = {output_axes(users, place) for place in places}

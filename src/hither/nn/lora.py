@@ -36,7 +36,8 @@ def low_rank_shapes(
     rows = math.prod(shape) // columns
     if not 1 <= rank <= min(rows, columns):
         raise ValueError(
-            f"LoRA of {name!r}, {columns} outputs by {rows} inputs: the rank lies between 1 and {min(rows, columns)}, got {rank}"
+            f"LoRA of {name!r}, {columns} outputs by {rows} inputs: the rank lies between 1 and {min(rows, columns)}, "
+            f"got {rank}"
         )
     return (rows, rank), (rank, columns)
 

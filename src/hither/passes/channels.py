@@ -1,7 +1,7 @@
 """Which axes of a weight are its output channels: a question that only the nodes that read it can answer.
 
-Formats order the axes of weights differently (ONNX convolutions have outputs first, Keras' last), but importers bring all of them
-to the one layout that the primitives read, by transposes and reshapes that are nodes of the Graph.
+Formats order the axes of weights differently (ONNX convolutions have outputs first, Keras' last), but importers bring all of
+them to the one layout that the primitives read, by transposes and reshapes that are nodes of the Graph.
 """
 
 from __future__ import annotations
