@@ -56,6 +56,11 @@ class Numbers:
     byte: Byte = UNSIGNED
     ranges: Mapping[str, Range] = field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """ "float16"; with activations that are not float32, "int8/int8"."""
+        return self.precision if self.activations == "float32" else f"{self.precision}/{self.activations}"
+
     def keeps(self, weight: np.ndarray) -> bool:
         """Whether a weight stays as it is."""
         return bool(self.kept) and digest_of(weight) in self.kept
