@@ -67,7 +67,7 @@ class Model:
         state: {name: value before the first call} of what survives calls. `build` is given it among the inputs and gives
             what it is afterwards among the outputs.
         device, precision, activations, tune: what to compile for, and how (see hither.compile); device "numpy" evaluates
-            the Graph without compiling.
+            the Graph without compiling, and is one for Models alone.
 
     Example:
         >>> model = hither.load("model.onnx")                  # doctest: +SKIP

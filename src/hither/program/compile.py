@@ -22,7 +22,7 @@ from ..kernels.ir import Machine
 from ..ops import asarray
 from ..passes.bytes import SEVEN_BITS, SIGNED
 from ..passes.precision import ACTIVATIONS, FLOAT32, PRECISIONS, Numbers, PrecisionWarning, store_weights
-from ..runtime.devices import default_device, require_device
+from ..runtime.devices import WITH_NUMPY, default_device, require_device
 from .program import DEVICES, Program
 from .stored import keep_program, load_program, program_key
 
@@ -61,10 +61,11 @@ def compile(
             {entry name: function}; or a Trainer (see `Trainer.as_entries`).
         specs: {input name: Spec} (for several entries, {entry: {input: Spec}} or one dict for all).
         device: "cpu", "webgpu", or "wasm" (what a bundle ships, run through wasmtime).
-        precision: how weights are stored (of a Trainer, always in "float32"): "float32", "float16" in half the memory, or "int8", with a scale for each output
+        precision: how weights are stored: "float32", "float16" in half the memory, or "int8", with a scale for each output
             channel, in a quarter, or "int4", matrices and tables with a scale for each 32 numbers in a seventh and all else
             as int8. They are widened as they are read; all else computes in float32. A weight that this cannot
-            hold is stored larger, with a PrecisionWarning. Weights whose values are exactly small ones are stored so anyway.
+            hold is stored larger, with a PrecisionWarning. "int8/int8" is int8 with such activations. A Trainer keeps float32.
+            Weights whose values are exactly small ones are stored so anyway.
         activations: what a program computes with between its inputs and outputs. "float32". "float16": what kernels store for
             each other is stored so, in half the memory, and widened as it is read; arithmetic and sums, and with them norms,
             softmax and losses, stay float32, as do inputs, outputs, state, sums over axes and small arrays. Halves reach to
@@ -96,8 +97,8 @@ def compile(
         A Program. Outputs of a function are named by its dict's keys; `output_0`… for a tuple, `output` for one array.
 
     Raises:
-        CompileError: without specs, for an unknown precision, for a Trainer in small numbers, for `tune` where the device runs no native code, for a new state
-            that differs from the old in structure, shape or dtype.
+        CompileError: without specs, for an unknown precision, for a Trainer in small numbers (its weights change in float32;
+            compile the trained network for prediction), for `tune` where the device runs no native code, for a new state that differs from the old in structure, shape or dtype.
         AccuracyError: results are not within the tolerance even if everything keeps float32.
         UnknownDevice: there is no device of this name; lists those there are.
         UnsupportedFeature: something in the model has no meaning on the device (float64 on WebGPU).
@@ -179,8 +180,8 @@ def refuse_small_state(target: Any, numbers: Numbers) -> None:
     """
     if hasattr(target, "as_entries") and numbers != FLOAT32:
         raise CompileError(
-            f"a Trainer keeps its weights in float32, and precision is {numbers.name!r}: leave precision and activations out, or "
-            "compile or bundle the trained network, net.as_model(), which predicts in small numbers"
+            f"a Trainer keeps its weights in float32, and precision is {numbers.name!r}: leave precision and activations out, "
+            "or compile or bundle the trained network, net.as_model(), which predicts in small numbers"
         )
 
 
@@ -432,7 +433,7 @@ def check_dtypes(graph: Graph, machine: Machine) -> None:
             kind = value.dtype
             if kind.kind == "c" or (machine.gpu and kind.name == "float64"):
                 where = node.source or node.primitive.name
-                raise UnsupportedFeature(f"{where}: {kind} does not run on {machine.name}; convert to float32, or run on NumPy")
+                raise UnsupportedFeature(f"{where}: {kind} does not run on {machine.name}; convert to float32, or {WITH_NUMPY}")
         for inner in node.params.values():
             if isinstance(inner, Graph):
                 check_dtypes(inner, machine)
