@@ -186,7 +186,9 @@ def test_samples_that_do_not_fit(calibrate: Any, error: type[Exception], says: s
         ht.compile(lambda x: network(SECOND, x), SPECS, precision="int8", calibrate=calibrate)
 
 
-@pytest.mark.parametrize("tolerance", [{}, {"top5": 0.9}, {"relative": -1}, {"top1": 99}, 0.01, {"relative": "x"}, {"top1": True}])
+@pytest.mark.parametrize(
+    "tolerance", [{}, {"top5": 0.9}, {"relative": -1}, {"top1": 99}, 0.01, {"relative": "x"}, {"top1": True}]
+)
 def test_tolerances_that_mean_nothing(tolerance: Any) -> None:
     """Each is refused by what was given, never by what fails on it later; on the command line too."""
     with pytest.raises(CompileError, match=r"tolerance.*got"):
@@ -210,16 +212,18 @@ def test_samples_that_are_none() -> None:
 def test_samples_without_finite_results_approve_nothing(broken: float) -> None:
     """NaN differs from NaN by nothing: without a refusal the error of such samples would be 0."""
     samples = [SAMPLES[0], {"x": SAMPLES[1]["x"] * broken}]
-    with pytest.raises(AccuracyError, match="sample 2 of 2 .* its output 'y' has NaN or infinite numbers, and its input 'x'"):
+    with pytest.raises(AccuracyError, match=r"sample 2 of 2 .* its output 'y' has NaN or infinite numbers, and its input 'x'"):
         ht.compile(lambda x: network(SECOND, x), SPECS, precision="int8", calibrate=samples)
-    with pytest.raises(AccuracyError, match="random sample 1 of 4 .*'output' has NaN.*inputs are finite; give real samples"):
+    with pytest.raises(AccuracyError, match=r"random sample 1 of 4 .*'output' has NaN.*inputs are finite; give real samples"):
         ht.compile(lambda x: ht.sqrt(x @ FIRST), SPECS, precision="int8", tolerance={"relative": 0.5})
 
 
 def test_infinities_of_masks_are_results() -> None:
     """Equal ones are compared by their places, the numbers beside them as ever."""
     mask = np.where(np.arange(64) < 3, -np.inf, 0).astype(np.float32)
-    program = ht.compile(lambda x: x @ FIRST + mask, SPECS, precision="float16", calibrate=SAMPLES, tolerance={"relative": 0.01})
+    program = ht.compile(
+        lambda x: x @ FIRST + mask, SPECS, precision="float16", calibrate=SAMPLES, tolerance={"relative": 0.01}
+    )
     assert program.accuracy is not None and 0 < program.accuracy.outputs["output"].relative < 0.01
 
 

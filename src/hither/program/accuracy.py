@@ -328,7 +328,9 @@ def _worst(each: Sequence[OutputAccuracy]) -> OutputAccuracy:
 def accepts(found: Mapping[str, OutputAccuracy], tolerance: Mapping[str, float]) -> bool:
     """Whether all outputs are within the tolerance; none tolerates what is finite in float32 alone."""
     return all(
-        np.isfinite(one.relative) and one.relative <= tolerance.get("relative", float("inf")) and (one.top1 is None or one.top1 >= tolerance.get("top1", 0))
+        np.isfinite(one.relative)
+        and one.relative <= tolerance.get("relative", float("inf"))
+        and (one.top1 is None or one.top1 >= tolerance.get("top1", 0))
         for one in found.values()
     )
 
@@ -392,9 +394,7 @@ def samples_of(calibrate: Any, inputs: Mapping[str, Abstract]) -> list[dict[str,
     return made
 
 
-def require_finite(
-    samples: Samples, exact: Sequence[Mapping[str, Any]], synthetic: bool, state: Collection[str] = ()
-) -> None:
+def require_finite(samples: Samples, exact: Sequence[Mapping[str, Any]], synthetic: bool, state: Collection[str] = ()) -> None:
     """Refuse samples that say nothing of an accuracy. Outputs may have infinities, as masks do, where inputs have none.
 
     Args:
@@ -415,8 +415,8 @@ def require_finite(
                 because = f"its input {wrong[0]!r} has such, too" if wrong else "its inputs are finite"
                 advice = "give real samples with calibrate=" if synthetic else "leave it out, or mend it"
                 raise AccuracyError(
-                    f"{'random ' if synthetic else ''}sample {number + 1} of {len(samples)} says nothing of an accuracy: in float32 "
-                    f"its output {name!r} has NaN or infinite numbers, and {because}; {advice}"
+                    f"{'random ' if synthetic else ''}sample {number + 1} of {len(samples)} says nothing of an accuracy: in "
+                    f"float32 its output {name!r} has NaN or infinite numbers, and {because}; {advice}"
                 )
 
 

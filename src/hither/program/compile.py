@@ -98,7 +98,8 @@ def compile(
 
     Raises:
         CompileError: without specs, for an unknown precision, for a Trainer in small numbers (its weights change in float32;
-            compile the trained network for prediction), for `tune` where the device runs no native code, for a new state that differs from the old in structure, shape or dtype.
+            compile the trained network for prediction), for `tune` where the device runs no native code, for a new state that
+            differs from the old in structure, shape or dtype.
         AccuracyError: results are not within the tolerance even if everything keeps float32.
         UnknownDevice: there is no device of this name; lists those there are.
         UnsupportedFeature: something in the model has no meaning on the device (float64 on WebGPU).

@@ -141,8 +141,8 @@ def serve(
                 options[option] = str(path)
         scheme = "https" if https else "http"
         paths = pages_in(folder)
-        for path in paths:
-            announce(f"{scheme}://localhost:{port}/{path}")
+        for page in paths:
+            announce(f"{scheme}://localhost:{port}/{page}")
         if host == "0.0.0.0":
             announce(f"{scheme}://{_lan_address()}:{port}/{paths[0]}  (other devices; accept the certificate warning)")
         uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", **options)).run(sockets=[listening])
