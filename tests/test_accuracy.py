@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 import hither as ht
 from hither.cli import application
-from hither.errors import DTypeMismatch, NameMismatch
+from hither.errors import DTypeMismatch, HitherError, NameMismatch
 from hither.passes.precision import Numbers, digest_of
-from hither.program.accuracy import accuracy, guard
-from hither.program.compile import graphs_of
+from hither.program.accuracy import AccuracyError, accepts, accuracy, guard
+from hither.program.compile import CompileError, graphs_of
 
 ROOT = Path(__file__).resolve().parent.parent
 RNG = np.random.default_rng(0)
@@ -186,10 +186,56 @@ def test_samples_that_do_not_fit(calibrate: Any, error: type[Exception], says: s
         ht.compile(lambda x: network(SECOND, x), SPECS, precision="int8", calibrate=calibrate)
 
 
-@pytest.mark.parametrize("tolerance", [{}, {"top5": 0.9}, {"relative": -1}, {"top1": 99}])
-def test_tolerances_that_mean_nothing(tolerance: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="tolerance"):
+@pytest.mark.parametrize(
+    "tolerance", [{}, {"top5": 0.9}, {"relative": -1}, {"top1": 99}, 0.01, {"relative": "x"}, {"top1": True}]
+)
+def test_tolerances_that_mean_nothing(tolerance: Any) -> None:
+    """Each is refused by what was given, never by what fails on it later; on the command line too."""
+    with pytest.raises(CompileError, match=r"tolerance.*got"):
         ht.compile(lambda x: network(SECOND, x), SPECS, precision="int8", tolerance=tolerance)
+
+
+def test_a_tolerance_of_the_command_line_that_means_nothing(tmp_path: Path) -> None:
+    ht.save(ht.nn.Sequential([ht.nn.Input((32,)), ht.nn.Dense(8)]), tmp_path / "net.onnx", {"x": ht.Spec((4, 32))})
+    found = CliRunner().invoke(
+        application(), ["bundle", str(tmp_path / "net.onnx"), "-o", str(tmp_path / "b"), "--tolerance", "foo=1"]
+    )
+    assert isinstance(found.exception, HitherError) and "foo" in str(found.exception)  # which main() prints as one line
+
+
+def test_samples_that_are_none() -> None:
+    with pytest.raises(CompileError, match=r"calibrate= is samples.*got a int, 5"):
+        ht.compile(lambda x: network(SECOND, x), SPECS, precision="int8", calibrate=5)
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_samples_without_finite_results_approve_nothing(broken: float) -> None:
+    """NaN differs from NaN by nothing: without a refusal the error of such samples would be 0."""
+    samples = [SAMPLES[0], {"x": SAMPLES[1]["x"] * broken}]
+    with pytest.raises(AccuracyError, match=r"sample 2 of 2 .* its output 'y' has NaN or infinite numbers, and its input 'x'"):
+        ht.compile(lambda x: network(SECOND, x), SPECS, precision="int8", calibrate=samples)
+    with pytest.raises(AccuracyError, match=r"random sample 1 of 4 .*'output' has NaN.*inputs are finite; give real samples"):
+        ht.compile(lambda x: ht.sqrt(x @ FIRST), SPECS, precision="int8", tolerance={"relative": 0.5})
+
+
+def test_infinities_of_masks_are_results() -> None:
+    """Equal ones are compared by their places, the numbers beside them as ever."""
+    mask = np.where(np.arange(64) < 3, -np.inf, 0).astype(np.float32)
+    program = ht.compile(
+        lambda x: x @ FIRST + mask, SPECS, precision="float16", calibrate=SAMPLES, tolerance={"relative": 0.01}
+    )
+    assert program.accuracy is not None and 0 < program.accuracy.outputs["output"].relative < 0.01
+
+
+def test_what_is_finite_in_float32_alone_is_infinitely_wrong() -> None:
+    """Whatever the measure: rows of NaN agree with nothing, and outputs that have no rows cannot hide one."""
+    exact = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
+    found = exact.copy()
+    found[1, 1] = np.nan
+    judged = accuracy(exact, found)
+    assert judged.relative == np.inf and judged.top1 == pytest.approx(2 / 3)
+    one = accuracy(exact[:, :1], found[:, 1:])
+    assert one.top1 is None and not accepts({"y": one}, {"top1": 0.5})
 
 
 def test_samples_may_be_stacked() -> None:

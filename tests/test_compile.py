@@ -374,6 +374,9 @@ def test_compile_says_what_is_wrong() -> None:
     specs = {"x": ht.Spec((2,), "float32")}
     with pytest.raises(HitherError, match="no device 'tpu'; there are"):
         ht.compile(lambda x: x, specs, device="tpu")
+    for choose in (ht.set_default_device, lambda name: ht.compile(lambda x: x, specs, device=name)):
+        with pytest.raises(HitherError, match=r"nothing is compiled for 'numpy'; .*model\.to\(\"numpy\"\)"):
+            choose("numpy")
     with pytest.raises(CompileError, match="no precision 'float8'; there are"):
         ht.compile(lambda x: x, specs, precision="float8")
     with pytest.raises(CompileError, match=r"hither\.jit"):

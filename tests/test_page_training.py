@@ -354,6 +354,17 @@ def test_a_trainer_brings_its_loss_and_its_state() -> None:
         ht.compile(line_trainer(), specs, device="cpu", state={"a": np.zeros(1)})
 
 
+@pytest.mark.parametrize("numbers", [{"precision": "float16"}, {"precision": "int8/int8"}, {"activations": "float16"}])
+def test_a_trainer_is_not_called_small(tmp_path: Path, numbers: dict[str, str]) -> None:
+    """Its weights are float32 state whatever is asked for: a manifest that says float16 would be wrong."""
+    specs = {"x": ht.Spec((4, 2)), "y": ht.Spec((4, 1))}
+    with pytest.raises(CompileError, match=r"keeps its weights in float32.*net\.as_model\(\)"):
+        ht.compile(line_trainer(), specs, device="cpu", **numbers)
+    with pytest.raises(CompileError, match="keeps its weights in float32"):
+        ht.bundle(line_trainer(), tmp_path / "b", specs, **numbers)
+    assert not (tmp_path / "b").exists()
+
+
 def test_entries_may_have_shapes_of_their_own() -> None:
     """One sample is predicted, four are trained on; an input has the name that specs give it; steps are the Trainer's."""
     normal = arrays()

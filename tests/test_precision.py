@@ -347,6 +347,29 @@ def test_activations_in_bytes(name: str, device: str) -> None:
         assert np.median(np.abs(got - want)) <= 1e-5 * np.abs(want).max()
 
 
+def test_a_precision_is_named_alike_everywhere(tmp_path: Path) -> None:
+    """What a bundle calls "int8/int8" compiles, and runs in a Model, as precision="int8", activations="int8" does; names that
+    there are not are refused when a model is loaded, not when it first runs."""
+    x, specs = normal(3, 512), {"x": ht.Spec((3, 512), "float32")}
+    w = normal(512, 64, seed=1)
+    apart = ht.compile(lambda x: x @ w, specs, precision="int8", activations="int8")(x)["output"].numpy()
+    assert (ht.compile(lambda x: x @ w, specs, precision="int8/int8")(x)["output"].numpy() == apart).all()
+    net = ht.nn.Sequential([ht.nn.Input((512,)), ht.nn.Dense(64)])
+    ht.save(net, tmp_path / "net.onnx", specs)
+    found = [ht.load(tmp_path / "net.onnx", **chosen)(x) for chosen in (
+        {"precision": "int8/int8"}, {"precision": "int8", "activations": "int8"}, {},
+    )]  # fmt: skip
+    one, two, plain = (next(iter(each.values())).numpy() for each in found)
+    assert (one == two).all() and not (one == plain).all()
+    for wrong in ({"precision": "fp16"}, {"activations": "int8"}, {"precision": "int8/int7"}):
+        with pytest.raises(CompileError):
+            ht.load(tmp_path / "net.onnx", **wrong)
+    with pytest.raises(CompileError, match="names activations, and so does"):
+        ht.compile(lambda x: x @ w, specs, precision="int8/int8", activations="int8")
+    with pytest.raises(CompileError, match="got a set"):
+        ht.compile(lambda x: x @ w, specs, precision={"int8"})  # type: ignore[arg-type]
+
+
 def test_activations_that_cannot_be() -> None:
     x, specs = normal(3, 64), {"x": ht.Spec((3, 64), "float32")}
     w = normal(64, 32, seed=1)

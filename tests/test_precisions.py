@@ -153,6 +153,8 @@ def test_what_cannot_be_bundled_is_refused(tmp_path: Path) -> None:
         bundle(precision=("float32", "int7"))
     with pytest.raises(CompileError, match='give precision="int8" too'):
         bundle(precision=("float16/int8",))
+    with pytest.raises(BundleError, match="the preferred one first; got a set"):
+        bundle(precision={"float32", "int8"})
 
 
 def test_each_precision_is_judged(node: str, tmp_path: Path) -> None:

@@ -172,3 +172,63 @@ def test_lora_of_an_imported_model(tmp_path: Path) -> None:
     assert all(".lora_" in n for n in layer.trainable_weights) and len(layer.trainable_weights) == 4
     before = trainer.predict(x).numpy()
     np.testing.assert_allclose(layer.merge()(x).numpy(), before, atol=1e-4)
+
+
+def test_lora_takes_the_output_axis_from_the_product_that_reads_a_weight() -> None:
+    """ONNX has a convolution's outputs first: its change is a product of [inputs, rank] and [rank, outputs], whatever the
+    file's order of axes; what is merged is that product, laid out as the file has it."""
+    x, y = pictures()
+    x = x.transpose(0, 3, 1, 2)
+    layer = ht.nn.from_model(onnx_cnn(cnn(), 1), lora=2)
+    trainer = ht.Trainer(layer, LOSS, ht.optim.Adam(0.05))
+    trainer.fit(x, y, batch_size=8, epochs=3, verbose=0)
+    shapes = {n: a.shape for n, a in layer.trainable_weights.items()}
+    assert shapes == {
+        "conv1.weight.lora_a": (18, 2), "conv1.weight.lora_b": (2, 4),
+        "conv2.weight.lora_a": (36, 2), "conv2.weight.lora_b": (2, 6),
+        "fc.weight.lora_a": (6, 2), "fc.weight.lora_b": (2, 3),
+    }  # fmt: skip
+    weights = {n: a.numpy().copy() for n, a in layer.weights.items()}
+    before = layer(x).numpy()
+    layer.merge()
+    change = layer.weights["conv2.weight"].numpy() - weights["conv2.weight"]
+    product = weights["conv2.weight.lora_a"] @ weights["conv2.weight.lora_b"]
+    assert np.abs(product).max() > 1e-3
+    np.testing.assert_allclose(change.reshape(6, 36), product.T, atol=1e-6)
+    np.testing.assert_allclose(layer(x).numpy(), before, atol=1e-4)
+
+
+def test_lora_patterns_pass_over_what_has_no_matrix() -> None:
+    """A pattern that fits biases too, and matrices below the rank, adapts the others; a weight called by its name must fit."""
+    x, _ = pictures()
+    x = x.transpose(0, 3, 1, 2)
+
+    def adapted(lora: Any) -> list[str]:
+        layer = ht.nn.from_model(onnx_cnn(cnn(), 1), lora=lora)
+        layer(x)
+        return [n.removesuffix(".lora_a") for n in layer.trainable_weights if n.endswith(".lora_a")]
+
+    assert adapted({"*": 4}) == ["conv1.weight", "conv2.weight"]
+    assert adapted({"conv2*": 6}) == ["conv2.weight"]
+    with pytest.raises(NameMismatch, match="fits no matrix"):
+        adapted({"*.bias": 1})
+    with pytest.raises(ValueError, match="6 outputs by 36 inputs: the rank lies between 1 and 6, got 8"):
+        adapted({"conv2.weight": 8})
+    with pytest.raises(UnsupportedFeature, match=r"nothing reads 'conv1\.bias' \[4\] as a matrix"):
+        adapted({"conv1.bias": 1})
+
+
+def test_lora_sees_through_the_transposes_and_reshapes_of_a_layout() -> None:
+    """Kernels of Keras-like networks have outputs last, those of a depthwise convolution in two axes, [window, C, M]."""
+    ht.nn.seed(0)
+    net = ht.nn.Sequential([
+        ht.nn.Input((8, 8, 4)), ht.nn.Conv2D(6, 3, name="conv"), ht.nn.DepthwiseConv2D(3, depth_multiplier=2, name="deep"),
+        ht.nn.GlobalAveragePooling2D(),
+    ])  # fmt: skip
+    layer = ht.nn.from_model(net.as_model(), lora=2)
+    layer(np.zeros((1, 8, 8, 4), np.float32))
+    shapes = {n: a.shape for n, a in layer.trainable_weights.items()}
+    assert shapes == {
+        "conv.kernel.lora_a": (36, 2), "conv.kernel.lora_b": (2, 6),
+        "deep.kernel.lora_a": (9, 2), "deep.kernel.lora_b": (2, 12),
+    }  # fmt: skip

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hither.web.server import ServeError, application, self_signed, serve
+from hither.web.server import ServeError, application, pages_in, self_signed, serve
 
 from .browser import serving
 
@@ -78,3 +78,17 @@ def test_self_signed_certificates_name_every_address() -> None:
     names = x509.load_pem_x509_certificate(certificate).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["localhost"]
     assert [str(a) for a in names.get_values_for_type(x509.IPAddress)] == ["192.168.1.7", "127.0.0.1"]
+
+
+def test_addresses_that_are_announced_answer(tmp_path: Path) -> None:
+    """A folder of bundles has no page itself: its address would be a 404, so those of the pages below are announced."""
+    assert pages_in(tmp_path) == [""], "files are served all the same"
+    for name in ("site/face/fast", "site/a voice", "too/deep/by/one"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "index.html").write_text("<!doctype html>")
+    paths = pages_in(tmp_path)
+    assert paths == ["site/a%20voice/", "site/face/fast/"]
+    with serving(tmp_path) as site:
+        assert [get(f"{site.origin}/{path}")[0] for path in paths] == [200, 200]
+    (tmp_path / "index.html").write_text("<!doctype html>")
+    assert pages_in(tmp_path) == [""]

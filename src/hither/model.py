@@ -67,7 +67,7 @@ class Model:
         state: {name: value before the first call} of what survives calls. `build` is given it among the inputs and gives
             what it is afterwards among the outputs.
         device, precision, activations, tune: what to compile for, and how (see hither.compile); device "numpy" evaluates
-            the Graph without compiling.
+            the Graph without compiling, and is one for Models alone.
 
     Example:
         >>> model = hither.load("model.onnx")                  # doctest: +SKIP
@@ -101,6 +101,7 @@ class Model:
         self.name = name
         self.device = device
         self.precision, self.activations = precision, activations
+        self._check_numbers()
         self.tune = tune
         self._initial = dict(state or {})
         self._keeper: Any = None  # the program that ran last: it holds the state
@@ -145,13 +146,24 @@ class Model:
     def to(
         self, device: str | None = None, precision: str | None = None, tune: bool | None = None, activations: str | None = None
     ) -> Model:
-        """The same model for another device, in other numbers or with measured tiles (see hither.compile)."""
+        """The same model for another device, in other numbers or with measured tiles (see hither.compile).
+
+        Raises:
+            CompileError: for an unknown precision or activations.
+        """
         other = self._copy()
         other.device = device or self.device
         other.precision = precision or self.precision
         other.activations = activations or self.activations
         other.tune = self.tune if tune is None else tune
+        other._check_numbers()
         return other
+
+    def _check_numbers(self) -> None:
+        if self.precision is not None or self.activations is not None:
+            from .program.compile import numbers_from
+
+            numbers_from(self.precision or "float32", self.activations or "float32")
 
     def with_specs(self, specs: Mapping[str, Spec]) -> Model:
         """The same model with more said about some inputs and outputs (media, labels, fixed extents)."""

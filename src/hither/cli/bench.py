@@ -30,7 +30,8 @@ def bench_command(
     model: Annotated[str, typer.Argument(help="Model file or bundle folder.")],
     device: Annotated[str | None, typer.Option(help="cpu, webgpu, wasm or numpy.")] = None,
     precision: Annotated[
-        str | None, typer.Option(help="What weights are stored in: float32 (the default), float16, int8 or int4.")
+        str | None,
+        typer.Option(help="What weights are stored in: float32 (the default), float16, int8 or int4; int8/int8 as below."),
     ] = None,
     activations: Annotated[
         str | None,

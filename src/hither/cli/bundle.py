@@ -93,7 +93,8 @@ def accuracy(found: Mapping[str, Any]) -> Any:
     """A table of how far a bundle's outputs are from float32, and of the weights and results that stayed float32 for that."""
     from . import report
 
-    kind = "random inputs; give real ones with --calibrate" if found["synthetic"] else "inputs"
+    kind = f"{'random ' if found['synthetic'] else ''}input{'' if found['samples'] == 1 else 's'}"
+    kind += "; give real ones with --calibrate" if found["synthetic"] else ""
     wanted = ", ".join(f"{k} {v:g}" for k, v in found["tolerance"].items())
     title = f"{found['precision']} against float32 on {found['samples']} {kind}; tolerance: {wanted}"
     shown = report.table(

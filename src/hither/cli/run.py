@@ -22,7 +22,8 @@ def run_command(
         str | None, typer.Option(help="cpu, webgpu, wasm (what a bundle ships), or numpy (evaluates without compiling).")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="What weights are stored in: float32 (the default), float16, int8 or int4.")
+        str | None,
+        typer.Option(help="What weights are stored in: float32 (the default), float16, int8 or int4; int8/int8 as below."),
     ] = None,
     activations: Annotated[
         str | None,

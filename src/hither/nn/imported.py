@@ -17,9 +17,10 @@ import numpy as np
 from ..array import Array
 from ..dtypes import dtype
 from ..errors import NameMismatch, ShapeMismatch, UnsupportedFeature
-from ..graph.core import Abstract, Graph, Value, prune
+from ..graph.core import Abstract, Graph, Node, Value, prune
 from ..graph.trace import call_graph, noting, weight
 from ..model import Model
+from ..passes.channels import output_axes
 from ..spec import Spec
 from ..transforms import vmap
 from .layer import Layer, Weight
@@ -47,8 +48,9 @@ def from_model(
             or layer that makes it; a list for several, which come in a dict. The model's outputs if not given.
         freeze: which weights stay as they are: True for all, patterns of names ("conv1*"), or a function of the name. Means and
             variances of batch normalisations, which gradients do not change, always stay.
-        lora: the rank of a trained change to each matrix, or {pattern of names: rank}; matrices that have one, and all other
-            weights, stay (see LoRA). `merge()` makes the changes part of the weights.
+        lora: the rank of a trained change to each matrix and convolution, or {pattern of names: rank}; those that have one, and
+            all other weights, stay (see LoRA). What a pattern fits and has no such change (biases, and what is smaller than the
+            rank) is passed over; a weight that is named is not. `merge()` makes the changes part of the weights.
         name: the layer's.
 
     Returns:
@@ -57,7 +59,9 @@ def from_model(
 
     Raises:
         NameMismatch: there is no value of a name given; lists those that are close.
-        UnsupportedFeature: the model keeps a state, or has outputs of data-dependent size.
+        UnsupportedFeature: the model keeps a state, or has outputs of data-dependent size; LoRA of a named weight that is no
+            matrix.
+        ValueError: a rank that is not below the extents of a named weight.
 
     Example:
         >>> model = hither.load("mobilenet.onnx")                                                       # doctest: +SKIP
@@ -83,7 +87,7 @@ class Imported(Layer):
         self.freeze, self.lora = freeze, lora
         self._graphs: dict[Any, tuple[Graph, dict[str, list[Value]]]] = {}
         self._attributes: dict[str, str] = {}  # a weight's name in the file → the attribute that holds it
-        self._factors: dict[str, tuple[str, str]] = {}
+        self._factors: dict[str, tuple[str, str, tuple[int, ...]]] = {}  # two attributes, and the weight's output axes
         self._noted: set[Value] = set()
         if len(model.inputs) == 1:
             (spec,) = model.inputs.values()
@@ -114,29 +118,39 @@ class Imported(Layer):
             setattr(self, attribute, Array(np.array(graph.constants[places[0]])))
             self._kept[attribute] = Weight(self.lora is None and not self._matches(self.freeze, path))
         if self.lora is not None:
-            self._adapt(weights)
+            self._adapt(graph, weights)
         fixed = self._statistics(graph)
         for path in fixed:
             self._kept[self._attributes[path]].trainable = False
 
-    def _adapt(self, weights: Mapping[str, list[Value]]) -> None:
+    def _adapt(self, graph: Graph, weights: Mapping[str, list[Value]]) -> None:
         ranks = {"*": self.lora} if isinstance(self.lora, int) else dict(self.lora or {})
+        users = graph.users()
         for path, places in weights.items():
-            rank = next((r for pattern, r in ranks.items() if fnmatchcase(path, pattern)), None)
-            shape = places[0].shape
-            if rank is None or (isinstance(self.lora, int) and (len(shape) < 2 or min(shape) < rank)):
+            rank = ranks.get(path, next((r for pattern, r in ranks.items() if fnmatchcase(path, pattern)), None))
+            if rank is None:
                 continue
-            first, second = low_rank_shapes(path, shape, rank)
+            outputs = _outputs(users, places)
+            try:
+                if outputs is None:
+                    raise UnsupportedFeature(
+                        f"{self.name}: nothing reads {path!r} {list(places[0].shape)} as a matrix, which LoRA changes"
+                    )
+                first, second = low_rank_shapes(path, places[0].shape, rank, outputs)
+            except ValueError:
+                if path in ranks:  # asked for by its name, not by a pattern that many fit
+                    raise
+                continue
             names = f"{path}.lora_a", f"{path}.lora_b"
             self.add_weight(names[0], first, "he_uniform")
             self.add_weight(names[1], second, "zeros")
-            self._factors[path] = names
+            self._factors[path] = *names, outputs
         if not self._factors:
             raise NameMismatch(f"{self.name}: lora={self.lora!r} fits no matrix; the weights are {', '.join(weights)}")
 
     def merge(self) -> Imported:
         """Make the changes of low rank part of the weights they belong to."""
-        for path, (_, b) in self._factors.items():
+        for path, (_, b, _) in self._factors.items():
             attribute = self._attributes[path]
             setattr(self, attribute, self._weight(path))
             setattr(self, b, Array(np.zeros(getattr(self, b).shape, np.float32)))
@@ -154,8 +168,9 @@ class Imported(Layer):
         array = getattr(self, self._attributes[path])
         if path not in self._factors:
             return array
-        a, b = (getattr(self, n) for n in self._factors[path])
-        return adapted(array, a, b, a.shape[1])
+        first, second, outputs = self._factors[path]
+        a, b = getattr(self, first), getattr(self, second)
+        return adapted(array, a, b, a.shape[1], outputs)
 
     def _statistics(self, graph: Graph) -> set[str]:
         return {v.name for v in graph.constants if v in self._noted and v.name in self._attributes}
@@ -255,6 +270,18 @@ class Imported(Layer):
 
     def get_config(self) -> dict[str, Any]:
         raise self.unsupported("a configuration of an imported model: keep its file, and save the weights alone")
+
+
+def _outputs(users: Mapping[Value, Sequence[Node]], places: Sequence[Value]) -> tuple[int, ...] | None:
+    """The output axes of a weight, as all that reads it has them. Of a matrix that no product reads itself (a recurrent
+    layer's) either axis can be; None for other arrays, and for vectors."""
+    shape = places[0].shape
+    long = [axis for axis, n in enumerate(shape) if n > 1]
+    found = {output_axes(users, place) for place in places}
+    axes = found.pop() if len(found) == 1 else None
+    if len(long) < 2:
+        return None
+    return axes if axes is not None or len(long) > 2 else (long[1],)
 
 
 def _labels(source: str) -> list[str]:

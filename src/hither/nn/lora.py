@@ -15,24 +15,43 @@ from . import config
 from .layer import Layer
 
 
-def low_rank_shapes(name: str, shape: Sequence[int], rank: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The shapes of the two factors for an array: its last axis is the output's, all before it together the input's.
+def low_rank_shapes(
+    name: str, shape: Sequence[int], rank: int, outputs: Sequence[int] | None = None
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The shapes of the two factors for an array: the first has a row for each of its inputs, the second a column for each of
+    its outputs.
+
+    Args:
+        name, shape: of the array.
+        rank: of its change.
+        outputs: the axes that are the output's, all others together being the input's; the last one if not given, as kernels of
+            layers have it.
 
     Raises:
         ValueError: the array has one axis, or the rank is not below its extents.
     """
     if len(shape) < 2:
         raise ValueError(f"LoRA adapts matrices; {name!r} has shape {tuple(shape)}")
-    rows, columns = math.prod(shape[:-1]), shape[-1]
+    columns = math.prod(shape[axis] for axis in (outputs if outputs is not None else range(len(shape))[-1:]))
+    rows = math.prod(shape) // columns
     if not 1 <= rank <= min(rows, columns):
-        raise ValueError(f"LoRA of {name!r}, {rows} by {columns}: the rank lies between 1 and {min(rows, columns)}, got {rank}")
+        raise ValueError(
+            f"LoRA of {name!r}, {columns} outputs by {rows} inputs: the rank lies between 1 and {min(rows, columns)}, "
+            f"got {rank}"
+        )
     return (rows, rank), (rank, columns)
 
 
-def adapted(array: Any, a: Any, b: Any, alpha: float) -> Any:
-    """The array plus alpha / rank times the product of its factors."""
+def adapted(array: Any, a: Any, b: Any, alpha: float, outputs: Sequence[int] | None = None) -> Any:
+    """The array plus alpha / rank times the product of its factors. `outputs`: as for `low_rank_shapes`."""
     change = ops.matmul(a, b) * (alpha / a.shape[1])
-    return array + ops.reshape(change, tuple(array.shape)).astype(array.dtype)
+    shape = tuple(array.shape)
+    last = range(len(shape))[-1:] if outputs is None else outputs
+    order = [*(axis for axis in range(len(shape)) if axis not in last), *last]
+    change = ops.reshape(change, tuple(shape[axis] for axis in order))
+    if order != sorted(order):
+        change = ops.permute_dims(change, tuple(order.index(axis) for axis in range(len(shape))))
+    return array + change.astype(array.dtype)
 
 
 @config.register()

@@ -312,7 +312,11 @@ class CategoricalFocalCrossentropy(Loss):
 
 @config.register("sparse_categorical_crossentropy")
 class SparseCategoricalCrossentropy(Loss):
-    """Cross-entropy of one class among many, given by its number. Samples of `ignore_class` count nothing."""
+    """Cross-entropy of one class among many, given by its number. Samples of `ignore_class` count nothing.
+
+    Nor, as in Keras on JAX, do samples whose number is not that of a class, for a compiled step raises no errors: a loss near 0
+    from the beginning may mean that labels count from 1, or that the network has too few outputs.
+    """
 
     def __init__(
         self, from_logits: bool = False, ignore_class: int | None = None, axis: int = -1,

@@ -27,6 +27,7 @@ from ..graph.core import Graph, GraphBuilder, Node, Value, rewrite
 from ..graph.primitive import REGISTRY, Control
 from ..graph.primitives.codes import pack_codes
 from .bytes import UNSIGNED, Byte, ByteProducts, takes_bytes
+from .channels import channel_axes
 from .ranges import Range, digest_of
 
 PRECISIONS = ("float32", "float16", "int8", "int4")  # of weights
@@ -54,6 +55,11 @@ class Numbers:
     kept: frozenset[str] = frozenset()
     byte: Byte = UNSIGNED
     ranges: Mapping[str, Range] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """ "float16"; with activations that are not float32, "int8/int8"."""
+        return self.precision if self.activations == "float32" else f"{self.precision}/{self.activations}"
 
     def keeps(self, weight: np.ndarray) -> bool:
         """Whether a weight stays as it is."""
@@ -362,28 +368,11 @@ def _weights(graph: Graph) -> Iterator[tuple[Value, tuple[int, ...] | None, int 
             continue
         reads = [(node, i) for node in users.get(value, ()) for i, o in enumerate(node.operands) if o is value]
         if all(i in _PLACES.get(node.primitive.name, ()) for node, i in reads):
-            kept, coded = {_channels(node, i) for node, i in reads}, {_coded(node, i) for node, i in reads}
+            kept, coded = {channel_axes(node, i) for node, i in reads}, {_coded(node, i) for node, i in reads}
             yield value, kept.pop() if len(kept) == 1 else None, coded.pop() if len(coded) == 1 else None
 
 
 _PLACES = {"matmul": (0, 1), "conv": (1,), "conv_transpose": (1,), "take": (0,)}  # of the operands that are weights
-
-
-def _channels(node: Node, i: int) -> tuple[int, ...] | None:
-    """The axes of a weight of which each index makes elements of the result of its own: what can be scaled behind the product.
-    None where there are none."""
-    rank, p = node.operands[i].abstract.rank, node.params
-    match node.primitive.name:
-        case "matmul":
-            inner = rank - 1 if (p["transpose_a"] if i == 0 else not p["transpose_b"]) else rank - 2
-            return (*range(rank - 2), inner)
-        case "conv":
-            return (0,)
-        case "conv_transpose":
-            return (1,) if p["groups"] == 1 else None
-        case "take":
-            return (p["axis"],)
-    return None
 
 
 def _coded(node: Node, i: int) -> int | None:

@@ -20,7 +20,7 @@ from ..passes import optimize
 from ..passes.precision import Numbers, PrecisionWarning, stored_small, takes_ranges
 from ..passes.ranges import Range, digest_of, with_extremes
 from ..spec import Spec
-from .compile import lengths_of, state_of
+from .compile import CompileError, lengths_of, state_of
 from .plan import plan
 from .program import DEVICES, Program, bind_inputs, check_input
 from .trial import SWITCHES, Candidate, candidates, with_switches
@@ -98,7 +98,8 @@ class AccuracyReport:
 
     def __str__(self) -> str:
         wanted = ", ".join(f"{k} {'≤' if k == 'relative' else '≥'} {v:g}" for k, v in self.tolerance.items())
-        kind = "synthetic samples (random numbers: give real ones)" if self.synthetic else "samples"
+        kind = f"{'synthetic ' if self.synthetic else ''}sample{'' if self.samples == 1 else 's'}"
+        kind += " (random numbers: give real ones)" if self.synthetic else ""
         lines = [f"{self.precision} against float32 on {self.samples} {kind}; tolerated: {wanted}"]
         for name, found in self.outputs.items():
             before = self.everything[name]
@@ -106,7 +107,8 @@ class AccuracyReport:
             was = f" (with everything in {self.precision}: {_short(before)})" if self.kept else ""
             lines.append(f"  {name}: relative error {found.relative:.2g}{agree}{was}")
         if self.calibrated:
-            lines.append(f"  operands of {self.calibrated} weights have scales found on the samples")
+            of = "one weight has a scale" if self.calibrated == 1 else f"{self.calibrated} weights have scales"
+            lines.append(f"  what multiplies {of} found on the samples")
         for one in self.kept:
             lines.append(f"  keeps float32: {one} {list(one.shape)}, alone off by {one.relative:.2g}")
         return "\n".join(lines)
@@ -143,8 +145,9 @@ def guard(
         calibrate, tolerance: as for `hither.compile`.
 
     Raises:
-        AccuracyError: results are off further than that even where all keeps float32.
-        ValueError, NameMismatch, ShapeMismatch, DTypeMismatch: a sample or the tolerance is not what it must be.
+        AccuracyError: results are off further than that even where all keeps float32, or float32 has no finite results on a
+            sample.
+        CompileError, NameMismatch, ShapeMismatch, DTypeMismatch: a sample or the tolerance is not what it must be.
     """
     tolerance = checked_tolerance(tolerance)
     graph = next(iter(graphs.values()))
@@ -158,6 +161,7 @@ def guard(
     for scales in (ranges, {}) if ranges else ({},):  # the fast ones first
         numbers = replace(plain, ranges=scales)
         trials = _Trials(graph, numbers, feeds)
+        require_finite(samples, trials.exact, calibrate is None, state)
         everything = trials.judge(range(len(trials.candidates)))
         if accepts(everything, tolerance):
             break
@@ -220,13 +224,14 @@ def compare(
     """The report on one program against another that computes the same, more exactly.
 
     Raises:
-        AccuracyError: results are off further than is tolerated.
-        ValueError, NameMismatch, ShapeMismatch, DTypeMismatch: as for `guard`.
+        AccuracyError: results are off further than is tolerated, or the exact ones are not finite on a sample.
+        CompileError, NameMismatch, ShapeMismatch, DTypeMismatch: as for `guard`.
     """
     tolerance = checked_tolerance(tolerance)
     inputs = {p.name: p.abstract for p in exact.entries[exact.default_entry].inputs}
     samples = samples_of(synthetic_samples(inputs, specs) if calibrate is None else calibrate, inputs)
     each = [(_run_anew(exact, sample), _run_anew(found, sample)) for sample in samples]
+    require_finite(samples, [wanted for wanted, _ in each], calibrate is None)
     outputs = _compared(*zip(*each))
     report = AccuracyReport(precision, tolerance, len(samples), calibrate is None, outputs, outputs)
     if not accepts(outputs, tolerance):
@@ -257,7 +262,7 @@ class _Trials:
         self.samples = samples
         own = plan({"trial": switched}, DEVICES["cpu"].machine(), {"trial": lengths_of(traced)})
         self._program = Program(own, "cpu", "trial")
-        self._exact = self._run((), len(samples))
+        self.exact = self._run((), len(samples))
 
     def judge(self, small: Collection[int], most: int | None = None) -> dict[str, OutputAccuracy]:
         """What becomes of the outputs if these candidates are small."""
@@ -265,7 +270,7 @@ class _Trials:
 
     def compare(self, results: Sequence[Mapping[str, Any]]) -> dict[str, OutputAccuracy]:
         """Results on the first samples against those in float32; of outputs that both have."""
-        return _compared(self._exact, results)
+        return _compared(self.exact, results)
 
     def _run(self, small: Collection[int], count: int) -> list[Mapping[str, Any]]:
         switches = np.zeros(len(self.candidates), np.bool_)
@@ -302,9 +307,10 @@ def accuracy(exact: np.ndarray, found: np.ndarray) -> OutputAccuracy:
     if exact.dtype.kind not in "f":
         return OutputAccuracy(float(np.mean(exact != found)))
     rows = exact.ndim > 0 and exact.shape[-1] > 1
-    top1 = float(np.mean(exact.argmax(-1) == found.argmax(-1))) if rows else None
     finite = np.isfinite(exact)
-    if not np.array_equal(finite, np.isfinite(found)):
+    same = finite == np.isfinite(found)
+    top1 = float(np.mean((exact.argmax(-1) == found.argmax(-1)) & same.all(-1))) if rows else None
+    if not same.all():
         return OutputAccuracy(float("inf"), top1)
     if not np.array_equal(exact[~finite], found[~finite], equal_nan=True):
         return OutputAccuracy(float("inf"), top1)
@@ -320,9 +326,11 @@ def _worst(each: Sequence[OutputAccuracy]) -> OutputAccuracy:
 
 
 def accepts(found: Mapping[str, OutputAccuracy], tolerance: Mapping[str, float]) -> bool:
-    """Whether all outputs are within the tolerance."""
+    """Whether all outputs are within the tolerance; none tolerates what is finite in float32 alone."""
     return all(
-        one.relative <= tolerance.get("relative", float("inf")) and (one.top1 is None or one.top1 >= tolerance.get("top1", 0))
+        np.isfinite(one.relative)
+        and one.relative <= tolerance.get("relative", float("inf"))
+        and (one.top1 is None or one.top1 >= tolerance.get("top1", 0))
         for one in found.values()
     )
 
@@ -341,17 +349,18 @@ def checked_tolerance(tolerance: Mapping[str, float] | None) -> dict[str, float]
     """The tolerance as it was meant.
 
     Raises:
-        ValueError: a measure that does not exist, or a number out of its range.
+        CompileError: a measure that does not exist, or a number out of its range.
     """
-    found = dict(TOLERANCE if tolerance is None else tolerance)
-    if not found or not set(found) <= {"relative", "top1"}:
-        raise ValueError(
-            f'tolerance= is {{"relative": largest error}} or {{"top1": least agreement}}, or both; got {tolerance!r}'
+    given = TOLERANCE if tolerance is None else tolerance
+    if not isinstance(given, Mapping) or not given or not set(given) <= {"relative", "top1"}:
+        raise CompileError(
+            'tolerance= is {"relative": largest error, as 0.01} or {"top1": least agreement, as 0.99}, or both; '
+            f"got {tolerance!r}"
         )
-    for name, value in found.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"tolerance[{name!r}] is a share between 0 and 1, got {value!r}")
-    return found
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value <= 1:
+            raise CompileError(f"tolerance[{name!r}] is a share between 0 and 1, as 0.01; got {value!r}")
+    return dict(given)
 
 
 def samples_of(calibrate: Any, inputs: Mapping[str, Abstract]) -> list[dict[str, np.ndarray]]:
@@ -362,22 +371,57 @@ def samples_of(calibrate: Any, inputs: Mapping[str, Abstract]) -> list[dict[str,
             whose arrays have one more axis in front: samples stacked.
 
     Raises:
-        ValueError: there is no sample, or arrays of different lengths are stacked.
+        CompileError: there is no sample, or arrays of different lengths are stacked.
         NameMismatch, ShapeMismatch, DTypeMismatch: one does not fit; says which.
     """
     if isinstance(calibrate, Mapping):
         stacked = {name: np.asarray(a) for name, a in calibrate.items()}
         lengths = {len(a) if a.ndim else 0 for a in stacked.values()}
         if len(lengths) != 1 or 0 in lengths:
-            raise ValueError(f"stacked samples have arrays of one length, got {sorted(lengths)}; a list of samples works too")
+            raise CompileError(f"stacked samples have arrays of one length, got {sorted(lengths)}; a list of samples works too")
         calibrate = [{name: a[i] for name, a in stacked.items()} for i in range(lengths.pop())]
+    if not isinstance(calibrate, Iterable):
+        raise CompileError(
+            "calibrate= is samples of real inputs: a list of {input: array}, or of arrays where there is one input, or one "
+            f"{{input: samples stacked}}; got a {type(calibrate).__name__}, {calibrate!r}"
+        )
     made = []
     for sample in calibrate:
         given = bind_inputs(list(inputs), (sample,), {})
         made.append({name: check_input(name, kind, given[name]) for name, kind in inputs.items()})
     if not made:
-        raise ValueError("calibrate= has no samples; give some, or leave it out for synthetic ones")
+        raise CompileError("calibrate= has no samples; give some, or leave it out for synthetic ones")
     return made
+
+
+def require_finite(samples: Samples, exact: Sequence[Mapping[str, Any]], synthetic: bool, state: Collection[str] = ()) -> None:
+    """Refuse samples that say nothing of an accuracy. Outputs may have infinities, as masks do, where inputs have none.
+
+    Args:
+        exact: the results on them in float32.
+        synthetic: whether they are random numbers.
+        state: results that are no outputs.
+
+    Raises:
+        AccuracyError: a result has NaN or no finite number; says which, and of which sample.
+    """
+    for number, (sample, results) in enumerate(zip(samples, exact, strict=True)):
+        wrong = [name for name, array in sample.items() if _floats(array) and not np.isfinite(array).all()]
+        for name, result in results.items():
+            array = result.numpy()
+            if name in state or not _floats(array) or np.isfinite(array).all():
+                continue
+            if wrong or np.isnan(array).any() or not np.isfinite(array).any():
+                because = f"its input {wrong[0]!r} has such, too" if wrong else "its inputs are finite"
+                advice = "give real samples with calibrate=" if synthetic else "leave it out, or mend it"
+                raise AccuracyError(
+                    f"{'random ' if synthetic else ''}sample {number + 1} of {len(samples)} says nothing of an accuracy: in "
+                    f"float32 its output {name!r} has NaN or infinite numbers, and {because}; {advice}"
+                )
+
+
+def _floats(array: np.ndarray) -> bool:
+    return array.dtype.kind in "fc" and array.size > 0
 
 
 def synthetic_samples(

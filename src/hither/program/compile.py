@@ -22,7 +22,7 @@ from ..kernels.ir import Machine
 from ..ops import asarray
 from ..passes.bytes import SEVEN_BITS, SIGNED
 from ..passes.precision import ACTIVATIONS, FLOAT32, PRECISIONS, Numbers, PrecisionWarning, store_weights
-from ..runtime.devices import default_device, require_device
+from ..runtime.devices import WITH_NUMPY, default_device, require_device
 from .program import DEVICES, Program
 from .stored import keep_program, load_program, program_key
 
@@ -64,7 +64,8 @@ def compile(
         precision: how weights are stored: "float32", "float16" in half the memory, or "int8", with a scale for each output
             channel, in a quarter, or "int4", matrices and tables with a scale for each 32 numbers in a seventh and all else
             as int8. They are widened as they are read; all else computes in float32. A weight that this cannot
-            hold is stored larger, with a PrecisionWarning. Weights whose values are exactly small ones are stored so anyway.
+            hold is stored larger, with a PrecisionWarning. "int8/int8" is int8 with such activations. A Trainer keeps float32.
+            Weights whose values are exactly small ones are stored so anyway.
         activations: what a program computes with between its inputs and outputs. "float32". "float16": what kernels store for
             each other is stored so, in half the memory, and widened as it is read; arithmetic and sums, and with them norms,
             softmax and losses, stay float32, as do inputs, outputs, state, sums over axes and small arrays. Halves reach to
@@ -96,8 +97,9 @@ def compile(
         A Program. Outputs of a function are named by its dict's keys; `output_0`… for a tuple, `output` for one array.
 
     Raises:
-        CompileError: without specs, for an unknown precision, for `tune` where the device runs no native code, for a new state
-            that differs from the old in structure, shape or dtype.
+        CompileError: without specs, for an unknown precision, for a Trainer in small numbers (its weights change in float32;
+            compile the trained network for prediction), for `tune` where the device runs no native code, for a new state that
+            differs from the old in structure, shape or dtype.
         AccuracyError: results are not within the tolerance even if everything keeps float32.
         UnknownDevice: there is no device of this name; lists those there are.
         UnsupportedFeature: something in the model has no meaning on the device (float64 on WebGPU).
@@ -115,15 +117,15 @@ def compile(
         [5, 7, 7]
     """
     device = device or default_device()
-    check_numbers(precision, activations)
+    numbers = numbers_from(precision, activations)
+    refuse_small_state(target, numbers)
     machine = machine_for(device)
     if tune and machine.name != "llvm":
         raise CompileError(f"tune=True measures native code, and device {device!r} runs none here; compile without it")
-    numbers = Numbers(precision, activations)
     if calibrate is not None or tolerance is not None:
         return accurate(graphs_of(target, specs, state), specs, numbers, calibrate, tolerance, device, tune)
     make_plan = Once(functools.partial(plan_target, target, specs, machine, tune, state, numbers))
-    key = program_key(target, specs, machine, tune, (precision, activations)) if state is None else None
+    key = program_key(target, specs, machine, tune, (numbers.precision, numbers.activations)) if state is None else None
     stored = None if key is None else load_program(key, machine)
     if stored is not None:
         outline, session = stored
@@ -150,18 +152,38 @@ class Once:
             return self._plan
 
 
-def check_numbers(precision: str, activations: str) -> None:
-    """Refuse what weights and results cannot be stored in, or products computed in.
+def numbers_from(precision: str, activations: str = "float32") -> Numbers:
+    """What is asked for by a precision's name, "int8" or "int8/int8", where activations stand behind the stroke.
 
     Raises:
-        CompileError: says what there is.
+        CompileError: what weights and results cannot be stored in, or products computed in; says what there is.
     """
+    if not isinstance(precision, str):
+        raise CompileError(f"precision= is one of {', '.join(PRECISIONS)}; got a {type(precision).__name__}, {precision!r}")
+    if "/" in precision:
+        if activations != "float32":
+            raise CompileError(f"precision={precision!r} names activations, and so does activations={activations!r}: give one")
+        precision, _, activations = precision.partition("/")
     if precision not in PRECISIONS:
         raise CompileError(f"no precision {precision!r}; there are {', '.join(PRECISIONS)}")
     if activations not in ACTIVATIONS:
         raise CompileError(f"no activations {activations!r}; there are {', '.join(ACTIVATIONS)}")
     if activations == "int8" and precision != "int8":
         raise CompileError(f'activations="int8" multiply int8 weights: give precision="int8" too, not {precision!r}')
+    return Numbers(precision, activations)
+
+
+def refuse_small_state(target: Any, numbers: Numbers) -> None:
+    """Refuse small numbers for what trains: weights that change are state, which stays float32.
+
+    Raises:
+        CompileError: it is a Trainer, and not all is float32.
+    """
+    if hasattr(target, "as_entries") and numbers != FLOAT32:
+        raise CompileError(
+            f"a Trainer keeps its weights in float32, and precision is {numbers.name!r}: leave precision and activations out, "
+            "or compile or bundle the trained network, net.as_model(), which predicts in small numbers"
+        )
 
 
 def reduce_numbers(graph: Graph, machine: Machine, numbers: Numbers) -> Graph:
@@ -412,7 +434,7 @@ def check_dtypes(graph: Graph, machine: Machine) -> None:
             kind = value.dtype
             if kind.kind == "c" or (machine.gpu and kind.name == "float64"):
                 where = node.source or node.primitive.name
-                raise UnsupportedFeature(f"{where}: {kind} does not run on {machine.name}; convert to float32, or run on NumPy")
+                raise UnsupportedFeature(f"{where}: {kind} does not run on {machine.name}; convert to float32, or {WITH_NUMPY}")
         for inner in node.params.values():
             if isinstance(inner, Graph):
                 check_dtypes(inner, machine)

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from ..errors import HitherError
 
 NAMES = ("cpu", "webgpu", "wasm")
+WITH_NUMPY = 'evaluate the Model with NumPy, without compiling it: model.to("numpy")'
 
 _process_default = "cpu"
 _chosen: ContextVar[str | None] = ContextVar("hither_device", default=None)
@@ -25,7 +26,10 @@ def require_device(name: str) -> str:
         UnknownDevice: otherwise; lists the devices.
     """
     if name not in NAMES:
-        raise UnknownDevice(f"no device {name!r}; there are {', '.join(map(repr, NAMES))}")
+        known = ", ".join(map(repr, NAMES))
+        if name == "numpy":
+            raise UnknownDevice(f"nothing is compiled for 'numpy'; choose one of {known}, or {WITH_NUMPY}")
+        raise UnknownDevice(f"no device {name!r}; there are {known}")
     return name
 
 

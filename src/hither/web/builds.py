@@ -27,12 +27,13 @@ from ..program.compile import (
     accurate,
     as_target,
     check_dtypes,
-    check_numbers,
     graphs_of,
     lengths_of,
     machine_for,
+    numbers_from,
     plan_graphs,
     reduce_numbers,
+    refuse_small_state,
     state_of,
 )
 from ..program.plan import Plan, plan, to_storage
@@ -151,7 +152,7 @@ def bundle(
     Raises:
         BundleError: for unknown targets, or variants whose inputs or entries have different names; for a precision twice, or
             `activations` beside several; `progressive` with weights that are not float32, or several precisions.
-        CompileError: for unknown precisions and activations.
+        CompileError: for unknown precisions and activations, and for a Trainer in small numbers: its weights are float32.
         AccuracyError: `tolerance` cannot be had in one of the precisions.
         UnsupportedFeature: something in the model does not run on a target.
 
@@ -162,6 +163,8 @@ def bundle(
     if wrong or not targets:
         raise BundleError(f"no target {', '.join(map(repr, wrong)) or 'given'}; there are {', '.join(TARGETS)}")
     wanted = numbers_of(precision, activations)
+    for numbers in wanted.values():
+        refuse_small_state(target, numbers)
     if progressive and [*wanted] != ["float32"]:
         raise BundleError(
             f"progressive=True sends float32 weights in two stages, and precision is {', '.join(wanted)}: choose one of them"
@@ -209,9 +212,13 @@ def numbers_of(precision: str | Sequence[str], activations: str = "float32") -> 
     """What the precisions of a bundle store and compute in, by name: "float32", "int8", "int8/int8".
 
     Raises:
-        BundleError: none, one twice, or `activations` that could belong to any of several.
+        BundleError: none, one twice, a set, which has no order, or `activations` that could belong to any of several.
         CompileError: one that does not exist.
     """
+    if not isinstance(precision, str | Sequence):
+        raise BundleError(
+            f"precision= is a name, or a list or tuple of names, the preferred one first; got a {type(precision).__name__}"
+        )
     names = [precision] if isinstance(precision, str) else list(precision)
     if activations != "float32":
         if len(names) != 1 or "/" in names[0]:
@@ -221,10 +228,8 @@ def numbers_of(precision: str | Sequence[str], activations: str = "float32") -> 
         names = [f"{names[0]}/{activations}"]
     found: dict[str, Numbers] = {}
     for each in names:
-        weights, _, products = each.partition("/")
-        numbers = Numbers(weights, products or "float32")
-        check_numbers(numbers.precision, numbers.activations)
-        found[weights if numbers.activations == "float32" else each] = numbers
+        numbers = numbers_from(each)
+        found[numbers.name] = numbers
     if len(found) < len(names) or not found:
         raise BundleError(f"precision={precision!r}: give at least one, and each once")
     return found

@@ -240,9 +240,9 @@ class BundleModel(Model):
                 f"the bundle {self.name!r} is compiled already; for activations={activations!r}, bundle again"
             )
         _check_device(device)
+        contents = parse_contents(self._bundle.contents.manifest, precision or self.precision)
         other = super().to(device, precision)
         if precision not in (None, self.precision) and isinstance(other, BundleModel):
-            contents = parse_contents(self._bundle.contents.manifest, precision)
             other._bundle = LoadedBundle(self._bundle.folder, contents)
             other.weights = StoredTensors(self._bundle.folder, contents)
         return other

@@ -13,8 +13,10 @@ import socket
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from ..errors import HitherError
 
@@ -42,6 +44,7 @@ ISOLATION = {
     "cross-origin-resource-policy": "cross-origin",
 }
 
+DEPTH, PAGES = 3, 20  # of folders in which pages are looked for, and how many are announced
 AT_ONCE = 1 << 20  # bytes read in one go: each read of starlette's is a trip to another thread, longer than the reading
 
 
@@ -107,7 +110,7 @@ def serve(
         port: 0 takes a free one.
         host: the address to listen on: localhost; with `https`, by default, the whole network.
         https: use a self-signed certificate, so that phones on the network get WebGPU, camera and offline use.
-        announce: is told each address.
+        announce: is told each address, of pages below the folder where it is none itself.
 
     Raises:
         ServeError: the folder is missing, the port is taken, or a package is missing.
@@ -137,10 +140,25 @@ def serve(
                 path.write_bytes(data)
                 options[option] = str(path)
         scheme = "https" if https else "http"
-        announce(f"{scheme}://localhost:{port}/")
+        paths = pages_in(folder)
+        for page in paths:
+            announce(f"{scheme}://localhost:{port}/{page}")
         if host == "0.0.0.0":
-            announce(f"{scheme}://{_lan_address()}:{port}/  (other devices; accept the certificate warning)")
+            announce(f"{scheme}://{_lan_address()}:{port}/{paths[0]}  (other devices; accept the certificate warning)")
         uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", **options)).run(sockets=[listening])
+
+
+def pages_in(folder: str | Path) -> list[str]:
+    """The paths to announce: "" where the folder has an index.html, else those of folders below that have one, the nearest
+    first, at most PAGES of them and DEPTH deep. "" alone where there are none: other files are served, too."""
+    root = Path(folder)
+    if (root / "index.html").is_file():
+        return [""]
+    found: list[str] = []
+    for depth in range(1, DEPTH + 1):
+        pages = islice(root.glob("/".join(["*"] * depth + ["index.html"])), PAGES - len(found))
+        found += sorted(quote(page.parent.relative_to(root).as_posix()) + "/" for page in pages)
+    return found or [""]
 
 
 def self_signed(addresses: list[str]) -> tuple[bytes, bytes]:

@@ -29,7 +29,7 @@ def scalar(dtype: DType) -> str:
     if dtype is dt.bool_:
         return "i1"
     if dtype.kind == "c":
-        raise TypeError(f"kernels cannot compute {dtype}; complex arrays run on NumPy")
+        raise TypeError(f"kernels cannot compute {dtype}; model.to('numpy') evaluates without kernels")
     return _FLOATS[dtype.bits] if dtype.is_float else f"i{dtype.bits}"
 
 

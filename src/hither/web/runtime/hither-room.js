@@ -30,7 +30,7 @@ function choose(manifest, target, { precision: asked, memory }, needs) {
   const share = asked === undefined ? /** @type {any} */ (globalThis.navigator)?.deviceMemory * 2 ** 30 / SHARE : Infinity;
   const limit = memory ?? (share || Infinity); // browsers that do not say how much there is have no limit
   const allowed = memory ? `memory allows ${size(memory)}` : `one part in ${SHARE} of this device's memory is ${size(limit)}`;
-  if (memory && least > limit) fail("memory", `the bundle takes ${least} bytes on ${target} at least, and ${allowed}: allow more, or bundle it in smaller numbers`);
+  if (memory && least > limit) fail("memory", `the bundle takes ${size(least)} on ${target} at least, and ${allowed}: allow more, or bundle it in smaller numbers`);
   const fit = wanted.filter((b) => needs(b) <= Math.max(limit, least)), passed = /** @type {string[]} */ ([]);
   for (const b of wanted.slice(0, wanted.indexOf(fit[0]))) {
     const why = `not ${of(b)}: it takes ${size(needs(b))}, and ${allowed}`;
