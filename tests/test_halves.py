@@ -1,8 +1,4 @@
-"""activations="float16": what kernels store for each other is half as large, results stay right, and what would not is found.
-
-The traps are networks that, all in float16, give finite and wrong numbers (as in onnxruntime#31626): a norm whose squares
-overflow. NumPy in float16 shows that they do.
-"""
+"""activations="float16": what kernels store for each other is half as large, and results are those of the rounded Graph."""
 
 from __future__ import annotations
 
