@@ -52,7 +52,7 @@ models:
 	@scripts/venv.sh test
 	@scripts/node.sh
 	@HITHER_STRICT=1 $(PYTEST) tests/test_models.py tests/test_models_tflite.py tests/test_models_keras.py \
-		tests/test_ready_models.py $(ARGS)
+		tests/test_ready_models.py tests/test_small_models.py $(ARGS)
 	@$(PYTHON) -m tests.test_models
 
 memory:
