@@ -64,8 +64,8 @@ def compile(
         precision: how weights are stored: "float32", "float16" in half the memory, or "int8", with a scale for each output
             channel, in a quarter, or "int4", matrices and tables with a scale for each 32 numbers in a seventh and all else
             as int8. They are widened as they are read; all else computes in float32. A weight that this cannot
-            hold is stored larger, with a PrecisionWarning. "int8/int8" is int8 with such activations. A Trainer keeps float32.
-            Weights whose values are exactly small ones are stored so anyway.
+            hold is stored larger, with a PrecisionWarning. "int8/int8" is int8 with such activations. A Trainer keeps its weights
+            in float32. Weights whose values are exactly small ones are stored so anyway.
         activations: what a program computes with between its inputs and outputs. "float32". "float16": what kernels store for
             each other is stored so, in half the memory, and widened as it is read; arithmetic and sums, and with them norms,
             softmax and losses, stay float32, as do inputs, outputs, state, sums over axes and small arrays. Halves reach to
@@ -97,9 +97,9 @@ def compile(
         A Program. Outputs of a function are named by its dict's keys; `output_0`… for a tuple, `output` for one array.
 
     Raises:
-        CompileError: without specs, for an unknown precision, for a Trainer in small numbers (its weights change in float32;
-            compile the trained network for prediction), for `tune` where the device runs no native code, for a new state that
-            differs from the old in structure, shape or dtype.
+        CompileError: without specs, for an unknown precision, for a Trainer in other than float32 (compile the trained network,
+            for prediction), for `tune` where the device runs no native code, for a new state that differs from the old in
+            structure, shape or dtype.
         AccuracyError: results are not within the tolerance even if everything keeps float32.
         UnknownDevice: there is no device of this name; lists those there are.
         UnsupportedFeature: something in the model has no meaning on the device (float64 on WebGPU).
@@ -174,15 +174,15 @@ def numbers_from(precision: str, activations: str = "float32") -> Numbers:
 
 
 def refuse_small_state(target: Any, numbers: Numbers) -> None:
-    """Refuse small numbers for what trains: weights that change are state, which stays float32.
+    """Refuse small weights for what trains: those that change are state, which stays float32.
 
     Raises:
-        CompileError: it is a Trainer, and not all is float32.
+        CompileError: it is a Trainer, and its weights would not be float32.
     """
-    if hasattr(target, "as_entries") and numbers != FLOAT32:
+    if hasattr(target, "as_entries") and numbers.precision != "float32":
         raise CompileError(
-            f"a Trainer keeps its weights in float32, and precision is {numbers.name!r}: leave precision and activations out, "
-            "or compile or bundle the trained network, net.as_model(), which predicts in small numbers"
+            f"a Trainer keeps its weights in float32, and precision is {numbers.name!r}: leave precision out, or compile or "
+            'bundle the trained network, net.as_model(), which predicts in small numbers; activations="float16" is for both'
         )
 
 

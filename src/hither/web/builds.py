@@ -152,7 +152,7 @@ def bundle(
     Raises:
         BundleError: for unknown targets, or variants whose inputs or entries have different names; for a precision twice, or
             `activations` beside several; `progressive` with weights that are not float32, or several precisions.
-        CompileError: for unknown precisions and activations, and for a Trainer in small numbers: its weights are float32.
+        CompileError: for unknown precisions and activations, and a Trainer's weights in other than float32.
         AccuracyError: `tolerance` cannot be had in one of the precisions.
         UnsupportedFeature: something in the model does not run on a target.
 
