@@ -64,8 +64,8 @@ def compile(
         precision: how weights are stored: "float32", "float16" in half the memory, or "int8", with a scale for each output
             channel, in a quarter, or "int4", matrices and tables with a scale for each 32 numbers in a seventh and all else
             as int8. They are widened as they are read; all else computes in float32. A weight that this cannot
-            hold is stored larger, with a PrecisionWarning. "int8/int8" is int8 with such activations. A Trainer keeps its weights
-            in float32. Weights whose values are exactly small ones are stored so anyway.
+            hold is stored larger, with a PrecisionWarning. "int8/int8" is int8 with such activations. A Trainer keeps its
+            weights in float32. Weights whose values are exactly small ones are stored so anyway.
         activations: what a program computes with between its inputs and outputs. "float32". "float16": what kernels store for
             each other is stored so, in half the memory, and widened as it is read; arithmetic and sums, and with them norms,
             softmax and losses, stay float32, as do inputs, outputs, state, sums over axes and small arrays. Halves reach to
