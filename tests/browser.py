@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,9 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hither.web.server import application
+
+PAGES: list[ExitStack] = []
+"""For each open page of a test, what is to be done once it has closed."""
 
 BLANK = "<!doctype html><title>test</title><link rel=icon href=data:,>"
 
@@ -39,7 +42,8 @@ class _Recording:
 
 @contextmanager
 def serving(folder: Path, isolated: bool = True) -> Iterator[Site]:
-    """Serve `folder` on a free port of localhost; `isolated` says whether COOP and COEP headers are sent."""
+    """Serve `folder` on a free port of localhost; `isolated` says whether COOP and COEP headers are sent. Where a page is
+    open the server outlives this block until the page closes: a page that still loads something must not find it gone."""
     site = Site("")
     app = _Recording(application(folder, isolated=isolated), site)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off"))
@@ -50,11 +54,18 @@ def serving(folder: Path, isolated: bool = True) -> Iterator[Site]:
             raise RuntimeError("the test server did not start")
         thread.join(0.02)
     site.origin = f"http://localhost:{server.servers[0].sockets[0].getsockname()[1]}"
+
+    def stop() -> None:
+        server.should_exit = True
+        thread.join(10)
+
     try:
         yield site
     finally:
-        server.should_exit = True
-        thread.join(10)
+        if PAGES:
+            PAGES[-1].callback(stop)
+        else:
+            stop()
 
 
 def in_page(page: Any, site: Site, body: str, bundle: str = "affine") -> Any:

@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -91,12 +92,17 @@ def chromium() -> Iterator[Any]:
 @pytest.fixture
 def page(chromium: Any) -> Iterator[Any]:
     """A fresh page with storage of its own. An error that the page itself does not handle fails the test."""
+    from tests.browser import PAGES
+
     context = chromium.new_context()
     tab = context.new_page()
     errors: list[str] = []
     tab.on("pageerror", lambda error: errors.append(str(error)))
-    yield tab
-    context.close()
+    with ExitStack() as closed:
+        PAGES.append(closed)
+        yield tab
+        PAGES.remove(closed)
+        context.close()
     if errors:
         pytest.fail("uncaught in the page:\n  " + "\n  ".join(errors), pytrace=False)
 
