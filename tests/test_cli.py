@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from typer.testing import CliRunner, Result
 
 from hither.cli import application
-from hither.cli.arguments import ArgumentError, pairs, shapes
+from hither.cli.arguments import ArgumentError, one_variant, pairs, shapes, variants
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +167,12 @@ def test_bench_compares_results_and_times(linear: Path) -> None:
 
 def test_shapes_and_pairs() -> None:
     assert shapes("x=1,3 y=scalar; z=2x2") == {"x": (1, 3), "y": (), "z": (2, 2)}
+    assert variants(["x=1,3", "y=2"]) == variants(["x=1,3 y=2"]) == [{"x": (1, 3), "y": (2,)}] and variants([]) == [{}]
+    assert variants(["x=1 y=2", "x=3 y=4"]) == variants(["x=1", "y=2", "x=3", "y=4"]) == [
+        {"x": (1,), "y": (2,)}, {"x": (3,), "y": (4,)}
+    ]  # fmt: skip
+    with pytest.raises(ArgumentError, match="'x' twice"):
+        one_variant(["x=1", "x=2"])
     assert pairs("--rename", ["a=b=c"]) == {"a": "b=c"}
     for wrong in ("x", "x=", "x=1,n", "x=-1", "x=1 x=2"):
         with pytest.raises(ArgumentError, match="--shape"):

@@ -109,4 +109,4 @@ def test_the_command_prints_findings_and_draws_where_it_can(tmp_path: Path) -> N
     found = CliRunner().invoke(application(), ["models", "run", "file-type", str(source)])
     assert found.exit_code == 0 and "python" in found.output, found.output
     drawn = CliRunner().invoke(application(), ["models", "run", "file-type", str(source), "-o", str(tmp_path / "x.png")])
-    assert drawn.exit_code == 1 and "nothing that could be drawn" in str(drawn.exception)
+    assert drawn.exit_code == 1 and "takes file; leave it out" in str(drawn.exception)

@@ -49,6 +49,26 @@ def shapes(text: str) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def variants(texts: Iterable[str]) -> list[dict[str, tuple[int, ...]]]:
+    """What repeated --shape options mean: one that names an input again begins another variant of the inputs' shapes."""
+    found: list[dict[str, tuple[int, ...]]] = [{}]
+    for text in texts:
+        given = shapes(text)
+        if given.keys() & found[-1].keys():
+            found.append({})
+        found[-1] |= given
+    return found
+
+
+def one_variant(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """The shapes of --shape options where only one variant can be used."""
+    found = variants(texts)
+    if len(found) > 1:
+        twice = next(iter(found[0].keys() & found[1].keys()))
+        raise ArgumentError(f"--shape gives {twice!r} twice, and only bundles hold several variants: name each input once")
+    return found[0]
+
+
 def load_model(path: str, device: str | None = None, precision: str | None = None, activations: str | None = None) -> Model:
     """The model in a file or folder."""
     from ..formats import load

@@ -69,7 +69,7 @@ def bench_command(
     device = loaded.device or "cpu"
     given = {text.partition("=")[0] for text in input}
     inputs = [*input, *(f"{n}=random" for n in loaded.inputs if n not in given)]
-    arrays, notes = arguments.read_inputs(loaded, inputs, arguments.shapes(" ".join(shape)))
+    arrays, notes = arguments.read_inputs(loaded, inputs, arguments.one_variant(shape))
     for note in notes:
         report.err.print(note, style="dim", markup=False)
     set_num_threads(threads)

@@ -30,7 +30,7 @@ def bundle_command(
     shape: Annotated[
         list[str],
         typer.Option(
-            metavar='"NAME=N,N,… …"', help="Shapes of the inputs; repeat it for several variants over the same weights."
+            metavar="NAME=N,N,…", help="Shape of an input; a second one of it begins another variant over the same weights."
         ),
     ] = [],  # noqa: B006  (typer makes a new list for each call)
     value: Annotated[list[str], typer.Option(metavar="NAME=NUMBER", help="Compile an input in as a constant.")] = [],  # noqa: B006
@@ -64,7 +64,7 @@ def bundle_command(
         loaded = arguments.load_model(model)
         if rename:
             loaded = loaded.rename(arguments.pairs("--rename", rename))
-        variants = [arguments.specs_for(loaded, arguments.shapes(text), values) for text in shape or [""]]
+        variants = [arguments.specs_for(loaded, given, values) for given in arguments.variants(shape)]
         stage(f"compiling {loaded.name}: {len(variants)} variant{'s' if len(variants) > 1 else ''} for {targets}")
         chosen = tuple(t for t in targets.replace(",", " ").split())
         precisions = precision.replace(",", " ").split()

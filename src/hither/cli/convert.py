@@ -18,7 +18,7 @@ def convert_command(
     to: Annotated[str | None, typer.Option(help="onnx, safetensors, keras or tfjs, where the ending does not say.")] = None,
     shape: Annotated[
         list[str],
-        typer.Option(metavar='"NAME=N,N,… …"', help="Shapes of the inputs; repeat it for several variants of a bundle."),
+        typer.Option(metavar="NAME=N,N,…", help="Shape of an input; a second one of it begins another variant of a bundle."),
     ] = [],  # noqa: B006  (typer makes a new list for each call)
     value: Annotated[list[str], typer.Option(metavar="NAME=NUMBER", help="Compile an input in as a constant.")] = [],  # noqa: B006
     rename: Annotated[list[str], typer.Option(metavar="OLD=NEW", help="Give an input or output another name.")] = [],  # noqa: B006
@@ -42,8 +42,6 @@ def convert_command(
             raise arguments.ArgumentError(
                 f"{option} is for bundles and ONNX; {writer.name} holds the network itself, with its own names and free shapes"
             )
-    if len(shape) > 1:
-        raise arguments.ArgumentError("only bundles hold several variants: give --shape once, the inputs separated by spaces")
     start = time.perf_counter()
     with report.stages() as stage:
         stage(f"reading {model}")
@@ -52,7 +50,7 @@ def convert_command(
             loaded = loaded.rename(arguments.pairs("--rename", rename))
         specs = None
         if writer.for_shapes:
-            specs = arguments.specs_for(loaded, arguments.shapes(" ".join(shape)), arguments.pairs("--value", value))
+            specs = arguments.specs_for(loaded, arguments.one_variant(shape), arguments.pairs("--value", value))
         stage(f"writing {output}")
         save(loaded, output, specs, format=to)
     written = Path(output)

@@ -43,7 +43,7 @@ def inspect_command(
     loaded = arguments.load_model(model)
     _signature(loaded)
     try:
-        specs = arguments.specs_for(loaded, arguments.shapes(" ".join(shape)), arguments.pairs("--value", value))
+        specs = arguments.specs_for(loaded, arguments.one_variant(shape), arguments.pairs("--value", value))
     except arguments.ArgumentError as error:
         if shape or value or graph or kernels or html or svg:
             raise

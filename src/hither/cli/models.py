@@ -49,6 +49,8 @@ def run_command(
         raise arguments.ArgumentError(
             f"there is no file {source!r}; {name} takes a file ({found.takes}), or nothing: its example"
         )
+    if output is not None and found.takes != "image":
+        raise arguments.ArgumentError(f"-o draws findings on a picture, and {name} takes {found.takes}; leave it out")
     with report.stages() as stage:
         stage(f"fetching {name}")
         model = load(name, device=device)

@@ -40,7 +40,7 @@ def run_command(
     from . import arguments, report
 
     loaded = arguments.load_model(model, device, precision, activations)
-    arrays, notes = arguments.read_inputs(loaded, input, arguments.shapes(" ".join(shape)))
+    arrays, notes = arguments.read_inputs(loaded, input, arguments.one_variant(shape))
     if output is not None and not output.endswith(".npz"):
         raise arguments.ArgumentError(f"--output writes .npz files, got {output!r}")
     for note in notes:
