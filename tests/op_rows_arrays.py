@@ -222,6 +222,14 @@ op(
     tolerance="transcendental",
 )
 op(
+    "logsumexp_all",  # its result has no axis, and is a view of a reduction that has one
+    ht.logsumexp,
+    lambda x: np.log(np.sum(np.exp(x))),
+    A((2, 3, 5)),
+    gradient=True,
+    tolerance="transcendental",
+)
+op(
     "vector_norm",
     lambda x: ht.vector_norm(x, axis=1),
     lambda x: np.linalg.norm(x, axis=1),
