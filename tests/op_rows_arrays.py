@@ -222,6 +222,22 @@ op(
     tolerance="transcendental",
 )
 op(
+    "rows_then_columns",  # as many columns as rows, and as long, but they are not the same elements
+    lambda x: ht.sum((x - ht.mean(x, axis=(1, 2), keepdims=True)) ** 2, axis=(0, 2)),
+    lambda x: np.sum((x - np.mean(x, (1, 2), keepdims=True)) ** 2, (0, 2)),
+    A((3, 3, 2)),
+    gradient=True,
+    tolerance="sums",
+)
+op(
+    "logsumexp_all",  # its result has no axis, and is a view of a reduction that has one
+    ht.logsumexp,
+    lambda x: np.log(np.sum(np.exp(x))),
+    A((2, 3, 5)),
+    gradient=True,
+    tolerance="transcendental",
+)
+op(
     "vector_norm",
     lambda x: ht.vector_norm(x, axis=1),
     lambda x: np.linalg.norm(x, axis=1),

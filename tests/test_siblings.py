@@ -84,3 +84,19 @@ def test_sums_over_the_same_pixels(device: str) -> None:
     for found, wanted in zip(program(x=x, g=g).values(), expected, strict=True):
         np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-4, atol=1e-4)
     assert steps(program, "predict")[0] <= 4  # three reductions together, two maps, one reduction of its own
+
+
+def pooled(x: Any) -> list[Any]:
+    """Reductions of a kernel's result over axes of one element: what is kept is all there is."""
+    y = ht.stack([x, ht.cumulative_sum(x, axis=0)], axis=-1)[:, None, None]
+    return [ht.max(y, axis=(1, 2), keepdims=True), ht.sum(y, axis=(1, 2), keepdims=True) * 0.5]
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("wasm", marks=pytest.mark.slow)])
+def test_siblings_over_single_elements(device: str) -> None:
+    """Rows of one element might as well be columns: whichever they are taken for, every sibling is stored."""
+    x = np.random.default_rng(2).normal(size=3).astype(np.float32)
+    y = np.stack([x, np.cumsum(x)], -1)[:, None, None]
+    program = ht.compile(pooled, {"x": ht.Spec(x.shape, "float32")}, device=device)
+    for found, wanted in zip(program(x=x).values(), (y, y / 2), strict=True):
+        np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-5)

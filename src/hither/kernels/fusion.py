@@ -28,7 +28,7 @@ EXPENSIVE = {
 
 @dataclass(eq=False)
 class Rows:
-    """The row structure of a group with reductions: `domain` is reduced over `axes`, its trailing axes."""
+    """The row structure of a group with reductions: `domain` is reduced over `axes`; what shares rows has trailing ones."""
 
     domain: tuple[int, ...]
     axes: tuple[int, ...]
@@ -40,6 +40,12 @@ class Rows:
     @property
     def inner(self) -> tuple[int, ...]:
         return tuple(n for i, n in enumerate(self.domain) if i in self.axes)
+
+    @property
+    def together(self) -> bool:
+        """Whether a row's elements lie together in memory: the reduced axes are the trailing ones."""
+        kept = [i for i in range(len(self.domain)) if i not in self.axes]
+        return not kept or max(kept) < min(self.axes, default=len(self.domain))
 
 
 @dataclass(frozen=True, eq=False)
@@ -373,15 +379,12 @@ def sorted_nodes(group: Group) -> list[Node]:
 def _row_compatible(group: Group, node: Node) -> Rows | None:
     """The row structure if `node`, a reduction, can be computed inside the group: everything there must read it at the
     row being computed, whatever the position in the row."""
-    domain = node.operands[0].shape
-    axes = tuple(sorted(node.params["axes"]))
-    kept = [i for i in range(len(domain)) if i not in axes]
-    if not axes or node.operands[0].abstract.size == 0 or (kept and max(kept) > min(axes)):
-        return None  # rows must be contiguous: the reduced axes are the trailing ones
-    rows = Rows(domain, axes)
+    rows = Rows(node.operands[0].shape, tuple(sorted(node.params["axes"])))
+    if not rows.axes or node.operands[0].abstract.size == 0 or not rows.together:
+        return None
     outer, inner = _product(rows.outer), _product(rows.inner)
     if group.rows is not None:
-        if (_product(group.rows.outer), _product(group.rows.inner)) != (outer, inner):
+        if not group.rows.together or (_product(group.rows.outer), _product(group.rows.inner)) != (outer, inner):
             return None
         rows = group.rows
     return rows if _read_by_row(group, node.results[0], outer, inner) else None
@@ -448,6 +451,12 @@ def _read_by_row(group: Group, target: Value, outer: int, inner: int) -> bool:
 _PLAIN_VIEWS = {"reshape", "broadcast", "transpose"}
 
 
+class _Indices:
+    """What a plain view asks of the builder that it is handed, where nothing is built."""
+
+    constant_index = staticmethod(constant)
+
+
 def view_reads(node: Node, index: tuple[Index, ...], visit: object) -> None:
     """Call `visit(operand, operand index)` for a plain view read at `index`."""
 
@@ -455,7 +464,7 @@ def view_reads(node: Node, index: tuple[Index, ...], visit: object) -> None:
         visit(node.operands[j], tuple(at))  # type: ignore[operator]
 
     node.primitive.lowering.emit(  # type: ignore[union-attr]
-        None, index, read, tuple(o.abstract for o in node.operands), node.results[0].abstract, **node.params
+        _Indices, index, read, tuple(o.abstract for o in node.operands), node.results[0].abstract, **node.params
     )
 
 
