@@ -196,6 +196,8 @@ def test_a_tracer_that_outlives_its_trace_is_named() -> None:
     trace_function(lambda x: kept.append(x) or [x], [Abstract((3,), ht.float32)])  # type: ignore[func-returns-value]
     with pytest.raises(RuntimeError, match="after its trace had ended"):
         kept[0] + 1
+    with pytest.raises(RuntimeError, match="after its trace had ended"):
+        ht.jit(lambda x: x * kept[0])(np.ones(3, np.float32))
 
 
 @given(
@@ -228,6 +230,39 @@ def test_scalars_of_numpy_are_arrays_without_axes() -> None:
     """NumPy's arithmetic on a 0-d array gives a scalar, which has no flags to set: weights of models are made so."""
     x = ht.array.Array(np.float32(2) * np.ones((), np.float32))  # type: ignore[arg-type]
     assert x.numpy().shape == () and not x.numpy().flags.writeable
+
+
+def test_numpys_functions_take_arrays() -> None:
+    """numpy.sum(x) calls x.sum with arguments of NumPy's own."""
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    x = ht.asarray(values)
+    for name in ("sum", "prod", "max", "min", "mean", "var", "std", "argmax", "argmin", "all", "any"):
+        np.testing.assert_allclose(getattr(np, name)(x), getattr(np, name)(values), rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(getattr(np, name)(x, axis=1), getattr(np, name)(values, axis=1), rtol=1e-6, err_msg=name)
+    np.testing.assert_allclose(np.std(x, ddof=1), np.std(values, ddof=1), rtol=1e-6)
+    with pytest.raises(TypeError, match="out"):
+        np.sum(x, out=np.empty(()))
+
+
+def test_numbers_are_formatted_and_empty_arrays_show_their_shape() -> None:
+    assert f"loss {ht.asarray(1.25):.1f}, {ht.asarray([3]):>4}" == "loss 1.2,    3"
+    assert repr(ht.zeros((0, 3))) == "Array([], shape=(0, 3), dtype=float32)"
+
+
+@pytest.mark.parametrize("value", [300, [0, 300], [[-1]], np.array(0).tolist() - 1])
+def test_python_integers_fit_or_raise(value: Any) -> None:
+    """As in NumPy 2; before, they wrapped."""
+    with pytest.raises(OverflowError):
+        np.asarray(value, np.uint8)
+    with pytest.raises(OverflowError, match="uint8"):
+        ht.asarray(value, dtype=ht.uint8)
+
+
+def test_what_is_no_array_is_named() -> None:
+    with pytest.raises(TypeError, match=r"got a Dense.*swapped"):
+        ht.grad(lambda net: ht.sum(net(np.ones((1, 2)))))(ht.nn.Dense(3))
+    with pytest.raises(TypeError, match="got a Dense"):
+        ht.jit(lambda net: net(np.ones((1, 2))))(ht.nn.Dense(3))
 
 
 def test_branches_that_differ_raise() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -147,3 +149,15 @@ def test_arrays_of_a_lost_device_say_so(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(webgpu.DeviceLost, match="make the array again"):
         lost + 1
     np.testing.assert_array_equal((ht.asarray(X).to_device("webgpu") + 1).numpy(), X + 1)
+
+
+def test_arrays_are_made_and_copied_there(x: Any) -> None:
+    """`device=` of the functions that make arrays; copies and pickles."""
+    there = {"device": "webgpu"}
+    for made in (ht.asarray([1, 2], **there), ht.zeros(2, **there), ht.asarray(x, dtype="int32", **there)):
+        assert made.device == "webgpu"
+    assert ht.asarray(x, device="cpu").device == "cpu"
+    with pytest.raises(ValueError, match="copy=False"):
+        ht.asarray(x, device="cpu", copy=False)
+    for again in (copy.copy(x), copy.deepcopy({"x": x})["x"], pickle.loads(pickle.dumps(x))):
+        assert again.device == "webgpu" and np.array_equal(again.numpy(), x.numpy())

@@ -35,6 +35,16 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "clipvalue": ("Adam", {"learning_rate": 0.1, "clipvalue": 0.3}),
     "global_clipnorm": ("SGD", {"learning_rate": 0.1, "global_clipnorm": 1.0}),
     "ema": ("SGD", {"learning_rate": 0.1, "use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 3}),
+    "accumulated ema": (
+        "SGD",
+        {
+            "learning_rate": 0.1,
+            "gradient_accumulation_steps": 2,
+            "use_ema": True,
+            "ema_momentum": 0.5,
+            "ema_overwrite_frequency": 3,
+        },
+    ),
     "accumulation": ("Adam", {"learning_rate": 0.1, "gradient_accumulation_steps": 3}),
     "decay": ("SGD", {"learning_rate": 0.1, "weight_decay": 0.2, "momentum": 0.3}),
 }

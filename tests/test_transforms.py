@@ -54,10 +54,41 @@ def test_gradients_look_at_numbers_when_they_run_at_once() -> None:
         ht.jit(ht.grad(f))(np.float32(3))
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: ht.sum(ht.asarray(np.sin(x))),
+        lambda x: ht.sum(np.array(x) * x),
+        lambda x: ht.sum(ht.asarray(x.numpy())),
+        lambda x: _written(ht.zeros(3), x),
+    ],
+)
+def test_no_gradient_is_lost_in_numpy(function: Any) -> None:
+    """The gradient through it would be zero without a word."""
+    for transform in (ht.grad, lambda f: ht.jit(ht.grad(f))):
+        with pytest.raises(TypeError, match=r"being differentiated|only being traced|traced value"):
+            transform(function)(np.array([1, 2, 3], np.float32))
+
+
+def _written(made: Any, x: Any) -> Any:
+    made[0] = x[0]
+    return ht.sum(made)
+
+
+def test_numpys_reductions_and_ranges_have_gradients() -> None:
+    x = np.array([1, 2, 4], np.float32)
+    np.testing.assert_allclose(ht.grad(lambda x: np.mean(x * x))(x).numpy(), 2 * x / 3, rtol=1e-6)
+    made = ht.jit(ht.vmap(ht.grad(lambda a: ht.sum(ht.linspace(a, 5.0, 3) ** 2))))(x).numpy()
+    np.testing.assert_allclose(made, 2 * x + (x + 5) / 2, rtol=1e-6)  # a² + ((a + 5) / 2)² + 25
+    np.testing.assert_allclose(ht.grad(lambda a: ht.sum(ht.linspace(0.0, a, 4, endpoint=False)))(3.0).numpy(), 1.5)
+
+
 def test_aux_is_handed_through() -> None:
     (value, aux), g = ht.value_and_grad(lambda x: (ht.sum(x * x), {"twice": x * 2}), has_aux=True)(X)
     np.testing.assert_allclose(aux["twice"].numpy(), 2 * X)
     np.testing.assert_allclose(g.numpy(), 2 * X)
+    _, (anything, again) = ht.grad(lambda x: (ht.sum(x), ("text", x)), has_aux=True)(X)
+    assert anything == "text" and np.array_equal(again, X)
     assert float(value) == pytest.approx((X**2).sum(), rel=1e-5)
 
 
@@ -121,6 +152,24 @@ def test_custom_gradient() -> None:
     np.testing.assert_allclose(rows.numpy(), g.numpy())
     rows = ht.grad(lambda x: ht.sum(ht.vmap(lambda row: straight_through(row, 2.0))(x)))(X)
     np.testing.assert_allclose(rows.numpy(), np.full_like(X, 2.0))
+    with pytest.raises(ValueError, match=r"\(7,\).*\(3,\)"):  # which would be a gradient of another shape than its argument
+        ht.grad(lambda x: ht.sum(ht.custom_gradient(lambda x: (x, lambda g: ht.ones((7,))))(x)))(np.ones(3, np.float32))
+
+
+def test_a_scan_of_no_rows_gives_back_what_it_began_with() -> None:
+    def last(c: Any, rows: Any) -> Any:
+        carry, made = ht.scan(lambda c, r: (c * r, (c, r)), c, rows)
+        assert [m.shape for m in made] == [(0,), (0,)]
+        return carry * 3
+
+    for f in (last, ht.jit(last)):
+        assert float(f(2.0, np.ones((0,), np.float32))) == 6
+        assert float(ht.grad(f)(2.0, np.ones((0,), np.float32))) == 3
+
+
+def test_a_compiled_function_may_close_over_what_is_differentiated() -> None:
+    assert float(ht.grad(lambda x: ht.jit(lambda: x * x)())(3.0)) == 6
+    assert ht.vmap(lambda x: ht.jit(lambda y: x * y)(np.float32(2)))(np.arange(3, dtype=np.float32)).tolist() == [0, 2, 4]
 
 
 def chain(x: Any) -> Any:

@@ -154,8 +154,23 @@ def _method(name: str) -> Callable[..., Any]:
     return method
 
 
-for _name in ("sum", "prod", "max", "min", "mean", "var", "std", "argmax", "argmin", "all", "any", "squeeze"):
-    setattr(ArrayMethods, _name, _method(_name))
+def _reduction(name: str) -> Callable[..., Any]:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        for foreign in ("out", "dtype"):  # numpy.sum(x) calls x.sum with NumPy's own arguments, which mean nothing as None
+            if kwargs.get(foreign, 0) is None:
+                del kwargs[foreign]
+        if "ddof" in kwargs:
+            kwargs["correction"] = kwargs.pop("ddof")
+        return _operation(name)(self, *args, **kwargs)
+
+    method.__name__ = name
+    method.__doc__ = f"See `hither.{name}`."
+    return method
+
+
+for _name in ("sum", "prod", "max", "min", "mean", "var", "std", "argmax", "argmin", "all", "any"):
+    setattr(ArrayMethods, _name, _reduction(_name))
+ArrayMethods.squeeze = _method("squeeze")  # type: ignore[attr-defined]
 
 
 # What is never an operand: Python then says so in its own words, and `x == None` is False.
@@ -283,11 +298,18 @@ class Array(ArrayMethods):
 
         Raises:
             IndexError: for keys outside x.
+            TypeError: for a traced value: x would lose its gradient.
             ValueError: for values that do not broadcast to what the key selects.
         """
         keys = tuple(_index(k) for k in key) if isinstance(key, tuple) else _index(key)
         changed = self._data if self._unseen else np.array(self._data)
-        changed[keys] = _operation("asarray")(value, dtype=self.dtype).numpy()
+        elements = _operation("asarray")(value, dtype=self.dtype)
+        if not isinstance(elements, Array):
+            raise TypeError(
+                "x[key] = value puts a traced value into an array of numbers; make a new array instead, with hither.stack, "
+                "hither.where, hither.scatter_nd or hither.dynamic_update_slice"
+            )
+        changed[keys] = elements.numpy()
         self._data, self._unseen, self._view = changed, True, None
 
     def __dlpack__(
@@ -333,9 +355,13 @@ class Array(ArrayMethods):
             raise TypeError(f"only a 0-d integer array is an index, got {self.dtype} of shape {self.shape}")
         return int(self.item())
 
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec and self.size == 1 else super().__format__(spec)
+
     def __repr__(self) -> str:
         body = np.array2string(self._data, separator=", ", prefix="Array(", threshold=100)
-        return f"Array({body}, dtype={self.dtype})"
+        shape = "" if self.size or self.shape == (0,) else f", shape={self.shape}"
+        return f"Array({body}{shape}, dtype={self.dtype})"
 
 
 def _index(key: Any) -> Any:

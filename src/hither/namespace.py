@@ -11,7 +11,7 @@ from typing import Any
 from . import dtypes as dt
 from .dtypes import DType
 
-_DEVICE = "cpu"  # where arrays live
+_DEVICE = "cpu"  # where arrays are made
 
 
 class NamespaceInfo:
@@ -32,7 +32,7 @@ class NamespaceInfo:
         return _DEVICE
 
     def devices(self) -> list[str]:
-        """Where arrays can be: ["cpu"]. Compiled programs run on more (`hither.devices`)."""
+        """Where arrays can be on every machine: ["cpu"]; `hither.devices` lists what there is on this one."""
         return [_DEVICE]
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, DType]:

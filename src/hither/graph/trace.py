@@ -192,13 +192,30 @@ class Tracer(ArrayMethods):
         )
 
     def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
-        return np.asarray(self._value("conversion to NumPy"), *args, **kwargs)
+        return np.asarray(self._elements("conversion to NumPy"), *args, **kwargs)
 
     def numpy(self) -> np.ndarray:
-        return self._value("numpy()")
+        return self._elements("numpy()")
+
+    def _elements(self, what: str) -> np.ndarray:
+        found: np.ndarray = self._value(what)
+        if self.dtype.kind in "fc":  # known because it is differentiated
+            raise TypeError(
+                f"{what} of an array ({self.value.abstract}) that is being differentiated: no gradient passes through NumPy; "
+                "use hither's functions, or float(x) where one number's value alone is wanted"
+            )
+        return found
+
+    def __format__(self, spec: str) -> str:
+        return format(self._value("a format").item(), spec) if spec else repr(self)
 
     def __repr__(self) -> str:
         return f"Tracer({self.value.abstract})"
+
+
+def escaped(tracer: Tracer) -> RuntimeError:
+    """The error of a traced value outside the function that it was traced in."""
+    return RuntimeError(f"{tracer!r} was used after its trace had ended; return it from the traced function instead")
 
 
 def bind(primitive: Primitive, *operands: Any, **params: Any) -> Any:
@@ -210,7 +227,7 @@ def bind(primitive: Primitive, *operands: Any, **params: Any) -> Any:
     if trace is None or not any(isinstance(o, Tracer) for o in operands):
         stray = next((o for o in operands if isinstance(o, Tracer)), None)
         if stray is not None:
-            raise RuntimeError(f"{stray!r} was used after its trace had ended; return it from the traced function instead")
+            raise escaped(stray)
         elsewhere = evaluator(operands)
         results: tuple[Any, ...]
         if elsewhere is not None:
@@ -344,7 +361,7 @@ def static_value(x: Any) -> np.ndarray | None:
 
 
 __all__ = [
-    "Notes", "Trace", "Tracer", "abstract_of", "bind", "call_graph", "is_tracing", "note_name", "note_statistics",
+    "Notes", "Trace", "Tracer", "abstract_of", "bind", "call_graph", "escaped", "is_tracing", "note_name", "note_statistics",
     "noting", "record", "result_limit", "source", "static_value",
     "trace_function", "weight",
 ]  # fmt: skip

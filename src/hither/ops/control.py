@@ -217,6 +217,8 @@ def _scan_staged(
         raise TypeError(f"scan: the function gives (carry, y) with the structure of its carry {carry_structure}, got {pair}")
     n, m = len(carry), len(items)
     buffers = [zeros((count, *v.shape), dtype=v.dtype) for v in step.outputs[n:]]
+    if not count:  # no row to slice
+        return unflatten(carry_structure, carry), unflatten(pair.parts[1], buffers)
 
     def turn(values: list[Any]) -> list[Any]:
         i, state = values[0], values[1 : 1 + n]

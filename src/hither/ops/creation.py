@@ -11,9 +11,9 @@ import numpy as np
 from .. import dtypes as dt
 from ..array import Array
 from ..dtypes import promote
-from ..graph.primitives import counter, scalar
+from ..graph.primitives import counter
 from . import elementwise as el
-from .operands import Like, apply, asarray, is_traced, is_weak, lifted, number, require_host, weak_dtype
+from .operands import Like, apply, asarray, is_traced, is_weak, lifted, number, placed, promoted, weak_dtype
 
 
 def _shape(shape: int | Sequence[int]) -> tuple[int, ...]:
@@ -28,13 +28,9 @@ def full(shape: int | Sequence[int], fill_value: Like, *, dtype: Any = None, dev
         >>> ht.full((2,), 7)
         Array([7, 7], dtype=int32)
     """
-    require_host(device)
-    if is_weak(fill_value):
-        wanted = dt.dtype(dtype) if dtype is not None else weak_dtype(fill_value)
-        value: Any = Array(scalar(fill_value, wanted))
-    else:
-        value = asarray(fill_value, dtype=dtype)
-    return apply("broadcast", value, shape=_shape(shape), axes=tuple(range(value.ndim))) if _shape(shape) else value
+    value = asarray(fill_value, dtype=dtype)
+    made = apply("broadcast", value, shape=_shape(shape), axes=tuple(range(value.ndim))) if _shape(shape) else value
+    return placed(made, device)
 
 
 def zeros(shape: int | Sequence[int], *, dtype: Any = None, device: Any = None) -> Any:
@@ -84,7 +80,6 @@ def arange(start: Any, /, stop: Any = None, step: Any = 1, *, dtype: Any = None,
     Integers give int32 (int64 where they do not fit), floats float32, unless `dtype` says otherwise. Arguments must be known
     while tracing.
     """
-    require_host(device)
     if stop is None:
         start, stop = 0, start
     first, last, by = (v.item() if hasattr(v, "item") else v for v in (start, stop, step))
@@ -94,27 +89,32 @@ def arange(start: Any, /, stop: Any = None, step: Any = 1, *, dtype: Any = None,
     wanted = dt.dtype(dtype) if dtype is not None else promote(weak_dtype(first), weak_dtype(last)) if whole else dt.float32
     if not whole or not wanted.is_integer:
         count = max(0, math.ceil((last - first) / by))
-        return Array((first + np.arange(count) * by).astype(wanted.numpy))
+        return placed(Array((first + np.arange(count) * by).astype(wanted.numpy)), device)
     position = np.arange(len(range(first, last, by)), dtype=np.uint64)  # modulo 2^64, so that every integer dtype is exact
-    return Array((np.uint64(first % 2**64) + position * np.uint64(by % 2**64)).astype(wanted.numpy))
+    return placed(Array((np.uint64(first % 2**64) + position * np.uint64(by % 2**64)).astype(wanted.numpy)), device)
 
 
 def linspace(
     start: complex, stop: complex, /, num: int, *, dtype: Any = None, device: Any = None, endpoint: bool = True
 ) -> Any:  # fmt: skip
-    """`num` evenly spaced values from start to stop (included unless endpoint=False); float32, or complex64 by default."""
-    require_host(device)
+    """`num` evenly spaced values from start to stop (included unless endpoint=False); float32, or complex64 by default.
+
+    The ends may be traced: numbers that something depends on.
+    """
+    if is_traced(start, stop):
+        first, last = promoted(start, stop, dtype=None if dtype is None else dt.dtype(dtype))
+        share = np.arange(num) / max(num - 1 if endpoint else num, 1)
+        return el.add(el.multiply(first, 1 - share.astype(np.float32)), el.multiply(last, share.astype(np.float32)))
     usual = dt.complex64 if isinstance(start, complex) or isinstance(stop, complex) else dt.float32
     wanted = dt.dtype(dtype or usual)
-    return Array(np.linspace(start, stop, num, endpoint=endpoint, dtype=wanted.numpy))
+    return placed(Array(np.linspace(start, stop, num, endpoint=endpoint, dtype=wanted.numpy)), device)
 
 
 def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None, device: Any = None) -> Any:
     """Ones on the k-th diagonal, else zeros."""
-    require_host(device)
     columns = n_rows if n_cols is None else n_cols
     inside = min(max(k, -n_rows), columns)  # far diagonals are as empty as near ones, and may not fit into 64 bits
-    return Array(np.eye(n_rows, columns, k=inside, dtype=dt.dtype(dtype or dt.float32).numpy))
+    return placed(Array(np.eye(n_rows, columns, k=inside, dtype=dt.dtype(dtype or dt.float32).numpy)), device)
 
 
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Any:
@@ -122,7 +122,7 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> A
 
     Args:
         x: an object with `__dlpack__` and `__dlpack_device__`, on the CPU. Do not change it while its memory is shared.
-        device: "cpu" or None.
+        device: "cpu" (also for None), or "webgpu" to move it there.
         copy: True for memory of its own.
 
     Raises:
@@ -134,10 +134,9 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> A
         >>> ht.from_dlpack(np.arange(3))
         Array([0, 1, 2], dtype=int64)
     """
-    require_host(device)
     if not hasattr(x, "__dlpack__"):
         raise TypeError(f"from_dlpack takes an object with __dlpack__, got {type(x).__name__}; asarray takes numbers and lists")
-    return Array(np.from_dlpack(x, copy=copy))
+    return placed(Array(np.from_dlpack(x, copy=copy)), device)
 
 
 def _triangle(x: Like, k: Like, keep_lower: bool) -> Any:

@@ -50,10 +50,9 @@ def weak_dtype(value: Any) -> DType:
     return dt.float32 if isinstance(value, float) else dt.complex64
 
 
-def require_host(device: Any) -> None:
-    """Raise ValueError unless `device` is None or "cpu", where arrays live."""
-    if device is not None and device != "cpu":
-        raise ValueError(f"arrays live on device 'cpu', asked for {device!r}; compiled programs run on other devices")
+def placed(x: Any, device: str | None) -> Any:
+    """An array on a device; where it is for None. ValueError for a device that there is not."""
+    return x if device is None else x.to_device(device)
 
 
 def asarray(obj: Like, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Any:
@@ -64,12 +63,13 @@ def asarray(obj: Like, /, *, dtype: Any = None, device: Any = None, copy: bool |
     Args:
         obj: an array, a number, or nested sequences of numbers or arrays.
         dtype: convert to this dtype.
-        device: "cpu" or None.
+        device: "cpu" or "webgpu"; None for where it is, on the CPU if it is new.
         copy: True for a new array that later changes to `obj` do not reach; False to raise where one would be needed.
 
     Raises:
         TypeError: for objects that are not numbers.
-        ValueError: with copy=False, for what cannot be used as it is.
+        OverflowError: for Python integers that the dtype cannot hold; `astype` wraps.
+        ValueError: with copy=False, for what cannot be used as it is; for a device that there is not.
 
     Example:
         >>> import hither as ht
@@ -77,7 +77,8 @@ def asarray(obj: Like, /, *, dtype: Any = None, device: Any = None, copy: bool |
         Array([[1, 2],
                [3, 4]], dtype=int32)
     """
-    require_host(device)
+    if device is not None:
+        return _on_device(obj, dtype, device, copy)
     wanted = None if dtype is None else dt.dtype(dtype)
     if isinstance(obj, Array | Tracer):
         made: Any = obj
@@ -86,7 +87,7 @@ def asarray(obj: Like, /, *, dtype: Any = None, device: Any = None, copy: bool |
     elif copy is False and not hasattr(obj, "__array__"):
         raise ValueError(f"asarray: {type(obj).__name__} values are always copied, and copy=False forbids it")
     elif is_weak(obj):
-        return Array(scalar(obj, wanted or weak_dtype(obj)))
+        return number(obj, wanted or weak_dtype(obj))
     elif isinstance(obj, list | tuple) and _holds_arrays(obj):
         parts = promoted(*[asarray(part) for part in obj])
         rows = [apply("reshape", p, shape=(1, *p.shape)) for p in parts]
@@ -98,6 +99,14 @@ def asarray(obj: Like, /, *, dtype: Any = None, device: Any = None, copy: bool |
             raise ValueError(f"asarray: {made.dtype} to {wanted} needs a copy, and copy=False forbids it")
         return converted(made, wanted)
     return duplicate(made) if copy else made
+
+
+def _on_device(obj: Like, dtype: Any, device: str, copy: bool | None) -> Any:
+    """`asarray` with a device."""
+    made = asarray(obj, dtype=dtype, copy=copy)
+    if copy is False and made.device != device:
+        raise ValueError(f"asarray: {made.device!r} to {device!r} needs a copy, and copy=False forbids it")
+    return placed(made, device)
 
 
 def duplicate(x: Any) -> Any:
@@ -120,8 +129,14 @@ def _from_python(obj: Any, wanted: DType | None) -> np.ndarray:
     values = np.asarray(obj)
     if hasattr(obj, "__array__"):
         return values
+    if values.dtype.kind in "SUO" and values.ndim == 0 and not isinstance(obj, int):
+        hint = "; of an object give the arrays, in tuples, lists and dicts: of a Module its weights, and see its `swapped`"
+        raise TypeError(f"an array is made of numbers, got a {type(obj).__name__}{hint if values.dtype == object else ''}")
     if values.dtype == object or (values.dtype == np.float64 and (values >= 2.0**63).any()):
         values = _large_integers(obj, values, wanted)
+    if wanted is not None and wanted.is_integer and values.dtype.kind in "iu" and values.size:
+        for value in (values.min(), values.max()):
+            number(int(value), wanted)
     if wanted is not None and values.dtype.kind in "biufc":
         return convert_array(values.reshape(-1), wanted).reshape(values.shape)  # from all the digits that Python has
     if values.dtype == np.float64:
@@ -135,17 +150,17 @@ def _from_python(obj: Any, wanted: DType | None) -> np.ndarray:
 
 def _large_integers(obj: Any, values: np.ndarray, wanted: DType | None) -> np.ndarray:
     """NumPy makes objects of integers beyond uint64, and floats of those beyond int64 among smaller ones. As uint64 they keep
-    their digits; negative ones wrap, as they do in conversions."""
+    their digits."""
     exact = np.asarray(obj, dtype=object).ravel()
     if not exact.size or not all(isinstance(v, int | np.integer) for v in exact):
         return values
     if wanted is not None and not wanted.is_integer:
         return exact.astype(np.float64).reshape(values.shape)
-    if wanted is None and (min(exact) < 0 or max(exact) >= 2**64):
+    if min(exact) < 0 or max(exact) >= 2**64:
         raise OverflowError(
             f"no integer dtype holds {min(exact)} and {max(exact)}; give dtype='float64' for their nearest floats"
         )
-    return np.array([int(v) % 2**64 for v in exact], np.uint64).reshape(values.shape)
+    return np.array(exact, np.uint64).reshape(values.shape)
 
 
 def converted(x: Any, dtype: DType) -> Any:

@@ -26,7 +26,6 @@ from .operands import (
     number,
     one_axis,
     promoted,
-    require_host,
     spread,
     unaliased,
 )  # fmt: skip
@@ -39,13 +38,12 @@ def astype(x: Like, dtype: Any, /, *, copy: bool = True, device: Any = None) -> 
 
     Args:
         copy: with False, x itself where it has the dtype already.
-        device: "cpu" or None.
+        device: "cpu" or "webgpu"; None for where x is.
 
     Raises:
         TypeError: for complex numbers to real ones; take their `real` or `abs`.
     """
-    require_host(device)
-    made, wanted = asarray(x), as_dtype(dtype)
+    made, wanted = asarray(x, device=device), as_dtype(dtype)
     if made.dtype.kind == "c" and wanted.kind in "biuf":
         raise TypeError(f"astype: {made.dtype} to {wanted} would drop imaginary parts; take real(x), imag(x) or abs(x) first")
     made = converted(made, wanted)

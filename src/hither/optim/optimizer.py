@@ -121,7 +121,7 @@ class Optimizer:
         """
         many = self.gradient_accumulation_steps
         if not many:
-            return self._apply(gradients, state, weights)
+            return self._averaged(*self._apply(gradients, state, weights), state["step"])
         summed = {p: state["accumulated"][p] + g for p, g in gradients.items() if g is not None}
         count = state["micro_step"] + 1
         last = count >= many
@@ -131,7 +131,7 @@ class Optimizer:
         made = _chosen(last, after, inner)
         made["accumulated"] = {p: ops.where(last, ops.zeros_like(a), summed.get(p, a)) for p, a in state["accumulated"].items()}
         made["micro_step"] = ops.where(last, ops.zeros_like(count), count)
-        return kept, made
+        return self._averaged(kept, made, state["step"])
 
     def _apply(self, gradients: Weights, state: State, weights: Weights) -> tuple[dict[str, Any], State]:
         count = state["step"] + 1
@@ -154,13 +154,21 @@ class Optimizer:
             found[path], after = self.step(w, ops.astype(g, w.dtype), slots, rate, step, shared)
             for slot in self.slots:
                 made[slot][path] = after[slot]
-        if self.use_ema:
-            m = ops.where(count > 1, np.float32(self.ema_momentum), np.float32(0))  # it begins with the first step's weights
-            made["average"] = {p: m * a + (1 - m) * found[p] for p, a in state["average"].items()}
-            if self.ema_overwrite_frequency:
-                now = count % self.ema_overwrite_frequency == 0
-                found = {p: ops.where(now, made["average"][p], w) if p in made["average"] else w for p, w in found.items()}
         return found, made
+
+    def _averaged(self, found: dict[str, Any], made: State, before: Any) -> tuple[dict[str, Any], State]:
+        """Weights and state with the moving averages; `before` steps were taken earlier.
+
+        As in Keras, every batch counts, those included that gradients are only accumulated over.
+        """
+        if not self.use_ema:
+            return found, made
+        m = ops.where(before > 0, np.float32(self.ema_momentum), np.float32(0))  # it begins with the first step's weights
+        average = {p: m * a + (1 - m) * found[p] for p, a in made["average"].items()}
+        if self.ema_overwrite_frequency:
+            now = (before + 1) % self.ema_overwrite_frequency == 0
+            found = {p: ops.where(now, average[p], w) if p in average else w for p, w in found.items()}
+        return found, {**made, "average": average}
 
     def _clipped(self, gradients: Weights) -> dict[str, Any]:
         if self.clipvalue is not None:

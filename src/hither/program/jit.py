@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from ..array import Array
 from ..graph.core import Abstract
-from ..graph.trace import Tracer, trace_function
+from ..graph.trace import escaped, is_tracing, trace_function
 from ..graph.tree import Structure, flatten, unflatten
+from ..ops import asarray
 from ..runtime.devices import default_device
 from .compile import check_dtypes, machine_for
 from .program import Program
@@ -109,9 +108,9 @@ def jit(
         marked = tuple(_Static(a) if i in static else a for i, a in enumerate(args))
         named = {k: _Static(v) if k in static_argnames else v for k, v in kwargs.items()}
         leaves, nest = _Nest.of((marked, named), (str, bool, int, float))
-        if any(isinstance(leaf, Tracer) for leaf in leaves):
+        if is_tracing():  # traced values may come as arguments, or in what the function closes over
             return function(*args, **kwargs)
-        arrays = [leaf if isinstance(leaf, Array) else Array(np.asarray(leaf)) for leaf in leaves]
+        arrays = [asarray(leaf) for leaf in leaves]
         signature = tuple((a.shape, a.dtype) for a in arrays)
         where = device or next((a.device for a in arrays if a.device != "cpu"), None) or default_device()
         key = (where, nest, signature)
@@ -138,7 +137,9 @@ def _compile(function: Callable[..., Any], nest: _Nest, arrays: list[Array], dev
 
     names = [f"input_{i}" for i in range(len(arrays))]
     abstracts = [Abstract(a.shape, a.dtype) for a in arrays]
-    graph, _ = trace_function(flat, abstracts, names, getattr(function, "__name__", "function"))
+    graph, outer = trace_function(flat, abstracts, names, getattr(function, "__name__", "function"))
+    if outer:
+        raise escaped(outer[0])
     outputs = tuple(f"output_{i}" for i in range(len(graph.outputs)))
     graph = optimize(replace(graph, output_names=outputs))
     machine = machine_for(device)

@@ -32,6 +32,11 @@ class Tensor(Protocol):
         ...  # pragma: no cover
 
 
+def _again(elements: np.ndarray, device: str) -> Array:
+    made: Array = Array(elements).to_device(device)
+    return made
+
+
 class DeviceArray(Array):
     """An Array whose elements are a Tensor. `numpy()` waits for them and fetches them, once."""
 
@@ -72,6 +77,15 @@ class DeviceArray(Array):
 
     def alias(self, copy: bool = False) -> DeviceArray:
         return DeviceArray(self.tensor)
+
+    def __copy__(self) -> DeviceArray:
+        return self.alias()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> DeviceArray:
+        return self.alias()
+
+    def __reduce__(self) -> tuple[Any, ...]:  # handles of a device mean nothing to another process
+        return _again, (np.array(self._data), self.device)
 
     def __dlpack__(self, **options: Any) -> Any:
         raise BufferError(f"__dlpack__: this array lives on {self.device!r}, which DLPack does not know; use to_device('cpu')")

@@ -11,7 +11,7 @@ from ..graph.primitive import REGISTRY
 from ..graph.trace import bind, trace_function
 from ..graph.tree import Structure, flatten, tree_map, unflatten
 from ..ops import asarray
-from .gradient import conjugate_cotangent
+from .gradient import conjugate_cotangent, fitting_cotangent
 
 
 def _call(
@@ -79,6 +79,7 @@ def custom_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     def with_rule(*args: Any, **kwargs: Any) -> Any:
         count = flatten(args)[1].leaves
         structure = flatten(args)[1]
+        name = f"an argument of {getattr(function, '__name__', 'function')}"
 
         def value(*a: Any) -> Any:
             made = function(*a, **kwargs)
@@ -92,7 +93,10 @@ def custom_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
             given = [conjugate_cotangent(_filled(g, r)) for g, r in zip(cotangents, shapes, strict=True)]
             made = pull(*given)
             made = made if isinstance(made, tuple) else (made,)
-            found = [None if g is None else conjugate_cotangent(asarray(g)) for g in _leaves(made, args)]
+            found = [
+                None if g is None else conjugate_cotangent(fitting_cotangent(asarray(g), x, name))
+                for g, x in zip(_leaves(made, args), operands)
+            ]
             return (*found, *[None] * (len(operands) - count))
 
         results, made = _call(value, args, backward)

@@ -21,7 +21,7 @@ from ..array import Array
 from ..graph.core import Abstract
 from ..graph.pullback import linearize
 from ..graph.trace import Tracer, trace_function
-from ..graph.tree import flatten, tree_map, unflatten
+from ..graph.tree import Structure, flatten, tree_map, unflatten
 from ..ops import asarray, broadcast_to, conj, reshape
 from .vmap import vmap
 
@@ -49,7 +49,7 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
     primals = tree_map(asarray, primals)
     leaves, structure = flatten(primals)
     value_structure: Any = None
-    aux: list[Any] = []
+    aux: list[tuple[list[Any], Structure]] = []  # its leaves, and their structure
 
     def flat(*tracers: Any) -> list[Any]:
         nonlocal value_structure
@@ -58,10 +58,10 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
             if not isinstance(value, tuple) or len(value) != 2:
                 raise TypeError(f"has_aux=True: the function returns (value, aux), got a {type(value).__name__}")
             value, rest = value
-            aux.append(rest)
+            aux.append(flatten(rest))
         results, value_structure = flatten(value)
-        extra = flatten(aux[-1])[0] if has_aux else []
-        return [*map(asarray, results), *map(asarray, extra)]
+        extra = filter(_is_array, aux[-1][0]) if has_aux else ()
+        return [*map(asarray, results), *extra]
 
     abstracts = [Abstract(tuple(x.shape), x.dtype) for x in leaves]
     name = getattr(function, "__name__", "function")
@@ -73,14 +73,16 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
         given, shape = flatten(tree_map(asarray, cotangent))
         if shape.leaves != count:
             raise TypeError(f"the cotangent of {name} has {shape.leaves} arrays; its value has {count}")
-        fitting = [conjugate_cotangent(_cotangent(g, r, name)) for g, r in zip(given, results)]
+        fitting = [conjugate_cotangent(fitting_cotangent(g, r, f"the value of {name}")) for g, r in zip(given, results)]
         made = pull([*fitting, *[None] * (len(results) - count)])[: len(leaves)]
         return unflatten(structure, [_zeros(x) if g is None else conjugate_cotangent(g) for g, x in zip(made, leaves)])
 
     value = unflatten(value_structure, results[:count])
     if not has_aux:
         return value, pulled
-    return value, pulled, unflatten(flatten(aux[-1])[1], results[count:])
+    arrays = iter(results[count:])
+    rest, rest_structure = aux[-1]
+    return value, pulled, unflatten(rest_structure, [next(arrays) if _is_array(x) else x for x in rest])
 
 
 def value_and_grad(function: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
@@ -198,6 +200,8 @@ def _chosen(
     args, kwargs = _by_position(function, args, kwargs)
     numbers = [argnums] if isinstance(argnums, int) else list(argnums)
     places = [_place(i, len(args)) for i in numbers]
+    if len(set(places)) != len(places):
+        raise ValueError(f"argnums {tuple(numbers)} name an argument twice")
     primals = [args[i] for i in places]
     for i, primal in zip(numbers, primals):
         _require_floats(f"argument {i}", primal)
@@ -239,10 +243,19 @@ def _require_floats(what: str, value: Any) -> None:
             )
 
 
-def _cotangent(g: Any, result: Any, name: str) -> Any:
-    if tuple(g.shape) != tuple(result.shape):
-        raise ValueError(f"the cotangent of {name} has shape {tuple(g.shape)}; its value has {tuple(result.shape)}")
-    return g if g.dtype == result.dtype else g.astype(result.dtype)
+def _is_array(x: Any) -> bool:
+    return isinstance(x, Array | Tracer | np.ndarray)
+
+
+def fitting_cotangent(g: Any, like: Any, what: str) -> Any:
+    """A cotangent of something in its dtype.
+
+    Raises:
+        ValueError: it has another shape.
+    """
+    if tuple(g.shape) != tuple(like.shape):
+        raise ValueError(f"a cotangent of shape {tuple(g.shape)} for {what}, which has shape {tuple(like.shape)}")
+    return g if g.dtype == like.dtype else g.astype(like.dtype)
 
 
 def conjugate_cotangent(g: Any) -> Any:
