@@ -247,6 +247,11 @@ class Builder:
         width = max(a.width, b.width, c.width)
         return self._emit("dot", tuple(self.broadcast(v, width) for v in (a, b, c)), kind, dt.int32, width)
 
+    def dot_pairs(self, a: Val, b: Val, c: Val) -> Val:
+        """c + the products, summed, of the two signed 16-bit numbers in each lane of a and b."""
+        width = max(a.width, b.width, c.width)
+        return self._emit("dot", tuple(self.broadcast(v, width) for v in (a, b, c)), "pairs", dt.int32, width)
+
     def rounded(self, a: Val) -> Val:
         """A finite float as it was rounded. GPU compilers reassociate sums and products (Mesa does, Metal's fast math too),
         which undoes compensated arithmetic; they do not look through a minimum. Costs nothing elsewhere."""

@@ -25,6 +25,7 @@ from .ranges import ANYTHING, Range, digest_of, proven
 
 LEAST_DEPTH = 32  # products that are summed: for fewer, rounding what they multiply takes longer than they do
 MOST_DEPTH = 1 << 16  # for more, sums may leave 32 bits
+WINOGRAD = 18 * 49  # what F(4x4, 3x3) in whole numbers makes a product of two bytes at most (kernels.templates.winograd)
 SIGNED_OFFSET = 128  # between a byte taken as unsigned and as signed
 
 
@@ -70,7 +71,7 @@ class ByteProducts:
     ) -> Value | None:
         """`node`, a product or convolution of x by `numbers` times `scale` (one for each output), in bytes; None where it has
         to stay in floats, because sums are short or what is summed does not lie together."""
-        if not takes_bytes(node, x, numbers):
+        if not takes_bytes(node, x, numbers, self.byte):
             return None
         made = _Nodes(builder, node.source)
         matrix = node.primitive.name == "matmul"
@@ -165,7 +166,7 @@ class ByteProducts:
         return self._producers.get(value)
 
 
-def takes_bytes(node: Node, x: Value, numbers: np.ndarray) -> bool:
+def takes_bytes(node: Node, x: Value, numbers: np.ndarray, byte: Byte) -> bool:
     """Whether a product can be one of bytes, and gains from it."""
     if node.primitive.name == "matmul":
         depth, columns = x.shape[-1], numbers.shape[-2 if node.params["transpose_b"] else -1]
@@ -173,16 +174,17 @@ def takes_bytes(node: Node, x: Value, numbers: np.ndarray) -> bool:
     else:
         depth, columns = math.prod(numbers.shape[1:]), numbers.shape[0]
         fits = node.params["groups"] == 1 and node.params["layout"] == "channels_last" and numbers.shape[1] % 4 == 0
-        fits = (
-            fits and all(p == (0, 0) for p in map(tuple, node.params["padding"])) and not _by_winograd(node, numbers.shape[2:])
-        )
+        fits = fits and all(p == (0, 0) for p in map(tuple, node.params["padding"]))
+        fits = fits and not _by_winograd(node, numbers.shape[1:], byte)
     return bool(fits and depth % 4 == 0 and LEAST_DEPTH <= depth <= MOST_DEPTH and columns >= 4)
 
 
-def _by_winograd(node: Node, window: tuple[int, ...]) -> bool:
-    """Whether a convolution takes Winograd's way in floats, which needs as few operations as bytes do."""
-    dense = all(n == 1 for n in (*node.params["strides"], *node.params["dilation"]))
-    return dense and len(window) == 2 and min(window) >= 3 and max(window) <= 5
+def _by_winograd(node: Node, shape: tuple[int, ...], byte: Byte) -> bool:
+    """Whether a convolution takes Winograd's way in floats, which needs as few operations as bytes do; bytes that take it in
+    whole numbers need half as many."""
+    (channels, *window), dense = shape, all(n == 1 for n in (*node.params["strides"], *node.params["dilation"]))
+    whole = window == [3, 3] and not byte.signed and channels * WINOGRAD * byte.levels * 128 < 1 << 31
+    return dense and len(window) == 2 and min(window) >= 3 and max(window) <= 5 and not whole
 
 
 def seven_bits(graph: Graph) -> Iterator[Value]:

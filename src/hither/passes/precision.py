@@ -156,11 +156,11 @@ def in_bytes(products: ByteProducts, builder: GraphBuilder, node: Node, x: Value
     return products(builder, node, x, weight.numbers, weight.scale, name)
 
 
-def takes_ranges(node: Node, weight: Small | None) -> bool:
+def takes_ranges(node: Node, weight: Small | None, byte: Byte) -> bool:
     """Whether a node is a convolution of bytes by such a weight, whose operand's range makes a scale."""
     if node.primitive.name != "conv" or weight is None or not _is_bytes(weight):
         return False
-    return takes_bytes(node, node.operands[0], weight.numbers)
+    return takes_bytes(node, node.operands[0], weight.numbers, byte)
 
 
 def _is_bytes(weight: Small) -> bool:

@@ -62,6 +62,7 @@ class Product:
     seven_bits: bool = False  # bytes of rows are at most 127
     turned: bool = False  # bytes of rows are taken with their highest bits turned: see `byte_panels.moved`
     dots: bool = False  # a step is four bytes of a row, and of each column of a panel: see `words`
+    pairs: bool = False  # a step is two numbers of 16 bits of each
     _wide: tuple[Buffer, Index] | None = None  # panels in scratch memory, widened, and which of them is the first
     _scales_at: Val | None = None  # where the scales of the panel at hand begin
     _kept: Buffer | None = None  # where a tile's sums wait for being finished
@@ -338,7 +339,7 @@ class Product:
             return [*found, *(count for _, count in column_parts(rest, width, machine))]
         if rest:
             narrow = width
-            while narrow // 2 >= rest and not ((machine.name == "wasm" or self.dots) and narrow <= 4):
+            while narrow // 2 >= rest and not ((machine.name == "wasm" or self.dots or self.pairs) and narrow <= 4):
                 narrow //= 2
             found.append(narrow)
         return found
@@ -388,6 +389,8 @@ class Product:
                     total = sums[r * len(widths) + v]
                     if self.dots:
                         following.append(k.dot(scalar, vector, total, self.seven_bits))
+                    elif self.pairs:
+                        following.append(k.dot_pairs(scalar, vector, total))
                     else:
                         following.append(k.fma(scalar, vector, total) if dtype.is_float else total + scalar * vector)
             return following
