@@ -21,7 +21,7 @@ from ..index import Index, constant
 from ..ir import Buffer, Val
 from .byte_words import COLUMNS, LANES, row_by_words
 from .codes import CodePanels
-from .half_pairs import HalfPairs, in_pairs
+from .half_pairs import HalfPairs, ScaledRow, in_pairs
 from .tile import Tile, accumulator, column_parts, part
 
 STRAIGHT = 16  # steps of k that are written out: the loop around them would cost as much as they do
@@ -69,6 +69,7 @@ class Product:
     _scales_at: Val | None = None  # where the scales of the panel at hand begin
     _kept: Buffer | None = None  # where a tile's sums wait for being finished
     _memory: tuple[Buffer, Buffer] | None = None  # of rows that are widened: see `_held`
+    _scaled: ScaledRow | None = None
 
     def compute(
         self,
@@ -92,6 +93,9 @@ class Product:
         """Before the first tile: rows in scratch memory are of another run."""
         if self._holds_rows():
             self.e.k.store(self._rows()[1], 0, self.e.k.const(-1, dt.int32))
+        if self._scales_row():
+            self._scaled = ScaledRow(self.e.k, self.run)
+            self._scaled.begin()
 
     def _depth(self) -> int:
         return math.prod(extent for extent, _, _ in self.taps) * self.run
@@ -263,10 +267,16 @@ class Product:
         if not self.packed or accumulator(self.result) is not dt.float32 or not in_pairs(self.e.machine, self.right, widths):
             return None
         k, left, (base, fixed) = self.e.k, self.left, rows[0]
-        alone = len(rows) == 1 and self.run_stride == 1 and all(extent == 1 for extent, _, _ in self.taps)
-        if not alone or left is None or self.element is not None:
+        if self._scaled is None or left is None or self.element is not None or len(rows) > 1:
             return HalfPairs(k)
-        return HalfPairs.of(k, lambda at, width: k.load(left, (base + at) + fixed, width, dt.float32), self.run)
+        origin = None if self._memory is not None else base + fixed  # rows in memory begin where others did
+        return self._scaled.of(lambda at, width: k.load(left, (base + at) + fixed, width, dt.float32), origin)
+
+    def _scales_row(self) -> bool:
+        """Whether a single row is multiplied by what panels of halves lack when they are widened."""
+        alone = self.run_stride == 1 and all(extent == 1 for extent, _, _ in self.taps) and 0 < 4 * self.run <= HELD_ROWS
+        floats = accumulator(self.result) is dt.float32 and self.packed
+        return alone and floats and in_pairs(self.e.machine, self.right, [self.tile.width] * self.tile.vectors)
 
     def _place(self, column: int) -> int:
         """Where in a row of panels a column lies, of several panels that a tile takes side by side."""
@@ -411,11 +421,11 @@ class Product:
                     scalar = k.word(self.left, (bases[base] + k.index(at * self.run_stride)) + fixed)
                     if self.turned:
                         scalar = scalar ^ SIGNS
+                elif pairs is not None and pairs.row is not None:
+                    scalar = k.load(pairs.row, k.index(at))
                 else:
                     scalar = self._of_row(r, bases.get(base), fixed, taps, at)
                 scalar = k.convert(scalar, dtype)
-                if pairs is not None:
-                    scalar = pairs.scaled(scalar)
                 for v, vector in enumerate(across):
                     total = sums[r * len(widths) + v]
                     if self.dots:
