@@ -24,6 +24,7 @@ from ..graph.primitive import REGISTRY
 from .ranges import ANYTHING, Range, digest_of, proven
 
 LEAST_DEPTH = 32  # products that are summed: for fewer, rounding what they multiply takes longer than they do
+TRANSPOSED_DEPTH = 16  # of transposed convolutions, where each number must be in LEAST_DEPTH products instead
 MOST_DEPTH = 1 << 16  # for more, sums may leave 32 bits
 WINOGRAD = 18 * 49  # what F(4x4, 3x3) in whole numbers makes a product of two bytes at most (kernels.templates.winograd)
 SIGNED_OFFSET = 128  # between a byte taken as unsigned and as signed
@@ -74,13 +75,15 @@ class ByteProducts:
         if not takes_bytes(node, x, numbers, self.byte):
             return None
         made = _Nodes(builder, node.source)
-        matrix = node.primitive.name == "matmul"
-        pointwise = matrix or math.prod(numbers.shape[2:]) == 1
+        matrix, transposed = node.primitive.name == "matmul", node.primitive.name == "conv_transpose"
+        pointwise = matrix or (math.prod(numbers.shape[2:]) == 1 and not transposed)
+        known = ANYTHING if matrix else self._known(node)
+        if transposed and known.low < 0:
+            return None  # where bytes stand for negative numbers too, each phase would have an offset of its own
         if matrix:
             sums = numbers.sum(-1 if node.params["transpose_b"] else -2, dtype=np.int32)
         else:
             sums = numbers.reshape(len(numbers), -1).sum(1, dtype=np.int32)
-        known = ANYTHING if matrix else self._known(node)
         if math.isfinite(known.low) and math.isfinite(known.high):
             rounded = self._in_range(made, x, known, self._bounds(node))
         else:
@@ -171,6 +174,11 @@ def takes_bytes(node: Node, x: Value, numbers: np.ndarray, byte: Byte) -> bool:
     if node.primitive.name == "matmul":
         depth, columns = x.shape[-1], numbers.shape[-2 if node.params["transpose_b"] else -1]
         fits = not node.params["transpose_a"] and x.abstract.rank == 2
+    elif node.primitive.name == "conv_transpose":
+        depth, columns = numbers.shape[0], math.prod(numbers.shape[1:])
+        fits = node.params["groups"] == 1 and node.params["layout"] == "channels_last" and depth % 4 == 0
+        most = depth * math.prod(numbers.shape[2:])
+        return bool(fits and not byte.signed and TRANSPOSED_DEPTH <= depth and most <= MOST_DEPTH and columns >= LEAST_DEPTH)
     else:
         depth, columns = math.prod(numbers.shape[1:]), numbers.shape[0]
         fits = node.params["groups"] == 1 and node.params["layout"] == "channels_last" and numbers.shape[1] % 4 == 0
