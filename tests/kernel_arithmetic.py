@@ -46,7 +46,10 @@ def fused(a: Any, b: Any, c: Any) -> Any:
 
 
 def dot(a: np.ndarray, b: np.ndarray, c: np.ndarray, kind: str) -> np.ndarray:
-    """Four products of bytes to a lane, added up."""
+    """Four products of bytes to a lane, or two of 16-bit numbers, added up."""
+    if kind == "pairs":
+        both = np.atleast_1d(a).view(np.int16).astype(np.int32) * np.atleast_1d(b).view(np.int16)
+        return c + both.reshape(-1, 2).sum(1, dtype=np.int32).reshape(np.shape(c))
     left = np.atleast_1d(a).view(np.int8 if kind == "signed" else np.uint8).astype(np.int32)
     right = np.atleast_1d(b).view(np.int8).astype(np.int32)
     if kind == "seven bits" and left.max() > 127:

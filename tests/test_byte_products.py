@@ -75,6 +75,34 @@ def test_scales_found_on_samples(device: str) -> None:
             assert np.median(off) <= 2e-5 * np.abs(values).max(), name
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("wasm", marks=pytest.mark.node)])
+@pytest.mark.parametrize("calibrated", [False, True])
+@pytest.mark.parametrize(("window", "strides", "padding"), [(2, 2, 0), (3, 2, 1), (5, 3, 2)])
+def test_transposed_convolutions(window: int, strides: int, padding: int, calibrated: bool, device: str) -> None:
+    """Each phase is a product of bytes, those that read beyond the picture too, where nothing is negative; else all stay in
+    floats, for what zero is rounded to would be another sum in each phase."""
+    if device == "cpu" and not machine_for("cpu").dot:
+        pytest.skip("this processor has no operation for products of bytes")
+    x, w = np.maximum(normal(1, 24, 6, 7), 0), normal(24, 12, window, window, seed=1) / 8
+    options = {"calibrate": [{"x": x}], "tolerance": {"relative": 0.5}} if calibrated else {}
+    for positive in (True, False):
+
+        def function(x: Any, positive: bool = positive) -> Any:
+            return ht.conv_transpose(ht.relu(x) if positive else x - 0.5, w, strides=strides, padding=padding)
+
+        with in_node() if device == "wasm" else nullcontext():
+            spec = {"x": ht.Spec(x.shape, "float32")}
+            program = ht.compile(function, spec, device=device, precision="int8", activations="int8", **options)
+        found = program({"x": x})["output"].numpy()
+        dots = any(op.kind == "dot" for kernel in program.plan.code.kernels for op in kernel.walk())
+        assert dots == positive
+        rounded = in_steps(x, 0, x.max(), 127 if device == "wasm" else 255) if positive else x - 0.5
+        expected = ref.conv_transpose(rounded.astype(np.float64), int8(w, (1,)), strides=strides, padding=padding)
+        off = np.abs(found - expected)  # a byte that lies between two may be either
+        assert off.max() <= 0.01 * np.abs(expected).max()
+        assert np.median(off) <= 2e-5 * np.abs(expected).max()
+
+
 def test_ranges_hold_for_other_shapes_of_a_network(tmp_path: Path) -> None:
     """They go by weights, so each variant of a bundle has them, though samples have one shape."""
     if not machine_for("cpu").dot:

@@ -291,6 +291,38 @@ def test_products_of_bytes_are_exact(m: int, n: int, depth: int, kind: str, devi
 
 
 @pytest.mark.parametrize("relaxed", [True, False])
+def test_both_kinds_of_webassembly_convert_halves(relaxed: bool) -> None:
+    """Every half to float32, and floats to the nearest half: midpoints between halves, what is beside them, and NaN."""
+    halves = np.arange(65536, dtype=np.uint16)
+    finite = halves[:0x7C00].view(np.float16).astype(np.float64)
+    middle = np.append((finite[1:] + finite[:-1]) / 2, 65520).astype(np.float32)
+    beside = [np.nextafter(middle, np.float32(s), dtype=np.float32) for s in (0, np.inf)]
+    nan = np.array([0x7F800001, 0x7FC00000, 0x7FFFFFFF, 0xFFC00001], np.uint32).view(np.float32)
+    positive = np.concatenate([middle, *beside, np.array([0, 1e-45, 1e10, np.inf], np.float32), nan])
+    floats = np.concatenate([positive, -positive])
+    floats = np.pad(floats, (0, -len(floats) % 4))
+    machine = Machine("wasm", fma=relaxed)
+    k = Builder(machine)
+    a, b = k.buffer("a", dt.float16, 65536), k.buffer("b", dt.float32, len(floats))
+    wide, narrow = k.buffer("wide", dt.float32, 65536, "write"), k.buffer("narrow", dt.float16, len(floats), "write")
+    for source, target in ((a, wide), (b, narrow)):
+        with k.loop(0, source.size, 4) as loop:
+            k.store(target, loop.index, k.load(source, loop.index, 4))
+    case = of_kernel(k.finish("halves"), [halves.view(np.float16), floats], machine)
+    executable = WasmExecutable.of_code(case.code, machine)
+    executable.write("weights", 0, case.regions["weights"])
+    sizes = {dt.float32: 65536, dt.float16: len(floats)}
+    places = [(where.offset, dtype.numpy, (sizes[dtype],)) for where, dtype in case.results.values()]
+    widened, narrowed = executable.run("main", [], places, executable.new_state())
+    np.testing.assert_array_equal(widened, halves.view(np.float16).astype(np.float32))
+    with np.errstate(over="ignore"):
+        expected = floats.astype(np.float16)
+    np.testing.assert_array_equal(narrowed, expected)
+    numbers = ~np.isnan(expected)
+    np.testing.assert_array_equal(narrowed.view(np.uint16)[numbers], expected.view(np.uint16)[numbers])
+
+
+@pytest.mark.parametrize("relaxed", [True, False])
 @pytest.mark.parametrize("largest", [127, 255])
 def test_both_kinds_of_webassembly_add_bytes_exactly(relaxed: bool, largest: int) -> None:
     """The relaxed operation where bytes are at most 127, another where they are not, or where there is none."""

@@ -11,11 +11,16 @@ import pytest
 
 import hither as ht
 from hither import dtypes as dt
+from hither.graph.core import Node, Value
+from hither.graph.primitives.rules import apply
+from hither.graph.trace import trace_function
 from hither.kernels.builder import Builder
 from hither.kernels.steps import Code, Launch, Ref
 from hither.kernels.templates import winograd
 from hither.kernels.templates.toom_cook import filtering
+from hither.passes.bytes import Byte, takes_bytes
 from hither.program import Program
+from hither.program.compile import machine_for
 
 from . import references as ref
 from .kernel_interpreter import run_code
@@ -42,9 +47,11 @@ def kernels(program: Program) -> list[str]:
 
 
 @pytest.mark.parametrize(("outputs", "taps"), [(1, 1), (2, 3), (4, 3), (2, 5)])
-def test_filtering_is_exact(outputs: int, taps: int) -> None:
+@pytest.mark.parametrize("whole", [False, True])
+def test_filtering_is_exact(outputs: int, taps: int, whole: bool) -> None:
     """In exact arithmetic the transforms give the sums of products themselves; a wrong coefficient shows."""
-    f = filtering(outputs, taps)
+    f = filtering(outputs, taps, whole)
+    assert not whole or all(c.denominator == 1 for row in (*f.data, *f.filter) for c in row)
     data = [Fraction(7 * i * i - 3 * i + 1) for i in range(f.points)]
     weights = [Fraction(5 - 4 * i) for i in range(taps)]
 
@@ -79,6 +86,60 @@ def test_every_size(batch: int, channels: int, outputs: int, out: Any, window: A
     (found,) = on_target(device, lambda x: ht.conv(x, w, b), [x], threads=2 if device == "wasm" else 1)
     expected = ref.conv(x.astype(np.float64), w.astype(np.float64)) + b.reshape(-1, *(1,) * len(out))
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-5 * expected.std())
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("device", ["cpu", pytest.param("wasm", marks=pytest.mark.node)])
+@pytest.mark.parametrize(
+    ("channels", "outputs", "out", "most", "extreme"),
+    [
+        (16, 24, (8, 9), 255, False),
+        (20, 9, (5, 7), 255, False),  # words of channels fill no vector
+        (72, 10, (6, 4), 255, True),
+        (148, 8, (4, 8), 127, True),  # as many as stay in 32 bits
+        (4, 5, (3, 2), 255, True),
+    ],
+)
+def test_bytes(channels: int, outputs: int, out: tuple[int, int], most: int, extreme: bool, device: str) -> None:
+    """In whole numbers of 16 bits, at the ends of their range too: what is lost is float32's digits in the last transform."""
+    if device == "cpu" and not machine_for("cpu").dot:
+        pytest.skip("this processor has no operation for products of bytes")
+    rng = np.random.default_rng(0)
+    shape = (2, *(n + 2 for n in out), channels)
+    x, w = rng.integers(0, most, shape, endpoint=True), rng.integers(-128, 127, (outputs, channels, 3, 3), np.int8, endpoint=True)
+    if extreme:
+        x, w = np.where(x > most / 2, most, 0), np.where(w > 0, 127, -128).astype(np.int8)
+    x[0], w[0] = most, -128
+    bits = 7 if most == 127 else 8
+
+    def function(x: Any) -> Any:
+        q = apply("round_to_bytes", x, ht.full(x.shape, 1.0), shift=0, bits=bits, signed=False, low=None, high=None)
+        params = {"strides": (1, 1), "padding": ((0, 0),) * 2, "dilation": (1, 1), "groups": 1, "layout": "channels_last"}
+        return apply("conv", q, ht.asarray(w), dtype=dt.int32, **params)
+
+    (found,) = on_target(device, function, [x.astype(np.float32)])
+    assert any(name.startswith("winograd") for name in kernels(compiled(function, x.astype(np.float32), device)))
+    exact = ref.conv(np.moveaxis(x, -1, 1).astype(np.float64), w.astype(np.float64))
+    np.testing.assert_allclose(np.moveaxis(found, -1, 1), exact, rtol=0, atol=1e-6 * 9 * channels * most * 128)
+
+
+def test_bytes_whose_sums_could_overflow_stay_exact() -> None:
+    """More channels than 32 bits take, or bytes of any size where seven bits would fit: not in whole numbers then."""
+    axes = (filtering(4, 3, whole=True),) * 2
+    for most, channels in ((127, 149), (255, 74)):
+        assert winograd.exact_in_pairs(axes, channels, most) and not winograd.exact_in_pairs(axes, channels + 1, most)
+        assert takes_bytes(*conv_of(channels // 4 * 4), Byte(bits=8 if most == 255 else 7))
+        assert not takes_bytes(*conv_of(channels // 4 * 4 + 4), Byte(bits=8 if most == 255 else 7))
+
+
+def conv_of(channels: int) -> tuple[Node, Value, np.ndarray]:
+    """A 3×3 convolution of so many channels."""
+    w = np.zeros((8, channels, 3, 3), np.int8)
+    graph, _ = trace_function(
+        lambda x: ht.conv(x, w.astype(np.float32), layout="channels_last"), [ht.Spec((1, 12, 12, channels), "float32").abstract()]
+    )
+    (node,) = (n for n in graph.nodes if n.primitive.name == "conv")
+    return node, node.operands[0], w
 
 
 @pytest.mark.usefixtures("always")

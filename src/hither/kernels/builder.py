@@ -15,6 +15,7 @@ from typing import Any
 
 from .. import dtypes as dt
 from ..dtypes import DType
+from . import half_bits
 from .fold import fold
 from .index import Atom, Index, Quotient, Remainder, Var, constant, variable
 from .ir import INDEX, Block, Buffer, Kernel, Loop, Machine, Op, Val
@@ -50,6 +51,7 @@ class Builder:
         self.scratch: list[Buffer] = []
         self._blocks: list[Block] = [Block()]
         self._known: list[dict[Any, Val]] = [{}]
+        self._halves: dict[Val, Val] = {}  # what was widened where it was loaded → its bits
 
     # -- memory ------------------------------------------------------------------------------------------------------
 
@@ -119,7 +121,9 @@ class Builder:
     def _from_storage(self, value: Val, buffer: Buffer, wanted: DType | None) -> Val:
         if buffer.dtype is dt.float16:
             if value.dtype is dt.int16:
-                value = self.finite_half_to_float(value) if buffer.finite else self.half_to_float(value)
+                bits = value
+                value = half_bits.finite_to_float(self, bits) if buffer.finite else half_bits.to_float(self, bits)
+                self._halves[value] = bits
             else:
                 value = self.convert(value, dt.float32)
         if wanted is dt.float16:
@@ -132,37 +136,32 @@ class Builder:
                 return self.convert(value, dt.float16)
             if self.machine.gpu:  # two become a word as they are stored
                 return self.convert(value, dt.float32)
-            return self.float_to_half(self.convert(value, dt.float32))
+            stored = self._stored_half(value)
+            return half_bits.from_float(self, self.convert(value, dt.float32)) if stored is None else stored
         return self.convert(value, buffer.dtype)
 
     def half_to_float(self, bits: Val) -> Val:
-        """The bits of a float16, as int16, to float32, exact for every half: as for finite ones, but where the exponent is the
-        largest, which float32's then becomes, so that infinities stay and NaNs keep their payload."""
-        moved = self._moved_half(bits)
-        huge = self.bitcast(moved | 0x7F800000, dt.float32)
-        return self.select((moved & 0x0F800000).eq(0x0F800000), huge, self.bitcast(moved, dt.float32) * 2.0**112)
-
-    def finite_half_to_float(self, bits: Val) -> Val:
-        """The bits of a finite float16, as int16, to float32: sign and fraction where float32 has them, the exponent corrected
-        by a product, which is exact, of denormals too. Three operations of 32-bit lanes."""
-        return self.bitcast(self._moved_half(bits), dt.float32) * 2.0**112
-
-    def _moved_half(self, bits: Val) -> Val:
-        return (self.convert(bits, dt.int32) << 13) & -0x70002000  # 0x8fffe000: the sign, and what a half has below it
+        """The bits of a float16, as int16, to float32."""
+        return half_bits.to_float(self, bits)
 
     def float_to_half(self, value: Val) -> Val:
-        """float32 to float16 bits, rounding to nearest even; overflow gives inf, NaN stays NaN."""
-        bits = self.bitcast(value, dt.uint32)
-        sign = (bits >> 16) & 0x8000
-        rest = bits & 0x7FFFFFFF
-        # normal results: rebias, round half to even on the 13 dropped bits
-        normal = (rest - 0x38000000 + 0xFFF + ((rest >> 13) & 1)) >> 13
-        # denormal results: adding 0.5 aligns the mantissa so that the float unit rounds it (0.5 has ulp 2^-24)
-        tiny = self.bitcast(self.bitcast(rest, dt.float32) + 0.5, dt.uint32) - 0x3F000000
-        result = self.select(rest < 0x38800000, tiny, normal)
-        result = self.select(self.const(0x477FEFFF, dt.uint32) < rest, self.const(0x7C00, dt.uint32), result)
-        result = self.select(self.const(0x7F800000, dt.uint32) < rest, self.const(0x7E00, dt.uint32), result)
-        return self.convert(result | sign, dt.uint16)
+        """float32 to the bits of a float16, as int16."""
+        return half_bits.from_float(self, value)
+
+    def _stored_half(self, value: Val) -> Val | None:
+        """The bits of a float16, where a float32 is only that, widened: loaded, known, or chosen among such."""
+        if value in self._halves:
+            return self._halves[value]
+        op = value.op
+        if op is not None and op.kind == "const":
+            return self.const(half_bits.of_number(op.attr), dt.int16)
+        if op is not None and op.kind == "splat":
+            scalar = self._stored_half(op.args[0])
+            return None if scalar is None else self.broadcast(scalar, value.width)
+        if op is not None and op.kind == "select":
+            a, b = (self._stored_half(v) for v in op.args[1:])
+            return None if a is None or b is None else self.select(op.args[0], a, b)
+        return None
 
     # -- values ------------------------------------------------------------------------------------------------------
 
@@ -246,6 +245,11 @@ class Builder:
         kind = "seven bits" if seven_bits else self.machine.dot
         width = max(a.width, b.width, c.width)
         return self._emit("dot", tuple(self.broadcast(v, width) for v in (a, b, c)), kind, dt.int32, width)
+
+    def dot_pairs(self, a: Val, b: Val, c: Val) -> Val:
+        """c + the products, summed, of the two signed 16-bit numbers in each lane of a and b."""
+        width = max(a.width, b.width, c.width)
+        return self._emit("dot", tuple(self.broadcast(v, width) for v in (a, b, c)), "pairs", dt.int32, width)
 
     def rounded(self, a: Val) -> Val:
         """A finite float as it was rounded. GPU compilers reassociate sums and products (Mesa does, Metal's fast math too),

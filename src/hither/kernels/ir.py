@@ -37,7 +37,8 @@ OTHER = {
     "lanes",  # () -> 0, 1, 2… of dtype and width
     "fma",  # (a, b, c) -> a*b + c, fused where the machine can
     "dot",  # (a, b, c), int32 of four bytes each: c + Σ a's bytes times b's, which are signed. attr: a's are "signed",
-    # "unsigned", or "seven bits", at most 127 and so either. Where the Machine has it.
+    # "unsigned", or "seven bits", at most 127 and so either; "pairs": of two signed 16-bit numbers each, CPUs and WASM only.
+    # Where the Machine has it.
     "select",  # (bool, a, b)
     "convert",  # float -> int truncates and saturates (NaN: 0); int -> narrower int wraps; bool -> 0/1; x -> bool is x != 0
     "bitcast",  # same bits, other dtype of the same size

@@ -24,7 +24,9 @@ from ..graph.primitive import REGISTRY
 from .ranges import ANYTHING, Range, digest_of, proven
 
 LEAST_DEPTH = 32  # products that are summed: for fewer, rounding what they multiply takes longer than they do
+TRANSPOSED_DEPTH = 16  # of transposed convolutions, where each number must be in LEAST_DEPTH products instead
 MOST_DEPTH = 1 << 16  # for more, sums may leave 32 bits
+WINOGRAD = 18 * 49  # what F(4x4, 3x3) in whole numbers makes a product of two bytes at most (kernels.templates.winograd)
 SIGNED_OFFSET = 128  # between a byte taken as unsigned and as signed
 
 
@@ -70,16 +72,18 @@ class ByteProducts:
     ) -> Value | None:
         """`node`, a product or convolution of x by `numbers` times `scale` (one for each output), in bytes; None where it has
         to stay in floats, because sums are short or what is summed does not lie together."""
-        if not takes_bytes(node, x, numbers):
+        if not takes_bytes(node, x, numbers, self.byte):
             return None
         made = _Nodes(builder, node.source)
-        matrix = node.primitive.name == "matmul"
-        pointwise = matrix or math.prod(numbers.shape[2:]) == 1
+        matrix, transposed = node.primitive.name == "matmul", node.primitive.name == "conv_transpose"
+        pointwise = matrix or (math.prod(numbers.shape[2:]) == 1 and not transposed)
+        known = ANYTHING if matrix else self._known(node)
+        if transposed and known.low < 0:
+            return None  # where bytes stand for negative numbers too, each phase would have an offset of its own
         if matrix:
             sums = numbers.sum(-1 if node.params["transpose_b"] else -2, dtype=np.int32)
         else:
             sums = numbers.reshape(len(numbers), -1).sum(1, dtype=np.int32)
-        known = ANYTHING if matrix else self._known(node)
         if math.isfinite(known.low) and math.isfinite(known.high):
             rounded = self._in_range(made, x, known, self._bounds(node))
         else:
@@ -165,24 +169,30 @@ class ByteProducts:
         return self._producers.get(value)
 
 
-def takes_bytes(node: Node, x: Value, numbers: np.ndarray) -> bool:
+def takes_bytes(node: Node, x: Value, numbers: np.ndarray, byte: Byte) -> bool:
     """Whether a product can be one of bytes, and gains from it."""
     if node.primitive.name == "matmul":
         depth, columns = x.shape[-1], numbers.shape[-2 if node.params["transpose_b"] else -1]
         fits = not node.params["transpose_a"] and x.abstract.rank == 2
+    elif node.primitive.name == "conv_transpose":
+        depth, columns = numbers.shape[0], math.prod(numbers.shape[1:])
+        fits = node.params["groups"] == 1 and node.params["layout"] == "channels_last" and depth % 4 == 0
+        most = depth * math.prod(numbers.shape[2:])
+        return bool(fits and not byte.signed and TRANSPOSED_DEPTH <= depth and most <= MOST_DEPTH and columns >= LEAST_DEPTH)
     else:
         depth, columns = math.prod(numbers.shape[1:]), numbers.shape[0]
         fits = node.params["groups"] == 1 and node.params["layout"] == "channels_last" and numbers.shape[1] % 4 == 0
-        fits = (
-            fits and all(p == (0, 0) for p in map(tuple, node.params["padding"])) and not _by_winograd(node, numbers.shape[2:])
-        )
+        fits = fits and all(p == (0, 0) for p in map(tuple, node.params["padding"]))
+        fits = fits and not _by_winograd(node, numbers.shape[1:], byte)
     return bool(fits and depth % 4 == 0 and LEAST_DEPTH <= depth <= MOST_DEPTH and columns >= 4)
 
 
-def _by_winograd(node: Node, window: tuple[int, ...]) -> bool:
-    """Whether a convolution takes Winograd's way in floats, which needs as few operations as bytes do."""
-    dense = all(n == 1 for n in (*node.params["strides"], *node.params["dilation"]))
-    return dense and len(window) == 2 and min(window) >= 3 and max(window) <= 5
+def _by_winograd(node: Node, shape: tuple[int, ...], byte: Byte) -> bool:
+    """Whether a convolution takes Winograd's way in floats, which needs as few operations as bytes do; bytes that take it in
+    whole numbers need half as many."""
+    (channels, *window), dense = shape, all(n == 1 for n in (*node.params["strides"], *node.params["dilation"]))
+    whole = window == [3, 3] and not byte.signed and channels * WINOGRAD * byte.levels * 128 < 1 << 31
+    return dense and len(window) == 2 and min(window) >= 3 and max(window) <= 5 and not whole
 
 
 def seven_bits(graph: Graph) -> Iterator[Value]:

@@ -150,17 +150,17 @@ def store_weights(graph: Graph, numbers: Numbers) -> Graph:
 
 def in_bytes(products: ByteProducts, builder: GraphBuilder, node: Node, x: Value, weight: Small, name: str) -> Value | None:
     """A product of x by a weight in bytes; None where it has to stay in floats."""
-    if node.primitive.name not in ("matmul", "conv") or not _is_bytes(weight) or x in builder.constants:
+    if node.primitive.name not in ("matmul", "conv", "conv_transpose") or not _is_bytes(weight) or x in builder.constants:
         return None
     assert weight.scale is not None
     return products(builder, node, x, weight.numbers, weight.scale, name)
 
 
-def takes_ranges(node: Node, weight: Small | None) -> bool:
+def takes_ranges(node: Node, weight: Small | None, byte: Byte) -> bool:
     """Whether a node is a convolution of bytes by such a weight, whose operand's range makes a scale."""
-    if node.primitive.name != "conv" or weight is None or not _is_bytes(weight):
+    if node.primitive.name not in ("conv", "conv_transpose") or weight is None or not _is_bytes(weight):
         return False
-    return takes_bytes(node, node.operands[0], weight.numbers)
+    return takes_bytes(node, node.operands[0], weight.numbers, byte)
 
 
 def _is_bytes(weight: Small) -> bool:

@@ -102,7 +102,7 @@ def with_extremes(graph: Graph, wanted: Callable[[Node], bool]) -> tuple[Graph, 
     for node in graph.nodes:
         builder.append(node)
     for node in graph.nodes:
-        if node.primitive.name == "conv" and wanted(node):
+        if node.primitive.name in ("conv", "conv_transpose") and wanted(node):
             x = node.operands[0]
             for end in ("reduce_min", "reduce_max"):
                 ends += builder.add(REGISTRY[end], (x,), {"axes": tuple(range(x.abstract.rank))})

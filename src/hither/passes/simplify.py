@@ -219,7 +219,7 @@ def _transposed_without_strides(s: Sweep, node: Node, operands: tuple[Value, ...
     ends = {"starts": (0, 0, *(n - 1 for n in window)), "sizes": turned.shape, "steps": (1, 1, *(-1 for _ in window))}
     if math.prod(window) > 1:
         turned = s.add("slice", (turned,), ends, node.source)
-    kept = {name: p[name] for name in ("strides", "dilation", "groups", "layout")}
+    kept = {name: p[name] for name in ("strides", "dilation", "groups", "layout", "dtype") if name in p}
     return s.add("conv", (x, turned), {**kept, "padding": padding}, node.source)
 
 

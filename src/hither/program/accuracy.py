@@ -203,7 +203,7 @@ def seen_ranges(traced: Graph, numbers: Numbers, samples: Samples) -> dict[str, 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PrecisionWarning)
         small = stored_small(graph, numbers)
-    watched, weights = with_extremes(graph, lambda node: takes_ranges(node, small.get(node.operands[1])))
+    watched, weights = with_extremes(graph, lambda node: takes_ranges(node, small.get(node.operands[1]), numbers.byte))
     if not weights:
         return {}
     program = Program(plan({"extremes": watched}, DEVICES["cpu"].machine()), "cpu", "extremes")

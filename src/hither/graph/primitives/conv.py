@@ -220,9 +220,9 @@ def _transpose_extents(
 
 def _conv_transpose_abstract(
     x: Abstract, w: Abstract, strides: Amounts, padding: Padding, output_padding: Amounts, dilation: Amounts,
-    groups: int = 1, layout: str = "channels_first",
+    groups: int = 1, layout: str = "channels_first", dtype: DType | None = None,
 ) -> Abstract:  # fmt: skip
-    made = require_products("conv_transpose", x, w, None)
+    made = require_products("conv_transpose", x, w, dtype)
     if w.rank != x.rank:
         raise ValueError(f"conv_transpose takes weights [in, out/groups, *window] with as many axes as x, got {x} and {w}")
     batch, channels, spatial = require_window("conv_transpose", x, w.shape[2:], strides, padding, dilation, layout)
@@ -238,11 +238,11 @@ def _conv_transpose_abstract(
 
 def _conv_transpose(
     x: np.ndarray, w: np.ndarray, strides: Amounts, padding: Padding, output_padding: Amounts, dilation: Amounts,
-    groups: int = 1, layout: str = "channels_first",
+    groups: int = 1, layout: str = "channels_first", dtype: DType | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Channels last inside: every tap adds its products at its place in the uncropped result, then padding is cut off."""
-    result = dt.dtype(x.dtype)
-    accumulate = product_dtype(result, result)
+    result = dtype or dt.dtype(x.dtype)
+    accumulate = product_dtype(dt.dtype(x.dtype), result)
     source = (x.transpose(to_last(x.ndim)) if layout == "channels_first" else x).astype(accumulate, copy=False)
     weights = w.astype(accumulate, copy=False)
     spatial, window, width = source.shape[1:-1], w.shape[2:], w.shape[1]
@@ -262,9 +262,12 @@ def _conv_transpose(
 
 def _conv_transpose_vjp(
     cotangents: Any, operands: Any, results: Any, strides: Amounts, padding: Padding, output_padding: Amounts,
-    dilation: Amounts, groups: int = 1, layout: str = "channels_first",
+    dilation: Amounts, groups: int = 1, layout: str = "channels_first", dtype: DType | None = None,
 ) -> tuple[Any, Any]:  # fmt: skip
-    g, (x, w) = cotangents[0], operands
+    x, w = operands
+    if x.dtype.kind != "f":
+        return None, None
+    g = cotangents[0] if cotangents[0].dtype == x.dtype else apply("convert", cotangents[0], dtype=x.dtype)
     dx = apply("conv", g, w, strides=strides, padding=padding, dilation=dilation, groups=groups, layout=layout)
     if tuple(dx.shape) != tuple(x.shape):  # output padding of a whole stride or more
         dx = apply("slice", dx, starts=(0,) * len(x.shape), sizes=tuple(x.shape), steps=(1,) * len(x.shape))

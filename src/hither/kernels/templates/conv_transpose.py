@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ... import dtypes as dt
 from ...graph.core import Abstract, Value
 from ..emitter import Context, Emitter, Lowered, lane
 from ..fusion import Group, flatten, unflatten
@@ -21,6 +22,7 @@ from ..index import Index
 from ..ir import Val
 from ..nests import write_nest
 from . import template
+from .byte_panels import byte_offsets, can_dot, moved, words
 from .product import Product
 from .tile import pack_panels, tile_for
 from .tiling import tiles
@@ -98,6 +100,8 @@ def conv_transpose(context: Context, group: Group) -> list[Lowered]:
     if any(low) or any(high):
         padded = Value(Abstract((x.shape[0], *(a + n + b for a, n, b in zip(low, spatial, high)), x.shape[-1]), x.dtype))
         lowered.append(_pad(context, group, x, padded, low))
+        if x in context.seven_bits:
+            context.seven_bits.add(padded)
         x = padded
     for choice in itertools.product(*per_axis):
         lowered += _phase(context, group, x, w, choice, tuple(low))
@@ -145,18 +149,25 @@ def _phase(context: Context, group: Group, x: Value, w: Value, axes: tuple[Axis,
         lowered.append(_pack(context, group, w, packed, axes, channels, outputs, tile.columns))
     e = Emitter(context, group)
     k = e.k
+    sums: Value | None = None
+    right_dtype, several = w.dtype, 1
+    dots = depth > 0 and can_dot(context, node, tile, channels)
+    if dots:
+        sums = byte_offsets(context, packed, moved(context, x))
+        packed, right_dtype, several = words(context, packed), dt.int32, 4
     pitches: list[int] = []
     pitch = x.shape[-1]
     for extent in reversed(x.shape[1:-1]):
         pitches.insert(0, pitch)
         pitch *= extent
     nest = [
-        (a.taps, -a.fall * step, math.prod(taps[i + 1 :]) * channels)
+        (a.taps, -a.fall * step, math.prod(taps[i + 1 :]) * channels // several)
         for i, (a, step) in enumerate(zip(axes, pitches, strict=True))
     ]
     product = Product(
-        e, e.buffer(x), x.dtype, e.buffer(packed), w.dtype, result.dtype, tile, nest, channels if depth else 0, 1, tile.columns,
-        panels=panels, depth=depth,
+        e, e.buffer(x), x.dtype, e.buffer(packed), right_dtype, result.dtype, tile, nest, channels // several if depth else 0,
+        several, tile.columns, panels=panels, depth=depth // several, dots=dots, turned=moved(context, x) != 0,
+        seven_bits=x in context.seven_bits,
     )  # fmt: skip
     length = counts[-1]
 
@@ -175,7 +186,7 @@ def _phase(context: Context, group: Group, x: Value, w: Value, axes: tuple[Axis,
                 pixel = [i * a.stride + a.start + p for i, a, p in zip(here[1:], axes, phase, strict=True)]
                 e.finish_element((here[0], *pixel, instance * outputs + output), values)
 
-        product.compute(rows, product.panel(instance, panel), columns, store)
+        product.compute(rows, product.panel(instance, panel), columns, store, product.offsets(sums, instance, panel))
 
     tiles(product, groups, m // length, length, n, max(1, depth * tile.rows * tile.columns), tile_at)
     return [*lowered, e.finish(f"conv_transpose_{m}x{n}x{depth}")]

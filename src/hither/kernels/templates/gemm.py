@@ -17,6 +17,7 @@ from ..ir import Val
 from ..nests import write_nest
 from . import template
 from .byte_panels import byte_offsets, can_dot, moved, words
+from .byte_words import are_digits
 from .codes import code_panels
 from .product import Product
 from .tile import Tile, pack_panels, tile_for
@@ -61,7 +62,7 @@ def matmul(context: Context, group: Group) -> list[Lowered]:
         e, e.buffer(a), a.dtype, e.buffer(packed or b), right_dtype, result.dtype, tile, (), steps,
         m if transpose_a else depth // max(steps, 1), tile.columns if packed else n, packed is not None,
         panels=panels, depth=steps, dots=dots, turned=moved(context, a) != 0,
-        seven_bits=a in context.seven_bits, codes=codes,
+        seven_bits=a in context.seven_bits, codes=codes, digits=packed is not None and are_digits(context, packed),
     )  # fmt: skip
 
     def tile_at(instance: Index, line: Index, first: Index, height: int, panel: Index, columns: int) -> None:

@@ -35,28 +35,11 @@ def in_pairs(machine: Machine, panels: Buffer, widths: Sequence[int]) -> bool:
 
 @dataclass(frozen=True)
 class HalfPairs:
-    """How one tile's panels are read. `factor` is what its single row is multiplied by, `left` what makes up for that."""
+    """How one tile's panels are read. `row`: its single row, multiplied by the factor; `left` makes up for that."""
 
     k: Builder
-    factor: Val | None = None
+    row: Buffer | None = None
     left: Val | None = None
-
-    @classmethod
-    def of(cls, k: Builder, row: Callable[[Val, int], Val], steps: int) -> HalfPairs:
-        """For a tile of a single row: `row(step, width)` gives elements of it."""
-        whole = steps // LANES * LANES
-
-        def magnitude(at: Val, width: int) -> Val:
-            return k.bitcast(row(at, width), dt.int32) & 0x7FFFFFFF
-
-        with k.loop(0, whole, LANES, init=[k.const(0, dt.int32, LANES)]) as loop:
-            loop.yield_(k.max(loop.carried[0], magnitude(loop.index, LANES)))
-        largest = k.reduce("max", loop.results[0])
-        for at in range(whole, steps):
-            largest = k.max(largest, magnitude(k.as_index(at), 1))
-        exponent = k.max(k.min(largest >> MANTISSA, 2 * BIAS), LARGEST)  # the factor's is at most that of a number, too
-        factor = k.bitcast((2 * BIAS + LARGEST - exponent) << MANTISSA, dt.float32)
-        return cls(k, k.broadcast(factor, LANES), k.bitcast(exponent << MANTISSA, dt.float32))
 
     def vectors(self, buffer: Buffer, places: Sequence[Val]) -> Iterator[Val]:
         """The halves from each place on, two vectors of columns each: the even ones and the odd ones."""
@@ -65,11 +48,7 @@ class HalfPairs:
             for above in (16, 0):  # bits between a half's sign and the word's
                 bits = (words << above) >> EXPONENTS
                 half = self.k.bitcast(bits & KEPT, dt.float32)
-                yield half if self.factor is not None else half * 2.0**MISSING
-
-    def scaled(self, element: Val) -> Val:
-        """An element of a row as it is multiplied by the halves."""
-        return element if self.factor is None else self.k.broadcast(element, LANES) * self.factor
+                yield half if self.row is not None else half * 2.0**MISSING
 
     def sums(self, found: Sequence[Val]) -> list[Val]:
         """A row's sums in the order of the columns."""
@@ -77,3 +56,51 @@ class HalfPairs:
         if self.left is None:
             return sorted_
         return [v * 2.0 ** (MISSING - LARGEST) * self.k.broadcast(self.left, LANES) for v in sorted_]
+
+
+@dataclass
+class ScaledRow:
+    """A single row in scratch memory, multiplied by its factor: once for all panels that a thread multiplies it by."""
+
+    k: Builder
+    steps: int
+
+    def __post_init__(self) -> None:
+        self._row, self._left = self.k.local(dt.float32, self.steps), self.k.local(dt.float32, 1)
+        self._origin = self.k.local(dt.int32, 1)
+
+    def begin(self) -> None:
+        """Before the first tile: what is in memory is of another run."""
+        self.k.store(self._origin, 0, self.k.const(-1, dt.int32))
+
+    def of(self, row: Callable[[Val, int], Val], origin: Val | None) -> HalfPairs:
+        """For a tile whose row begins at `origin` and is still there if the tile before had it; without an origin, it never is.
+        `row(step, width)` gives elements of it."""
+        k = self.k
+        if origin is None:
+            self._scale(row)
+        else:
+            place = k.convert(origin, dt.int32)
+            with k.if_(k.load(self._origin, 0).ne(place)):
+                k.store(self._origin, 0, place)
+                self._scale(row)
+        return HalfPairs(k, self._row, k.load(self._left, 0))
+
+    def _scale(self, row: Callable[[Val, int], Val]) -> None:
+        k, whole = self.k, self.steps // LANES * LANES
+
+        def magnitude(at: Val, width: int) -> Val:
+            return k.bitcast(row(at, width), dt.int32) & 0x7FFFFFFF
+
+        with k.loop(0, whole, LANES, init=[k.const(0, dt.int32, LANES)]) as loop:
+            loop.yield_(k.max(loop.carried[0], magnitude(loop.index, LANES)))
+        largest = k.reduce("max", loop.results[0])
+        for at in range(whole, self.steps):
+            largest = k.max(largest, magnitude(k.as_index(at), 1))
+        exponent = k.max(k.min(largest >> MANTISSA, 2 * BIAS), LARGEST)  # the factor's is at most that of a number, too
+        factor = k.bitcast((2 * BIAS + LARGEST - exponent) << MANTISSA, dt.float32)
+        with k.loop(0, whole, LANES) as loop:
+            k.store(self._row, loop.index, row(loop.index, LANES) * factor)
+        for at in range(whole, self.steps):
+            k.store(self._row, at, row(k.as_index(at), 1) * factor)
+        k.store(self._left, 0, k.bitcast(exponent << MANTISSA, dt.float32))

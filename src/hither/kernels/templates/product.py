@@ -19,8 +19,9 @@ from ..emitter import Emitter, lane, pieces
 from ..fusion import EXPENSIVE
 from ..index import Index, constant
 from ..ir import Buffer, Val
+from .byte_words import COLUMNS, LANES, row_by_words
 from .codes import CodePanels
-from .half_pairs import HalfPairs, in_pairs
+from .half_pairs import HalfPairs, ScaledRow, in_pairs
 from .tile import Tile, accumulator, column_parts, part
 
 STRAIGHT = 16  # steps of k that are written out: the loop around them would cost as much as they do
@@ -62,10 +63,13 @@ class Product:
     seven_bits: bool = False  # bytes of rows are at most 127
     turned: bool = False  # bytes of rows are taken with their highest bits turned: see `byte_panels.moved`
     dots: bool = False  # a step is four bytes of a row, and of each column of a panel: see `words`
+    pairs: bool = False  # a step is two numbers of 16 bits of each
+    digits: bool = False  # panels are of bytes, and none is -128
     _wide: tuple[Buffer, Index] | None = None  # panels in scratch memory, widened, and which of them is the first
     _scales_at: Val | None = None  # where the scales of the panel at hand begin
     _kept: Buffer | None = None  # where a tile's sums wait for being finished
     _memory: tuple[Buffer, Buffer] | None = None  # of rows that are widened: see `_held`
+    _scaled: ScaledRow | None = None
 
     def compute(
         self,
@@ -89,6 +93,9 @@ class Product:
         """Before the first tile: rows in scratch memory are of another run."""
         if self._holds_rows():
             self.e.k.store(self._rows()[1], 0, self.e.k.const(-1, dt.int32))
+        if self._scales_row():
+            self._scaled = ScaledRow(self.e.k, self.run)
+            self._scaled.begin()
 
     def _depth(self) -> int:
         return math.prod(extent for extent, _, _ in self.taps) * self.run
@@ -157,6 +164,13 @@ class Product:
         widths = self.widths(columns)
         offsets = [sum(widths[:i]) for i in range(len(widths))]
         dtype = accumulator(self.result)
+        if len(rows) == 1 and len(widths) % 2 == 0 and self._in_words():
+            (base, fixed), left = rows[0], self.left
+            assert left is not None, "rows that are computed by `element` are not multiplied by words"
+            places = [panel + self._place(o) for o in offsets[::2]]
+            row = lambda at: k.load(left, (base + at) + fixed, LANES, dt.float32)  # noqa: E731
+            self._finish(0, row_by_words(k, row, self.right, places, self.run), columns, widths, store, start)
+            return
         pairs = self._half_pairs(rows, widths)
         begin = start if pairs is None else None
         zeros = [k.broadcast(k.const(0, dtype) if begin is None else begin(o, w), w) for o, w in zip(offsets, widths)]
@@ -197,12 +211,9 @@ class Product:
 
         def finish(row: Index | int, values: Sequence[Val]) -> None:
             if pairs is not None:
-                values = pairs.sums(values)
-                if start is not None:
-                    values = [v + start(o, w) for o, w, v in zip(offsets, widths, values, strict=True)]
-            for o, w, value in zip(offsets, widths, values, strict=True):
-                for at, count in column_parts(min(columns - o, w), w, self.e.machine):
-                    store(row, o + at, count, part(k, value, at, count))
+                self._finish(row, pairs.sums(values), columns, widths, store, start)
+            else:
+                self._finish(row, values, columns, widths, store, None)
 
         if len(rows) == 1 or not self._finishes_in_a_loop():
             for r in range(len(rows)):
@@ -216,6 +227,30 @@ class Product:
         with k.loop(0, len(rows)) as loop, self.e.point():
             kept = [k.load(self._kept, loop.index * pitch + o, w, dtype) for o, w in zip(offsets, widths, strict=True)]
             finish(k.var(loop, "row", 0, len(rows) - 1), kept)
+
+    def _finish(
+        self,
+        row: Index | int,
+        values: Sequence[Val],
+        columns: int,
+        widths: Sequence[int],
+        store: Callable[[Index | int, int, int, Val], None],
+        start: Callable[[int, int], Val] | None,
+    ) -> None:
+        """Store a row's sums, and what they have not begun with."""
+        offset = 0
+        for value, width in zip(values, widths, strict=True):
+            total = value if start is None else value + start(offset, width)
+            for at, count in column_parts(min(columns - offset, width), width, self.e.machine):
+                store(row, offset + at, count, part(self.e.k, total, at, count))
+            offset += width
+
+    def _in_words(self) -> bool:
+        """Whether a single row is multiplied by words of bytes (`byte_words`)."""
+        alone = self.run_stride == 1 and self.run % LANES == 0 < self.run and all(extent == 1 for extent, _, _ in self.taps)
+        fits = self.packed and self.tile.columns == COLUMNS and self.tile.width == LANES and self._wide is None
+        floats = accumulator(self.result) is dt.float32 and self.element is None
+        return self.digits and alone and fits and floats and self.e.machine.name == "wasm"
 
     def panel(self, instance: Index, panel: Index) -> Val:
         """Where a packed panel begins, in the weights or in scratch memory."""
@@ -232,10 +267,16 @@ class Product:
         if not self.packed or accumulator(self.result) is not dt.float32 or not in_pairs(self.e.machine, self.right, widths):
             return None
         k, left, (base, fixed) = self.e.k, self.left, rows[0]
-        alone = len(rows) == 1 and self.run_stride == 1 and all(extent == 1 for extent, _, _ in self.taps)
-        if not alone or left is None or self.element is not None:
+        if self._scaled is None or left is None or self.element is not None or len(rows) > 1:
             return HalfPairs(k)
-        return HalfPairs.of(k, lambda at, width: k.load(left, (base + at) + fixed, width, dt.float32), self.run)
+        origin = None if self._memory is not None else base + fixed  # rows in memory begin where others did
+        return self._scaled.of(lambda at, width: k.load(left, (base + at) + fixed, width, dt.float32), origin)
+
+    def _scales_row(self) -> bool:
+        """Whether a single row is multiplied by what panels of halves lack when they are widened."""
+        alone = self.run_stride == 1 and all(extent == 1 for extent, _, _ in self.taps) and 0 < 4 * self.run <= HELD_ROWS
+        floats = accumulator(self.result) is dt.float32 and self.packed
+        return alone and floats and in_pairs(self.e.machine, self.right, [self.tile.width] * self.tile.vectors)
 
     def _place(self, column: int) -> int:
         """Where in a row of panels a column lies, of several panels that a tile takes side by side."""
@@ -249,7 +290,8 @@ class Product:
         plain = plain and all(extent == 1 for extent, _, _ in self.taps)
         if self.e.machine.gpu or not plain:
             return 1
-        fitting = min(UNDER_WAY // (rows * self.tile.vectors), panels // LEAST_GROUPS)
+        each = LANES if rows == 1 and self._in_words() else rows * self.tile.vectors
+        fitting = min(UNDER_WAY // each, panels // LEAST_GROUPS)
         return next((n for n in range(fitting, 1, -1) if panels % n == 0), 1)
 
     def is_small(self) -> bool:
@@ -338,7 +380,7 @@ class Product:
             return [*found, *(count for _, count in column_parts(rest, width, machine))]
         if rest:
             narrow = width
-            while narrow // 2 >= rest and not ((machine.name == "wasm" or self.dots) and narrow <= 4):
+            while narrow // 2 >= rest and not ((machine.name == "wasm" or self.dots or self.pairs) and narrow <= 4):
                 narrow //= 2
             found.append(narrow)
         return found
@@ -379,15 +421,17 @@ class Product:
                     scalar = k.word(self.left, (bases[base] + k.index(at * self.run_stride)) + fixed)
                     if self.turned:
                         scalar = scalar ^ SIGNS
+                elif pairs is not None and pairs.row is not None:
+                    scalar = k.load(pairs.row, k.index(at))
                 else:
                     scalar = self._of_row(r, bases.get(base), fixed, taps, at)
                 scalar = k.convert(scalar, dtype)
-                if pairs is not None:
-                    scalar = pairs.scaled(scalar)
                 for v, vector in enumerate(across):
                     total = sums[r * len(widths) + v]
                     if self.dots:
                         following.append(k.dot(scalar, vector, total, self.seven_bits))
+                    elif self.pairs:
+                        following.append(k.dot_pairs(scalar, vector, total))
                     else:
                         following.append(k.fma(scalar, vector, total) if dtype.is_float else total + scalar * vector)
             return following

@@ -11,6 +11,9 @@ accuracy. An infinity or NaN in the input spreads to all pixels of the tiles tha
   larger part, and smaller tiles or the direct convolution win.
 * The next step does everything else, so that only the result leaves the caches: a thread takes a block of tiles, transforms it
   into scratch memory of its own, and then for each panel of output channels multiplies and transforms back.
+* Bytes of rows by bytes of filters are transformed as whole numbers that fit 16 bits (`exact_in_pairs`), and multiplied two at a
+  time (kernel IR, "dot" of pairs): sums are exact, and a product takes half as many operations. Two numbers to a lane are
+  transformed together, as high · 2^16 + low.
 * Tiles that would reach past the image are moved inwards until they fit. What they share with their neighbours is computed
   twice and stored once, by the neighbour: no pixel depends on which thread comes first.
 
@@ -22,7 +25,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +33,7 @@ import numpy as np
 from ... import dtypes as dt
 from ...graph.core import Abstract, Node, Value
 from ..emitter import GRAIN, Context, Emitter, Lowered, lane, pieces
-from ..fusion import Group, unflatten
+from ..fusion import Group, flatten, unflatten
 from ..index import Index, Var, constant, variable
 from ..ir import Machine, Val
 from .product import Product
@@ -47,6 +50,9 @@ OUTPUTS = {1: (1,), 3: (4, 2), 5: (2,)}  # tile extents that are tried, by the w
 DATA_COST, RESULT_COST = 9.0, 9.0  # a position of an input tile, of a result tile: loads, transform, stores
 FILTER_COST = 2.0  # a position of a filter, per lane: it is memory that is waited for
 GAIN = 0.9  # of the direct convolution's cost; less is not worth the larger error
+PAIR, BYTES = 0.5, 0.5  # a product of pairs; one of bytes in the direct convolution
+
+LOW, HALF = 0x00FF00FF, 1 << 15  # the bytes of a word that become a lane's numbers; what makes the lower number positive
 
 
 @dataclass(frozen=True)
@@ -54,13 +60,14 @@ class Scheme:
     """How a convolution is cut: F(m, r) along each axis, `counts` tiles along each, and the product's register tile.
 
     `block`: at most so many tiles are transformed and multiplied together. `parts`: into how many parts threads cut a block's
-    output channels; each part transforms the input anew."""
+    output channels; each part transforms the input anew. `pairs`: of bytes, in numbers of 16 bits."""
 
     axes: tuple[Filtering, ...]
     counts: tuple[int, ...]
     tile: Tile
     block: int
     parts: int
+    pairs: bool = False
 
     @property
     def positions(self) -> int:
@@ -75,25 +82,28 @@ def scheme(context: Context, node: Node) -> Scheme | None:
     """The fastest way to compute a convolution by this template; None where it does not apply or the direct way is faster."""
     (x, w, *_), result, machine = node.operands, node.results[0], context.machine
     dense = node.params["groups"] == 1 and all(n == 1 for n in (*node.params["strides"], *node.params["dilation"]))
-    if machine.gpu or not dense or not w.dtype is result.dtype is accumulator(x.dtype) is dt.float32:
+    floats = w.dtype is result.dtype is accumulator(x.dtype) is dt.float32
+    pairs = not floats and _are_bytes(context, node)
+    if machine.gpu or not dense or not (floats or pairs):
         return None
     if not result.abstract.size or not x.abstract.size or any(taps not in OUTPUTS for taps in w.shape[2:]):
         return None
     out, channels, outputs = result.shape[1:-1], x.shape[-1], result.shape[-1]
     best: tuple[float, tuple[Filtering, ...]] | None = None
     for extents in itertools.product(*(OUTPUTS[taps] for taps in w.shape[2:])):
-        axes = tuple(filtering(m, taps) for m, taps in zip(extents, w.shape[2:], strict=True))
+        axes = tuple(filtering(m, taps, pairs) for m, taps in zip(extents, w.shape[2:], strict=True))
         fits = all(m <= n for m, n in zip(extents, out, strict=True))
+        fits = fits and (not pairs or exact_in_pairs(axes, channels, 127 if x in context.seven_bits else 255))
         if fits and max(extents) > 1 and math.prod(a.points for a in axes) <= POSITIONS:
-            cost = _cost(machine, axes, _counts(axes, out), channels, outputs, result.shape[0])
+            cost = _cost(machine, axes, _counts(axes, out), channels, outputs, result.shape[0], pairs)
             best = min(best or (math.inf, axes), (cost, axes), key=lambda pair: pair[0])
     direct = math.prod(w.shape[2:]) * math.prod(result.shape[:-1]) * channels * _vectors(machine, outputs)
-    if best is None or best[0] > GAIN * direct:
+    if best is None or best[0] > GAIN * direct * (BYTES if pairs else 1):
         return None
     axes, counts = best[1], _counts(best[1], out)
     tiles = result.shape[0] * math.prod(counts)
     tile = tile_for(context, node, tiles, outputs)
-    each = 4 * math.prod(a.points for a in axes) * (channels + tile.columns)
+    each = 4 * math.prod(a.points for a in axes) * (channels // (2 if pairs else 1) + tile.columns)
     room = min(machine.l2_bytes, MOST_SCRATCH)
     fitting = max(room // 4 // each, min(room // 2 // each, LEAST_BLOCK))
     if fitting < min(LEAST_BLOCK // 2, tiles):
@@ -102,7 +112,29 @@ def scheme(context: Context, node: Node) -> Scheme | None:
     panels, rest = divmod(outputs, tile.columns)
     possible = [p for p in range(1, panels + 1) if panels % p == 0 and not rest] or [1]
     parts = next((p for p in possible if p * -(-tiles // block) >= UNITS), possible[-1])
-    return Scheme(axes, counts, tile, block, parts)
+    return Scheme(axes, counts, tile, block, parts, pairs)
+
+
+def _are_bytes(context: Context, node: Node) -> bool:
+    """Whether a convolution is one of unsigned bytes by constant signed ones, four channels to a word."""
+    (x, w, *_), result = node.operands, node.results[0]
+    bytes_ = x.dtype is dt.uint8 and w.dtype is dt.int8 and w in context.constants and context.stored(w) is dt.int8
+    return bytes_ and context.machine.dot == "unsigned" and result.dtype is dt.int32 and x.shape[-1] % 4 == 0
+
+
+def exact_in_pairs(axes: Sequence[Filtering], channels: int, most: int) -> bool:
+    """Whether bytes of 0 to `most`, and signed ones, are numbers of 16 bits when transformed, and sums of products over all
+    channels such of 32."""
+    for position in np.ndindex(*(a.points for a in axes)):
+        above, below, weights = 1, 0, 128
+        for axis, p in zip(axes, position, strict=True):
+            positive, negative = (int(sum(max(sign * c, 0) for c in axis.data[p])) for sign in (1, -1))
+            above, below = above * positive + below * negative, above * negative + below * positive
+            weights *= int(sum(map(abs, axis.filter[p])))
+        data = max(above, below) * most
+        if max(data, weights) >= 1 << 15 or channels * data * weights >= 1 << 31:
+            return False
+    return True
 
 
 def _counts(axes: tuple[Filtering, ...], out: tuple[int, ...]) -> tuple[int, ...]:
@@ -110,11 +142,11 @@ def _counts(axes: tuple[Filtering, ...], out: tuple[int, ...]) -> tuple[int, ...
 
 
 def _cost(
-    machine: Machine, axes: tuple[Filtering, ...], counts: tuple[int, ...], channels: int, outputs: int, batch: int
+    machine: Machine, axes: tuple[Filtering, ...], counts: tuple[int, ...], channels: int, outputs: int, batch: int, pairs: bool
 ) -> float:
     across, tiles = _vectors(machine, outputs), batch * math.prod(counts)
-    product = tiles * channels * across
-    transforms = tiles * (DATA_COST * _vectors(machine, channels) + RESULT_COST * across)
+    product = tiles * channels * across * (PAIR if pairs else 1)
+    transforms = tiles * (DATA_COST * _vectors(machine, channels) * (PAIR if pairs else 1) + RESULT_COST * across)
     filters = FILTER_COST * machine.lanes(32) * channels * across
     return math.prod(a.points for a in axes) * (product + transforms + filters)
 
@@ -138,26 +170,36 @@ def _transform_filters(context: Context, group: Group, scheme: Scheme, packed: V
     """Panels [panel][tap][channel][column] as [panel][position][channel][column].
 
     A loop for each line of positions: written all in one, more places are written at a time than a processor keeps track of."""
-    columns, width = scheme.tile.columns, scheme.tile.width
+    columns, width, pairs = scheme.tile.columns, scheme.tile.width, scheme.pairs
     taps = math.prod(a.taps for a in scheme.axes)
-    run = channels * columns
-    panels = packed.abstract.size // (taps * run)
-    made = Value(Abstract((panels, scheme.positions, channels, columns), dt.float32), f"{packed.name}_transformed")
+    steps, dtype = (channels // 2, dt.int32) if pairs else (channels, dt.float32)
+    run = steps * columns
+    panels = packed.abstract.size // (taps * channels * columns)
+    made = Value(Abstract((panels, scheme.positions, steps, columns), dtype), f"{packed.name}_transformed")
     e = Emitter(context, Group(group.anchor or group.root, []))
     k = e.k
     source, target = e.buffer(packed), e.buffer(made, "write")
     lines, *further = (a.filter for a in scheme.axes)
     along = scheme.positions // len(lines)
     for line, weights in enumerate(lines):
-        with k.loop(0, panels * channels, kind="parallel", grain=max(1, GRAIN // (2 * along * columns))) as loop:
-            panel, channel = unflatten(k.var(loop, "row", 0, panels * channels - 1), (panels, channels))
-            read = k.index(panel * (taps * run) + channel * columns)
-            write = k.index(panel * (scheme.positions * run) + channel * columns + line * along * run)
+        with k.loop(0, panels * steps, kind="parallel", grain=max(1, GRAIN // (2 * along * columns))) as loop:
+            panel, step = unflatten(k.var(loop, "row", 0, panels * steps - 1), (panels, steps))
+            half, word = unflatten(step, (2, channels // 4)) if pairs else (constant(0), step)
+            read = k.index(panel * (taps * channels * columns) + (word * 4 + half if pairs else step) * columns)
+            write = k.index(panel * (scheme.positions * run) + step * columns + line * along * run)
             for column in range(0, columns, width):
-                values = [k.load(source, read + (t * run + column), width, dt.float32) for t in range(taps)]
+                places = [read + (t * channels * columns + column) for t in range(taps)]
+                values = [k.load(source, at, width, dtype) for at in places]
+                if pairs:  # with the next channel but one: see `_Pairs`
+                    values = [(k.load(source, at + 2 * columns, width, dtype) << 16) + v for at, v in zip(places, values)]
                 for p, value in enumerate(transform(k, [(weights,), *further], values)):
-                    k.store(target, write + (p * run + column), value)
+                    k.store(target, write + (p * run + column), _apart(value) if pairs else value)
     return made, e.finish(f"transform_filters_{'x'.join(map(str, scheme.points))}_{panels * columns}x{channels}")
+
+
+def _apart(pair: Val) -> Val:
+    """The two numbers of a sum high · 2^16 + low, each in its half of the lane."""
+    return (pair + HALF) ^ HALF
 
 
 class _Tiles:
@@ -169,15 +211,15 @@ class _Tiles:
         self.tiles = result.shape[0] * math.prod(scheme.counts)
         self.width, self.columns = e.machine.lanes(32), scheme.tile.columns
         # Tiles are a vector more apart than they are long: powers of two would lie in few sets of the cache.
-        self.pitch = scheme.positions * self.channels + self.width
+        dtype = dt.int32 if scheme.pairs else dt.float32
+        self.steps = self.channels // 2 if scheme.pairs else self.channels
+        self.pitch = scheme.positions * self.steps + self.width
         self.sum_pitch = scheme.positions * self.columns + self.width
-        self.data = self.k.local(dt.float32, scheme.block * self.pitch)  # [tile][position][channel]
-        self.sums = self.k.local(
-            dt.float32, scheme.block * self.sum_pitch
-        )  # [tile][position][column], then [tile][pixel][column]
+        self.data = self.k.local(dtype, scheme.block * self.pitch)  # [tile][position][step]
+        self.sums = self.k.local(dtype, scheme.block * self.sum_pitch)  # [tile][position][column], then [tile][pixel][column]
         self.product = Product(
-            e, self.data, dt.float32, e.buffer(filters), dt.float32, dt.float32, scheme.tile, (), self.channels, 1,
-            self.columns, bare=True,
+            e, self.data, dtype, e.buffer(filters), dtype, dtype, scheme.tile, (), self.steps, 1, self.columns, bare=True,
+            pairs=scheme.pairs,
         )  # fmt: skip
 
     def write(self) -> None:
@@ -223,6 +265,9 @@ class _Tiles:
 
     def transform_data(self, start: Index, height: int) -> None:
         """A block's tiles of the input."""
+        if self.scheme.pairs:
+            self.transform_bytes(start, height)
+            return
         k, e = self.k, self.e
         with k.loop(0, height) as loop:
             t = k.var(loop, "tile", 0, height - 1)
@@ -236,18 +281,37 @@ class _Tiles:
                 for p, value in enumerate(transform(k, [a.data for a in self.scheme.axes], values)):
                     k.store(self.data, there + p * self.channels, value)
 
+    def transform_bytes(self, start: Index, height: int) -> None:
+        """The same of bytes. Of four channels, which are a word, the first and third become a pair, and then the others: first
+        the pairs of all even channels lie in memory, then those of odd ones."""
+        k = self.k
+        source, words = self.e.buffer(self.x), self.channels // 4
+        with k.loop(0, height) as loop:
+            t = k.var(loop, "tile", 0, height - 1)
+            image, _, first = self.place(start + t)
+            for word, width in self.vectors(words):
+                for half in (0, 1):
+                    values = []
+                    for position in np.ndindex(self.scheme.points):
+                        pixel = [f + p for f, p in zip(first, position, strict=True)]
+                        loaded = k.word(source, k.index(flatten((image, *pixel, word * 4), self.x.shape)), width)
+                        values.append((loaded >> 8 if half else loaded) & LOW)
+                    there = k.index(t * self.pitch + word + half * words)
+                    for p, value in enumerate(transform(k, [a.data for a in self.scheme.axes], values)):
+                        k.store(self.data, there + p * self.steps, _apart(value))
+
     def multiply(self, panel: Index, height: int, columns: int) -> None:
         """A matrix product for each position: a block's tiles by a panel of filters."""
         k, positions = self.k, self.scheme.positions
         with k.loop(0, positions) as loop:
             position = k.var(loop, "position", 0, positions - 1)
-            right = k.index((panel * positions + position) * (self.channels * self.columns))
+            right = k.index((panel * positions + position) * (self.steps * self.columns))
             for first, number, rows in row_tiles(height, self.scheme.tile.rows):
                 if not number:
                     continue
                 with k.loop(0, number) as inner:
                     row = k.var(inner, "rows", 0, number - 1) * rows + first
-                    left = k.index(row * self.pitch + position * self.channels)
+                    left = k.index(row * self.pitch + position * self.steps)
                     there = k.index(row * self.sum_pitch + position * self.columns)
 
                     def store(r: Index | int, column: int, size: int, values: Val, there: Val = there) -> None:
@@ -270,8 +334,8 @@ class _Tiles:
             for column, width in self.vectors(columns):
                 here = k.index(t * self.sum_pitch + column)
                 values = [k.load(self.sums, here + p * self.columns, width) for p in range(self.scheme.positions)]
-                for p, value in enumerate(transform(k, [a.result for a in axes], values)):
-                    k.store(self.sums, here + p * self.columns, value)
+                for p, value in enumerate(transform(k, [a.result for a in axes], [k.convert(v, dt.float32) for v in values])):
+                    k.store(self.sums, here + p * self.columns, k.round(value) if self.scheme.pairs else value)
 
                 def store(offsets: tuple[Index, ...], here: Val = here, column: Index = column, width: int = width) -> None:
                     position = constant(0)

@@ -237,8 +237,8 @@ class ValuePrinter:
     def _dot(self, op: Op) -> str:
         """An instruction of AVX-512's VNNI, which is what a Machine here has if it has the operation."""
         a, b, c = op.args
-        t = typed(dt.int32, a.width)
-        return self.call(f"llvm.x86.avx512.vpdpbusd.{32 * a.width}", t, *((t, self.name(v)) for v in (c, a, b)))
+        t, what = typed(dt.int32, a.width), "vpdpwssd" if op.attr == "pairs" else "vpdpbusd"
+        return self.call(f"llvm.x86.avx512.{what}.{32 * a.width}", t, *((t, self.name(v)) for v in (c, a, b)))
 
     def rounding(self, kind: str, a: Val) -> str:
         dtype, width, x = a.dtype, a.width, self.name(a)

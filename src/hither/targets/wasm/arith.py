@@ -75,6 +75,11 @@ def dot(n: NodeBuilder, a: Node, b: Node, c: Node, relaxed: bool, apart: bool = 
     return c
 
 
+def dot_pairs(n: NodeBuilder, a: Node, b: Node, c: Node) -> Node:
+    """c + the products of a's and b's 16-bit numbers, summed by lane of 32 bits."""
+    return n.pure("i32x4.add", (c, n.pure("i32x4.dot_i16x8_s", (a, b), V128)), V128)
+
+
 def lower_halves(n: NodeBuilder, a: Node, power: int) -> Node:
     """The lower 16 bits of each lane, with their sign, times 2^power (at most 14): one operation where shifts are two."""
     return n.pure("i32x4.dot_i16x8_s", (a, n.v128(struct.pack("<8h", *(1 << power, 0) * 4))), V128)

@@ -113,6 +113,8 @@ class KernelLowering:
                 ) if vector else (n.constant(value_type(result.dtype), 0),)  # fmt: skip
             case "fma":
                 return tuple(self._fma(a, b, c, dtype, vector) for a, b, c in zip(*args, strict=True))
+            case "dot" if op.attr == "pairs":
+                return tuple(arith.dot_pairs(n, a, b, c) for a, b, c in zip(*args, strict=True))
             case "dot":
                 relaxed = self.relaxed and op.attr == "seven bits"
                 return tuple(arith.dot(n, a, b, c, relaxed, self.apart) for a, b, c in zip(*args, strict=True))

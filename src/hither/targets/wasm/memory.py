@@ -237,13 +237,28 @@ def gather(k: KernelLowering, op: Op, result: Val) -> Parts:
 
 
 def _narrowed(k: KernelLowering, part: Node, dtype: DType) -> Node:
-    """The lanes of one part side by side in the low bytes of a vector; values are in range, so saturation never acts."""
+    """The lanes of one part side by side in the low bytes of a vector, saturated; most values are in range anyway."""
     if dtype.bits == 32:
         return part
     if dtype.bits == 16:
         return k.n.pure(f"i16x8.narrow_i32x4_{_suffix(dtype)[-1]}", (part, part), V128)
     half = k.n.pure("i16x8.narrow_i32x4_s", (part, part), V128)
     return k.n.pure(f"i8x16.narrow_i16x8_{_suffix(dtype)[-1]}", (half, half), V128)
+
+
+def _saturated(value: Val) -> Val:
+    """What a vector of int16 is, but for its being limited to that first: narrowing it does so."""
+    op = value.op
+    if op is None or op.kind != "convert" or value.dtype is not dt.int16 or op.args[0].dtype is not dt.int32:
+        return value
+    inner = op.args[0]
+    for kind, limit in (("max", -0x8000), ("min", 0x7FFF)):
+        bound = inner.op.args[1].op if inner.op is not None and inner.op.kind == kind else None
+        known = bound.args[0].op if bound is not None and bound.kind == "splat" else bound
+        if inner.op is None or known is None or known.kind != "const" or known.attr != limit:
+            return value
+        inner = inner.op.args[0]
+    return inner
 
 
 def store(k: KernelLowering, op: Op) -> None:
@@ -260,7 +275,7 @@ def store(k: KernelLowering, op: Op) -> None:
         suffix = str(dtype.bits) if dtype.bits < 32 else ""
         n.store(f"{TYPE_NAMES[kind]}.store{suffix}", (node, k.env[value][0]), memarg(align, offset))
         return
-    for p, part in zip(range(0, count, 4), k.env[value], strict=False):
+    for p, part in zip(range(0, count, 4), k.env[_saturated(value)], strict=False):
         narrow = _narrowed(k, part, dtype)
         lane, left = 0, min(4, count - p)
         while left:
