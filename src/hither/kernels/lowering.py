@@ -19,7 +19,8 @@ def lower_group(context: Context, group: Group) -> list[Lowered]:
         name = group.anchor.primitive.lowering.name  # type: ignore[union-attr]
         return TEMPLATES[name](context, group)
     if group.rows is not None:
-        by_row, length = group.anchor is None and reductions.trailing(group), math.prod(group.rows.inner)
+        by_row = group.anchor is None and not group.parts and reductions.trailing(group)  # siblings are columns
+        length = math.prod(group.rows.inner)
         if context.machine.gpu and length >= (cooperative.LONG_ROW if by_row else cooperative.LONG_COLUMN):
             return [cooperative.rows(context, group) if by_row else cooperative.columns(context, group)]
         return [reductions.rows(context, group) if by_row else reductions.columns(context, group)]
