@@ -127,6 +127,40 @@ def test_pages_train_as_python_does(page: Any, site: Site, trained: Trained, opt
     np.testing.assert_allclose(net(trained.x[1000:1016]).numpy(), np.reshape(got["digit"]["data"], (16, 10)), atol=1e-4)
 
 
+@pytest.mark.parametrize("options", DEVICES)
+def test_epochs_of_any_number_of_samples(page: Any, site: Site, trained: Trained, options: str) -> None:
+    """43 samples in batches of 16 and of 10: the last one has 11, or 3. Statistics of batches, draws, losses and metrics are of
+    those alone, as the Trainer's, which compiles steps for them; and any number of samples is evaluated and predicted."""
+    trainer = ht.Trainer(cnn(), LOSS, ht.optim.Adam(5e-3), metrics=["accuracy"], device="cpu", seed=2)
+    settings = {"shuffle": False, "verbose": 0}
+    x, y, held = trained.x[:43], trained.y[:43], (trained.x[43:62], trained.y[43:62])
+    expected: dict[str, list[float]] = {}
+    for size, epochs in ((None, 3), (10, 2)):
+        logs = trainer.fit(x, y, batch_size=size or 16, epochs=epochs, validation_data=held, **settings).history
+        expected = {name: expected.get(name, []) + logs[name] for name in logs}
+    body = f"""
+      {DATA}
+      const {{ fit, predict }} = await import(url + "/hither-fit.js"), p = await load(url, {{ {options} }});
+      const validation = batch(43, 62), first = await fit(p, batch(0, 43), {{ epochs: 3, shuffle: false, validation }});
+      const second = await fit(p, batch(0, 43), {{ epochs: 2, shuffle: false, validation, batchSize: 10 }});
+      const history = Object.fromEntries(Object.keys(first).map((n) => [n, [...first[n], ...second[n]]]));
+      const held = validation.x, one = await predict(p, {{ x: held.slice(0, 64) }}), all = await predict(p, {{ x: held }});
+      const wrong = await fit(p, batch(0, 43), {{ batchSize: 17 }}).catch((e) => e.message);
+      return {{ history, one: one.digit, all: all.digit, wrong }};
+    """
+    got = in_page(page, site, body, "cnn")
+    assert "value" in got, got
+    got = got["value"]
+    assert set(got["history"]) == set(expected)
+    for name, values in expected.items():
+        np.testing.assert_allclose(got["history"][name], values, rtol=1e-4, atol=1e-4, err_msg=name)
+    predicted = trainer.predict(held[0], verbose=0).numpy()
+    assert got["all"]["shape"] == [19, 10] and got["one"]["shape"] == [1, 10]
+    np.testing.assert_allclose(np.reshape(got["all"]["data"], (19, 10)), predicted, atol=1e-3)
+    np.testing.assert_allclose(got["one"]["data"], predicted[0], atol=1e-3)
+    assert "batchSize is a number from 1 to 16" in got["wrong"]
+
+
 @pytest.mark.parametrize("options", DEVICES[1:])
 def test_a_state_outlives_the_page(page: Any, site: Site, options: str) -> None:
     """What follows a kept state is decided by it: weights, moments, running averages and random keys all come back."""
@@ -274,7 +308,7 @@ def test_fit_goes_through_the_samples(node: str, line: Path) -> None:
     got = in_node(node, line, body, samples={"x": x.ravel().tolist(), "y": y.ravel().tolist()})
     assert "value" in got, got
     got = got["value"]
-    assert got["seen"] == 41 and got["batches"] == 5  # 4 + 4 + 1 + 1 + 1 samples
+    assert got["seen"] == 41 and got["batches"] == 3  # 4 + 4 + 3 samples
     assert got["first"]["loss"][0] == got["again"]["loss"][0] and got["stopped"] == 2
     assert got["first"]["val_loss"][-1] == got["all"]["loss"] < 1e-3
     np.testing.assert_allclose(got["weights"]["weights.line.kernel"], [2, -1], atol=0.02)

@@ -100,3 +100,24 @@ def test_siblings_over_single_elements(device: str) -> None:
     program = ht.compile(pooled, {"x": ht.Spec(x.shape, "float32")}, device=device)
     for found, wanted in zip(program(x=x).values(), (y, y / 2), strict=True):
         np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-5)
+
+
+def counts(state: dict[str, Any], y: Any, p: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a metric counts of a batch, as two sums over its rows."""
+    wrong, missed = state["wrong"] + ht.sum((1 - y) * p, axis=0), state["missed"] + ht.sum(y * (1 - p), axis=0)
+    return {"all": wrong + missed}, {"wrong": wrong, "missed": missed}
+
+
+@pytest.mark.parametrize("device", ["cpu", "wasm"])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_sums_over_one_row_are_all_stored(device: str, rows: int) -> None:
+    """Sums over an axis of extent 1 lie together in memory, whichever axis it is: only the last of two siblings was stored."""
+    y, p = (np.random.default_rng(i).uniform(size=(rows, 5)).astype(np.float32) for i in range(2))
+    state = {name: np.zeros(5, np.float32) for name in ("wrong", "missed")}
+    program = ht.compile({"step": counts}, {"y": ht.Spec(y.shape), "p": ht.Spec(p.shape)}, device=device, state=state)
+    for turn in (1, 2):
+        found = program.run("step", y=y, p=p)["all"].numpy()
+        wrong, missed = turn * ((1 - y) * p).sum(0), turn * (y * (1 - p)).sum(0)
+        np.testing.assert_allclose(found, wrong + missed, rtol=1e-6)
+        np.testing.assert_allclose(program.state["wrong"].numpy(), wrong, rtol=1e-6)
+        np.testing.assert_allclose(program.state["missed"].numpy(), missed, rtol=1e-6)

@@ -14,7 +14,7 @@ import numpy as np
 from ..array import Array
 from .core import Graph, Value
 from .primitive import REGISTRY
-from .trace import bind, source
+from .trace import bind, repeat, source
 
 
 def linearize(graph: Graph, operands: Sequence[Any]) -> tuple[tuple[Any, ...], Callable[[Sequence[Any]], tuple[Any, ...]]]:
@@ -29,9 +29,7 @@ def linearize(graph: Graph, operands: Sequence[Any]) -> tuple[tuple[Any, ...], C
     arrays = [Array(o) if isinstance(o, np.ndarray) else o for o in operands]
     env.update(zip(graph.inputs, arrays, strict=True))
     for node in graph.nodes:
-        with source(node.source):
-            results = bind(node.primitive, *[env[o] for o in node.operands], **node.params)
-        env.update(zip(node.results, results if isinstance(results, tuple) else (results,), strict=True))
+        env.update(zip(node.results, repeat(node, [env[o] for o in node.operands]), strict=True))
     varying = _depends_on_inputs(graph)
 
     def pull(cotangents: Sequence[Any]) -> tuple[Any, ...]:

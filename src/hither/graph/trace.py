@@ -263,7 +263,19 @@ def record(primitive: Primitive, **params: Any) -> Any:
     trace = _current.get()
     if trace is None:
         return bind(primitive, **params)
-    return Tracer(trace, trace.builder.add(primitive, (), params, _source.get())[0])
+    made = Tracer(trace, trace.builder.add(primitive, (), params, _source.get())[0])
+    if trace.known is not None:
+        _learn(trace, trace.builder.nodes[-1])
+    return made
+
+
+def repeat(node: Node, operands: Sequence[Any]) -> tuple[Any, ...]:
+    """Apply a Graph's node to these operands. What was recorded without operands is recorded again."""
+    with source(node.source):
+        if not operands:
+            return (record(node.primitive, **node.params),)
+        results = bind(node.primitive, *operands, **node.params)
+    return results if isinstance(results, tuple) else (results,)
 
 
 def trace_function(
@@ -314,9 +326,7 @@ def call_graph(graph: Graph, *operands: Any, constants: Mapping[Value, Any] | No
     env: dict[Value, Any] = {v: Array(a) for v, a in graph.constants.items()} | dict(constants or {})
     env.update(zip(graph.inputs, operands, strict=True))
     for node in graph.nodes:
-        with source(node.source):
-            results = bind(node.primitive, *[env[o] for o in node.operands], **node.params)
-        env.update(zip(node.results, results if isinstance(results, tuple) else (results,), strict=True))
+        env.update(zip(node.results, repeat(node, [env[o] for o in node.operands]), strict=True))
     return tuple(env[o] for o in graph.outputs)
 
 

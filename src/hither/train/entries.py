@@ -6,18 +6,21 @@ Here arrays get the names that people know them by. What specs leave out looks a
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import NameMismatch, ShapeMismatch
-from ..graph.core import Abstract
+from .. import dtypes as dt
+from ..errors import NameMismatch, ShapeMismatch, UnsupportedFeature
+from ..graph.core import Abstract, Graph
 from ..graph.tree import flatten, tree_map, unflatten
 from ..nn.module import Module
 from ..nn.network import Functional, Sequential
-from ..program.compile import Entries, abstract_of_spec, named_state
+from ..program.compile import Entries, abstract_of_spec, named_state, trace_entry
+from ..transforms.rows import for_fewer_rows
 from .batches import Batch
 from .steps import Steps
 
@@ -26,6 +29,11 @@ if TYPE_CHECKING:
 
 Specs = Mapping[str, Any]
 STEPS = {"predict": "predict", "train_step": "train", "evaluate": "test"}
+PARTIAL = {"predict": "predict_partial", "train_step": "train_partial", "evaluate": "evaluate_partial"}
+
+
+class PartialBatchWarning(UserWarning):
+    """A network mixes the samples of a batch, so that batches which are not full cannot be had from a program for full ones."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,20 @@ class _Like:
             return np.broadcast_to(np.zeros((), a.dtype.numpy), a.shape)
 
         return Batch(*(tree_map(zero, part) for part in (self.x, self.y, self.sample_weight)))
+
+    @property
+    def rows(self) -> int:
+        """How many samples."""
+        return self.zeros.size
+
+    def of(self, rows: int) -> _Like:
+        """The same with so many samples."""
+
+        def resized(a: Abstract) -> Abstract:
+            return Abstract((rows, *a.shape[1:]), a.dtype)
+
+        x, y, sample_weight = (tree_map(resized, part) for part in (self.x, self.y, self.sample_weight))
+        return _Like(x, self.names, y, sample_weight)
 
 
 def entries_of(trainer: Trainer, specs: Specs | None, seen: Batch | None) -> Entries:
@@ -73,6 +95,8 @@ def entries_of(trainer: Trainer, specs: Specs | None, seen: Batch | None) -> Ent
         return {}, {**state, "metrics": steps.initial["metrics"]}
 
     functions["reset_metrics"], taken["reset_metrics"] = reset_metrics, {}
+    for name, partial in _partial_entries(steps, likes).items():
+        functions[PARTIAL[name]], taken[PARTIAL[name]] = partial, {"rows": Abstract((), dt.int32), **taken[name]}
     current: dict[str, Any] = {**steps.state, **named_state({"metrics": steps.initial["metrics"]})}
     state = unflatten(flatten(steps.initial)[1], [current[name] for name in named_state(steps.initial)])
     return Entries(functions, taken, state)
@@ -99,6 +123,52 @@ def _entry(steps: Steps, entry: str, like: _Like) -> tuple[Callable[..., Any], d
         return found, after
 
     return run, {public[own]: abstract_of_spec(own, a) for own, a in named.items()}
+
+
+def _partial_entries(steps: Steps, likes: Mapping[str, _Like]) -> dict[str, Callable[..., Any]]:
+    """The entries for the first `rows` samples of a batch, by the names of those for full ones; predicting only where it mixes
+    samples. None, with a warning, where they cannot be had."""
+    made: dict[str, Callable[..., Any]] = {}
+    for name, like in likes.items():
+        function, needed = _partial(steps, name, like)
+        if needed is not None:
+            warnings.warn(
+                f"{name} is for full batches only: {needed}. Pages cannot train on a last batch that is not full; "
+                "have specs of several sizes, 1 among them",
+                PartialBatchWarning,
+                stacklevel=5,
+            )
+            return {}
+        if function is not None:
+            made[name] = function
+    return made
+
+
+def _partial(steps: Steps, name: str, like: _Like) -> tuple[Callable[..., Any] | None, str | None]:
+    """An entry for the first `rows` samples of a batch, None where the one for full batches gives their results anyway; or why
+    there is none."""
+    whole, inputs = _entry(steps, STEPS[name], like)
+    if like.rows == 1:
+        return (None if name == "predict" else lambda state, rows, **given: whole(state, **given)), None
+
+    def graph_of(rows: int) -> Graph:
+        function, inputs = _entry(steps, STEPS[name], like.of(rows))
+        return trace_entry(function, inputs, name, steps.initial)
+
+    fewer = for_fewer_rows(graph_of, like.rows)
+    kept = named_state(steps.initial)
+
+    def run(state: Any, rows: Any, **given: Any) -> Any:
+        leaves, structure = flatten(state)
+        results = dict(zip(fewer.graphs[0].output_names, fewer(rows, *leaves, *given.values()), strict=True))
+        found = {n: v for n, v in results.items() if n not in kept}
+        return found, unflatten(structure, [results[n] for n in kept]) if kept.keys() <= results.keys() else state
+
+    try:
+        trace_entry(run, {"rows": Abstract((), dt.int32), **inputs}, name, steps.initial)
+    except UnsupportedFeature as error:
+        return None, str(error)
+    return (run if fewer.masked or name != "predict" else None), None
 
 
 def _public(own: str, like: _Like, outputs: Sequence[str]) -> str:

@@ -203,7 +203,10 @@ class Trainer:
 
         `predict` gives the network's outputs. `train_step` gives "loss", of this batch alone, and the other losses and metrics
         since the last reset; a batch whose loss is not finite changes nothing. `evaluate` gives all of them since the last
-        reset, without training. `reset_metrics` takes nothing and gives nothing. They work on one state: weights, the
+        reset, without training. `reset_metrics` takes nothing and gives nothing. `train_partial` and `evaluate_partial` do the
+        same for the first `rows` samples (int32) of a batch, exactly: statistics, means, draws and metrics are of those alone;
+        what lies behind should be samples, too, such as the first again. `predict_partial` is there only where samples mix in
+        predicting. All work on one state: weights, the
         optimizer's, metrics and random keys as they are now, metrics at their beginning.
 
         Inputs are called "x", or as the network's several inputs are; targets "y", and weights of samples "sample_weight",
@@ -217,6 +220,10 @@ class Trainer:
         Raises:
             ShapeMismatch: nothing says what an array looks like, or arrays have different numbers of samples.
             NameMismatch: specs name an input or an output that there is not.
+
+        Warns:
+            PartialBatchWarning: the network or its loss mixes the samples of a batch (sorts them, for example) in a way that is
+                not known for fewer of them; then there are no partial entries.
         """
         from .entries import entries_of
 

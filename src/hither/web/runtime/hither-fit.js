@@ -1,4 +1,4 @@
-// Epochs over a bundled Trainer: `fit` and `evaluate`, for pages that have their samples in arrays. Fetched by those alone.
+// Epochs over a bundled Trainer: `fit`, `evaluate` and `predict`, for pages that have their samples in arrays. Fetched by those alone.
 import { count, fail, given, HitherError } from "./hither-tensors.js";
 /** @typedef {import("./hither-fit.d.ts").FitOptions} FitOptions */
 /** @typedef {import("./hither-fit.d.ts").Samples} Samples */
@@ -7,8 +7,8 @@ import { count, fail, given, HitherError } from "./hither-tensors.js";
 /** @typedef {import("./hither.d.ts").Tensor} Tensor */
 
 /** Train for some epochs; see hither-fit.d.ts. @param {Program} program @param {Samples} samples @param {FitOptions} [options] @returns {Promise<Record<string, any[]>>} */
-export async function fit(program, samples, { epochs = 1, shuffle = true, seed = 0, validation, onBatch, onEpoch, signal } = {}) {
-  const { rows, sizes, take } = cut(program, "train_step", samples), order = Uint32Array.from({ length: rows }, (_, i) => i), random = generator(seed);
+export async function fit(program, samples, { batchSize, epochs = 1, shuffle = true, seed = 0, validation, onBatch, onEpoch, signal } = {}) {
+  const { rows, batches, step } = cut(program, "train_step", "train_partial", samples, batchSize), order = Uint32Array.from({ length: rows }, (_, i) => i), random = generator(seed);
   /** @type {Record<string, any[]>} */
   const history = {};
   for (let epoch = 0; epoch < epochs; epoch++) {
@@ -19,36 +19,50 @@ export async function fit(program, samples, { epochs = 1, shuffle = true, seed =
       }
     }
     await program.run("reset_metrics", {}, { signal });
-    let logs = /** @type {Logs} */ ({}), total = 0, seen = 0;
-    for (const [batch, [at, size]] of batches(rows, sizes).entries()) {
-      logs = numbers(await program.run("train_step", take(Array.from({ length: size }, (_, i) => order[(at + i) % rows])), { signal }));
-      if (!Number.isFinite(logs.loss)) throw new HitherError("loss", `the loss of batch ${batch} of epoch ${epoch} is ${logs.loss}; the weights are what they were before it`);
-      total += logs.loss * size;
-      seen += size;
-      await onBatch?.(batch, logs, epoch);
+    let logs = /** @type {Logs} */ ({}), total = 0;
+    for (const [number, batch] of batches.entries()) {
+      logs = numbers(await step(batch, (i) => order[i], { signal }));
+      if (!Number.isFinite(logs.loss)) throw new HitherError("loss", `the loss of batch ${number} of epoch ${epoch} is ${logs.loss}; the weights are what they were before it`);
+      total += logs.loss * batch.count;
+      await onBatch?.(number, logs, epoch);
     }
-    logs.loss = total / seen;
-    if (validation) for (const [name, value] of Object.entries(await evaluate(program, validation, { signal }))) logs["val_" + name] = value;
+    logs.loss = total / rows;
+    if (validation) for (const [name, value] of Object.entries(await evaluate(program, validation, { batchSize, signal }))) logs["val_" + name] = value;
     for (const [name, value] of Object.entries(logs)) (history[name] ??= []).push(value);
     if (await onEpoch?.(epoch, logs) === false) break;
   }
   return history;
 }
 
-/** Loss and metrics of all samples; see hither-fit.d.ts. @param {Program} program @param {Samples} samples @param {{ signal?: AbortSignal }} [options] @returns {Promise<Logs>} */
-export async function evaluate(program, samples, { signal } = {}) {
-  const { rows, sizes, take } = cut(program, "evaluate", samples), all = batches(rows, sizes);
-  const [at, size] = all[all.length - 1];
-  if (at + size > rows) fail("input", `${rows} samples are no sum of batches of ${sizes.join(" and ")}: bundle specs of 1 sample, too`);
+/** Loss and metrics of all samples; see hither-fit.d.ts. @param {Program} program @param {Samples} samples @param {{ batchSize?: number, signal?: AbortSignal }} [options] @returns {Promise<Logs>} */
+export async function evaluate(program, samples, { batchSize, signal } = {}) {
+  const { batches, step } = cut(program, "evaluate", "evaluate_partial", samples, batchSize);
   await program.run("reset_metrics", {}, { signal });
   let logs = /** @type {Logs} */ ({});
-  for (const [at, size] of all) logs = numbers(await program.run("evaluate", take(Array.from({ length: size }, (_, i) => at + i)), { signal }));
+  for (const batch of batches) logs = numbers(await step(batch, (i) => i, { signal }));
   return logs;
 }
 
-/** Samples to cut into batches, and the sizes that the bundle has. @param {Program} program @param {string} entry @param {Samples} samples */
-function cut(program, entry, samples) {
-  const signatures = program.info.variants.map((v) => v.entries[entry]?.inputs ?? fail("input", `the bundle has no entry "${entry}": bundle a hither.Trainer`));
+/** What the network makes of all samples; see hither-fit.d.ts. @param {Program} program @param {Samples} samples @param {{ batchSize?: number, signal?: AbortSignal }} [options] @returns {Promise<Record<string, Tensor>>} */
+export async function predict(program, samples, { batchSize, signal } = {}) {
+  const { rows, batches, step } = cut(program, "predict", "predict_partial", samples, batchSize);
+  /** @type {Record<string, Tensor>} */
+  const all = {};
+  for (const batch of batches) {
+    for (const [name, { data, shape, dtype }] of Object.entries(await step(batch, (i) => i, { signal }))) {
+      const inner = shape.slice(1), stride = count(inner);
+      if (shape[0] !== batch.size) fail("input", `the output "${name}" is [${shape}] of ${batch.size} samples, not a row for each; run the entry "predict"`);
+      all[name] ??= { data: new /** @type {any} */ (data.constructor)(rows * stride), shape: [rows, ...inner], dtype };
+      /** @type {any} */ (all[name].data).set(data.subarray(0, batch.count * stride), batch.at * stride);
+    }
+  }
+  return all;
+}
+
+/** Samples to cut into batches of a size, the last one of what is left. @param {Program} program @param {string} entry @param {string} partial the entry for the
+ * first rows of a batch, which "predict" needs none for where samples are not mixed @param {Samples} samples @param {number} [wanted] rows of a batch; the most that the bundle has */
+function cut(program, entry, partial, samples, wanted) {
+  const { variants } = program.info, signatures = variants.map((v) => v.entries[entry]?.inputs ?? fail("input", `the bundle has no entry "${entry}": bundle a hither.Trainer`));
   const parts = signatures[0].map(({ name, shape: [, ...inner] }) => {
     const data = given(samples[name])?.data ?? fail("input", `"${name}" of the samples is missing, or no array`);
     return { name, inner, data, stride: count(inner) };
@@ -58,26 +72,32 @@ function cut(program, entry, samples) {
   const rows = Math.floor(parts[0].data.length / parts[0].stride), wrong = rows ? parts.find((p) => p.data.length !== rows * p.stride) : parts[0];
   if (wrong) fail("input", `"${wrong.name}" has ${wrong.data.length} elements, which are not ${rows || "some"} rows of [${wrong.inner}]`);
   const fitting = signatures.filter((s) => s.every((spec, i) => String(spec.shape.slice(1)) === String(parts[i].inner)));
-  const sizes = [...new Set(fitting.map((s) => s[0].shape[0]))].sort((a, b) => b - a);
-  /** The rows of these numbers. @param {number[]} numbers */
-  const take = (numbers) => Object.fromEntries(parts.map(({ name, inner, data, stride }) => {
-    const made = Array.isArray(data) ? Array(numbers.length * stride) : new data.constructor(numbers.length * stride);
-    numbers.forEach((row, i) => {
-      for (let j = 0; j < stride; j++) made[i * stride + j] = data[row * stride + j];
-    });
-    return [name, { data: made, shape: [numbers.length, ...inner] }];
-  }));
-  return { rows, sizes, take };
-}
-
-/** Where batches begin and how large they are, large ones first; what is left over is part of a smallest one. @param {number} rows @param {number[]} sizes */
-function batches(rows, sizes) {
-  const found = /** @type {[at: number, size: number][]} */ ([]);
-  for (let at = 0, size; at < rows; at += size) {
-    size = sizes.find((s) => s <= rows - at) ?? sizes[sizes.length - 1];
-    found.push([at, size]);
+  const sizes = [...new Set(fitting.map((s) => s[0].shape[0]))].sort((a, b) => a - b), most = sizes[sizes.length - 1], batchSize = wanted ?? most;
+  if (!(Number.isInteger(batchSize) && batchSize > 0 && batchSize <= most)) fail("option", `batchSize is a number from 1 to ${most}, the most samples that "${entry}" takes; got ${batchSize}`);
+  const { entries } = variants[0], counts = !!entries[partial];
+  /** Where a batch begins, how many samples it has, and of how many its program is. @type {{ at: number, count: number, size: number }[]} */
+  const batches = [];
+  for (let at = 0; at < rows; at += batchSize) {
+    const count = Math.min(batchSize, rows - at), size = /** @type {number} */ (sizes.find((s) => s >= count));
+    if (size !== count && !counts && !(entry === "predict" && entries.train_partial)) {
+      fail("input", `a batch of ${count} of ${rows} samples is none of ${sizes.join(" and ")} that "${entry}" takes, and the network mixes samples, so the bundle has no entry "${partial}": bundle specs of ${count}, too`);
+    }
+    batches.push({ at, count, size });
   }
-  return found;
+  /** Run an entry on a batch; rows that are too many are its first one again. @param {{ at: number, count: number, size: number }} batch
+   * @param {(i: number) => number} order @param {{ signal?: AbortSignal }} options */
+  const step = ({ at, count, size }, order, options) => {
+    const values = Object.fromEntries(parts.map(({ name, inner, data, stride }) => {
+      const made = Array.isArray(data) ? Array(size * stride) : new data.constructor(size * stride);
+      for (let i = 0; i < size; i++) {
+        const row = order(at + (i < count ? i : 0));
+        for (let j = 0; j < stride; j++) made[i * stride + j] = data[row * stride + j];
+      }
+      return [name, { data: made, shape: [size, ...inner] }];
+    }));
+    return size !== count && counts ? program.run(partial, { rows: count, ...values }, options) : program.run(entry, values, options);
+  };
+  return { rows, batches, step };
 }
 
 /** @param {Record<string, Tensor>} results @returns {Logs} */
