@@ -179,6 +179,43 @@ def curve_on(device: str, seed: int = 0) -> list[float]:
     return trainer.fit(x, y, batch_size=16, epochs=3, verbose=0).history["loss"]
 
 
+def test_states_go_on_from_batch_to_batch() -> None:
+    """Training of stateful layers, against a layer that is handed its states; in a network drawn with its batch's size, one
+    that is built by its first batch, and a module that makes its layers' weights in the middle of a call."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(12, 5, 3)).astype(np.float32), rng.normal(size=(12, 2)).astype(np.float32)
+    cell = ht.nn.LSTM(2, return_state=True)
+    state, losses = None, []
+    for k in range(0, 12, 4):
+        predicted, *state = cell(x[k : k + 4], initial_state=state)
+        losses.append(np.mean((predicted.numpy() - y[k : k + 4]) ** 2))
+
+    class Plain(ht.nn.Module):
+        def __init__(self) -> None:
+            self.layer = ht.nn.LSTM(2, stateful=True)
+
+        def __call__(self, x: Any) -> Any:
+            return self.layer(x)
+
+    drawn = ht.nn.Input(batch_shape=(4, 5, 3))
+    nets: list[Any] = [
+        ht.nn.Functional(drawn, ht.nn.LSTM(2, stateful=True)(drawn)),
+        ht.nn.Sequential([ht.nn.LSTM(2, stateful=True)]),
+        Plain(),
+    ]
+    for net in nets:
+        trainer = ht.Trainer(net, "mse", ht.optim.SGD(0.0))
+        trainer.evaluate(x[:4], y[:4], batch_size=4, verbose=0)
+        named = {n: w for n, w in zip(("kernel", "recurrent_kernel", "bias"), cell.get_weights())}
+        held = trainer.get_weights()
+        trainer.set_weights({n: named.get(n.rpartition(".")[2], np.zeros(w.shape)) for n, w in held.items()})
+        history = trainer.fit(x, y, batch_size=4, shuffle=False, verbose=0).history
+        np.testing.assert_allclose(history["loss"], [np.mean(losses)], rtol=1e-5)
+    free = ht.nn.Input((5, 3))
+    with pytest.raises(ShapeMismatch, match="batch_shape"):
+        ht.nn.LSTM(2, stateful=True)(free)
+
+
 def test_the_seed_decides() -> None:
     """Shuffling and dropout follow from the seed: equal seeds give equal bits, others another curve."""
     assert curve_on("cpu") == curve_on("cpu")

@@ -25,7 +25,7 @@ from ..graph.trace import Tracer, source
 from ..graph.tree import flatten
 from ..ops import asarray
 from . import config, initializers, regularizers
-from .module import Module, fitting
+from .module import Module, fitting, note_made
 
 _training: ContextVar[bool | None] = ContextVar("training", default=None)
 _path: ContextVar[str] = ContextVar("path", default="")  # names of the layers being called, from the outermost
@@ -196,6 +196,7 @@ class Layer(Module):
                 raise InvalidModel(f"{self.name}: weight {name!r} of shape {extents} is more than the file has numbers for")
             setattr(self, name, Array(np.broadcast_to(np.zeros((), wanted.numpy), extents)))
         self._kept[name] = Weight(trainable, regularizer, constraint, persistent)
+        note_made(self, name)
 
     def is_trainable(self, name: str) -> bool:
         kept = self._kept.get(name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,15 @@ from ..array import Array
 from ..errors import NameMismatch, ShapeMismatch, UnsupportedFeature
 from ..graph.trace import Tracer
 from ..ops import asarray
+
+_made: ContextVar[list[tuple[Module, str, Any]] | None] = ContextVar("hither_made", default=None)
+
+
+def note_made(module: Module, name: str) -> None:
+    """An array that a layer makes for itself in the middle of a call: what it holds until the call changes it."""
+    made = _made.get()
+    if made is not None:
+        made.append((module, name, getattr(module, name)))
 
 
 class Module:
@@ -155,7 +165,8 @@ class Module:
 
     @contextmanager
     def swapped(self, weights: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """These arrays in place of the module's own until the block ends; then its own are back.
+        """These arrays in place of the module's own until the block ends; then its own are back, those included that layers
+        make for themselves in the block.
 
         Yields:
             A dict that holds, after the block, the arrays that were there at its end: layers that change their state (moving
@@ -164,6 +175,9 @@ class Module:
         places = {path: (module, name) for path, module, name in self._places()}
         own = {path: getattr(*places[path]) for path in places}
         after: dict[str, Any] = {}
+        around = _made.get()
+        made: list[tuple[Module, str, Any]] = []
+        token = _made.set(made)
         try:
             for path, array in weights.items():
                 if path not in places:
@@ -172,8 +186,14 @@ class Module:
             yield after
             after.update((path, getattr(*place)) for path, place in places.items())
         finally:
+            _made.reset(token)
             for path, array in own.items():
                 setattr(*places[path], array)
+            for module, name, array in made:
+                if isinstance(getattr(module, name, None), Tracer):
+                    setattr(module, name, array)
+            if around is not None:
+                around.extend(made)
 
 
 def _modules(key: str, value: Any) -> Iterator[tuple[str, Module]]:

@@ -324,7 +324,8 @@ class Sequential(Network):
         return [self._layers[-1].name] if self._layers else []
 
     def build(self, input_shape: Any) -> None:
-        self._input = tensor = InputLayer(batch_shape=(None, *input_shape[1:])).output
+        batch = input_shape[0] if any(getattr(m, "stateful", False) for _, m in self.modules()) else None
+        self._input = tensor = InputLayer(batch_shape=(batch, *input_shape[1:])).output
         for layer in self._layers:
             tensor = layer(tensor)
         self.output = tensor

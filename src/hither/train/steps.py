@@ -286,7 +286,7 @@ def ensure_built(net: Module, batch: Batch) -> tuple[list[Abstract], list[str]]:
     names: list[str] = []
 
     def run(*tracers: Any) -> list[Any]:
-        with randomness(random.key(0)):
+        with net.swapped({}), randomness(random.key(0)):
             values, _, found = apply(net, unflatten(structure, tracers), False)
         names[:] = found
         return values

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ... import ops
+from ...errors import ShapeMismatch
 from ...graph.tree import flatten, unflatten
 from .. import config
 from ..layer import Layer, own_arguments
@@ -61,6 +62,10 @@ class RNN(Layer):
 
     def build(self, input_shape: Any) -> None:
         shape = input_shape[0] if isinstance(input_shape, list) else input_shape
+        if self.stateful and shape[0] is None:
+            raise ShapeMismatch(
+                f"{self.name} is stateful and keeps its states for batches of one size; say it: Input(batch_shape=(32, …))"
+            )
         if not self.cell.built:
             self.cell.build((shape[0], *shape[2:]))
             self.cell.built = True
