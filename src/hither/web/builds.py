@@ -142,7 +142,7 @@ def bundle(
             Tensors that are the same in several are stored once.
         activations: what products are computed in, as for `compile`, which says what becomes of NaN in bytes, and of numbers
             beyond 65504 in halves: give `calibrate` or `tolerance`. With several precisions, see there.
-        calibrate, tolerance: as for `compile`: weights that do too much damage keep float32. The first variant is judged, on
+        calibrate, tolerance: as for `compile`: weights that do too much damage keep larger numbers. The first variant is judged, on
             the CPU, in each precision; what only other variants have, or have more of, keeps float32 there, with a
             PrecisionWarning. The manifest and the loader's `program.info.accuracy` have the reports.
         state: what survives calls of functions, as for `compile`; `program.save` and `restore` keep it in the browser. One
@@ -186,7 +186,7 @@ def bundle(
         samples = calibrate if calibrate is None or isinstance(calibrate, Mapping) else list(calibrate)  # read more than once
         for each, numbers in wanted.items():
             reports[each] = _judge(graphs[0], choices[0], numbers, samples, tolerance, "wasm" in targets)
-            wanted[each] = replace(numbers, kept=reports[each].keys, ranges=reports[each].ranges)
+            wanted[each] = replace(numbers, kept=reports[each].keys, steps=reports[each].steps, ranges=reports[each].ranges)
     tidied = [{entry: optimize(graph) for entry, graph in entries.items()} for entries in graphs]
     judged = not progressive and bool(reports)
     alike = {each: _as_judged(tidied, numbers) if judged else [numbers] * len(tidied) for each, numbers in wanted.items()}
