@@ -150,7 +150,7 @@ def test_the_loader_is_small() -> None:
     shipped = {name: runtime_file(name) for name in RUNTIME if name.startswith("hither") and name.endswith(".js")}
     apart = {name: shipped.pop(name) for name in APART}
     assert len(gzip.compress(b"".join(shipped.values()), 9)) <= 14.25 * 1024
-    assert len(gzip.compress(b"".join(apart.values()), 9)) <= 5.75 * 1024
+    assert len(gzip.compress(b"".join(apart.values()), 9)) <= 6.75 * 1024
     core = ["hither.js", "hither-tensors.js", "hither-store.js"]
     for device in (["hither-worker.js", "hither-webgpu.js"], ["hither-worker.js", "hither-wasm.js"]):
         assert len(gzip.compress(b"".join(shipped[n] for n in core + device), 9)) <= 12 * 1024

@@ -355,6 +355,77 @@ def test_states_that_do_not_fit_are_refused(node: str, line: Path, trained: Trai
     np.testing.assert_array_equal(ht.load_weights(kept)["optimizer.step"].numpy(), 1)  # what is kept is a safetensors file
 
 
+def frozen() -> ht.nn.Sequential:
+    """A backbone that training leaves as it is, statistics included, and a head."""
+    L.seed(7)
+    net = L.Sequential([
+        L.Input((6, 6, 3)), L.Conv2D(8, 3, padding="same", use_bias=False, name="edges"), L.BatchNormalization(name="norm"),
+        L.ReLU(), L.GlobalAveragePooling2D(), L.Dense(3, name="head"),
+    ])  # fmt: skip
+    draw = arrays(8)
+    net.load_weights({"norm.moving_mean": draw(8) / 5, "norm.moving_variance": 1 + draw(8) ** 2}, strict=False)
+    for layer in net.layers[:-1]:
+        layer.trainable = False
+    return net
+
+
+def test_frozen_weights_are_constants(node: str, tmp_path: Path) -> None:
+    """They are folded and packed as those of a model, no part of the state, and exported with it: the file has all weights.
+    A file in which they differ is refused, and so is a state that was kept beside others."""
+    net = frozen()
+    trainer = ht.Trainer(net, LOSS, ht.optim.SGD(0.5), device="cpu")
+    normal = arrays(1)
+    x, y = normal(4, 6, 6, 3), np.array([0, 2, 1, 0], np.int32)
+    given = {"x": ht.Spec(x.shape), "y": ht.Spec(y.shape, "int32")}
+    manifest = ht.bundle(trainer, tmp_path / "b", given)
+    alone = ht.bundle(net, tmp_path / "model", {"x": ht.Spec(x.shape)})
+    steps, plain = (m["builds"][0]["variants"][0]["predict"]["steps"] for m in (manifest, alone))
+    assert len(steps) == len(plain) and len(manifest["frozen"]) == 5  # the normalisation has no step of its own
+    assert not [n for n in ht.load(tmp_path / "b").state if "edges" in n or "norm" in n]
+    body = """
+      const { readFile, writeFile } = await import("node:fs/promises");
+      const p = await load(folder, { device: "wasm", threads: 1 }), losses = [];
+      for (let i = 0; i < 3; i++) losses.push((await p.run("train_step", inputs)).loss.data[0]);
+      await p.save(kept);
+      await writeFile(file, await p.export());
+      const known = Object.keys(await p.state());
+      await p.import(await readFile(file));
+      const error = await p.loadState({ "weights.edges.kernel": [1] }).catch((e) => e.message);
+      return { losses, known, error };
+    """
+    inputs = {"x": x.ravel().tolist(), "y": y.tolist()}
+    file, kept = tmp_path / "all.safetensors", tmp_path / "kept"
+    got = in_node(node, tmp_path / "b", body, inputs=inputs, file=str(file), kept=str(kept))
+    assert "value" in got, got
+    got = got["value"]
+    np.testing.assert_allclose(got["losses"], [trainer.train_on_batch(x, y)["loss"] for _ in range(3)], rtol=1e-5)
+    assert {n for n in got["known"] if n.startswith("weights.")} == {"weights.head.kernel", "weights.head.bias"}
+    assert '"weights.edges.kernel" is frozen' in got["error"]
+    weights = {n: a.numpy() for n, a in ht.load_weights(file).items()}
+    assert set(weights) == set(net.weights)
+    other = frozen()
+    other.load_weights(weights)
+    np.testing.assert_allclose(other(x).numpy(), trainer.predict(x, verbose=0).numpy(), rtol=1e-5, atol=1e-6)
+    weights["norm.gamma"] = weights["norm.gamma"] + 1
+    ht.save_weights(weights, tmp_path / "changed.safetensors")
+    head = {n: a for n, a in weights.items() if n.startswith("head")}
+    ht.save_weights(head, tmp_path / "head.safetensors")
+    trainer.set_weights(weights)
+    ht.bundle(trainer, tmp_path / "c", given, targets=("wasm",))
+    body = """
+      const p = await load(folder, { device: "wasm", threads: 1 }), { readFile } = await import("node:fs/promises");
+      const error = async (act) => act.then(() => null, (e) => e.message), before = JSON.stringify(await p.state());
+      const take = (file) => error(readFile(file).then((f) => p.import(f)));
+      const changed = await take(files[0]), same = JSON.stringify(await p.state()) === before;
+      return { changed, same, kept: await error(p.restore(kept)), head: await take(files[1]) };
+    """
+    files = [str(tmp_path / f"{n}.safetensors") for n in ("changed", "head")]
+    got, after = (in_node(node, tmp_path / n, body, files=files, kept=str(kept))["value"] for n in "bc")
+    assert 'other values of "norm.gamma", which is frozen' in got["changed"] and got["same"]
+    assert got["kept"] is None and got["head"] is None
+    assert after["changed"] is None and "kept beside other frozen weights" in after["kept"]
+
+
 # -- what a Trainer is compiled as ---------------------------------------------------------------------------------------------
 
 

@@ -90,7 +90,7 @@ def bundle_command(
 
 
 def accuracy(found: Mapping[str, Any]) -> Any:
-    """A table of how far a bundle's outputs are from float32, and of the weights and results that stayed float32 for that."""
+    """A table of how far a bundle's outputs are from float32, and of what keeps larger numbers for that."""
     from . import report
 
     kind = f"{'random ' if found['synthetic'] else ''}input{'' if found['samples'] == 1 else 's'}"
@@ -104,7 +104,7 @@ def accuracy(found: Mapping[str, Any]) -> Any:
         agree = "" if one["top1"] is None else f"{100 * one['top1']:.1f} %"
         shown.add_row("output", name, _error(one["relative"]), agree, _error(found["everything"][name]["relative"]))
     for kept in found["kept"]:
-        shown.add_row(f"float32 {kept['kind']}", kept["name"], "", "", _error(kept["relative"]))
+        shown.add_row(f"{kept['numbers']} {kept['kind']}", kept["name"], "", "", _error(kept["relative"]))
     return shown
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -47,12 +47,14 @@ class PrecisionWarning(UserWarning):
 @dataclass(frozen=True)
 class Numbers:
     """What numbers a program stores and computes in: one of PRECISIONS, one of ACTIVATIONS, and what keeps float32 whatever is
-    asked for: `kept` are digests of weights (`digest_of`) and names of results (kernels.halves). `byte`: what products of bytes
+    asked for: `kept` are digests of weights (`digest_of`) and names of results (kernels.halves). `steps`: what single weights
+    are in instead, one of `steps_of`, by digest. `byte`: what products of bytes
     take; `ranges`: where operands of convolutions lay on samples, by the digest of the weights (see passes.ranges)."""
 
     precision: str = "float32"
     activations: str = "float32"
     kept: frozenset[str] = frozenset()
+    steps: Mapping[str, str] = field(default_factory=dict)
     byte: Byte = UNSIGNED
     ranges: Mapping[str, Range] = field(default_factory=dict)
 
@@ -65,8 +67,27 @@ class Numbers:
         """Whether a weight stays as it is."""
         return bool(self.kept) and digest_of(weight) in self.kept
 
+    def of(self, weight: np.ndarray) -> Numbers:
+        """What a weight is stored, and its products computed in."""
+        step = self.steps.get(digest_of(weight)) if self.steps else None
+        return self if step is None else in_step(self, step)
+
 
 FLOAT32 = Numbers()
+
+
+def steps_of(numbers: Numbers) -> tuple[str, ...]:
+    """What a weight can be in, from what is asked for to float32, each larger and nearer to float32 than the one before."""
+    first = PRECISIONS.index(numbers.precision)
+    bytes_too = (f"{numbers.precision}/int8",) if numbers.activations == "int8" else ()
+    return (*bytes_too, *reversed(PRECISIONS[1 : first + 1]), "float32")
+
+
+def in_step(numbers: Numbers, step: str) -> Numbers:
+    """Such numbers with weights as in one of `steps_of`."""
+    precision, _, activations = step.partition("/")
+    plain = "float32" if numbers.activations == "int8" else numbers.activations
+    return replace(numbers, precision=precision, activations=activations or plain, steps={})
 
 
 @dataclass(frozen=True)
@@ -103,7 +124,8 @@ def stored_small(graph: Graph, numbers: Numbers) -> dict[Value, Small]:
     """The weights of a Graph (its branch and loop bodies apart) that are stored small, and how."""
     found = {}
     for value, kept, axis in _weights(graph):
-        small = None if numbers.keeps(graph.constants[value]) else _small(graph, value, kept, axis, numbers)
+        weight = graph.constants[value]
+        small = None if numbers.keeps(weight) else _small(graph, value, kept, axis, numbers.of(weight))
         if small is not None:
             found[value] = small
     return found
@@ -131,7 +153,8 @@ def store_weights(graph: Graph, numbers: Numbers) -> Graph:
         params = node.params
         if isinstance(node.primitive.lowering, Control):
             params = {k: store_weights(v, numbers) if isinstance(v, Graph) else v for k, v in params.items()}
-        if numbers.activations == "int8" and operands[1:] and operands[1] in chosen:
+        weight = operands[1] if numbers.activations == "int8" and operands[1:] and operands[1] in chosen else None
+        if weight is not None and numbers.of(graph.constants[weight]).activations == "int8":
             found = in_bytes(products, builder, node, operands[0], chosen[operands[1]], operands[1].name)
             if found is not None:
                 return [found]
@@ -418,6 +441,6 @@ def _scaled(builder: GraphBuilder, node: Node, operands: tuple[Value, ...], i: i
 
 
 __all__ = [
-    "ACTIVATIONS", "FLOAT32", "PRECISIONS", "Numbers", "PrecisionWarning", "Small", "digest_of", "in_bytes", "store_weights",
-    "stored_small", "takes_ranges", "widens",
+    "ACTIVATIONS", "FLOAT32", "PRECISIONS", "Numbers", "PrecisionWarning", "Small", "digest_of", "in_bytes", "in_step",
+    "steps_of", "store_weights", "stored_small", "takes_ranges", "widens",
 ]  # fmt: skip

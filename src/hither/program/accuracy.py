@@ -1,35 +1,32 @@
 """The accuracy guard: how far results move when a network computes with smaller numbers, and what must not be small.
 
 Both precisions run on samples. Where results move further than is tolerated, each weight, and each result that is stored small,
-is made small alone, and the ones that do most damage keep float32, as few as will do. What was found is a report, which bundles
-carry.
+is made small alone, and the ones that do most damage take a step towards float32 (bytes for activations, int8, float16), as few
+and as small steps as will do. What was found is a report, which bundles carry.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from ..errors import HitherError
-from ..graph.core import Abstract, Graph
+from ..graph.core import Graph
 from ..passes import optimize
 from ..passes.precision import Numbers, PrecisionWarning, stored_small, takes_ranges
 from ..passes.ranges import Range, digest_of, with_extremes
-from ..spec import Spec
 from .compile import CompileError, lengths_of, state_of
 from .plan import plan
-from .program import DEVICES, Program, bind_inputs, check_input
-from .trial import SWITCHES, Candidate, candidates, with_switches
+from .program import DEVICES, Program
+from .samples import Samples, samples_of, synthetic_samples
+from .trial import SWITCHES, candidates, with_switches
 
 TOLERANCE = {"relative": 0.01}  # where samples are given and no tolerance is
-SYNTHETIC = 4  # samples, where none are given
 SINGLES = 8  # samples that weights and results are tried on one by one
-
-Samples = Sequence[Mapping[str, np.ndarray]]
 
 
 class AccuracyError(HitherError, ValueError):
@@ -52,12 +49,14 @@ class OutputAccuracy:
 
 @dataclass(frozen=True)
 class Kept:
-    """A weight, or the result of an operator, that keeps float32, and how far it alone moves the outputs if it does not."""
+    """A weight, or the result of an operator, that keeps larger numbers than asked for (of a weight "int8", with activations
+    in float32, "float16" or "float32"), and how far it alone moves the outputs if it does not."""
 
     kind: str  # "weight" | "result"
     name: str
     shape: tuple[int, ...]
     relative: float
+    numbers: str = "float32"
 
     def __str__(self) -> str:
         return self.name or "a weight" if self.kind == "weight" else f"the result of {self.name}"
@@ -73,7 +72,8 @@ class AccuracyReport:
         samples: how many were run; `synthetic` if they are random numbers, not data.
         outputs: of the program as it is, per output.
         everything: of the program if everything were as small as was asked for.
-        kept: the weights and results that keep float32, the most harmful first; `keys` tell them apart for the compiler.
+        kept: the weights and results that keep larger numbers, the most harmful first; for the compiler `keys` tell those
+            apart that keep float32, and `steps` what other weights are in.
         calibrated: of bytes, how many weights multiply what has scales found on the samples (`ranges`); others find them in
             every run.
     """
@@ -87,12 +87,13 @@ class AccuracyReport:
     kept: tuple[Kept, ...] = ()
     calibrated: int = 0
     keys: frozenset[str] = field(default=frozenset(), repr=False)
+    steps: Mapping[str, str] = field(default_factory=dict, repr=False)
     ranges: Mapping[str, Range] = field(default_factory=dict, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain data, as manifests have it."""
         made = asdict(self)
-        del made["keys"], made["ranges"]
+        del made["keys"], made["steps"], made["ranges"]
         found: dict[str, Any] = _finite(made)
         return found
 
@@ -110,7 +111,7 @@ class AccuracyReport:
             of = "one weight has a scale" if self.calibrated == 1 else f"{self.calibrated} weights have scales"
             lines.append(f"  what multiplies {of} found on the samples")
         for one in self.kept:
-            lines.append(f"  keeps float32: {one} {list(one.shape)}, alone off by {one.relative:.2g}")
+            lines.append(f"  keeps {one.numbers}: {one} {list(one.shape)}, alone off by {one.relative:.2g}")
         return "\n".join(lines)
 
 
@@ -162,34 +163,27 @@ def guard(
         numbers = replace(plain, ranges=scales)
         trials = _Trials(graph, numbers, feeds)
         require_finite(samples, trials.exact, calibrate is None, state)
-        everything = trials.judge(range(len(trials.candidates)))
+        everything = trials.judge([0] * len(trials.candidates))
         if accepts(everything, tolerance):
             break
-    order: list[int] = list(range(len(trials.candidates)))
-    alone: dict[int, Mapping[str, OutputAccuracy]] = {}
-
-    def rank() -> None:
-        """Order the candidates by the damage that each does alone."""
-        alone.update({i: trials.judge([i], SINGLES) for i in order})
-        order.sort(key=lambda i: _damage(alone[i], tolerance), reverse=True)
-
-    count = 0
-    if not accepts(everything, tolerance) and order:
-        rank()
-        count = _fewest(lambda n: accepts(trials.judge(order[n:]), tolerance), len(order))
+    search = _Search(trials, tolerance)
+    levels = search.levels(everything)
+    tried = 1
     while True:
-        keys = frozenset(trials.candidates[i].key for i in order[:count])
-        program = compiled(replace(numbers, kept=keys))
+        keys = frozenset(c.key for c, level in zip(trials.candidates, levels) if level == len(c.steps) - 1)
+        steps = {c.key: c.steps[level] for c, level in zip(trials.candidates, levels) if 0 < level < len(c.steps) - 1}
+        program = compiled(replace(numbers, kept=keys, steps=steps))
         found = trials.compare([_run_anew(program, sample) for sample in samples])
-        if accepts(found, tolerance) or count == len(order):
+        if accepts(found, tolerance) or len(keys) == len(trials.candidates):
             break
-        if not alone:
-            rank()
-        count = min(len(order), 2 * count + 1)  # the device rounds otherwise than the trial did
+        for i in search.order()[:tried]:  # the device rounds otherwise than the trial did
+            levels[i] = min(levels[i] + 1, len(trials.candidates[i].steps) - 1)
+        tried = 2 * tried + 1
     name = numbers.precision if numbers.activations == "float32" else f"{numbers.precision}, activations {numbers.activations}"
     report = AccuracyReport(
         name, tolerance, len(samples), calibrate is None, found, everything,
-        tuple(_kept(trials.candidates[i], alone.get(i)) for i in order[:count]), len(numbers.ranges), keys, numbers.ranges,
+        tuple(search.kept(i, levels[i]) for i in search.order() if levels[i]) if any(levels) else (),
+        len(numbers.ranges), keys, steps, numbers.ranges,
     )  # fmt: skip
     if not accepts(found, tolerance):
         raise AccuracyError(f"{name} cannot be had within the tolerance, though everything keeps float32:\n{report}")
@@ -239,10 +233,6 @@ def compare(
     return report
 
 
-def _kept(found: Candidate, alone: Mapping[str, OutputAccuracy] | None) -> Kept:
-    return Kept(found.kind, found.name, found.shape, max((o.relative for o in (alone or {}).values()), default=0.0))
-
-
 def _run_anew(program: Program, sample: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
     """A run from the first state, in which the program is left."""
     result = program(dict(sample))
@@ -262,20 +252,77 @@ class _Trials:
         self.samples = samples
         own = plan({"trial": switched}, DEVICES["cpu"].machine(), {"trial": lengths_of(traced)})
         self._program = Program(own, "cpu", "trial")
-        self.exact = self._run((), len(samples))
+        self.exact = self._run([len(c.steps) - 1 for c in self.candidates], len(samples))
 
-    def judge(self, small: Collection[int], most: int | None = None) -> dict[str, OutputAccuracy]:
-        """What becomes of the outputs if these candidates are small."""
-        return self.compare(self._run(small, min(most or len(self.samples), len(self.samples))))
+    def judge(self, levels: Sequence[int], most: int | None = None) -> dict[str, OutputAccuracy]:
+        """What becomes of the outputs if the candidates are in these of their steps."""
+        return self.compare(self._run(levels, min(most or len(self.samples), len(self.samples))))
 
     def compare(self, results: Sequence[Mapping[str, Any]]) -> dict[str, OutputAccuracy]:
         """Results on the first samples against those in float32; of outputs that both have."""
         return _compared(self.exact, results)
 
-    def _run(self, small: Collection[int], count: int) -> list[Mapping[str, Any]]:
-        switches = np.zeros(len(self.candidates), np.bool_)
-        switches[list(small)] = True
+    def _run(self, levels: Sequence[int], count: int) -> list[Mapping[str, Any]]:
+        switches = np.asarray(levels, np.int32)
         return [self._program.run("trial", {**sample, SWITCHES: switches}) for sample in self.samples[:count]]
+
+
+class _Search:
+    """The steps that candidates have to take towards float32: as few as will do, and as small ones, the most harmful first."""
+
+    def __init__(self, trials: _Trials, tolerance: Mapping[str, float]) -> None:
+        self.trials, self.tolerance = trials, tolerance
+        self.last = [len(c.steps) - 1 for c in trials.candidates]
+        self._alone: dict[int, list[Mapping[str, OutputAccuracy]]] = {}  # level → of each candidate, in that step alone
+
+    def at(self, level: int) -> list[int]:
+        """All candidates in this of their steps, or in their last."""
+        return [min(level, last) for last in self.last]
+
+    def alone(self, level: int) -> list[Mapping[str, OutputAccuracy]]:
+        """What each candidate does in a step if all others keep float32."""
+        if level not in self._alone:
+            each = ([min(level, n) if i == j else n for j, n in enumerate(self.last)] for i in range(len(self.last)))
+            self._alone[level] = [self.trials.judge(levels, SINGLES) for levels in each]
+        return self._alone[level]
+
+    def order(self, level: int = 0) -> list[int]:
+        """The candidates by the damage that each does alone in a step, the worst first."""
+        found = self.alone(level)
+        return sorted(range(len(found)), key=lambda i: _damage(found[i], self.tolerance), reverse=True)
+
+    def levels(self, everything: Mapping[str, OutputAccuracy]) -> list[int]:
+        """The step of each. The first step that is accurate enough for all is too large for most: from there on, all but the
+        fewest that need it go back a step, and all but the fewest of those another one."""
+        found = self.at(0)
+        if accepts(everything, self.tolerance) or not self.last:
+            return found
+        most = max(self.last)
+        reached = next((n for n in range(1, most) if accepts(self.trials.judge(self.at(n)), self.tolerance)), most)
+        found, free = self.at(reached), list(range(len(self.last)))
+        for level in range(reached - 1, -1, -1):
+            order = [i for i in self.order(level) if i in set(free)]
+
+            def tried(
+                count: int, order: Sequence[int] = order, level: int = level, before: Sequence[int] = tuple(found)
+            ) -> list[int]:
+                levels = list(before)
+                for i in order[count:]:
+                    levels[i] = min(level, self.last[i])
+                return levels
+
+            if accepts(self.trials.judge(tried(0)), self.tolerance):
+                count = 0
+            else:
+                count = _fewest(lambda n: accepts(self.trials.judge(tried(n)), self.tolerance), len(order))
+            found, free = tried(count), order[count:]
+        return found
+
+    def kept(self, i: int, level: int) -> Kept:
+        """What is reported of a candidate that does not have what was asked for."""
+        one = self.trials.candidates[i]
+        relative = max((o.relative for o in self.alone(0)[i].values()), default=0.0)
+        return Kept(one.kind, one.name, one.shape, relative, one.steps[level])
 
 
 def _compared(exact: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]) -> dict[str, OutputAccuracy]:
@@ -363,37 +410,6 @@ def checked_tolerance(tolerance: Mapping[str, float] | None) -> dict[str, float]
     return dict(given)
 
 
-def samples_of(calibrate: Any, inputs: Mapping[str, Abstract]) -> list[dict[str, np.ndarray]]:
-    """Samples as {input: array}, checked against what the inputs take.
-
-    Args:
-        calibrate: an iterable of samples, each {input: array}, or an array where there is one input. Or one {input: array}
-            whose arrays have one more axis in front: samples stacked.
-
-    Raises:
-        CompileError: there is no sample, or arrays of different lengths are stacked.
-        NameMismatch, ShapeMismatch, DTypeMismatch: one does not fit; says which.
-    """
-    if isinstance(calibrate, Mapping):
-        stacked = {name: np.asarray(a) for name, a in calibrate.items()}
-        lengths = {len(a) if a.ndim else 0 for a in stacked.values()}
-        if len(lengths) != 1 or 0 in lengths:
-            raise CompileError(f"stacked samples have arrays of one length, got {sorted(lengths)}; a list of samples works too")
-        calibrate = [{name: a[i] for name, a in stacked.items()} for i in range(lengths.pop())]
-    if not isinstance(calibrate, Iterable):
-        raise CompileError(
-            "calibrate= is samples of real inputs: a list of {input: array}, or of arrays where there is one input, or one "
-            f"{{input: samples stacked}}; got a {type(calibrate).__name__}, {calibrate!r}"
-        )
-    made = []
-    for sample in calibrate:
-        given = bind_inputs(list(inputs), (sample,), {})
-        made.append({name: check_input(name, kind, given[name]) for name, kind in inputs.items()})
-    if not made:
-        raise CompileError("calibrate= has no samples; give some, or leave it out for synthetic ones")
-    return made
-
-
 def require_finite(samples: Samples, exact: Sequence[Mapping[str, Any]], synthetic: bool, state: Collection[str] = ()) -> None:
     """Refuse samples that say nothing of an accuracy. Outputs may have infinities, as masks do, where inputs have none.
 
@@ -422,33 +438,6 @@ def require_finite(samples: Samples, exact: Sequence[Mapping[str, Any]], synthet
 
 def _floats(array: np.ndarray) -> bool:
     return array.dtype.kind in "fc" and array.size > 0
-
-
-def synthetic_samples(
-    inputs: Mapping[str, Abstract], specs: Mapping[str, Any] | None, seed: int = 0
-) -> Iterable[dict[str, Any]]:
-    """Random inputs: pictures of random colours for images, normal numbers for other floats, 0 and 1 for integers and bools."""
-    draw = np.random.default_rng(seed)
-    for _ in range(SYNTHETIC):
-        yield {name: _random(draw, kind, (specs or {}).get(name)) for name, kind in inputs.items()}
-
-
-def _random(draw: np.random.Generator, kind: Abstract, spec: Any) -> np.ndarray:
-    if isinstance(spec, Spec) and spec.media == "image":
-        raw = draw.uniform(0, 255, kind.shape)
-        channels = [1] * len(kind.shape)
-        channels[(spec.layout or "NHWC").index("C")] = -1
-        scale, mean, std = (_spread(x, channels) for x in (spec.scale, spec.mean, spec.std))
-        raw = (raw * (1 if scale is None else scale) - (0 if mean is None else mean)) / (1 if std is None else std)
-        return np.asarray(raw).astype(kind.dtype.numpy)
-    if kind.dtype.kind == "f":
-        return draw.standard_normal(kind.shape).astype(kind.dtype.numpy)
-    return draw.integers(0, 2, kind.shape).astype(kind.dtype.numpy)
-
-
-def _spread(value: Any, channels: list[int]) -> Any:
-    array = None if value is None else np.asarray(value, np.float64)
-    return array if array is None or array.ndim == 0 else array.reshape(channels)
 
 
 __all__ = [

@@ -81,7 +81,9 @@ def compile(
             arrays, where there is one input), or one {input: array} of samples stacked along a new first axis.
         tolerance: {"relative": 0.01} (the default, if samples are given): no output may be further from float32 than that
             share of its largest magnitude. {"top1": 0.99}: how often the largest element along the last axis must be the
-            same. Or both. Weights and results that do too much damage keep float32; `Program.accuracy` says which, and how
+            same. Or both. Weights that do too much damage take as small a step towards float32 as will do: from bytes for
+            activations to int8 weights alone, from int4 to int8, to float16, to float32; such results keep float32.
+            `Program.accuracy` says which, and how
             accurate the program is. Without samples, random numbers are used, which say less.
         state: what survives calls: nested dicts and lists of arrays. Functions are then called as
             `f(state, **inputs)` and return outputs, or `(outputs, new_state)` to change it: of the same structure, shapes and
@@ -307,12 +309,14 @@ def _paths(state: Any, prefix: str = "") -> list[str]:
 class Entries:
     """Functions over one state, each with its inputs' specs: what something that has `as_entries` (a Trainer) is compiled as.
 
-    `specs` are {entry: {input: Spec or Abstract}}; `state` is as for `compile`.
+    `specs` are {entry: {input: Spec or Abstract}}; `state` is as for `compile`. `frozen` are {name: array}, named like state,
+    of what the functions hold as constants: bundles give them back under these names.
     """
 
     functions: Mapping[str, Callable[..., Any]]
     specs: Mapping[str, Mapping[str, Any]]
     state: Any
+    frozen: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def as_target(target: Any, specs: Mapping[str, Any] | None) -> Any:

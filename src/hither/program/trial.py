@@ -1,9 +1,9 @@
 """Trials of a precision: a Graph in which every weight, and every result that is stored small, can have the digits that it
-would be stored with, or its own.
+would be stored with, those of any step from there to float32, or its own.
 
 Whether a precision is good enough, and what it harms, are many questions about one network. One Graph answers them all, with
-one more input, `switches`: where a switch is on, a weight or a result is what it would be after rounding. It is compiled once,
-and each question is a run.
+one more input, `switches`: the number of the step that each weight and result is in. It is compiled once, and each question
+is a run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..graph.core import Abstract, Graph, GraphBuilder, Node, Value, rewrite
 from ..graph.primitive import REGISTRY, Control
 from ..kernels.halves import bodies_of, node_keys, stored_halves
 from ..passes.bytes import ByteProducts
-from ..passes.precision import Numbers, digest_of, in_bytes, stored_small
+from ..passes.precision import Numbers, digest_of, in_bytes, in_step, steps_of, stored_small
 
 SWITCHES = "hither.switches"
 
@@ -33,6 +33,7 @@ class Candidate:
     name: str
     shape: tuple[int, ...]
     nbytes: int
+    steps: tuple[str, ...]  # what it can be in, the last one float32
 
 
 def candidates(graph: Graph, numbers: Numbers) -> list[Candidate]:
@@ -41,7 +42,7 @@ def candidates(graph: Graph, numbers: Numbers) -> list[Candidate]:
 
 
 def with_switches(graph: Graph, numbers: Numbers, of: list[Candidate]) -> Graph:
-    """The Graph with one more input, bool [len(of)]: whether each candidate has the digits that it would be stored with."""
+    """The Graph with one more input, int32 [len(of)]: which of its steps each candidate is in; beyond them, float32."""
     return _Switched({candidate.key: i for i, candidate in enumerate(of)}).graph(graph, "", numbers)
 
 
@@ -52,7 +53,7 @@ def unjudged(judged: Graph, other: Graph, numbers: Numbers) -> frozenset[str]:
     where the traces have different numbers of one source's operators of one kind, the how manieth may be another one: if one of
     them, or of what is in their bodies, keeps float32, all do.
     """
-    plain = replace(numbers, kept=frozenset())
+    plain = replace(numbers, kept=frozenset(), steps={})
     known = {found.key for found in candidates(judged, plain)}
     kinds = {f"{key.rpartition(':')[0]}:" for key in {*_node_keys(judged, "")} ^ {*_node_keys(other, "")}}
     kept = tuple(kind for kind in kinds if any(key.startswith(kind) for key in numbers.kept))
@@ -70,9 +71,9 @@ def _candidates(graph: Graph, numbers: Numbers, prefix: str) -> Iterator[Candida
     for value, small in stored_small(graph, numbers).items():
         array = graph.constants[value]
         if numbers.activations == "int8" or not np.array_equal(small.widened(), array):
-            yield Candidate(digest_of(array), "weight", value.name, array.shape, array.nbytes)
+            yield Candidate(digest_of(array), "weight", value.name, array.shape, array.nbytes, steps_of(numbers))
     for value, stored in _results(graph, numbers, prefix).items():
-        yield Candidate(stored[0], "result", stored[1], value.shape, value.abstract.nbytes)
+        yield Candidate(stored[0], "result", stored[1], value.shape, value.abstract.nbytes, ("float16", "float32"))
     keys = node_keys(graph, prefix)
     for node in graph.nodes:
         for _, body, path, inside in _bodies(node, keys[node], numbers):
@@ -109,26 +110,32 @@ class _Switched:
 
     def _rewritten(self, graph: Graph, prefix: str, numbers: Numbers) -> Graph:
         places = self.places
-        switches = Value(Abstract((len(places),), dt.bool_), SWITCHES)
-        small = stored_small(graph, numbers)
+        switches = Value(Abstract((len(places),), dt.int32), SWITCHES)
+        each = [stored_small(graph, in_step(numbers, step)) for step in steps_of(numbers)[:-1]]
+        small = each[0] if each else {}
         weights = {value: places.get(digest_of(graph.constants[value])) for value in small}
         results = {value: places.get(key) for value, (key, _) in _results(graph, numbers, prefix).items()}
         keys = node_keys(graph, prefix)
         products = ByteProducts(graph, numbers.byte, numbers.ranges)
         made: dict[Value, Value] = {}
 
-        def either(builder: GraphBuilder, place: int, changed: Value, plain: Value) -> Value:
-            """`changed` where a switch is on."""
-            number = builder.constant(np.array(place, np.int32))
+        def either(builder: GraphBuilder, place: int, changed: Value, plain: Value, step: int = 0) -> Value:
+            """`changed` where a switch is at this step."""
+            number, at = (builder.constant(np.array(n, np.int32)) for n in (place, step))
             (switch,) = builder.add(REGISTRY["take"], (switches, number), {"axis": 0})
+            (switch,) = builder.add(REGISTRY["eq"], (switch, at), {})
             (flags,) = builder.add(REGISTRY["broadcast"], (switch,), {"shape": plain.shape, "axes": ()})
             return builder.add(REGISTRY["select"], (flags, changed, plain), {})[0]
 
         def operand(builder: GraphBuilder, value: Value) -> Value:
             place = weights.get(value)
             if place is not None and value not in made:
-                rounded = builder.constant(small[value].widened(), f"{value.name}.rounded" if value.name else "")
-                made[value] = either(builder, place, rounded, value)
+                found = value
+                for step, stored in enumerate(each):
+                    if value in stored:
+                        name = f"{value.name}.rounded{step}" if value.name else ""
+                        found = either(builder, place, builder.constant(stored[value].widened(), name), found, step)
+                made[value] = found
             return made.get(value, value)
 
         def applied(builder: GraphBuilder, node: Node, operands: tuple[Value, ...]) -> Sequence[Value]:
@@ -136,7 +143,8 @@ class _Switched:
                 weight = operands[1]
                 found = in_bytes(products, builder, node, operands[0], small[weight], weight.name)
                 if found is not None:
-                    plain = builder.add(node.primitive, operands, node.params, node.source)[0]
+                    given = [operand(builder, o) for o in operands]
+                    plain = builder.add(node.primitive, given, node.params, node.source)[0]
                     return [either(builder, place, found, plain)]
             operands = tuple(operand(builder, o) for o in operands)
             params = node.params

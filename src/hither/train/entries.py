@@ -84,7 +84,7 @@ def entries_of(trainer: Trainer, specs: Specs | None, seen: Batch | None) -> Ent
     net = trainer._net
     given = _by_entry(specs or {})
     likes = {name: _like(net, name, given[name], seen) for name in STEPS}
-    steps = trainer.prepare(likes["train_step"].zeros).with_all_weights()  # pages keep, save and load all of them
+    steps = trainer.prepare(likes["train_step"].zeros)
     functions: dict[str, Callable[..., Any]] = {}
     taken: dict[str, Specs] = {}
     for name, like in likes.items():
@@ -99,7 +99,7 @@ def entries_of(trainer: Trainer, specs: Specs | None, seen: Batch | None) -> Ent
         functions[PARTIAL[name]], taken[PARTIAL[name]] = partial, {"rows": Abstract((), dt.int32), **taken[name]}
     current: dict[str, Any] = {**steps.state, **named_state({"metrics": steps.initial["metrics"]})}
     state = unflatten(flatten(steps.initial)[1], [current[name] for name in named_state(steps.initial)])
-    return Entries(functions, taken, state)
+    return Entries(functions, taken, state, {f"weights.{path}": a.numpy() for path, a in steps.constant.items()})
 
 
 def _entry(steps: Steps, entry: str, like: _Like) -> tuple[Callable[..., Any], dict[str, Abstract]]:

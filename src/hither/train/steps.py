@@ -114,12 +114,6 @@ class Steps:
         self._keeper: Program | None = None  # in whose memory the state is up to date
         self._current: dict[str, Array] = {n: Array(a) for n, a in named_state(self.initial).items()}
 
-    def with_all_weights(self) -> Steps:
-        """The same steps with every weight in their state."""
-        made = Steps(self.net, self.objective, self.optimizer, self.device, self.precision, self.seed)
-        made.load_state(self.state)
-        return made
-
     # -- the functions -------------------------------------------------------------------------------------------------------
 
     def train(self, state: State, x: Any, y: Sequence[Any], weights: Sequence[Any]) -> tuple[dict[str, Any], State]:

@@ -206,8 +206,9 @@ class Trainer:
         reset, without training. `reset_metrics` takes nothing and gives nothing. `train_partial` and `evaluate_partial` do the
         same for the first `rows` samples (int32) of a batch, exactly: statistics, means, draws and metrics are of those alone;
         what lies behind should be samples, too, such as the first again. `predict_partial` is there only where samples mix in
-        predicting. All work on one state: weights, the
-        optimizer's, metrics and random keys as they are now, metrics at their beginning.
+        predicting. All work on one state: weights, the optimizer's, metrics and random keys as they are now, metrics at their
+        beginning. Weights that training leaves as they are, frozen ones, are constants, folded and packed like any model's; a
+        bundle exports them with the others.
 
         Inputs are called "x", or as the network's several inputs are; targets "y", and weights of samples "sample_weight",
         where there are several outputs "y_NAME" and "sample_weight_NAME".

@@ -24,6 +24,7 @@ from ..passes.bytes import SEVEN_BITS
 from ..passes.precision import Numbers, PrecisionWarning
 from ..program.accuracy import AccuracyReport, compare
 from ..program.compile import (
+    Entries,
     accurate,
     as_target,
     check_dtypes,
@@ -91,6 +92,10 @@ class TensorPool:
         """The number of the tensor that a value which survives calls starts as: its own, for it is saved by its name."""
         return self._once(("state", (), name.encode()), precision, name, array)
 
+    def add_frozen(self, name: str, array: np.ndarray) -> int:
+        """The number of a tensor that no build needs as it is, and that is exported by its name."""
+        return self._once(("frozen", (), name.encode()), "", name, array)
+
     def _once(self, key: tuple[str, tuple[int, ...], bytes], precision: str, name: str, array: np.ndarray) -> int:
         number = self._known.get(key)
         if number is not None and self._names.setdefault((precision, self.tensors[number].name), number) == number:
@@ -125,7 +130,8 @@ def bundle(
 
     Args:
         target: what `compile` takes: a Model, a hither.nn network, a function, {entry: function}, or a Trainer: the page then
-            goes on with the training, from the weights, the optimizer's state and the random keys as they are.
+            goes on with the training, from the weights, the optimizer's state and the random keys as they are. Frozen weights
+            are folded and packed like a Model's; to be exported with the others, they are downloaded as they were.
         directory: the folder; made if missing.
         specs: {input: Spec}, or a list of them: one variant per choice of shapes, over the same weights and state. For a
             Trainer see `Trainer.as_entries`.
@@ -136,7 +142,7 @@ def bundle(
             Tensors that are the same in several are stored once.
         activations: what products are computed in, as for `compile`, which says what becomes of NaN in bytes, and of numbers
             beyond 65504 in halves: give `calibrate` or `tolerance`. With several precisions, see there.
-        calibrate, tolerance: as for `compile`: weights that do too much damage keep float32. The first variant is judged, on
+        calibrate, tolerance: as for `compile`: weights that do too much damage keep larger numbers. The first variant is judged, on
             the CPU, in each precision; what only other variants have, or have more of, keeps float32 there, with a
             PrecisionWarning. The manifest and the loader's `program.info.accuracy` have the reports.
         state: what survives calls of functions, as for `compile`; `program.save` and `restore` keep it in the browser. One
@@ -180,7 +186,7 @@ def bundle(
         samples = calibrate if calibrate is None or isinstance(calibrate, Mapping) else list(calibrate)  # read more than once
         for each, numbers in wanted.items():
             reports[each] = _judge(graphs[0], choices[0], numbers, samples, tolerance, "wasm" in targets)
-            wanted[each] = replace(numbers, kept=reports[each].keys, ranges=reports[each].ranges)
+            wanted[each] = replace(numbers, kept=reports[each].keys, steps=reports[each].steps, ranges=reports[each].ranges)
     tidied = [{entry: optimize(graph) for entry, graph in entries.items()} for entries in graphs]
     judged = not progressive and bool(reports)
     alike = {each: _as_judged(tidied, numbers) if judged else [numbers] * len(tidied) for each, numbers in wanted.items()}
@@ -193,6 +199,7 @@ def bundle(
                 planned = _plan(graphs, tidied, machine, alike[each])
                 variants = [{e: planned.entries[_export(i, e)] for e in entries} for i, entries in enumerate(graphs)]
                 builds += [_webgpu(planned, variants, pool, each)] if kind == "webgpu" else _wasm(planned, variants, pool, each)
+    frozen = tuple(pool.add_frozen(n, a) for n, a in made[0].frozen.items()) if isinstance(made[0], Entries) else ()
     signatures = [_variant(entries, variants[i], made[i], meanings[i]) for i, entries in enumerate(graphs)]
     return write_bundle(
         directory,
@@ -204,6 +211,7 @@ def bundle(
             builds=tuple(builds),
             precisions=tuple(Precision(n, reports[n].to_json() if n in reports else None) for n in wanted),
             progressive=progressive,
+            frozen=frozen,
         ),
     )
 

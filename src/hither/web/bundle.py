@@ -27,7 +27,7 @@ from .manifest import (
     parse,
     seal,
 )
-from .segments import can_be_halved, lay_out
+from .segments import can_be_halved, content_digest, lay_out
 from .squeeze import squeeze
 
 RUNTIME = (
@@ -79,7 +79,11 @@ def write_bundle(directory: str | Path, spec: BundleSpec) -> dict[str, Any]:
         "version": VERSION,
         "generator": f"hither {_version()}",
         "digest": "",
-        "extensions_used": [*(["refinement"] if halved else []), *(["precisions"] if several else [])],
+        "extensions_used": [
+            *(["refinement"] if halved else []),
+            *(["precisions"] if several else []),
+            *(["frozen"] if spec.frozen else []),
+        ],
         "extensions_required": ["refinement"] if halved else [],  # who knows one precision takes the first
         "name": spec.name,
         "precision": spec.precisions[0].name,
@@ -93,6 +97,8 @@ def write_bundle(directory: str | Path, spec: BundleSpec) -> dict[str, Any]:
         manifest["precisions"] = [p.to_json() for p in spec.precisions]
     elif spec.precisions[0].accuracy is not None:
         manifest["accuracy"] = spec.precisions[0].accuracy
+    if spec.frozen:
+        manifest["frozen"] = [{"tensor": i, "sha256": content_digest(spec.tensors[i].array)} for i in spec.frozen]
     layouts: list[dict[str, Any]] = []
     manifest["layouts"] = layouts
     manifest["builds"] = [_build(b, spec, layouts, files) for b in spec.builds]
@@ -161,7 +167,7 @@ def _check(spec: BundleSpec) -> None:
 
 def _halved(spec: BundleSpec) -> frozenset[int]:
     """The numbers of the tensors that are sent as halves; what survives calls is whole from the beginning."""
-    kept = {p.tensor for b in spec.builds for p in b.layout.placements if p.space != "weights"}
+    kept = {p.tensor for b in spec.builds for p in b.layout.placements if p.space != "weights"} | set(spec.frozen)
     return frozenset(i for i, t in enumerate(spec.tensors) if i not in kept and can_be_halved(t.array))
 
 

@@ -21,7 +21,7 @@ from ..errors import HitherError
 
 FORMAT = "hither-bundle"
 VERSION = 1
-EXTENSIONS = ("refinement", "precisions")  # extensions that this writer uses; only the first is ever required
+EXTENSIONS = ("refinement", "precisions", "frozen")  # extensions that this writer uses; only the first is ever required
 ZERO_DIGEST = "sha256-" + "0" * 64
 
 Space = Literal["weights", "state", "arena", "io"]
@@ -260,6 +260,7 @@ class BundleSpec:
     builds: tuple[WasmBuild | WebGpuBuild, ...]
     precisions: tuple[Precision, ...] = (Precision(),)
     progressive: bool = False
+    frozen: tuple[int, ...] = ()  # tensors that are there to be exported, as their names' constants were
     description: str = ""
 
 

@@ -69,6 +69,11 @@ def lay_out(
     return {**made, "refinement": lower} if lower else made
 
 
+def content_digest(array: np.ndarray) -> str:
+    """The SHA-256 of an array's bytes as files have them."""
+    return hashlib.sha256(_little(array).data).hexdigest()
+
+
 def _little(array: np.ndarray) -> np.ndarray:
     """An array as files have it: contiguous and little-endian."""
     return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))

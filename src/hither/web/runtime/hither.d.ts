@@ -66,8 +66,8 @@ export interface Accuracy {
   precision: string; tolerance: Record<string, number>; samples: number; synthetic: boolean;
   /** Of the bundle as it is, and if everything had the precision. */
   outputs: OutputAccuracy; everything: OutputAccuracy;
-  /** Weights, and results of operators, that keep float32. */
-  kept: { kind: "weight" | "result"; name: string; shape: number[]; relative: number | null }[];
+  /** Weights, and results of operators, that keep larger numbers than asked for: weights "int8" with float32 activations, "float16" or "float32". */
+  kept: { kind: "weight" | "result"; name: string; shape: number[]; relative: number | null; numbers?: string }[];
   /** With activations in bytes: how many weights multiply what has scales found on the samples; others are found in every run. */
   calibrated?: number;
 }

@@ -96,7 +96,7 @@ export async function load(source, options = {}) {
  * @param {() => Promise<import("./hither-worker.js").Port> | undefined} spare a Worker for WASM that is starting */
 async function attempt(target, auto, builds, manifest, store, options, report, spare) {
   const { gpu, threads, signal, variant = 0, warmup = true, refine = true } = options;
-  const { layouts, precisions, variants, weights, default_entry: entry } = manifest;
+  const { layouts, variants, weights, default_entry: entry } = manifest;
   const first = find(variants, variant), snapshot = variants.some((v) => Object.values(v.entries).some((e) => e.updates_state));
   const light = builds.every((b) => b.variants.every((v) => Object.values(v).every((e) => /** @type {any} */ (e.work) < LIGHT)));
   // so that a page never blocks; but what takes less time than waking a Worker does not wait for one
@@ -154,7 +154,7 @@ async function attempt(target, auto, builds, manifest, store, options, report, s
       const lent = new Set([bytes.buffer, ...pieces.map((p) => p[2].buffer)]);
       return new Uint8Array((await backend.place(pieces, [...lent]))[0]);
     };
-    const segments = weights.segments.filter((s) => !precisions || within(s.start, s.bytes).length);
+    const segments = weights.segments.filter((s) => within(s.start, s.bytes).length);
     const placing = bring(segments, async (backend, { start, half }, bytes) => {
       if (!half) return put(backend, start, bytes);
       await put(backend, start, (await /** @type {NonNullable<typeof halves>} */ (halves)).widen(bytes));
@@ -331,9 +331,10 @@ class Program {
 
   /** Call a function of hither-state.js with what it needs of this program. @param {"state" | "loadState" | "save" | "restore" | "pack" | "unpack"} act @param {any[]} args */
   async #state(act, ...args) {
-    const code = await import("./hither-state.js"), { layouts, weights: { tensors } } = this.#manifest, { state, placements } = layouts[this.#build.layout];
+    const code = await import("./hither-state.js"), manifest = this.#manifest, { layouts, weights: { tensors } } = manifest, { state, placements } = layouts[this.#build.layout];
     return /** @type {any} */ (code[act])({
-      root: this.#store.root,
+      manifest,
+      store: this.#store,
       places: placements.filter((p) => p[1] === "state").map(([i, , at, stored]) => ({ ...tensors[i], at, stored })),
       read: () => this.#enqueue(() => this.#backend.read("state", 0, state)),
       write: (/** @type {import("./types.d.ts").Piece[]} */ pieces) => this.#enqueue(() => this.#backend.place(pieces, [])),

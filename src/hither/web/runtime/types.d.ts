@@ -29,12 +29,13 @@ export interface Manifest {
   format: string; version: number; digest: string; extensions_required: string[]; name: string;
   precision: string; accuracy?: import("./hither.js").Accuracy; precisions?: { name: string; accuracy?: import("./hither.js").Accuracy }[];
   default_entry: string; variants: Variant[]; layouts: Layout[]; builds: Build[];
+  frozen?: { tensor: number; sha256: string }[];
   weights: { bytes: number; tensors: TensorRecord[]; segments: Segment[]; refinement?: Segment[] };
 }
 
 /** What a program's state is outside it (hither-state.js). `at` and `stored` are offset and dtype in the state region. */
 export interface Stateful {
-  root: string; places: (TensorRecord & { at: number; stored: string })[];
+  manifest: Manifest; store: import("./hither-store.js").Store; places: (TensorRecord & { at: number; stored: string })[];
   read(): Promise<Uint8Array>;
   write(pieces: Piece[]): Promise<unknown>;
 }
