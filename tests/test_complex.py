@@ -1,7 +1,7 @@
 """Complex numbers in compiled programs, as pairs of real ones (`passes/pairs.py`).
 
-If these fail, a spectrum, a root or a phasor is another number on a device than on NumPy, or what cannot be said in real numbers
-fails without a reason.
+If these fail, a spectrum, a root or a phasor is another number on a device than on NumPy, or what cannot be said in real
+numbers fails without a reason.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ from .dtypes import (
 from .namespace import INFO as _INFO
 from .namespace import NamespaceInfo as _NamespaceInfo
 from .ops import *  # noqa: F403
-from .ops import fft, linalg, random
+from .ops import fft, linalg, random, signal
 
 __version__ = "0.1.0"
 __array_api_version__ = _array.API_VERSION
@@ -87,7 +87,8 @@ def __dir__() -> list[str]:
 __all__ = [
     "Array", "DType", "__array_api_version__", "__array_namespace_info__", "__version__", "bool", "bool_", "can_cast",
     "complex64", "complex128", "dtype", "e", "fft", "finfo", "float16", "float32", "float64", "iinfo", "inf", "int8", "int16",
-    "int32", "int64", "isdtype", "linalg", "nan", "newaxis", "pi", "promote", "random", "uint8", "uint16", "uint32", "uint64",
+    "int32", "int64", "isdtype", "linalg", "nan", "newaxis", "pi", "promote", "random", "signal", "uint8", "uint16",
+    "uint32", "uint64",
 ]  # fmt: skip
 __all__ += _ops.__all__
 __all__ += _LAZY

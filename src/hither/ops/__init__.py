@@ -24,13 +24,14 @@ from .recurrent import *  # noqa: F403
 from .reduce import *  # noqa: F403
 from .sampling import *  # noqa: F403
 from .search import *  # noqa: F403
+from .segments import *  # noqa: F403
 from .shape import *  # noqa: F403
 
 register_operations(sys.modules[__name__])
 
 _THEMES = (
     "activations", "bits", "control", "conv", "creation", "elementwise", "image", "indexing", "norm", "pictures", "products",
-    "recurrent", "reduce", "sampling", "search", "shape",
+    "recurrent", "reduce", "sampling", "search", "segments", "shape",
 )  # fmt: skip
 
 __all__ = ["asarray", "result_type"]

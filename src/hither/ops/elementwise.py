@@ -90,6 +90,36 @@ def fmod(x1: Like, x2: Like, /) -> Any:
     return _arithmetic("rem", x1, x2)
 
 
+def divide_no_nan(x1: Like, x2: Like, /) -> Any:
+    """x1 / x2, 0 where x2 is 0; so are the gradients there.
+
+    Example:
+        >>> import hither as ht
+        >>> ht.divide_no_nan(ht.asarray([1.0, 2.0]), ht.asarray([0.0, 4.0]))
+        Array([0. , 0.5], dtype=float32)
+    """
+    b = asarray(x2)
+    zero = equal(b, 0)
+    return where(zero, 0, divide(x1, where(zero, 1, b)))
+
+
+def squared_difference(x1: Like, x2: Like, /) -> Any:
+    """(x1 - x2)²."""
+    return square(subtract(x1, x2))
+
+
+def heaviside(x1: Like, x2: Like, /) -> Any:
+    """0 where x1 < 0, x2 where it is 0, 1 where it is greater; NaN stays.
+
+    Example:
+        >>> import hither as ht
+        >>> ht.heaviside(ht.asarray([-2.0, 0.0, 3.0]), 0.5)
+        Array([0. , 0.5, 1. ], dtype=float32)
+    """
+    a, b = broadcasted(*promoted(floating(x1), x2))
+    return where(less(a, 0), 0, where(greater(a, 0), 1, where(equal(a, 0), b, a)))
+
+
 def floor_divide(x1: Like, x2: Like, /) -> Any:
     """x1 / x2 rounded down (Python's //); 0 for a zero integer divisor, an infinity or NaN for a zero float divisor.
 
@@ -465,10 +495,73 @@ def where(condition: Like, x1: Like, x2: Like, /) -> Any:
 
 
 __all__ = [
-    "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "clip", "conj", "cos", "cosh",
-    "divide", "equal", "erf", "exp", "exp2", "expm1", "floor", "floor_divide", "fmod", "greater", "greater_equal",
-    "hypot", "imag", "isfinite", "isinf", "isnan", "less", "less_equal", "log", "log1p", "log2", "log10", "logaddexp",
-    "logical_and", "logical_not", "logical_or", "logical_xor", "make_complex", "maximum", "minimum", "multiply",
-    "negative", "not_equal", "positive", "pow", "real", "reciprocal", "remainder", "round", "rsqrt", "sigmoid", "sign",
-    "sin", "sinh", "sqrt", "square", "subtract", "tan", "tanh", "trunc", "truncated_divide", "where",
+    "abs",
+    "acos",
+    "acosh",
+    "add",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "ceil",
+    "clip",
+    "conj",
+    "cos",
+    "cosh",
+    "divide",
+    "divide_no_nan",
+    "equal",
+    "erf",
+    "exp",
+    "exp2",
+    "expm1",
+    "floor",
+    "floor_divide",
+    "fmod",
+    "greater",
+    "greater_equal",
+    "heaviside",
+    "hypot",
+    "imag",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "less",
+    "less_equal",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "logaddexp",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "make_complex",
+    "maximum",
+    "minimum",
+    "multiply",
+    "negative",
+    "not_equal",
+    "positive",
+    "pow",
+    "real",
+    "reciprocal",
+    "remainder",
+    "round",
+    "rsqrt",
+    "sigmoid",
+    "sign",
+    "sin",
+    "sinh",
+    "sqrt",
+    "square",
+    "squared_difference",
+    "subtract",
+    "tan",
+    "tanh",
+    "trunc",
+    "truncated_divide",
+    "where",
 ]  # fmt: skip

@@ -1,8 +1,8 @@
 """Discrete Fourier transforms: the array API standard's `fft` extension, of any length, along any axes.
 
 Short transforms are products with a matrix. Longer ones are cut into short ones (Cooley and Tukey, An Algorithm for the
-Machine Calculation of Complex Fourier Series, 1965, in the four steps of Bailey, FFTs in External or Hierarchical Memory, 1990),
-so most of the work is products, which every target does well. Lengths with a large prime factor are convolutions of a length
+Machine Calculation of Complex Fourier Series, 1965, in four steps as Bailey, FFTs in External or Hierarchical Memory, 1990), so
+most of the work is products, which every target does well. Lengths with a large prime factor are convolutions of a length
 without one (Bluestein, A Linear Filtering Approach to the Computation of the Discrete Fourier Transform, 1970).
 
 Everything is written with complex numbers. Compiled programs compute with pairs of real ones (`passes/pairs.py`), and take and
@@ -197,7 +197,7 @@ def fftn(x: Like, /, *, s: Sequence[int] | None = None, axes: Sequence[int] | No
 
     Example:
         >>> import hither as ht
-        >>> ht.real(ht.fft.fftn(ht.ones((2, 2))))
+        >>> ht.abs(ht.fft.fftn(ht.ones((2, 2))))
         Array([[4., 0.],
                [0., 0.]], dtype=float32)
     """

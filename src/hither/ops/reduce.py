@@ -121,6 +121,17 @@ def logsumexp(x: Like, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
     return converted(made if keepdims else reshape(made, shape), back)
 
 
+def moments(x: Like, axes: Axis = None, /, *, keepdims: bool = False) -> tuple[Any, Any]:
+    """The mean and the variance (of the whole, not of a sample) over these axes.
+
+    Example:
+        >>> import hither as ht
+        >>> ht.moments(ht.asarray([1.0, 3.0]))
+        (Array(2., dtype=float32), Array(1., dtype=float32))
+    """
+    return mean(x, axis=axes, keepdims=keepdims), var(x, axis=axes, keepdims=keepdims)
+
+
 def vector_norm(x: Like, /, *, axis: Axis = None, ord: float = 2, keepdims: bool = False) -> Any:
     """The ord-norm (Σ |x|^ord)^(1/ord) for any number; ord 0 counts what is not zero. Of complex numbers it is real."""
     x, back = wide_float(x)
@@ -252,5 +263,5 @@ def cumulative_min(x: Like, /, *, axis: int = -1) -> Any:
 
 __all__ = [
     "all", "any", "argmax", "argmin", "count_nonzero", "cumulative_max", "cumulative_min", "cumulative_prod",
-    "cumulative_sum", "diff", "logsumexp", "max", "mean", "min", "prod", "std", "sum", "var", "vector_norm",
+    "cumulative_sum", "diff", "logsumexp", "max", "mean", "min", "moments", "prod", "std", "sum", "var", "vector_norm",
 ]  # fmt: skip
