@@ -57,7 +57,7 @@ _LAZY: dict[str, str | None] = {
     "Model": "hither.model", "Spec": "hither.spec", "HitherError": "hither.errors",
     "compile": "hither.program", "jit": "hither.program", "Program": "hither.program", "bundle": "hither.web.builds",
     "memory": "hither.runtime.memory", "device": "hither.runtime.devices", "devices": "hither.runtime.devices",
-    "set_default_device": "hither.runtime.devices",
+    "default_device": "hither.runtime.devices", "set_default_device": "hither.runtime.devices",
     "data": None, "models": None, "nn": None, "optim": None, "train": None, "Trainer": "hither.train",
     **dict.fromkeys(
         ("checkpoint", "custom_gradient", "grad", "hessian", "jacobian", "value_and_grad", "vjp", "vmap"), "hither.transforms"
