@@ -123,7 +123,8 @@ def heaviside(x1: Like, x2: Like, /) -> Any:
 def floor_divide(x1: Like, x2: Like, /) -> Any:
     """x1 / x2 rounded down (Python's //); 0 for a zero integer divisor, an infinity or NaN for a zero float divisor.
 
-    An infinite x1 by a finite x2 is infinite, as the standard has it (Python's floats give NaN).
+    Infinities as the standard's table has them: an infinite x1 by a finite x2 is infinite (Python's floats give NaN), a finite
+    x1 by an infinite x2 is a zero, of either sign (Python's floats give -1 where the signs differ).
     """
     a, b = broadcasted(*promoted(x1, x2))
     if not a.dtype.is_float:
@@ -136,9 +137,8 @@ def floor_divide(x1: Like, x2: Like, /) -> Any:
     quotient = divide(a, b)
     rest = remainder(a, b)
     whole = round(divide(subtract(a, rest), b))  # exact multiples first, so that 1 // 0.1 is 9
-    whole = where(isinf(b), where(equal(rest, b), number(-1.0, a.dtype), quotient), whole)  # rest is b where the signs differ
     whole = where(equal(whole, 0), multiply(quotient, number(0.0, a.dtype)), whole)  # zeros have the quotient's sign
-    return where(logical_or(equal(b, 0), isinf(a)), quotient, whole)
+    return where(logical_or(equal(b, 0), logical_or(isinf(a), isinf(b))), quotient, whole)
 
 
 def negative(x: Like, /) -> Any:
