@@ -3,13 +3,15 @@
     python scripts/features.py           write the page
     python scripts/features.py --check   say whether it is stale, and which names do not exist
 
-A name counts only if users can reach it (every step of it is in its module's `__all__`) and it has a docstring.
+A name counts only if users can reach it (every step of it is in its module's `__all__`) and it has a docstring; of the
+JavaScript loader, if its declarations export it with a comment.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import sys
 import types
 from dataclasses import dataclass, field
@@ -18,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 MAPPING = Path(__file__).with_suffix(".txt")
 PAGE = ROOT / "docs" / "features.md"
+LOADER = ROOT / "src" / "hither" / "web" / "runtime" / "hither.d.ts"
 
 
 @dataclass
@@ -54,6 +57,8 @@ class Section:
 
 def exists(name: str) -> bool:
     """Whether users have `hither.<name>`: names that their modules offer, documented; internals do not count."""
+    if name.startswith("js:"):
+        return declared(name.removeprefix("js:"))
     place: object = importlib.import_module("hither")
     for part in name.split("."):
         offered = getattr(place, "__all__", None) if isinstance(place, types.ModuleType) else None
@@ -61,6 +66,16 @@ def exists(name: str) -> bool:
             return False
         place = getattr(place, part)
     return bool(inspect.getdoc(place))
+
+
+def declared(name: str) -> bool:
+    """Whether the loader's declarations have a documented function of this name, or member of an interface."""
+    text = LOADER.read_text(encoding="utf-8")
+    owner, _, member = name.rpartition(".")
+    if not owner:
+        return re.search(rf"\*/\nexport function {re.escape(member)}\(", text) is not None
+    body = re.search(rf"export interface {re.escape(owner)}\b.*?\n}}", text, re.DOTALL)
+    return body is not None and re.search(rf"\*/\n  {re.escape(member)}\(", body[0]) is not None
 
 
 def read(text: str) -> list[Section]:
@@ -102,8 +117,8 @@ def page(sections: list[Section]) -> str:
     lines = [
         "# What TensorFlow.js has, and hither's name for it", "",
         "Made by `scripts/features.py` from `scripts/features.txt`, for TensorFlow.js 4.22; do not edit. A name counts if",
-        "users can reach it and it is documented. *With* marks what hither has no name for but one writes with what it has;",
-        "*not needed* counts neither way.", "",
+        "users can reach it, in Python or in the JavaScript loader, and it is documented. *With* marks what hither has no name",
+        "for but one writes with what it has; *not needed* counts neither way.", "",
         f"**{have} of {due} by name: {have / due:.0%}.** "
         f"With the {loose} that are written with others: {(have + loose) / due:.0%}.", "",
         "| section | by name | written with others | of | by name |", "|---|--:|--:|--:|--:|",
@@ -112,7 +127,7 @@ def page(sections: list[Section]) -> str:
     for section in sections:
         lines += ["", f"## {section.title}", "", "| TensorFlow.js | hither | |", "|---|---|---|"]
         for f in section.features:
-            mine = ", ".join(f"`{n}`" for n in f.names)
+            mine = ", ".join(f"`{n.removeprefix('js:')}`" + " of the loader" * n.startswith("js:") for n in f.names)
             mine = ("with " * f.loose + mine) if f.there else "*not needed*" if f.needless else "–"
             lines.append(f"| `{section.prefix}.{f.name}` | {mine} | {f.remark} |")
     return "\n".join(lines) + "\n"

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from . import op_rows_arrays, op_rows_elementwise, op_rows_gradients, op_rows_nets, op_rows_pictures
+from . import (
+    op_rows_arrays,
+    op_rows_elementwise,
+    op_rows_functions,
+    op_rows_gradients,
+    op_rows_linalg,
+    op_rows_nets,
+    op_rows_pictures,
+)
 from .op_case import Op, Operand, check, flat_results
 from .tolerances import TOLERANCE
 
 TABLE: list[Op] = [
     *op_rows_elementwise.TABLE, *op_rows_arrays.TABLE, *op_rows_nets.TABLE, *op_rows_gradients.TABLE, *op_rows_pictures.TABLE,
+    *op_rows_linalg.TABLE, *op_rows_functions.TABLE,
 ]  # fmt: skip
 
 

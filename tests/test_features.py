@@ -59,7 +59,17 @@ def test_wrong_lines_are_refused(features: ModuleType) -> None:
         with pytest.raises(ValueError, match="expected"):
             features.read(f"[A | tf]\n{line}\n")
     assert features.exists("random.gamma") and features.exists("nn.Layer.get_config") and features.exists("Array.nbytes")
-    for name in ("no_such_name", "nn.NoSuchLayer", "ops.operands.common_shape", "formats.tensorflow.gather", "nn.layer.Layer"):
+    assert features.exists("js:load") and features.exists("js:Program.run"), "what the loader declares counts too"
+    for name in (
+        "js:no_such_name",
+        "js:Program.no_such_member",
+        "js:Info.device",
+        "no_such_name",
+        "nn.NoSuchLayer",
+        "ops.operands.common_shape",
+        "formats.tensorflow.gather",
+        "nn.layer.Layer",
+    ):
         assert not features.exists(name), "only what users are offered counts"
 
 

@@ -17,13 +17,22 @@ from hither.graph.primitive import REGISTRY
 from hither.graph.pullback import pullback
 from hither.graph.trace import trace_function
 
-from . import op_rows_arrays, op_rows_elementwise, op_rows_gradients, op_rows_nets, op_rows_pictures
+from . import (
+    op_rows_arrays,
+    op_rows_elementwise,
+    op_rows_functions,
+    op_rows_gradients,
+    op_rows_linalg,
+    op_rows_nets,
+    op_rows_pictures,
+)
 from .op_case import Op, check, flat_results
 from .targets import on_target
 
 FAMILIES = {
     "elementwise": op_rows_elementwise.TABLE, "arrays": op_rows_arrays.TABLE, "nets": op_rows_nets.TABLE,
-    "pictures": op_rows_pictures.TABLE, "gradients": op_rows_gradients.TABLE,
+    "pictures": op_rows_pictures.TABLE, "gradients": op_rows_gradients.TABLE, "linalg": op_rows_linalg.TABLE,
+    "functions": op_rows_functions.TABLE,
 }  # fmt: skip
 # These round positions: in float64 a picture's element on the edge between two falls to the other side.
 IN_FLOAT32 = {"crop_and_resize_nearest"}
@@ -120,7 +129,7 @@ WITHOUT = {
     },
     "positions": {"argmax", "argmin", "nonzero", "nms"},
 }
-ON_NUMPY = {"conj", "real", "imag", "complex"}  # in tests/test_transforms.py: no compiled target has complex numbers
+ON_NUMPY = {"conj", "real", "imag", "complex"}  # in tests/test_transforms.py; targets compute with their parts
 
 
 def test_every_primitive_has_a_checked_gradient_or_a_reason() -> None:

@@ -231,3 +231,16 @@ def test_initialisers_go_by_keras_short_names_too() -> None:
     names = {"zero": "Zeros", "one": "Ones", "normal": "RandomNormal", "uniform": "RandomUniform"}
     assert {n: type(nn.initializers.get(n)).__name__ for n in names} == names
     assert nn.Embedding(3, 2)(np.array([[1, 2]])).shape == (1, 2, 2)
+
+
+def test_pop_takes_the_last_layer_off_and_shapes_are_known_without_running() -> None:
+    net = ht.nn.Sequential([ht.nn.Input((4,)), ht.nn.Dense(3), ht.nn.Dense(2)])
+    x = np.ones((5, 4), np.float32)
+    whole, last = net(x).numpy(), net.layers[-1]
+    assert net.pop() is last and net(x).shape == (5, 3) and net.output_names == [net.layers[0].name]
+    np.testing.assert_array_equal(last(net(x)).numpy(), whole)
+    net.pop()
+    with pytest.raises(IndexError, match="no layer"):
+        net.pop()
+    assert ht.nn.Conv2D(8, 3, strides=2).compute_output_shape((None, 9, 9, 1)) == (None, 4, 4, 8)
+    assert ht.nn.Concatenate().compute_output_shape([(None, 2), (None, 3)]) == (None, 5)

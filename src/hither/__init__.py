@@ -41,7 +41,7 @@ from .dtypes import (
 from .namespace import INFO as _INFO
 from .namespace import NamespaceInfo as _NamespaceInfo
 from .ops import *  # noqa: F403
-from .ops import random
+from .ops import fft, linalg, random, signal
 
 __version__ = "0.1.0"
 __array_api_version__ = _array.API_VERSION
@@ -57,7 +57,7 @@ _LAZY: dict[str, str | None] = {
     "Model": "hither.model", "Spec": "hither.spec", "HitherError": "hither.errors",
     "compile": "hither.program", "jit": "hither.program", "Program": "hither.program", "bundle": "hither.web.builds",
     "memory": "hither.runtime.memory", "device": "hither.runtime.devices", "devices": "hither.runtime.devices",
-    "set_default_device": "hither.runtime.devices",
+    "default_device": "hither.runtime.devices", "set_default_device": "hither.runtime.devices",
     "data": None, "models": None, "nn": None, "optim": None, "train": None, "Trainer": "hither.train",
     **dict.fromkeys(
         ("checkpoint", "custom_gradient", "grad", "hessian", "jacobian", "value_and_grad", "vjp", "vmap"), "hither.transforms"
@@ -86,8 +86,9 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "Array", "DType", "__array_api_version__", "__array_namespace_info__", "__version__", "bool", "bool_", "can_cast",
-    "complex64", "complex128", "dtype", "e", "finfo", "float16", "float32", "float64", "iinfo", "inf", "int8", "int16", "int32",
-    "int64", "isdtype", "nan", "newaxis", "pi", "promote", "random", "uint8", "uint16", "uint32", "uint64",
+    "complex64", "complex128", "dtype", "e", "fft", "finfo", "float16", "float32", "float64", "iinfo", "inf", "int8", "int16",
+    "int32", "int64", "isdtype", "linalg", "nan", "newaxis", "pi", "promote", "random", "signal", "uint8", "uint16",
+    "uint32", "uint64",
 ]  # fmt: skip
 __all__ += _ops.__all__
 __all__ += _LAZY

@@ -95,9 +95,9 @@ def defined(name: str, a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def settle(name: str, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Operands without what NumPy, under the reference, does not do as the standard says: infinite // finite."""
+    """Operands without what NumPy, under the reference, does not do as the standard says: // with infinities."""
     if name == "floor_divide" and np.result_type(a, b).kind == "f":
-        a = np.where(np.isinf(a), a.dtype.type(1), a)
+        a, b = (np.where(np.isinf(v), v.dtype.type(1), v) for v in (a, b))
     if name == "pow" and np.result_type(a, b).kind == "f":  # numpy/numpy#21213: x ** 0.5 is sqrt(x) there for 0-d arrays
         b = np.where(b == 0.5, b.dtype.type(0.25), b)
     return a, b

@@ -113,27 +113,6 @@ def max_pool_with_argmax(
     return best, inside
 
 
-def dilation2d(x: Any, filters: Any, /, *, strides: Sequence[int], rates: Sequence[int], padding: str | Pairs = "valid") -> Any:
-    """Greyscale dilation: the largest of x + filter over each window; filters are [h, w, C]."""
-    if len(x.shape) != 4 or len(filters.shape) != 3 or filters.shape[2] != x.shape[3]:
-        raise ValueError(f"filters {tuple(filters.shape)} do not fit x of shape {tuple(x.shape)}")
-    window = tuple(filters.shape[:2])
-    pairs = ops.resolve_padding(padding, x.shape[1:3], window, strides, rates)
-    lowest = -math.inf if x.dtype.kind == "f" else np.iinfo(x.dtype.numpy).min
-    wide = ops.pad(x, [(0, 0), *pairs, (0, 0)], value=lowest)
-    counts = [
-        (n + lo + hi - (k - 1) * d - 1) // s + 1 for n, k, s, d, (lo, hi) in zip(x.shape[1:3], window, strides, rates, pairs)
-    ]
-    made: Any = None
-    for i, j in np.ndindex(*window):
-        seen = wide
-        for axis, at, step, count in zip((1, 2), (i * rates[0], j * rates[1]), strides, counts):
-            seen = ops.slice_axis(seen, axis, at, at + (count - 1) * step + 1, step)
-        one = seen + filters[i, j]
-        made = one if made is None else ops.maximum(made, one)
-    return made
-
-
 # -- normalisation -----------------------------------------------------------------------------------------------------------
 
 
@@ -247,25 +226,7 @@ def select(condition: Any, x: Any, y: Any, /) -> Any:
     return ops.where(condition, x, y)
 
 
-def segment_sum(x: Any, segments: Any, count: int, /) -> Any:
-    """Σ of the slices of x whose segment is s, for s = 0 … count-1 (UnsortedSegmentSum); negative segments are dropped."""
-    axes = len(segments.shape)
-    if tuple(x.shape[:axes]) != tuple(segments.shape) or count < 0:
-        raise ValueError(f"segments {tuple(segments.shape)} do not fit x of shape {tuple(x.shape)}")
-    rows = ops.reshape(x, (math.prod(segments.shape), *x.shape[axes:]))
-    flat = ops.reshape(segments, (-1, 1))
-    flat = ops.where(ops.logical_and(flat >= 0, flat < count), flat, count)  # one row more takes what is dropped
-    summed = ops.scatter_nd(ops.zeros((count + 1, *rows.shape[1:]), dtype=x.dtype), flat, rows, combine="add")
-    return summed[:count]
-
-
 # -- arithmetic --------------------------------------------------------------------------------------------------------------
-
-
-def div_no_nan(x: Any, y: Any, /) -> Any:
-    """x / y, 0 where y is 0."""
-    zero = y == 0
-    return ops.where(zero, 0, ops.divide(x, ops.where(zero, 1, y)))
 
 
 def x_log_y(x: Any, y: Any, /) -> Any:

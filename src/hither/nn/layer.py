@@ -22,7 +22,7 @@ from .. import dtypes as dt
 from ..array import Array
 from ..errors import InvalidModel, ShapeMismatch, UnsupportedFeature
 from ..graph.trace import Tracer, source
-from ..graph.tree import flatten
+from ..graph.tree import flatten, tree_map
 from ..ops import asarray
 from . import config, initializers, regularizers
 from .module import Module, fitting, note_made
@@ -135,6 +135,23 @@ class Layer(Module):
     def compute_mask(self, inputs: Any, mask: Any) -> Any:
         """The mask of the output: the input's if the layer supports masking."""
         return mask if self.supports_masking else None
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape that the layer makes of float32 of this shape, or of these; None where it is free. Found by tracing.
+
+        Args:
+            input_shape: (None, …) with the batch first, or a list of such.
+
+        Example:
+            >>> import hither as ht
+            >>> ht.nn.Conv2D(8, 3).compute_output_shape((None, 28, 28, 1))
+            (None, 26, 26, 8)
+        """
+        from .symbolic import InputLayer  # which knows layers
+
+        several = bool(input_shape) and isinstance(input_shape[0], list | tuple)
+        inputs = [InputLayer(batch_shape=tuple(s)).output for s in (input_shape if several else [input_shape])]
+        return tree_map(lambda tensor: tensor.shape, self(inputs if several else inputs[0]))
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal layer: those of `__init__`, which the layer keeps as attributes of their names.

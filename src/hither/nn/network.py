@@ -296,6 +296,25 @@ class Sequential(Network):
             self.output = layer(self.output)
             self.built = True
 
+    def pop(self) -> Layer:
+        """Take the layer on top off, and give it. What an optimizer has for its weights goes with the Trainer: make a new one.
+
+        Raises:
+            IndexError: if there is none.
+
+        Example:
+            >>> import hither as ht
+            >>> net = ht.nn.Sequential([ht.nn.Input((4,)), ht.nn.Dense(3), ht.nn.Dense(2)])
+            >>> net.pop().units, net.output.shape
+            (2, (None, 3))
+        """
+        if not self._layers:
+            raise IndexError(f"{self.name} has no layer to take off")
+        layer = self._layers.pop()
+        if self.output is not None:
+            self.output = self.output.call.inputs[0]
+        return layer
+
     @property
     def layers(self) -> list[Layer]:
         return list(dict.fromkeys(self._layers))

@@ -16,22 +16,22 @@ from .creation import *  # noqa: F403
 from .elementwise import *  # noqa: F403
 from .image import *  # noqa: F403
 from .indexing import *  # noqa: F403
-from .linalg import *  # noqa: F403
 from .norm import *  # noqa: F403
 from .operands import asarray, result_type
 from .pictures import *  # noqa: F403
+from .products import *  # noqa: F403
 from .recurrent import *  # noqa: F403
 from .reduce import *  # noqa: F403
 from .sampling import *  # noqa: F403
 from .search import *  # noqa: F403
+from .segments import *  # noqa: F403
 from .shape import *  # noqa: F403
 
 register_operations(sys.modules[__name__])
 
 _THEMES = (
-    "activations", "bits", "control", "conv", "creation", "elementwise", "image", "indexing", "linalg", "norm", "pictures",
-    "recurrent", "reduce",
-    "sampling", "search", "shape",
+    "activations", "bits", "control", "conv", "creation", "elementwise", "image", "indexing", "norm", "pictures", "products",
+    "recurrent", "reduce", "sampling", "search", "segments", "shape",
 )  # fmt: skip
 
 __all__ = ["asarray", "result_type"]

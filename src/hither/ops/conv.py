@@ -19,7 +19,7 @@ from . import reduce as rd
 from .creation import zeros
 from .indexing import scatter_nd
 from .operands import Like, apply, asarray, converted, promoted, wide_float
-from .shape import pad, permute_dims, reshape
+from .shape import pad, permute_dims, reshape, slice_axis
 
 Amounts = int | Sequence[int]
 Padding = str | int | Sequence[Any]
@@ -124,6 +124,69 @@ def conv(
     wanted = None if dtype is None else dt.dtype(dtype)
     y = apply("conv", x, w, strides=s, padding=pairs, dilation=d, groups=groups, layout=layout, dtype=wanted)
     return with_bias(y, bias, layout)
+
+
+def separable_conv(
+    x: Like, depthwise: Like, pointwise: Like, bias: Like | None = None, /, *, strides: Amounts = 1, padding: Padding = "valid",
+    dilation: Amounts = 1, layout: str = "channels_first",
+) -> Any:  # fmt: skip
+    """A convolution of each channel by itself, then one of all channels at each place.
+
+    Args:
+        x: [N, C, *spatial], or [N, *spatial, C] for layout="channels_last".
+        depthwise: [C · m, 1, *window].
+        pointwise: [O, C · m], or with window axes of extent 1.
+        bias: [O].
+
+    Example:
+        >>> import hither as ht
+        >>> ht.separable_conv(ht.ones((1, 3, 8, 8)), ht.ones((6, 1, 3, 3)), ht.ones((4, 6)), padding="same").shape
+        (1, 4, 8, 8)
+    """
+    x, w = asarray(x), asarray(pointwise)
+    channels = x.shape[1] if layout == "channels_first" else x.shape[-1]
+    made = conv(x, depthwise, strides=strides, padding=padding, dilation=dilation, groups=channels, layout=layout)
+    return conv(made, reshape(w, (*w.shape[:2], *(1,) * (x.ndim - 2))), bias, layout=layout)
+
+
+def dilation2d(
+    x: Like, filters: Like, /, *, strides: Amounts = 1, padding: Padding = "valid", dilation: Amounts = 1,
+) -> Any:  # fmt: skip
+    """Greyscale dilation: the largest of x + filter over each window.
+
+    Args:
+        x: [N, H, W, C].
+        filters: [h, w, C].
+
+    Returns:
+        [N, H', W', C].
+
+    Raises:
+        ValueError: where channels differ.
+
+    Source: Serra, Image Analysis and Mathematical Morphology, 1982; TensorFlow's Dilation2D.
+
+    Example:
+        >>> import hither as ht
+        >>> ht.dilation2d(ht.reshape(ht.arange(4.0), (1, 2, 2, 1)), ht.zeros((2, 2, 1))).tolist()
+        [[[[3.0]]]]
+    """
+    x, filters = promoted(x, filters)
+    if x.ndim != 4 or filters.ndim != 3 or filters.shape[2] != x.shape[3]:
+        raise ValueError(f"filters {tuple(filters.shape)} do not fit x of shape {tuple(x.shape)}")
+    window = tuple(filters.shape[:2])
+    s, d = each_axis(strides, 2, "strides"), each_axis(dilation, 2, "dilation")
+    pairs = resolve_padding(padding, x.shape[1:3], window, s, d)
+    wide = pad(x, [(0, 0), *pairs, (0, 0)], value=pool_identity("max", x.dtype))
+    counts = [(n + lo + hi - (k - 1) * e - 1) // by + 1 for n, k, by, e, (lo, hi) in zip(x.shape[1:3], window, s, d, pairs)]
+    made: Any = None
+    for i, j in np.ndindex(*window):
+        seen = wide
+        for axis, at, by, count in zip((1, 2), (i * d[0], j * d[1]), s, counts):
+            seen = slice_axis(seen, axis, at, at + (count - 1) * by + 1, by)
+        one = el.add(seen, filters[i, j])
+        made = one if made is None else el.maximum(made, one)
+    return made
 
 
 def conv_transpose(
@@ -376,7 +439,7 @@ def to_channels_first(x: Like, /) -> Any:
 
 
 __all__ = [
-    "avg_pool", "col2im", "conv", "conv_transpose", "global_avg_pool", "global_lp_pool", "global_max_pool", "lp_pool",
-    "max_pool", "max_pool_with_indices", "max_unpool", "resolve_padding", "same_padding", "to_channels_first",
-    "to_channels_last",
+    "avg_pool", "col2im", "conv", "conv_transpose", "dilation2d", "global_avg_pool", "global_lp_pool", "global_max_pool",
+    "lp_pool", "max_pool", "max_pool_with_indices", "max_unpool", "resolve_padding", "same_padding", "separable_conv",
+    "to_channels_first", "to_channels_last",
 ]  # fmt: skip

@@ -162,6 +162,24 @@ def triu(x: Like, /, *, k: Like = 0) -> Any:
     return _triangle(x, k, False)
 
 
+def band_part(x: Like, num_lower: int, num_upper: int, /) -> Any:
+    """Each matrix with zeros outside a band: `num_lower` diagonals below the main one and `num_upper` above are kept.
+
+    Args:
+        x: [..., m, n].
+        num_lower, num_upper: how many; all for a negative number.
+
+    Example:
+        >>> import hither as ht
+        >>> ht.band_part(ht.ones((3, 3)), 1, 0)
+        Array([[1., 0., 0.],
+               [1., 1., 0.],
+               [0., 1., 1.]], dtype=float32)
+    """
+    made = asarray(x) if num_upper < 0 else tril(x, k=num_upper)
+    return made if num_lower < 0 else triu(made, k=-num_lower)
+
+
 def one_hot(indices: Like, depth: int, /, *, values: tuple[Any, Any] = (0.0, 1.0), axis: int = -1, dtype: Any = None) -> Any:
     """A new axis of extent `depth` that holds values[1] at each index and values[0] elsewhere.
 
@@ -181,7 +199,6 @@ def one_hot(indices: Like, depth: int, /, *, values: tuple[Any, Any] = (0.0, 1.0
 
 
 __all__ = [
-    "arange", "empty", "empty_like", "eye", "from_dlpack", "full", "full_like", "linspace", "one_hot", "ones", "ones_like",
-    "tril",
-    "triu", "zeros", "zeros_like",
+    "arange", "band_part", "empty", "empty_like", "eye", "from_dlpack", "full", "full_like", "linspace", "one_hot", "ones",
+    "ones_like", "tril", "triu", "zeros", "zeros_like",
 ]  # fmt: skip

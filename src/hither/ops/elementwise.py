@@ -90,10 +90,41 @@ def fmod(x1: Like, x2: Like, /) -> Any:
     return _arithmetic("rem", x1, x2)
 
 
+def divide_no_nan(x1: Like, x2: Like, /) -> Any:
+    """x1 / x2, 0 where x2 is 0; so are the gradients there.
+
+    Example:
+        >>> import hither as ht
+        >>> ht.divide_no_nan(ht.asarray([1.0, 2.0]), ht.asarray([0.0, 4.0]))
+        Array([0. , 0.5], dtype=float32)
+    """
+    b = asarray(x2)
+    zero = equal(b, 0)
+    return where(zero, 0, divide(x1, where(zero, 1, b)))
+
+
+def squared_difference(x1: Like, x2: Like, /) -> Any:
+    """(x1 - x2)²."""
+    return square(subtract(x1, x2))
+
+
+def heaviside(x1: Like, x2: Like, /) -> Any:
+    """0 where x1 < 0, x2 where it is 0, 1 where it is greater; NaN stays.
+
+    Example:
+        >>> import hither as ht
+        >>> ht.heaviside(ht.asarray([-2.0, 0.0, 3.0]), 0.5)
+        Array([0. , 0.5, 1. ], dtype=float32)
+    """
+    a, b = broadcasted(*promoted(floating(x1), x2))
+    return where(less(a, 0), 0, where(greater(a, 0), 1, where(equal(a, 0), b, a)))
+
+
 def floor_divide(x1: Like, x2: Like, /) -> Any:
     """x1 / x2 rounded down (Python's //); 0 for a zero integer divisor, an infinity or NaN for a zero float divisor.
 
-    An infinite x1 by a finite x2 is infinite, as the standard has it (Python's floats give NaN).
+    Infinities as the standard's table has them: an infinite x1 by a finite x2 is infinite (Python's floats give NaN), a finite
+    x1 by an infinite x2 is a zero, of either sign (Python's floats give -1 where the signs differ).
     """
     a, b = broadcasted(*promoted(x1, x2))
     if not a.dtype.is_float:
@@ -106,9 +137,8 @@ def floor_divide(x1: Like, x2: Like, /) -> Any:
     quotient = divide(a, b)
     rest = remainder(a, b)
     whole = round(divide(subtract(a, rest), b))  # exact multiples first, so that 1 // 0.1 is 9
-    whole = where(isinf(b), where(equal(rest, b), number(-1.0, a.dtype), quotient), whole)  # rest is b where the signs differ
     whole = where(equal(whole, 0), multiply(quotient, number(0.0, a.dtype)), whole)  # zeros have the quotient's sign
-    return where(logical_or(equal(b, 0), isinf(a)), quotient, whole)
+    return where(logical_or(equal(b, 0), logical_or(isinf(a), isinf(b))), quotient, whole)
 
 
 def negative(x: Like, /) -> Any:
@@ -465,10 +495,10 @@ def where(condition: Like, x1: Like, x2: Like, /) -> Any:
 
 
 __all__ = [
-    "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "clip", "conj", "cos", "cosh",
-    "divide", "equal", "erf", "exp", "exp2", "expm1", "floor", "floor_divide", "fmod", "greater", "greater_equal",
-    "hypot", "imag", "isfinite", "isinf", "isnan", "less", "less_equal", "log", "log1p", "log2", "log10", "logaddexp",
-    "logical_and", "logical_not", "logical_or", "logical_xor", "make_complex", "maximum", "minimum", "multiply",
-    "negative", "not_equal", "positive", "pow", "real", "reciprocal", "remainder", "round", "rsqrt", "sigmoid", "sign",
-    "sin", "sinh", "sqrt", "square", "subtract", "tan", "tanh", "trunc", "truncated_divide", "where",
+    "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "clip", "conj", "cos", "cosh", "divide",
+    "divide_no_nan", "equal", "erf", "exp", "exp2", "expm1", "floor", "floor_divide", "fmod", "greater", "greater_equal",
+    "heaviside", "hypot", "imag", "isfinite", "isinf", "isnan", "less", "less_equal", "log", "log1p", "log2", "log10",
+    "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "make_complex", "maximum", "minimum", "multiply",
+    "negative", "not_equal", "positive", "pow", "real", "reciprocal", "remainder", "round", "rsqrt", "sigmoid", "sign", "sin",
+    "sinh", "sqrt", "square", "squared_difference", "subtract", "tan", "tanh", "trunc", "truncated_divide", "where",
 ]  # fmt: skip

@@ -19,8 +19,8 @@ import numpy as np
 from .. import dtypes as dt
 from . import elementwise as el
 from .creation import zeros
-from .linalg import matmul
 from .operands import Like, asarray, converted, one_axis, wide_float
+from .products import matmul
 from .shape import moveaxis, take_known
 
 TRANSFORMS = (

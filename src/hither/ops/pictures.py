@@ -13,7 +13,7 @@ from . import elementwise as el
 from . import reduce as rd
 from .operands import Like, asarray, converted, spread, wide_float
 from .sampling import projective_transform
-from .search import bincount
+from .segments import bincount
 from .shape import expand_dims, flip, slice_axis
 
 _LUMA = (0.2989, 0.5870, 0.1140)  # ITU-R BT.601, rounded as TensorFlow has it

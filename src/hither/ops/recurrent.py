@@ -17,8 +17,8 @@ from . import elementwise as el
 from .control import scan
 from .creation import zeros
 from .indexing import reverse_sequences
-from .linalg import matmul
 from .operands import Like, asarray, converted, promoted
+from .products import matmul
 from .shape import flip, matrix_transpose, reshape, split, stack
 
 State = tuple[Any, ...]

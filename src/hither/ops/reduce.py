@@ -121,9 +121,21 @@ def logsumexp(x: Like, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
     return converted(made if keepdims else reshape(made, shape), back)
 
 
+def moments(x: Like, axes: Axis = None, /, *, keepdims: bool = False) -> tuple[Any, Any]:
+    """The mean and the variance (of the whole, not of a sample) over these axes.
+
+    Example:
+        >>> import hither as ht
+        >>> ht.moments(ht.asarray([1.0, 3.0]))
+        (Array(2., dtype=float32), Array(1., dtype=float32))
+    """
+    return mean(x, axis=axes, keepdims=keepdims), var(x, axis=axes, keepdims=keepdims)
+
+
 def vector_norm(x: Like, /, *, axis: Axis = None, ord: float = 2, keepdims: bool = False) -> Any:
-    """The ord-norm (Σ |x|^ord)^(1/ord); ord may be 1, 2, inf, -inf or any other number but 0."""
+    """The ord-norm (Σ |x|^ord)^(1/ord) for any number; ord 0 counts what is not zero. Of complex numbers it is real."""
     x, back = wide_float(x)
+    back = back.real
     size = el.abs(x)
     if ord == math.inf:
         made = max(size, axis=axis, keepdims=keepdims)
@@ -131,8 +143,10 @@ def vector_norm(x: Like, /, *, axis: Axis = None, ord: float = 2, keepdims: bool
         made = min(size, axis=axis, keepdims=keepdims)
     elif ord == 1:
         made = sum(size, axis=axis, keepdims=keepdims)
+    elif ord == 0:
+        made = sum(el.not_equal(x, 0), axis=axis, keepdims=keepdims)
     elif ord == 2:
-        made = el.sqrt(sum(el.square(x), axis=axis, keepdims=keepdims))
+        made = el.sqrt(sum(el.square(size if x.dtype.kind == "c" else x), axis=axis, keepdims=keepdims))
     else:
         made = el.pow(sum(el.pow(size, float(ord)), axis=axis, keepdims=keepdims), 1.0 / ord)
     return converted(made, back)
@@ -249,5 +263,5 @@ def cumulative_min(x: Like, /, *, axis: int = -1) -> Any:
 
 __all__ = [
     "all", "any", "argmax", "argmin", "count_nonzero", "cumulative_max", "cumulative_min", "cumulative_prod",
-    "cumulative_sum", "diff", "logsumexp", "max", "mean", "min", "prod", "std", "sum", "var", "vector_norm",
+    "cumulative_sum", "diff", "logsumexp", "max", "mean", "min", "moments", "prod", "std", "sum", "var", "vector_norm",
 ]  # fmt: skip

@@ -24,8 +24,8 @@ from ..graph.trace import static_value
 from . import elementwise as el
 from . import reduce as rd
 from .conv import Amounts, Padding, each_axis, resolve_padding, with_bias
-from .linalg import matmul
 from .operands import Like, apply, asarray, converted, promoted, spread, wide_float
+from .products import matmul
 from .shape import expand_dims, matrix_transpose, permute_dims, reshape
 
 _KEYS = -0.75  # the coefficient of cubic weights, as in PyTorch and ONNX

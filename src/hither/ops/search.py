@@ -322,16 +322,48 @@ def _runs(rows: Any) -> tuple[Any, Any]:
     return order, concat([asarray(np.ones(1, np.int64)), converted(differs, dt.int64)], axis=0)
 
 
-def bincount(x: Like, /, *, length: int) -> Any:
-    """How often each of 0 … length-1 occurs, int32; other numbers are counted nowhere."""
-    x = reshape(asarray(x), (-1,))
-    hits = el.equal(np.arange(length, dtype=np.int64)[:, None], converted(x, dt.int64))
-    return rd.sum(hits, axis=1)
+def isin(x1: Like, x2: Like, /, *, invert: bool = False) -> Any:
+    """Whether each element of x1 is one of the elements of x2 (with `invert`, none of them).
+
+    Compares every pair: x2 is meant to be short.
+
+    Example:
+        >>> import hither as ht
+        >>> ht.isin(ht.asarray([1, 2, 3]), [3, 1])
+        Array([ True, False,  True], dtype=bool)
+    """
+    a, b = promoted(x1, x2)
+    found = rd.any(el.equal(expand_dims(a, axis=-1), reshape(b, (b.size,))), axis=-1)
+    return el.logical_not(found) if invert else found
+
+
+def setdiff1d_bounded(x1: Like, x2: Like, /) -> tuple[Any, Any, Any]:
+    """The elements of x1 that are not in x2, in their order, in a buffer of x1's size.
+
+    Args:
+        x1, x2: vectors.
+
+    Returns:
+        The elements [n], their int64 positions in x1 [n], and the int64 count of them; what follows them is of no meaning.
+
+    Raises:
+        ValueError: where x1 is no vector.
+
+    Example:
+        >>> import hither as ht
+        >>> values, places, count = ht.setdiff1d_bounded([4, 2, 4, 1], [2, 3])
+        >>> values[: int(count)].tolist(), places[: int(count)].tolist()
+        ([4, 4, 1], [0, 2, 3])
+    """
+    x = asarray(x1)
+    if x.ndim != 1:
+        raise ValueError(f"setdiff1d_bounded takes vectors, got shape {tuple(x.shape)}")
+    places, count = nonzero_bounded(isin(x, x2, invert=True))
+    return apply("take", x, places[0], axis=0) if x.size else x, places[0], count
 
 
 __all__ = [
-    "UniqueAll", "UniqueCounts", "UniqueInverse", "argsort", "bincount", "nms", "nms_bounded", "nonzero", "nonzero_bounded",
-    "searchsorted",
-    "soft_nms_bounded", "sort", "top_k", "unique_all", "unique_bounded", "unique_counts",
+    "UniqueAll", "UniqueCounts", "UniqueInverse", "argsort", "isin", "nms", "nms_bounded", "nonzero", "nonzero_bounded",
+    "searchsorted", "setdiff1d_bounded", "soft_nms_bounded", "sort", "top_k", "unique_all", "unique_bounded", "unique_counts",
     "unique_inverse", "unique_values",
 ]  # fmt: skip

@@ -136,6 +136,20 @@ def broadcast_to(x: Like, /, shape: Sequence[int]) -> Any:
     return unaliased(spread(asarray(x), tuple(shape)), x)
 
 
+def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """The shape that arrays of these shapes broadcast to.
+
+    Raises:
+        ValueError: where they do not.
+
+    Example:
+        >>> import hither as ht
+        >>> ht.broadcast_shapes((2, 1), (3,))
+        (2, 3)
+    """
+    return common_shape(*shapes)
+
+
 def broadcast_arrays(*arrays: Like) -> list[Any]:
     """All arguments in their common shape."""
     made = [asarray(a) for a in arrays]
@@ -485,7 +499,7 @@ def meshgrid(*arrays: Like, indexing: str = "xy") -> list[Any]:
 
 
 __all__ = [
-    "astype", "batch_to_space", "broadcast_arrays", "broadcast_to", "concat", "depth_to_space", "expand_dims", "flatten",
-    "flip", "matrix_transpose", "meshgrid", "moveaxis", "pad", "permute_dims", "repeat", "reshape", "roll", "slice_axis",
-    "space_to_batch", "space_to_depth", "split", "squeeze", "stack", "tile", "unstack",
+    "astype", "batch_to_space", "broadcast_arrays", "broadcast_shapes", "broadcast_to", "concat", "depth_to_space",
+    "expand_dims", "flatten", "flip", "matrix_transpose", "meshgrid", "moveaxis", "pad", "permute_dims", "repeat", "reshape",
+    "roll", "slice_axis", "space_to_batch", "space_to_depth", "split", "squeeze", "stack", "tile", "unstack",
 ]  # fmt: skip

@@ -6,13 +6,14 @@ from ..graph.core import Graph
 from .fold import fold
 from .inline import inline, open_barriers
 from .layout import channels_last
+from .pairs import real_pairs
 from .precision import store_weights
 from .simplify import simplify
 
 
 def tidy(graph: Graph) -> Graph:
     """What is known while compiling computed, and what does nothing gone; no layout chosen yet."""
-    return simplify(fold(inline(graph)))
+    return simplify(fold(real_pairs(inline(graph))))
 
 
 def optimize(graph: Graph) -> Graph:
@@ -21,4 +22,4 @@ def optimize(graph: Graph) -> Graph:
     return open_barriers(simplify(fold(graph)))
 
 
-__all__ = ["channels_last", "fold", "open_barriers", "optimize", "simplify", "store_weights", "tidy"]
+__all__ = ["channels_last", "fold", "open_barriers", "optimize", "real_pairs", "simplify", "store_weights", "tidy"]

@@ -431,17 +431,24 @@ def check_dtypes(graph: Graph, machine: Machine) -> None:
     """Refuse what the machine cannot hold, naming where it comes from.
 
     Raises:
-        UnsupportedFeature: float64 or complex on a GPU, complex anywhere.
+        UnsupportedFeature: float64 on a GPU, complex inputs and results anywhere (between them are pairs, by passes/pairs.py).
     """
+    for value in graph.inputs:
+        if value.dtype.kind == "c":
+            said = f"give hither.real and hither.imag of it, and hither.make_complex inside, or {WITH_NUMPY}"
+            raise UnsupportedFeature(f"input {value.name!r} is {value.dtype}, which {machine.name} does not take; {said}")
     for node in graph.nodes:
         for value in node.results:
             kind = value.dtype
-            if kind.kind == "c" or (machine.gpu and kind.name == "float64"):
+            if kind.kind == "c":
+                said = f"return hither.real and hither.imag of it, or {WITH_NUMPY}"
+                raise UnsupportedFeature(f"a result is {kind}, which {machine.name} does not give; {said}")
+            if machine.gpu and kind.name == "float64":
                 where = node.source or node.primitive.name
                 raise UnsupportedFeature(f"{where}: {kind} does not run on {machine.name}; convert to float32, or {WITH_NUMPY}")
         for inner in node.params.values():
             if isinstance(inner, Graph):
                 check_dtypes(inner, machine)
     for value in graph.inputs:
-        if value.dtype.kind == "c" or (machine.gpu and value.dtype.name == "float64"):
+        if machine.gpu and value.dtype.name == "float64":
             raise UnsupportedFeature(f"input {value.name!r} is {value.dtype}, which {machine.name} cannot hold")

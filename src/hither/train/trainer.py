@@ -51,6 +51,9 @@ class Trainer:
         seed: of the order of samples and of what layers draw. The same seed gives the same training, on every device up to
             rounding.
 
+    `stop_training = True`, set by a callback, ends `fit` after the batch at hand; `position` is the epoch and batch that come
+    next, `last_history` what the last `fit` measured.
+
     Example:
         >>> import numpy as np, hither as ht
         >>> net = ht.nn.Sequential([ht.nn.Input((4,)), ht.nn.Dense(8, activation="relu"), ht.nn.Dense(3)])

@@ -24,7 +24,7 @@ def _require_updates(name: str, x: Abstract, updates: Abstract, shape: tuple[int
     if updates.dtype != x.dtype:
         raise TypeError(f"{name} takes one dtype, got {x} and updates {updates}; convert them first")
     if combine != "set":
-        require_kind(name, x, "iuf")
+        require_kind(name, x, "iufc" if combine == "add" else "iuf")
     if updates.shape != shape:
         raise ValueError(f"{name} into {x} takes updates of shape {list(shape)}, got {updates}")
 

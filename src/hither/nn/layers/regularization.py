@@ -69,12 +69,7 @@ def dropped(x: Any, rate: float, key: Any, shape: Sequence[int] | None = None) -
         key: function that gives the key to draw with.
         shape: of what is drawn, where it is not x's.
     """
-    if rate == 0:
-        return x
-    if rate == 1:
-        return x * 0
-    kept = ops.random.bernoulli(key(), 1 - rate, x.shape if shape is None else shape)
-    return ops.where(kept, x / (1 - rate), np.zeros((), x.dtype.numpy))
+    return x if rate == 0 else ops.random.dropout(key(), x, rate, noise_shape=shape)
 
 
 class _SpatialDropout(Dropout):

@@ -7,6 +7,7 @@ from .generator import (
     bernoulli,
     bits,
     categorical,
+    dropout,
     fold_in,
     gumbel,
     key,
@@ -21,8 +22,9 @@ from .generator import (
 )
 
 __all__ = [
-    "bernoulli", "beta", "bits", "categorical", "exponential", "fold_in", "gamma", "gumbel", "key", "laplace", "multinomial",
-    "normal", "permutation", "poisson", "randint", "shuffle", "split", "threefry", "truncated_normal", "uniform",
+    "bernoulli", "beta", "bits", "categorical", "dropout", "exponential", "fold_in", "gamma", "gumbel", "key", "laplace",
+    "multinomial", "normal", "permutation", "poisson", "randint", "shuffle", "split", "threefry", "truncated_normal",
+    "uniform",
 ]  # fmt: skip
 
 

@@ -154,6 +154,30 @@ def bernoulli(keys: Like, p: Like = 0.5, /, shape: Sequence[int] | None = None) 
     return el.less(uniform(keys, tuple(p.shape) if shape is None else shape), converted(p, dt.float32))
 
 
+def dropout(keys: Like, x: Like, rate: float, /, *, noise_shape: Sequence[int] | None = None) -> Any:
+    """x with elements set to 0 at this rate and the others scaled by 1 / (1 - rate), so that the mean stays.
+
+    Args:
+        rate: 0 … 1.
+        noise_shape: of what is drawn, where it is not x's: axes of extent 1 are dropped as a whole.
+
+    Source: Srivastava et al.: Dropout: A Simple Way to Prevent Neural Networks from Overfitting, 2014.
+
+    Example:
+        >>> import hither as ht
+        >>> x = ht.random.dropout(ht.random.key(0), ht.ones(1000), 0.5)
+        >>> sorted(set(x.tolist()))
+        [0.0, 2.0]
+    """
+    x = asarray(x)
+    if not 0 <= rate <= 1:
+        raise ValueError(f"dropout takes a rate from 0 to 1, got {rate}")
+    if rate in (0, 1):
+        return x if rate == 0 else el.multiply(x, 0)
+    kept = bernoulli(keys, 1 - rate, tuple(x.shape) if noise_shape is None else tuple(noise_shape))
+    return el.where(kept, el.divide(x, 1 - rate), np.zeros((), x.dtype.numpy))
+
+
 def gumbel(keys: Like, /, shape: Sequence[int] = ()) -> Any:
     """Standard Gumbel: -log(-log(uniform)), float32."""
     unit = el.multiply(el.add(converted(bitwise_right_shift(bits(keys, shape), 8), dt.float32), 0.5), 2.0**-24)

@@ -110,6 +110,7 @@ export interface Program extends Disposable {
   readonly info: Info;
   /** Resolves with the reason when the device is lost; the program must then be loaded again. */
   readonly lost: Promise<string>;
+  /** Run an entry, the default one if none is named, on inputs by name; resolves with the results by name. */
   run(inputs: Record<string, TensorInput | MediaInput>, options?: RunOptions): Promise<Record<string, Tensor>>;
   run(entry: string, inputs: Record<string, TensorInput | MediaInput>, options?: RunOptions): Promise<Record<string, Tensor>>;
   /** Run an entry once on zeros, the default one if none is named, and undo it. */

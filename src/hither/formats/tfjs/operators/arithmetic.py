@@ -31,7 +31,7 @@ def _divide(a: Any, b: Any) -> Any:
 BINARY = {
     "Add": ops.add, "AddV2": ops.add, "Sub": ops.subtract, "Mul": ops.multiply, "Maximum": ops.maximum, "Minimum": ops.minimum,
     "FloorDiv": ops.floor_divide, "FloorMod": ops.remainder, "Mod": ops.remainder, "RealDiv": ops.divide, "Div": _divide,
-    "TruncateDiv": ops.truncated_divide, "TruncateMod": ops.fmod, "DivNoNan": tf.div_no_nan, "Pow": ops.pow,
+    "TruncateDiv": ops.truncated_divide, "TruncateMod": ops.fmod, "DivNoNan": ops.divide_no_nan, "Pow": ops.pow,
     "SquaredDifference": lambda a, b: ops.square(ops.subtract(a, b)), "Atan2": ops.atan2, "Xlogy": tf.x_log_y,
     "MulNoNan": lambda a, b: ops.where(b == 0, 0, ops.multiply(a, b)),
 }  # fmt: skip

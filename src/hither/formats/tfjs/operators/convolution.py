@@ -166,4 +166,4 @@ def max_pool_with_argmax(node: Node, x: Any) -> Any:
 def dilation2d(node: Node, x: Any, filters: Any) -> Any:
     _rank(node, x, 2)
     rates = spatial(node, "rates" if node.get("rates") is not None else "dilations", 2)
-    return tf.dilation2d(x, filters, **_window_arguments(node, 2), rates=rates)
+    return ops.dilation2d(x, filters, **_window_arguments(node, 2), dilation=rates)

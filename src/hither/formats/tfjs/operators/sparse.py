@@ -8,7 +8,6 @@ import numpy as np
 
 from .... import ops
 from ....graph.trace import static_value
-from ... import tensorflow as tf
 from ..registry import Node, operator
 from ..sizes import Bounded
 from .creation import checked
@@ -78,7 +77,7 @@ def sparse_segment(node: Node, x: Any, indices: Any, segments: Any) -> Any:
     node.check(min(known, default=0) >= 0, "segments must not be negative")
     count = max(known, default=-1) + 1
     checked(node, (count, *x.shape[1:]))
-    total = tf.segment_sum(ops.take(x, indices, axis=0), segments, count)
+    total = ops.segment_sum(ops.take(x, indices, axis=0), segments, num_segments=count)
     if node.op_type == "SparseSegmentSum":
         return total
     each = np.maximum(np.bincount(np.asarray(known, np.int64), minlength=count), 1).astype(np.float32)
@@ -89,7 +88,7 @@ def sparse_segment(node: Node, x: Any, indices: Any, segments: Any) -> Any:
 def unsorted_segment_sum(node: Node, x: Any, segments: Any, count: Any) -> Any:
     n = int(node.scalar(count, "the number of segments"))
     checked(node, (n, *x.shape[len(segments.shape) :]))
-    return tf.segment_sum(x, segments, n)
+    return ops.segment_sum(x, segments, num_segments=n)
 
 
 @operator("SparseReshape")

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from .... import ops
-from ... import tensorflow as tf
 from ..registry import Node, operator
 
 
@@ -65,12 +64,12 @@ def cumsum(node: Node, x: Any, axis: Any) -> Any:
 def segment_sum(node: Node, x: Any, segments: Any) -> Any:
     known = node.static(segments, "the segments (they size the result)")
     node.check(known.ndim == 1 and bool((np.diff(known) >= 0).all()), "segments must be sorted")
-    return tf.segment_sum(x, segments, int(known[-1]) + 1 if known.size else 0)
+    return ops.segment_sum(x, segments, num_segments=int(known[-1]) + 1 if known.size else 0)
 
 
 @operator("UNSORTED_SEGMENT_SUM")
 def unsorted_segment_sum(node: Node, x: Any, segments: Any, count: Any) -> Any:
-    return tf.segment_sum(x, segments, node.scalar(count, "the number of segments"))
+    return ops.segment_sum(x, segments, num_segments=node.scalar(count, "the number of segments"))
 
 
 def _unsorted(name: str, combine: str, start: Callable[[Any], Any]) -> None:

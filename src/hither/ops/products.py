@@ -10,7 +10,7 @@ from .. import dtypes as dt
 from . import elementwise as el
 from . import reduce as rd
 from .operands import Like, apply, asarray, common_shape, converted, is_traced, lifted, one_axis, promoted, spread
-from .shape import moveaxis, permute_dims, reshape
+from .shape import moveaxis, pad, permute_dims, reshape, slice_axis
 
 
 def _operands(a: Like, b: Like, dtype: Any) -> tuple[Any, Any]:
@@ -107,10 +107,13 @@ def tensordot(x1: Like, x2: Like, /, *, axes: int | tuple[Sequence[int], Sequenc
     return reshape(matmul(tall, wide), (*rows, *columns))
 
 
-def diagonal(x: Like, /, *, axis1: int = -2, axis2: int = -1) -> Any:
-    """The main diagonal of two axes, as a new last axis."""
+def diagonal(x: Like, /, *, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Any:
+    """A diagonal of two axes, as a new last axis: the main one, or the one `offset` places right of it (left if negative)."""
     x = asarray(x)
     x = moveaxis(x, [axis1, axis2], [0, 1])
+    if offset:
+        side = int(offset > 0)
+        x = slice_axis(x, side, min(max(offset, -offset), x.shape[side]), x.shape[side])
     rows, columns, *rest = x.shape
     n = min(rows, columns)
     flat = reshape(x, (rows * columns, *rest))
@@ -120,9 +123,40 @@ def diagonal(x: Like, /, *, axis1: int = -2, axis2: int = -1) -> Any:
     return moveaxis(picked, 0, -1) if rest else picked
 
 
-def trace(x: Like, /, *, axis1: int = -2, axis2: int = -1) -> Any:
-    """The sum of the main diagonal."""
-    return rd.sum(diagonal(x, axis1=axis1, axis2=axis2), axis=-1)
+def trace(x: Like, /, *, offset: int = 0, axis1: int = -2, axis2: int = -1, dtype: Any = None) -> Any:
+    """The sum of a diagonal (see `diagonal`), in the dtype that `sum` gives or in `dtype`."""
+    return rd.sum(diagonal(x, offset=offset, axis1=axis1, axis2=axis2), axis=-1, dtype=dtype)
+
+
+def diag(x: Like, /, *, k: int = 0) -> Any:
+    """The matrix with a vector on its k-th diagonal, and else zeros; of a matrix, that diagonal.
+
+    Args:
+        x: [n], or [m, n].
+        k: 0 the main diagonal, above it positive.
+
+    Returns:
+        [n + |k|, n + |k|], or a vector.
+
+    Raises:
+        ValueError: for other numbers of axes.
+
+    Example:
+        >>> import hither as ht
+        >>> ht.diag(ht.asarray([1, 2]))
+        Array([[1, 0],
+               [0, 2]], dtype=int32)
+    """
+    x = asarray(x)
+    if x.ndim == 2:
+        return diagonal(x, offset=k)
+    if x.ndim != 1:
+        raise ValueError(f"diag takes a vector or a matrix, got shape {tuple(x.shape)}")
+    n, apart = x.shape[0], max(k, -k)
+    # A row of the result and what follows up to its next element of the diagonal: n elements, each with n zeros behind it.
+    flat = reshape(pad(reshape(x, (n, 1)), [(0, 0), (0, n)]), (n * (n + 1),))
+    square = reshape(flat[: n * n], (n, n))
+    return pad(square, [(0, apart), (apart, 0)] if k > 0 else [(apart, 0), (0, apart)])
 
 
 # -- einsum --------------------------------------------------------------------------------------------------------------------
@@ -238,5 +272,5 @@ def _contract(a: Any, left: list[str], b: Any, right: list[str], later: set[str]
 
 
 __all__ = [
-    "diagonal", "einsum", "matmul", "outer", "tensordot", "trace", "vecdot",
+    "diag", "diagonal", "einsum", "matmul", "outer", "tensordot", "trace", "vecdot",
 ]  # fmt: skip
