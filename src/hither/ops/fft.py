@@ -20,7 +20,7 @@ import numpy as np
 from .. import dtypes as dt
 from ..dtypes import DType
 from . import elementwise as el
-from .operands import Axis, Like, asarray, axes_of, converted, one_axis, require_host, wide_float
+from .operands import Axis, Like, asarray, axes_of, converted, one_axis, placed, wide_float
 from .products import matmul
 from .shape import concat, flip, moveaxis, pad, reshape, roll, slice_axis
 
@@ -282,11 +282,10 @@ def ihfft(x: Like, /, *, n: int | None = None, axis: int = -1, norm: str = "back
 
 
 def _frequencies(counts: np.ndarray, n: int, d: float, dtype: Any, device: Any) -> Any:
-    require_host(device)
     wanted = dt.float32 if dtype is None else dt.dtype(dtype)
     if not wanted.is_float:
         raise TypeError(f"frequencies are floats, asked for {wanted}")
-    return asarray((counts / (n * d)).astype(wanted.numpy))
+    return placed(asarray((counts / (n * d)).astype(wanted.numpy)), device)
 
 
 def fftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None, device: Any = None) -> Any:
