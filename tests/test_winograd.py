@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from fractions import Fraction
 from typing import Any
 
@@ -25,6 +26,7 @@ from hither.program.compile import machine_for
 from . import references as ref
 from .kernel_interpreter import run_code
 from .targets import on_target
+from .wasm_session import in_node
 
 
 @pytest.fixture
@@ -121,6 +123,29 @@ def test_bytes(channels: int, outputs: int, out: tuple[int, int], most: int, ext
     assert any(name.startswith("winograd") for name in kernels(compiled(function, x.astype(np.float32), device)))
     exact = ref.conv(np.moveaxis(x, -1, 1).astype(np.float64), w.astype(np.float64))
     np.testing.assert_allclose(np.moveaxis(found, -1, 1), exact, rtol=0, atol=1e-6 * 9 * channels * most * 128)
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("device", ["cpu", pytest.param("wasm", marks=pytest.mark.node)])
+@pytest.mark.parametrize("least", [-1.0, 0.0])
+def test_bytes_of_floats(least: float, device: str) -> None:
+    """Rounded in every run, with an offset where numbers are negative, and with what follows the convolution."""
+    if device == "cpu" and not machine_for("cpu").dot:
+        pytest.skip("this processor has no operation for products of bytes")
+    x, w, b = np.maximum(normal(1, 12, 9, 10), least), normal(20, 12, 3, 3, seed=1), normal(20, 1, 1, seed=2)
+    spec = {"x": ht.Spec(x.shape, "float32")}
+    with in_node() if device == "wasm" else nullcontext():
+        program = ht.compile(
+            lambda x: ht.relu(ht.conv(ht.maximum(x, least), w, padding=1) + b), spec, device=device, precision="int8",
+            activations="int8",
+        )  # fmt: skip
+    assert any(op.kind == "dot" and op.attr == "pairs" for kernel in program.plan.code.kernels for op in kernel.walk())
+    levels = (127 if device == "wasm" else 255) if least == 0 else (63 if device == "wasm" else 127)
+    step, scale = np.abs(x).max() / levels, np.abs(w).max((1, 2, 3), keepdims=True) / 127
+    rounded, weights = np.rint(x / step) * step, np.rint(w / scale) * scale
+    expected = np.maximum(ref.conv(np.pad(rounded.astype(np.float64), ((0, 0), (0, 0), (1, 1), (1, 1))), weights) + b, 0)
+    off = np.abs(program({"x": x})["output"].numpy() - expected)  # a byte that lies between two may be either
+    assert off.max() <= 0.02 * expected.max() and np.median(off) <= 1e-5 * expected.max()
 
 
 def test_bytes_whose_sums_could_overflow_stay_exact() -> None:

@@ -234,6 +234,17 @@ class Emitter:
         self._finished = users[0].results[0]
         return bias
 
+    def take_float(self) -> bool:
+        """Whether the epilogue begins, or goes on behind what it has been taken of, by making the integer a float32: the
+        template's elements are that then."""
+        assert self.group.anchor is not None
+        value = self._finished or self.group.anchor.results[0]
+        users = [n for n in self.group.nodes if value in n.operands]
+        if len(users) != 1 or users[0].primitive.name != "convert" or users[0].results[0].dtype is not dt.float32:
+            return False
+        self._finished = users[0].results[0]
+        return True
+
     def finish_element(
         self, index: tuple[Index, ...], element: Val, count: int | None = None, part: Group | None = None
     ) -> None:  # fmt: skip

@@ -212,6 +212,8 @@ class _Tiles:
         self.width, self.columns = e.machine.lanes(32), scheme.tile.columns
         # Tiles are a vector more apart than they are long: powers of two would lie in few sets of the cache.
         dtype = dt.int32 if scheme.pairs else dt.float32
+        self.bias = e.take_bias() if scheme.pairs else None
+        self.floats = not scheme.pairs or e.take_float()  # what the epilogue is given: sums are floats in the last transform
         self.steps = self.channels // 2 if scheme.pairs else self.channels
         self.pitch = scheme.positions * self.steps + self.width
         self.sum_pitch = scheme.positions * self.columns + self.width
@@ -335,7 +337,8 @@ class _Tiles:
                 here = k.index(t * self.sum_pitch + column)
                 values = [k.load(self.sums, here + p * self.columns, width) for p in range(self.scheme.positions)]
                 for p, value in enumerate(transform(k, [a.result for a in axes], [k.convert(v, dt.float32) for v in values])):
-                    k.store(self.sums, here + p * self.columns, k.round(value) if self.scheme.pairs else value)
+                    stored = value if self.floats else k.convert(k.round(value), dt.int32)
+                    k.store(self.sums, here + p * self.columns, k.bitcast(stored, self.sums.dtype))
 
                 def store(offsets: tuple[Index, ...], here: Val = here, column: Index = column, width: int = width) -> None:
                     position = constant(0)
@@ -343,8 +346,13 @@ class _Tiles:
                         position = position * a.outputs + offset
                     with e.point(width):
                         element = k.load(self.sums, here + k.index(position * self.columns), width)
-                        pixel = [f + o for f, o in zip(first, offsets, strict=True)]
-                        e.finish_element((image, *pixel, panel * self.columns + column + lane(width)), element)
+                        element = k.bitcast(element, dt.float32) if self.floats else element
+                        index = (image, *(f + o for f, o in zip(first, offsets, strict=True)))
+                        output = panel * self.columns + column + lane(width)
+                        if self.bias is not None:
+                            bias = e.read(self.bias, (*(constant(0) for _ in index), output))
+                            element = element + k.convert(bias, element.dtype)
+                        e.finish_element((*index, output), element)
 
                 def nest(*offsets: Index) -> None:
                     if len(offsets) == len(axes):
