@@ -108,7 +108,8 @@ def test_bytes(channels: int, outputs: int, out: tuple[int, int], most: int, ext
         pytest.skip("this processor has no operation for products of bytes")
     rng = np.random.default_rng(0)
     shape = (2, *(n + 2 for n in out), channels)
-    x, w = rng.integers(0, most, shape, endpoint=True), rng.integers(-128, 127, (outputs, channels, 3, 3), np.int8, endpoint=True)
+    x = rng.integers(0, most, shape, endpoint=True)
+    w = rng.integers(-128, 127, (outputs, channels, 3, 3), np.int8, endpoint=True)
     if extreme:
         x, w = np.where(x > most / 2, most, 0), np.where(w > 0, 127, -128).astype(np.int8)
     x[0], w[0] = most, -128
@@ -160,9 +161,8 @@ def test_bytes_whose_sums_could_overflow_stay_exact() -> None:
 def conv_of(channels: int) -> tuple[Node, Value, np.ndarray]:
     """A 3×3 convolution of so many channels."""
     w = np.zeros((8, channels, 3, 3), np.int8)
-    graph, _ = trace_function(
-        lambda x: ht.conv(x, w.astype(np.float32), layout="channels_last"), [ht.Spec((1, 12, 12, channels), "float32").abstract()]
-    )
+    x = ht.Spec((1, 12, 12, channels), "float32").abstract()
+    graph, _ = trace_function(lambda x: ht.conv(x, w.astype(np.float32), layout="channels_last"), [x])
     (node,) = (n for n in graph.nodes if n.primitive.name == "conv")
     return node, node.operands[0], w
 

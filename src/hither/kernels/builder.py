@@ -136,7 +136,7 @@ class Builder:
                 return self.convert(value, dt.float16)
             if self.machine.gpu:  # two become a word as they are stored
                 return self.convert(value, dt.float32)
-            stored = self._stored_half(value)
+            stored = half_bits.stored(self, value, self._halves)
             return half_bits.from_float(self, self.convert(value, dt.float32)) if stored is None else stored
         return self.convert(value, buffer.dtype)
 
@@ -147,21 +147,6 @@ class Builder:
     def float_to_half(self, value: Val) -> Val:
         """float32 to the bits of a float16, as int16."""
         return half_bits.from_float(self, value)
-
-    def _stored_half(self, value: Val) -> Val | None:
-        """The bits of a float16, where a float32 is only that, widened: loaded, known, or chosen among such."""
-        if value in self._halves:
-            return self._halves[value]
-        op = value.op
-        if op is not None and op.kind == "const":
-            return self.const(half_bits.of_number(op.attr), dt.int16)
-        if op is not None and op.kind == "splat":
-            scalar = self._stored_half(op.args[0])
-            return None if scalar is None else self.broadcast(scalar, value.width)
-        if op is not None and op.kind == "select":
-            a, b = (self._stored_half(v) for v in op.args[1:])
-            return None if a is None or b is None else self.select(op.args[0], a, b)
-        return None
 
     # -- values ------------------------------------------------------------------------------------------------------
 

@@ -1,12 +1,13 @@
 """float16 by its bits, for machines that cannot convert it: WebAssembly, and processors without such instructions.
 
 Rounding lets the processor's own addition round: next to a power of two 2^13 times the number's own, a float32 has as many
-digits as a half, and subnormal halves all have the digits of the smallest normal ones. With 65536 instead of all that is larger,
-infinities need no case of their own. (The idea is known from M. Dukhan's FP16 library.)
+digits as a half, and subnormal halves all have the digits of the smallest normal ones. With 65536 instead of all that is
+larger, infinities need no case of their own. (The idea is known from M. Dukhan's FP16 library.)
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,6 +57,22 @@ def from_float(k: Builder, value: Val) -> Val:
     half = k.bitcast(rounded, dt.int32) - k.bitcast(unit * 2.0**14, dt.int32) + (exponent >> 13)
     sign = (k.bitcast(value, dt.int32) >> 16) & -0x8000
     return k.convert(k.max(k.min(half + sign, 0x7FFF), -0x8000), dt.int16)
+
+
+def stored(k: Builder, value: Val, loaded: Mapping[Val, Val]) -> Val | None:
+    """The bits of a float16, where a float32 is only that, widened: `loaded` (with those bits), known, or chosen among such."""
+    if value in loaded:
+        return loaded[value]
+    op = value.op
+    if op is not None and op.kind == "const":
+        return k.const(of_number(op.attr), dt.int16)
+    if op is not None and op.kind == "splat":
+        scalar = stored(k, op.args[0], loaded)
+        return None if scalar is None else k.broadcast(scalar, value.width)
+    if op is not None and op.kind == "select":
+        a, b = (stored(k, v, loaded) for v in op.args[1:])
+        return None if a is None or b is None else k.select(op.args[0], a, b)
+    return None
 
 
 def of_number(value: float) -> int:

@@ -178,7 +178,7 @@ def takes_bytes(node: Node, x: Value, numbers: np.ndarray, byte: Byte) -> bool:
         depth, columns = numbers.shape[0], math.prod(numbers.shape[1:])
         fits = node.params["groups"] == 1 and node.params["layout"] == "channels_last" and depth % 4 == 0
         most = depth * math.prod(numbers.shape[2:])
-        return bool(fits and not byte.signed and TRANSPOSED_DEPTH <= depth and most <= MOST_DEPTH and columns >= LEAST_DEPTH)
+        return bool(fits and not byte.signed and depth >= TRANSPOSED_DEPTH and most <= MOST_DEPTH and columns >= LEAST_DEPTH)
     else:
         depth, columns = math.prod(numbers.shape[1:]), numbers.shape[0]
         fits = node.params["groups"] == 1 and node.params["layout"] == "channels_last" and numbers.shape[1] % 4 == 0

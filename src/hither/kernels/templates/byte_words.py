@@ -11,6 +11,7 @@ Words of two steps lie side by side in a vector, each step's for all columns of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def columns_of(k: Builder, words: Val) -> Iterator[Val]:
 
 def in_order(k: Builder, found: Sequence[Val]) -> tuple[Val, Val]:
     """The sums of products by `columns_of` as sums of a panel's columns; where the row was multiplied by 2^-24."""
-    exact = [found[0], *(v - before * 2.0**-8 for before, v in zip(found, found[1:]))]
+    exact = [found[0], *(v - before * 2.0**-8 for before, v in pairwise(found))]
     low, high = (
         k.pack([k.extract(v, word) for v in exact]) + k.pack([k.extract(v, word + 2) for v in exact]) for word in (0, 1)
     )

@@ -19,7 +19,8 @@ from ..ir import Machine, Val
 from ..nests import write_nest
 from . import template
 from .conv import row_major
-from .product import Product, Tap
+from .held_rows import Tap
+from .product import Product
 from .tile import accumulator, tile_for
 from .tiling import tiles
 

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 
 from ... import dtypes as dt
 from ...graph.core import Value
-from ..emitter import Emitter, lane, pieces
+from ..emitter import Emitter, lane
 from ..fusion import EXPENSIVE
 from ..index import Index, constant
 from ..ir import Buffer, Val
 from .byte_words import COLUMNS, LANES, row_by_words
 from .codes import CodePanels
 from .half_pairs import HalfPairs, ScaledRow, in_pairs
+from .held_rows import HeldRows, Row, Tap
 from .tile import Tile, accumulator, column_parts, part
 
 STRAIGHT = 16  # steps of k that are written out: the loop around them would cost as much as they do
@@ -31,8 +32,8 @@ UNDER_WAY = 12  # sums that hide the latency of multiply-adds (8 would do) and l
 HELD_ROWS = 1 << 18  # bytes of rows, widened, that stay in the second-level cache beside panels
 LEAST_GROUPS = 8  # of panels that tiles take side by side, so that threads find something to share
 
-Row = tuple[Val, int]  # an element address, and a constant to add to it: rows that share the Val share a register
-Tap = tuple[int, int, int]  # extent, elements of the left operand from tap to tap, k steps from tap to tap
+Store = Callable[[Index | int, int, int, Val], None]  # row, column, count, values
+Start = Callable[[int, int], Val]  # column, width
 
 
 @dataclass
@@ -68,17 +69,10 @@ class Product:
     _wide: tuple[Buffer, Index] | None = None  # panels in scratch memory, widened, and which of them is the first
     _scales_at: Val | None = None  # where the scales of the panel at hand begin
     _kept: Buffer | None = None  # where a tile's sums wait for being finished
-    _memory: tuple[Buffer, Buffer] | None = None  # of rows that are widened: see `_held`
+    _memory: HeldRows | None = None  # of rows that are widened: see `_held`
     _scaled: ScaledRow | None = None
 
-    def compute(
-        self,
-        rows: Sequence[Row],
-        panel: Val,
-        columns: int,
-        store: Callable[[Index | int, int, int, Val], None],
-        start: Callable[[int, int], Val] | None = None,
-    ) -> None:
+    def compute(self, rows: Sequence[Row], panel: Val, columns: int, store: Store, start: Start | None = None) -> None:
         """Compute `columns` columns of the panel at `panel` for these rows; `store(row, column, count, values)` ends each.
 
         `start(column, width)` gives what the sums of a vector of columns begin with, if not zero.
@@ -92,7 +86,8 @@ class Product:
     def begin(self) -> None:
         """Before the first tile: rows in scratch memory are of another run."""
         if self._holds_rows():
-            self.e.k.store(self._rows()[1], 0, self.e.k.const(-1, dt.int32))
+            self._memory = HeldRows(self.e.k, self.tile.rows, self._depth())
+            self._memory.begin()
         if self._scales_row():
             self._scaled = ScaledRow(self.e.k, self.run)
             self._scaled.begin()
@@ -107,66 +102,25 @@ class Product:
         dense = self.run_stride == 1 and self.depth > 0 and self.element is None and not self.dots
         return small and dense and 0 < 4 * self._depth() * self.tile.rows <= HELD_ROWS
 
-    def _rows(self) -> tuple[Buffer, Buffer]:
-        """Memory for a tile's rows, and for where they come from."""
-        if self._memory is None:
-            k = self.e.k
-            self._memory = k.local(dt.float32, self.tile.rows * self._depth()), k.local(dt.int32, 1)
-        return self._memory
-
     @contextmanager
     def _held(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
-        """Rows in scratch memory, side by side, each all of its steps; they are still there if the tile before had them too."""
-        k, depth = self.e.k, self._depth()
-        held, origin = self._rows()
-        bases, fixed = {base for base, _ in rows}, [at for _, at in rows]
-        first = k.convert(rows[0][0] + fixed[0], dt.int32)
-        with k.if_(k.load(origin, 0).ne(first)):
-            k.store(origin, 0, first)
-            apart = fixed[1] - fixed[0] if len(rows) > 1 else 0
-            if len(bases) == 1 and fixed == [fixed[0] + r * apart for r in range(len(rows))]:
-                with k.loop(0, len(rows)) as loop:
-                    self._widen_row(rows[0][0] + fixed[0] + loop.index * apart, held, loop.index * depth)
-            else:
-                for r, (base, at) in enumerate(rows):
-                    self._widen_row(base + at, held, k.as_index(r * depth))
+        """Rows in scratch memory, side by side, each all of its steps."""
+        assert self._memory is not None and self.left is not None, "rows that are held are stored, and `begin` has been called"
+        depth = self._depth()
+        self._memory.hold(self.left, rows, self.taps, self.run)
         before = self.left, self.left_dtype, self.taps, self.run
-        self.left, self.left_dtype, self.taps, self.run = held, dt.float32, (), depth
-        yield [(k.as_index(0), r * depth) for r in range(len(rows))]
+        self.left, self.left_dtype, self.taps, self.run = self._memory.held, dt.float32, (), depth
+        yield [(self.e.k.as_index(0), r * depth) for r in range(len(rows))]
         self.left, self.left_dtype, self.taps, self.run = before
 
-    def _widen_row(self, source: Val, held: Buffer, target: Val) -> None:
-        """One row, from a place in the left operand, to a place in scratch memory."""
-        k, machine, left = self.e.k, self.e.machine, self.left
-        assert left is not None, "rows that are held are stored"
-
-        def nest(level: int, source: Val, target: Val) -> None:
-            if level < len(self.taps):
-                extent, elements, steps = self.taps[level]
-                with k.loop(0, extent) as loop:
-                    nest(level + 1, source + loop.index * elements, target + loop.index * steps)
-                return
-            for begin, end, width in pieces(self.run, machine.lanes(32), machine):
-                with k.loop(begin, end, width) as loop:
-                    k.store(held, target + loop.index, k.load(left, source + loop.index, width, dt.float32))
-
-        nest(0, source, target)
-
-    def _compute(
-        self,
-        rows: Sequence[Row],
-        panel: Val,
-        columns: int,
-        store: Callable[[Index | int, int, int, Val], None],
-        start: Callable[[int, int], Val] | None,
-    ) -> None:
+    def _compute(self, rows: Sequence[Row], panel: Val, columns: int, store: Store, start: Start | None) -> None:
         k = self.e.k
         widths = self.widths(columns)
         offsets = [sum(widths[:i]) for i in range(len(widths))]
         dtype = accumulator(self.result)
         if len(rows) == 1 and len(widths) % 2 == 0 and self._in_words():
             (base, fixed), left = rows[0], self.left
-            assert left is not None, "rows that are computed by `element` are not multiplied by words"
+            assert left is not None, "rows that `element` computes are not multiplied by words"
             places = [panel + self._place(o) for o in offsets[::2]]
             row = lambda at: k.load(left, (base + at) + fixed, LANES, dt.float32)  # noqa: E731
             self._finish(0, row_by_words(k, row, self.right, places, self.run), columns, widths, store, start)
@@ -210,10 +164,8 @@ class Product:
             sums = nest((), k.as_index(0), k.as_index(0), sums)
 
         def finish(row: Index | int, values: Sequence[Val]) -> None:
-            if pairs is not None:
-                self._finish(row, pairs.sums(values), columns, widths, store, start)
-            else:
-                self._finish(row, values, columns, widths, store, None)
+            total, rest = (values, None) if pairs is None else (pairs.sums(values), start)
+            self._finish(row, total, columns, widths, store, rest)
 
         if len(rows) == 1 or not self._finishes_in_a_loop():
             for r in range(len(rows)):
@@ -229,13 +181,7 @@ class Product:
             finish(k.var(loop, "row", 0, len(rows) - 1), kept)
 
     def _finish(
-        self,
-        row: Index | int,
-        values: Sequence[Val],
-        columns: int,
-        widths: Sequence[int],
-        store: Callable[[Index | int, int, int, Val], None],
-        start: Callable[[int, int], Val] | None,
+        self, row: Index | int, values: Sequence[Val], columns: int, widths: Sequence[int], store: Store, start: Start | None
     ) -> None:
         """Store a row's sums, and what they have not begun with."""
         offset = 0
@@ -247,10 +193,13 @@ class Product:
 
     def _in_words(self) -> bool:
         """Whether a single row is multiplied by words of bytes (`byte_words`)."""
-        alone = self.run_stride == 1 and self.run % LANES == 0 < self.run and all(extent == 1 for extent, _, _ in self.taps)
-        fits = self.packed and self.tile.columns == COLUMNS and self.tile.width == LANES and self._wide is None
-        floats = accumulator(self.result) is dt.float32 and self.element is None
-        return self.digits and alone and fits and floats and self.e.machine.name == "wasm"
+        fits = self.run % LANES == 0 and self.tile.columns == COLUMNS and self.tile.width == LANES and self._wide is None
+        return self.digits and fits and self._is_plain() and self.element is None and self.e.machine.name == "wasm"
+
+    def _is_plain(self) -> bool:
+        """Whether each row is one run of floats, and panels are packed."""
+        one_run = self.run_stride == 1 and self.run > 0 and all(extent == 1 for extent, _, _ in self.taps)
+        return one_run and self.packed and accumulator(self.result) is dt.float32
 
     def panel(self, instance: Index, panel: Index) -> Val:
         """Where a packed panel begins, in the weights or in scratch memory."""
@@ -274,9 +223,8 @@ class Product:
 
     def _scales_row(self) -> bool:
         """Whether a single row is multiplied by what panels of halves lack when they are widened."""
-        alone = self.run_stride == 1 and all(extent == 1 for extent, _, _ in self.taps) and 0 < 4 * self.run <= HELD_ROWS
-        floats = accumulator(self.result) is dt.float32 and self.packed
-        return alone and floats and in_pairs(self.e.machine, self.right, [self.tile.width] * self.tile.vectors)
+        in_words = in_pairs(self.e.machine, self.right, [self.tile.width] * self.tile.vectors)
+        return in_words and self._is_plain() and 4 * self.run <= HELD_ROWS
 
     def _place(self, column: int) -> int:
         """Where in a row of panels a column lies, of several panels that a tile takes side by side."""

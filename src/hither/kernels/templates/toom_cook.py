@@ -86,7 +86,7 @@ def _from_roots(roots: Sequence[Fraction]) -> tuple[Fraction, ...]:
 
 
 def transform(k: Builder, matrices: Sequence[Matrix], values: Sequence[Val]) -> list[Val]:
-    """A grid of values (row-major), each axis multiplied by its matrix; integers by matrices of whole numbers, modulo 2^bits."""
+    """A grid of values (row-major), each axis multiplied by its matrix; integers by whole numbers, modulo 2^bits."""
     grid = np.empty(len(values), object)
     grid[:] = values
     grid = grid.reshape([len(m[0]) for m in matrices])

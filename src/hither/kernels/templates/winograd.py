@@ -11,9 +11,9 @@ accuracy. An infinity or NaN in the input spreads to all pixels of the tiles tha
   larger part, and smaller tiles or the direct convolution win.
 * The next step does everything else, so that only the result leaves the caches: a thread takes a block of tiles, transforms it
   into scratch memory of its own, and then for each panel of output channels multiplies and transforms back.
-* Bytes of rows by bytes of filters are transformed as whole numbers that fit 16 bits (`exact_in_pairs`), and multiplied two at a
-  time (kernel IR, "dot" of pairs): sums are exact, and a product takes half as many operations. Two numbers to a lane are
-  transformed together, as high · 2^16 + low.
+* Bytes by bytes are transformed as whole numbers that fit 16 bits (`exact_in_pairs`), and multiplied two at a time (kernel IR,
+  "dot" of pairs): sums are exact, and a product takes half as many operations. Two numbers to a lane are transformed together,
+  as high · 2^16 + low.
 * Tiles that would reach past the image are moved inwards until they fit. What they share with their neighbours is computed
   twice and stored once, by the neighbour: no pixel depends on which thread comes first.
 
