@@ -443,3 +443,19 @@ def test_a_row_of_the_smallest_numbers_keeps_what_float32_has_of_them() -> None:
     w, x = float16(normal(64, 32)), normal(1, 64, seed=1) * np.float32(2.0**-126)
     found = run(compiled(lambda x: x @ w, "wasm", "float16", x), x)
     np.testing.assert_allclose(found, x.astype(np.float64) @ w.astype(np.float64), rtol=0, atol=64 * 2.0**-149)
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("columns", [24, 20, 128])
+def test_a_row_by_words_of_bytes(columns: int) -> None:
+    """WebAssembly converts four bytes of a word as it stands and sorts the sums out (kernels.templates.byte_words): as exact as
+    float32 is, with the largest bytes side by side too. Where a byte is -128 it cannot."""
+    for least in (-127, -128):
+        w, x = np.random.default_rng(0).integers(-127, 127, (64, columns), endpoint=True), normal(1, 64, seed=1)
+        w[0], w[1], w[2, 0] = 127, -127, least
+        w = (w * np.float32(0.5)).astype(np.float32)
+        program = compiled(lambda x, w=w: x @ w, "wasm", "int8", x)
+        assert any(op.kind == "word" for kernel in program.plan.code.kernels for op in kernel.walk()) == (least == -127)
+        exact = x.astype(np.float64) @ w
+        bound = 64 * 2.0**-23 * (np.abs(x).astype(np.float64) @ np.full_like(w, 64))
+        assert (np.abs(run(program, x) - exact) <= bound).all()
