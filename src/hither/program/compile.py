@@ -310,13 +310,15 @@ class Entries:
     """Functions over one state, each with its inputs' specs: what something that has `as_entries` (a Trainer) is compiled as.
 
     `specs` are {entry: {input: Spec or Abstract}}; `state` is as for `compile`. `frozen` are {name: array}, named like state,
-    of what the functions hold as constants: bundles give them back under these names.
+    of what the functions hold as constants: bundles give them back under these names. `classes` are {input: (how many classes
+    it has numbers of, which number is ignored)}.
     """
 
     functions: Mapping[str, Callable[..., Any]]
     specs: Mapping[str, Mapping[str, Any]]
     state: Any
     frozen: Mapping[str, np.ndarray] = field(default_factory=dict)
+    classes: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
 
 
 def as_target(target: Any, specs: Mapping[str, Any] | None) -> Any:

@@ -99,7 +99,15 @@ def entries_of(trainer: Trainer, specs: Specs | None, seen: Batch | None) -> Ent
         functions[PARTIAL[name]], taken[PARTIAL[name]] = partial, {"rows": Abstract((), dt.int32), **taken[name]}
     current: dict[str, Any] = {**steps.state, **named_state({"metrics": steps.initial["metrics"]})}
     state = unflatten(flatten(steps.initial)[1], [current[name] for name in named_state(steps.initial)])
-    return Entries(functions, taken, state, {f"weights.{path}": a.numpy() for path, a in steps.constant.items()})
+    frozen = {f"weights.{path}": a.numpy() for path, a in steps.constant.items()}
+    return Entries(functions, taken, state, frozen, _classes(steps, likes["train_step"]))
+
+
+def _classes(steps: Steps, like: _Like) -> dict[str, tuple[int, int | None]]:
+    """The targets that are numbers of classes, by the names that people know."""
+    assert steps.objective is not None
+    each = {f"y.{i}": known for i, known in enumerate(steps.objective.classes) if known is not None}
+    return {_public(own, like, steps.objective.names): known for own, known in each.items()}
 
 
 def _entry(steps: Steps, entry: str, like: _Like) -> tuple[Callable[..., Any], dict[str, Abstract]]:
