@@ -78,7 +78,9 @@ def compile(
             show it. Scales found in every run pass it on. Where NaN must be seen, leave activations float32, or test what
             goes in.
         calibrate: samples of real inputs, on which the accuracy of a precision is judged: an iterable of {input: array} (or of
-            arrays, where there is one input), or one {input: array} of samples stacked along a new first axis.
+            arrays, where there is one input), or one {input: array} of samples stacked along a new first axis. With several
+            entries they are of the first, and of those that take the same inputs; or {entry: samples}. Entries without are not
+            judged, and the report names them.
         tolerance: {"relative": 0.01} (the default, if samples are given): no output may be further from float32 than that
             share of its largest magnitude. {"top1": 0.99}: how often the largest element along the last axis must be the
             same. Or both. Weights that do too much damage take as small a step towards float32 as will do: from bytes for

@@ -70,6 +70,8 @@ export interface Accuracy {
   kept: { kind: "weight" | "result"; name: string; shape: number[]; relative: number | null; numbers?: string }[];
   /** With activations in bytes: how many weights multiply what has scales found on the samples; others are found in every run. */
   calibrated?: number;
+  /** Entries that there were no samples of; outputs of others than the default one are "entry.output". */
+  unjudged?: string[];
 }
 
 export interface Info {
