@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import dtypes as dt
-from ..errors import NameMismatch, ShapeMismatch, UnsupportedFeature
+from ..errors import NameMismatch, ShapeMismatch
 from ..graph.core import Abstract, Graph
 from ..graph.tree import flatten, tree_map, unflatten
 from ..nn.module import Module
@@ -163,7 +163,6 @@ def _partial(steps: Steps, name: str, like: _Like) -> tuple[Callable[..., Any] |
         function, inputs = _entry(steps, STEPS[name], like.of(rows))
         return trace_entry(function, inputs, name, steps.initial)
 
-    fewer = for_fewer_rows(graph_of, like.rows)
     kept = named_state(steps.initial)
 
     def run(state: Any, rows: Any, **given: Any) -> Any:
@@ -173,8 +172,9 @@ def _partial(steps: Steps, name: str, like: _Like) -> tuple[Callable[..., Any] |
         return found, unflatten(structure, [results[n] for n in kept]) if kept.keys() <= results.keys() else state
 
     try:
+        fewer = for_fewer_rows(graph_of, like.rows)
         trace_entry(run, {"rows": Abstract((), dt.int32), **inputs}, name, steps.initial)
-    except UnsupportedFeature as error:
+    except (ValueError, TypeError) as error:  # no form for fewer rows, or the network takes full batches alone
         return None, str(error)
     return (run if fewer.masked or name != "predict" else None), None
 
