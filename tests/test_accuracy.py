@@ -344,3 +344,43 @@ def test_a_device_that_is_off_where_the_trial_was_not() -> None:
         damage[digest_of(weight)] = found.everything["y"].relative
     assert tried == [{}, {max(damage, key=lambda key: damage[key]): "float16"}]
     assert kept.relative == pytest.approx(max(damage.values()), rel=1e-3)
+
+
+def test_every_entry_with_samples_is_judged(tmp_path: Path) -> None:
+    """The second one has the harmful weight: a sample of its own finds it; without, the report says that it was not judged."""
+
+    def easy(x: Any) -> Any:
+        return network(SECOND, x)
+
+    def hard(x: Any, factor: Any) -> Any:
+        return {"z": network(OUTLIERS, x)["y"] * factor}
+
+    entries = {"easy": easy, "hard": hard}
+    specs = {"easy": SPECS, "hard": {**SPECS, "factor": ht.Spec(())}}
+    settings: dict[str, Any] = {"precision": "int8", "tolerance": {"relative": 0.03}}
+    more = [{**sample, "factor": np.float32(2)} for sample in SAMPLES]
+    report = ht.compile(entries, specs, **settings, calibrate=SAMPLES).accuracy
+    assert report is not None
+    assert report.unjudged == ("hard",) and set(report.outputs) == {"y"} and not report.kept
+    assert "not judged, for want of samples: hard" in str(report)
+    program = ht.compile(entries, specs, **settings, calibrate={"easy": SAMPLES, "hard": more})
+    report = program.accuracy
+    assert report is not None
+    assert not report.unjudged and set(report.outputs) == {"y", "hard.z"} and report.samples == 6
+    assert [kept.shape for kept in report.kept] == [(64, 64)]
+    assert report.everything["hard.z"].relative > 0.1
+    for sample in more:
+        exact = 2 * reference(OUTLIERS, sample["x"])
+        found = program.run("hard", sample)["z"].numpy()
+        np.testing.assert_allclose(found, exact, atol=0.03 * np.abs(exact).max())
+    same = {"easy": easy, "hard": lambda x: {"z": network(OUTLIERS, x)["y"]}}  # which takes the same inputs
+    found = ht.bundle(same, tmp_path / "b", SPECS, targets=("wasm",), calibrate=SAMPLES, **settings)["accuracy"]
+    assert set(found["outputs"]) == {"y", "hard.z"} and found["unjudged"] == [] and len(found["kept"]) == 1
+    report = ht.compile(entries, specs, **settings).accuracy  # random numbers say too little of entries that train
+    assert report is not None and report.synthetic and report.unjudged == ("hard",)
+
+
+def test_samples_of_an_entry_have_to_fit_it() -> None:
+    entries = {"a": lambda x: network(SECOND, x), "b": lambda x: {"z": x}}
+    with pytest.raises(NameMismatch):
+        ht.compile(entries, SPECS, precision="int8", calibrate={"a": SAMPLES, "b": [{"other": SAMPLES[0]["x"]}]})

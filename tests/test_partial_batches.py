@@ -195,3 +195,12 @@ def test_one_sample_is_always_a_full_batch() -> None:
     x, y = normal(1, 3), normal(1, 1)
     loss = float(program.run("train_partial", x=x, y=y, rows=np.int32(1))["loss"])
     assert loss == pytest.approx(trainer.train_on_batch(x, y)["loss"], rel=1e-6)
+
+
+def test_a_network_for_one_size_of_batches_is_bundled_without() -> None:
+    """A stateful layer remembers something of each row: another number of rows is not possible, which is said, and no error."""
+    net = L.Sequential([L.Input(batch_shape=(4, 5, 2)), L.GRU(3, stateful=True), L.Dense(1)])
+    trainer = ht.Trainer(net, "mse", "sgd", device="cpu")
+    with pytest.warns(PartialBatchWarning, match="predict is for full batches only"):
+        entries = trainer.as_entries({"x": ht.Spec((4, 5, 2)), "y": ht.Spec((4, 1))})
+    assert "train_partial" not in entries.functions and "train_step" in entries.functions

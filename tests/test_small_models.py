@@ -130,7 +130,7 @@ def test_the_page_is_read_the_same(numbers: Mapping[str, str]) -> None:
     # a space is read where it is a tenth likely: agreement of the best character is not all that counts
     assert small.read({"relative": 0.25}, {"top1": 1.0, "relative": 0.05}) == expected
     weights = [max(p.memory()["weights"] for p in each.programs.values()) for each in (small, exact)]
-    assert weights[0] < (0.55 if numbers is HALVES else 0.95) * weights[1]
+    assert weights[0] < (0.55 if numbers is HALVES else 0.65) * weights[1]
 
 
 # -- int8 -----------------------------------------------------------------------------------------------------------------

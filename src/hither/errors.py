@@ -48,6 +48,10 @@ class DTypeMismatch(HitherError, TypeError):
     """An array has a dtype that its input does not take."""
 
 
+class LabelOutOfRange(HitherError, ValueError):
+    """A target is no number of a class that the network has an output for."""
+
+
 class OutOfMemory(HitherError, MemoryError):
     """A device has no room for what is asked for. What was there before still works."""
 

@@ -7,7 +7,7 @@ Computed in float32 where predictions are float16.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,10 @@ class Loss:
             raise ValueError(f"reduction is one of {', '.join(map(repr, REDUCTIONS))}, got {reduction!r}")
         self.name = name or config_name(type(self).__name__)
         self.reduction = reduction
+
+    def classes(self, shape: Sequence[int]) -> int | None:
+        """How many classes targets are numbers of, beside predictions of this shape; None if they are no numbers of classes."""
+        return None
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """The loss of each sample: the last axis, or all but the batch's, is gone."""
@@ -314,8 +318,8 @@ class CategoricalFocalCrossentropy(Loss):
 class SparseCategoricalCrossentropy(Loss):
     """Cross-entropy of one class among many, given by its number. Samples of `ignore_class` count nothing.
 
-    Nor, as in Keras on JAX, do samples whose number is not that of a class, for a compiled step raises no errors: a loss near 0
-    from the beginning may mean that labels count from 1, or that the network has too few outputs.
+    Nor do samples whose number is not that of a class, as in Keras on JAX, for compiled code raises no errors. A Trainer looks
+    at labels before it runs a step, and raises LabelOutOfRange.
     """
 
     def __init__(
@@ -327,6 +331,9 @@ class SparseCategoricalCrossentropy(Loss):
 
     def prepared(self, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
         return y_true, y_pred
+
+    def classes(self, shape: Sequence[int]) -> int | None:
+        return shape[self.axis]
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         values = -ops.sum(

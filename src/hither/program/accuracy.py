@@ -9,123 +9,24 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ..errors import HitherError
 from ..graph.core import Graph
 from ..passes import optimize
 from ..passes.precision import Numbers, PrecisionWarning, stored_small, takes_ranges
 from ..passes.ranges import Range, digest_of, with_extremes
+from .accuracy_report import AccuracyError, AccuracyReport, Kept, OutputAccuracy
 from .compile import CompileError, lengths_of, state_of
 from .plan import plan
 from .program import DEVICES, Program
-from .samples import Samples, samples_of, synthetic_samples
+from .samples import Samples, samples_by_entry, samples_of, synthetic_samples
 from .trial import SWITCHES, candidates, with_switches
 
 TOLERANCE = {"relative": 0.01}  # where samples are given and no tolerance is
 SINGLES = 8  # samples that weights and results are tried on one by one
-
-
-class AccuracyError(HitherError, ValueError):
-    """A precision cannot be had within the tolerance; says how far results are off."""
-
-
-@dataclass(frozen=True)
-class OutputAccuracy:
-    """How one output differs from what it is in float32, at worst over all samples.
-
-    Args:
-        relative: the largest difference, over the largest magnitude of the output in float32; of integers and bools, the share
-            of elements that differ.
-        top1: in how many rows the largest element is the same one, 0…1; None where there are no rows of several.
-    """
-
-    relative: float
-    top1: float | None = None
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A weight, or the result of an operator, that keeps larger numbers than asked for (of a weight "int8", with activations
-    in float32, "float16" or "float32"), and how far it alone moves the outputs if it does not."""
-
-    kind: str  # "weight" | "result"
-    name: str
-    shape: tuple[int, ...]
-    relative: float
-    numbers: str = "float32"
-
-    def __str__(self) -> str:
-        return self.name or "a weight" if self.kind == "weight" else f"the result of {self.name}"
-
-
-@dataclass(frozen=True)
-class AccuracyReport:
-    """What the accuracy guard found.
-
-    Args:
-        precision: what was asked for.
-        tolerance: what was tolerated: {"relative": largest relative error} or {"top1": least agreement}, or both.
-        samples: how many were run; `synthetic` if they are random numbers, not data.
-        outputs: of the program as it is, per output.
-        everything: of the program if everything were as small as was asked for.
-        kept: the weights and results that keep larger numbers, the most harmful first; for the compiler `keys` tell those
-            apart that keep float32, and `steps` what other weights are in.
-        calibrated: of bytes, how many weights multiply what has scales found on the samples (`ranges`); others find them in
-            every run.
-    """
-
-    precision: str
-    tolerance: Mapping[str, float]
-    samples: int
-    synthetic: bool
-    outputs: Mapping[str, OutputAccuracy]
-    everything: Mapping[str, OutputAccuracy]
-    kept: tuple[Kept, ...] = ()
-    calibrated: int = 0
-    keys: frozenset[str] = field(default=frozenset(), repr=False)
-    steps: Mapping[str, str] = field(default_factory=dict, repr=False)
-    ranges: Mapping[str, Range] = field(default_factory=dict, repr=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as plain data, as manifests have it."""
-        made = asdict(self)
-        del made["keys"], made["steps"], made["ranges"]
-        found: dict[str, Any] = _finite(made)
-        return found
-
-    def __str__(self) -> str:
-        wanted = ", ".join(f"{k} {'≤' if k == 'relative' else '≥'} {v:g}" for k, v in self.tolerance.items())
-        kind = f"{'synthetic ' if self.synthetic else ''}sample{'' if self.samples == 1 else 's'}"
-        kind += " (random numbers: give real ones)" if self.synthetic else ""
-        lines = [f"{self.precision} against float32 on {self.samples} {kind}; tolerated: {wanted}"]
-        for name, found in self.outputs.items():
-            before = self.everything[name]
-            agree = "" if found.top1 is None else f", top-1 agreement {100 * found.top1:.1f} %"
-            was = f" (with everything in {self.precision}: {_short(before)})" if self.kept else ""
-            lines.append(f"  {name}: relative error {found.relative:.2g}{agree}{was}")
-        if self.calibrated:
-            of = "one weight has a scale" if self.calibrated == 1 else f"{self.calibrated} weights have scales"
-            lines.append(f"  what multiplies {of} found on the samples")
-        for one in self.kept:
-            lines.append(f"  keeps {one.numbers}: {one} {list(one.shape)}, alone off by {one.relative:.2g}")
-        return "\n".join(lines)
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity; null stands for it."""
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def _short(found: OutputAccuracy) -> str:
-    return f"{found.relative:.2g}" + ("" if found.top1 is None else f", {100 * found.top1:.1f} %")
 
 
 def guard(
@@ -139,8 +40,9 @@ def guard(
     """A program within the tolerance, and the report on it.
 
     Args:
-        graphs: what the entries compute, as traced; the first is judged.
-        specs: of its inputs, if they say more than the Graph does.
+        graphs: what the entries compute, as traced. Those are judged that there are samples of (see `samples_by_entry`), one
+            after the other: what an earlier one needs, later ones have.
+        specs: of the first one's inputs, if they say more than the Graph does.
         numbers: to store and compute in.
         compiled: the program for the device in question, in such numbers.
         calibrate, tolerance: as for `hither.compile`.
@@ -151,43 +53,62 @@ def guard(
         CompileError, NameMismatch, ShapeMismatch, DTypeMismatch: a sample or the tolerance is not what it must be.
     """
     tolerance = checked_tolerance(tolerance)
-    graph = next(iter(graphs.values()))
     state = state_of(graphs.values())
-    inputs = {name: v.abstract for name, v in zip(graph.input_names, graph.inputs, strict=True) if name not in state}
-    given = synthetic_samples(inputs, specs) if calibrate is None else calibrate
-    samples = samples_of(given, inputs)
-    feeds = [{**state, **sample} for sample in samples]
-    ranges = seen_ranges(graph, numbers, feeds) if calibrate is not None and numbers.activations == "int8" else {}
-    plain = numbers
+    inputs = {
+        entry: {name: v.abstract for name, v in zip(graph.input_names, graph.inputs, strict=True) if name not in state}
+        for entry, graph in graphs.items()
+    }
+    synthetic = calibrate is None
+    samples = samples_by_entry(calibrate, inputs, specs)
+    feeds = {entry: [{**state, **sample} for sample in each] for entry, each in samples.items()}
+    ranges: dict[str, Range] = {}
+    for entry, each in feeds.items() if not synthetic and numbers.activations == "int8" else ():
+        for digest, found in seen_ranges(graphs[entry], numbers, each).items():
+            ranges[digest] = ranges.get(digest, found).around(found)
     for scales in (ranges, {}) if ranges else ({},):  # the fast ones first
-        numbers = replace(plain, ranges=scales)
-        trials = _Trials(graph, numbers, feeds)
-        require_finite(samples, trials.exact, calibrate is None, state)
-        everything = trials.judge([0] * len(trials.candidates))
-        if accepts(everything, tolerance):
+        numbers = replace(numbers, ranges=scales)
+        searches = {entry: _Search(_Trials(graphs[entry], numbers, each), tolerance) for entry, each in feeds.items()}
+        for entry, search in searches.items():
+            require_finite(samples[entry], search.trials.exact, synthetic, state)
+        if all(accepts(search.everything, tolerance) for search in searches.values()):
             break
-    search = _Search(trials, tolerance)
-    levels = search.levels(everything)
+    for search in searches.values():
+        search.levels = search.found(numbers)
+        numbers = search.chosen(numbers)
     tried = 1
     while True:
-        keys = frozenset(c.key for c, level in zip(trials.candidates, levels) if level == len(c.steps) - 1)
-        steps = {c.key: c.steps[level] for c, level in zip(trials.candidates, levels) if 0 < level < len(c.steps) - 1}
-        program = compiled(replace(numbers, kept=keys, steps=steps))
-        found = trials.compare([_run_anew(program, sample) for sample in samples])
-        if accepts(found, tolerance) or len(keys) == len(trials.candidates):
+        program = compiled(numbers)
+        outputs = {
+            entry: search.trials.compare([_run_anew(program, sample, entry) for sample in samples[entry]])
+            for entry, search in searches.items()
+        }
+        off = [search for entry, search in searches.items() if not accepts(outputs[entry], tolerance)]
+        if all(search.levels == search.last for search in off):
             break
-        for i in search.order()[:tried]:  # the device rounds otherwise than the trial did
-            levels[i] = min(levels[i] + 1, len(trials.candidates[i].steps) - 1)
+        for search in off:  # the device rounds otherwise than the trial did
+            search.raise_first(tried)
+            numbers = search.chosen(numbers)
         tried = 2 * tried + 1
+    first = next(iter(graphs))
     name = numbers.precision if numbers.activations == "float32" else f"{numbers.precision}, activations {numbers.activations}"
+    kept: dict[str, Kept] = {}
+    for search in searches.values():
+        kept |= {key: one for key, one in search.kept(numbers).items() if key not in kept}
     report = AccuracyReport(
-        name, tolerance, len(samples), calibrate is None, found, everything,
-        tuple(search.kept(i, levels[i]) for i in search.order() if levels[i]) if any(levels) else (),
-        len(numbers.ranges), keys, steps, numbers.ranges,
+        name, tolerance, sum(map(len, samples.values())), synthetic,
+        {_named(entry, out, first): one for entry, each in outputs.items() for out, one in each.items()},
+        {_named(entry, out, first): one for entry, search in searches.items() for out, one in search.everything.items()},
+        tuple(kept.values()), len(numbers.ranges), numbers.kept, numbers.steps, numbers.ranges,
+        tuple(entry for entry in graphs if inputs[entry] and entry not in samples),
     )  # fmt: skip
-    if not accepts(found, tolerance):
+    if off:
         raise AccuracyError(f"{name} cannot be had within the tolerance, though everything keeps float32:\n{report}")
     return program, report
+
+
+def _named(entry: str, output: str, first: str) -> str:
+    """An output of the first entry by its name, one of another with the entry's."""
+    return output if entry == first else f"{entry}.{output}"
 
 
 def seen_ranges(traced: Graph, numbers: Numbers, samples: Samples) -> dict[str, Range]:
@@ -222,20 +143,26 @@ def compare(
         CompileError, NameMismatch, ShapeMismatch, DTypeMismatch: as for `guard`.
     """
     tolerance = checked_tolerance(tolerance)
-    inputs = {p.name: p.abstract for p in exact.entries[exact.default_entry].inputs}
-    samples = samples_of(synthetic_samples(inputs, specs) if calibrate is None else calibrate, inputs)
-    each = [(_run_anew(exact, sample), _run_anew(found, sample)) for sample in samples]
-    require_finite(samples, [wanted for wanted, _ in each], calibrate is None)
-    outputs = _compared(*zip(*each))
-    report = AccuracyReport(precision, tolerance, len(samples), calibrate is None, outputs, outputs)
+    inputs = {entry: {p.name: p.abstract for p in of.inputs} for entry, of in exact.entries.items()}
+    first = exact.default_entry
+    samples = samples_by_entry(calibrate, {first: inputs.pop(first), **inputs}, specs)
+    outputs: dict[str, OutputAccuracy] = {}
+    for entry, each in samples.items():
+        pairs = [(_run_anew(exact, sample, entry), _run_anew(found, sample, entry)) for sample in each]
+        require_finite(each, [wanted for wanted, _ in pairs], calibrate is None)
+        outputs |= {_named(entry, name, first): one for name, one in _compared(*zip(*pairs)).items()}
+    report = AccuracyReport(
+        precision, tolerance, sum(map(len, samples.values())), calibrate is None, outputs, outputs,
+        unjudged=tuple(entry for entry, given in inputs.items() if given and entry not in samples),
+    )  # fmt: skip
     if not accepts(outputs, tolerance):
         raise AccuracyError(f"{precision} is not within the tolerance:\n{report}")
     return report
 
 
-def _run_anew(program: Program, sample: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
+def _run_anew(program: Program, sample: Mapping[str, np.ndarray], entry: str) -> Mapping[str, Any]:
     """A run from the first state, in which the program is left."""
-    result = program(dict(sample))
+    result = program.run(entry, dict(sample))
     program.reset()
     return result
 
@@ -273,11 +200,17 @@ class _Search:
     def __init__(self, trials: _Trials, tolerance: Mapping[str, float]) -> None:
         self.trials, self.tolerance = trials, tolerance
         self.last = [len(c.steps) - 1 for c in trials.candidates]
+        self.first = [0] * len(self.last)
+        self.levels = list(self.first)
+        self.everything = trials.judge(self.levels)  # as small as was asked for
         self._alone: dict[int, list[Mapping[str, OutputAccuracy]]] = {}  # level → of each candidate, in that step alone
 
     def at(self, level: int) -> list[int]:
-        """All candidates in this of their steps, or in their last."""
-        return [min(level, last) for last in self.last]
+        """All candidates in this of their steps, or in the first or last that they can be in."""
+        return [self._near(i, level) for i in range(len(self.last))]
+
+    def _near(self, i: int, level: int) -> int:
+        return max(self.first[i], min(level, self.last[i]))
 
     def alone(self, level: int) -> list[Mapping[str, OutputAccuracy]]:
         """What each candidate does in a step if all others keep float32."""
@@ -291,11 +224,14 @@ class _Search:
         found = self.alone(level)
         return sorted(range(len(found)), key=lambda i: _damage(found[i], self.tolerance), reverse=True)
 
-    def levels(self, everything: Mapping[str, OutputAccuracy]) -> list[int]:
-        """The step of each. The first step that is accurate enough for all is too large for most: from there on, all but the
-        fewest that need it go back a step, and all but the fewest of those another one."""
+    def found(self, numbers: Numbers) -> list[int]:
+        """The step of each, in such numbers at least. The first step that is accurate enough for all is too large for
+        most: from there on, all but the fewest that need it go back a step, and all but the fewest of those another one."""
+        for i, one in enumerate(self.trials.candidates):
+            step = "float32" if one.key in numbers.kept else numbers.steps.get(one.key, one.steps[0])
+            self.first[i] = one.steps.index(step)
         found = self.at(0)
-        if accepts(everything, self.tolerance) or not self.last:
+        if not self.last or accepts(self.trials.judge(found), self.tolerance):
             return found
         most = max(self.last)
         reached = next((n for n in range(1, most) if accepts(self.trials.judge(self.at(n)), self.tolerance)), most)
@@ -308,7 +244,7 @@ class _Search:
             ) -> list[int]:
                 levels = list(before)
                 for i in order[count:]:
-                    levels[i] = min(level, self.last[i])
+                    levels[i] = self._near(i, level)
                 return levels
 
             if accepts(self.trials.judge(tried(0)), self.tolerance):
@@ -318,11 +254,28 @@ class _Search:
             found, free = tried(count), order[count:]
         return found
 
-    def kept(self, i: int, level: int) -> Kept:
-        """What is reported of a candidate that does not have what was asked for."""
-        one = self.trials.candidates[i]
-        relative = max((o.relative for o in self.alone(0)[i].values()), default=0.0)
-        return Kept(one.kind, one.name, one.shape, relative, one.steps[level])
+    def chosen(self, numbers: Numbers) -> Numbers:
+        """Numbers with the steps that were found."""
+        each = list(zip(self.trials.candidates, self.levels, self.last, strict=True))
+        kept = numbers.kept | {one.key for one, level, last in each if level == last}
+        steps = {**numbers.steps, **{one.key: one.steps[level] for one, level, _ in each if level}}
+        return replace(numbers, kept=kept, steps={key: step for key, step in steps.items() if key not in kept})
+
+    def raise_first(self, count: int) -> None:
+        """Have the most harmful ones take another step."""
+        for i in self.order()[:count]:
+            self.levels[i] = min(self.levels[i] + 1, self.last[i])
+
+    def kept(self, numbers: Numbers) -> dict[str, Kept]:
+        """What is reported of candidates that do not have what was asked for, by key, the most harmful first."""
+        larger = {**numbers.steps, **dict.fromkeys(numbers.kept, "float32")}
+        made: dict[str, Kept] = {}
+        for i in self.order() if larger else ():
+            one = self.trials.candidates[i]
+            if one.key in larger:
+                relative = max((o.relative for o in self.alone(0)[i].values()), default=0.0)
+                made[one.key] = Kept(one.kind, one.name, one.shape, relative, larger[one.key])
+        return made
 
 
 def _compared(exact: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]) -> dict[str, OutputAccuracy]:

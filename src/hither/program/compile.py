@@ -78,7 +78,9 @@ def compile(
             show it. Scales found in every run pass it on. Where NaN must be seen, leave activations float32, or test what
             goes in.
         calibrate: samples of real inputs, on which the accuracy of a precision is judged: an iterable of {input: array} (or of
-            arrays, where there is one input), or one {input: array} of samples stacked along a new first axis.
+            arrays, where there is one input), or one {input: array} of samples stacked along a new first axis. With several
+            entries they are of the first, and of those that take the same inputs; or {entry: samples}. Entries without are not
+            judged, and the report names them.
         tolerance: {"relative": 0.01} (the default, if samples are given): no output may be further from float32 than that
             share of its largest magnitude. {"top1": 0.99}: how often the largest element along the last axis must be the
             same. Or both. Weights that do too much damage take as small a step towards float32 as will do: from bytes for
@@ -310,13 +312,15 @@ class Entries:
     """Functions over one state, each with its inputs' specs: what something that has `as_entries` (a Trainer) is compiled as.
 
     `specs` are {entry: {input: Spec or Abstract}}; `state` is as for `compile`. `frozen` are {name: array}, named like state,
-    of what the functions hold as constants: bundles give them back under these names.
+    of what the functions hold as constants: bundles give them back under these names. `classes` are {input: (how many classes
+    it has numbers of, which number is ignored)}.
     """
 
     functions: Mapping[str, Callable[..., Any]]
     specs: Mapping[str, Mapping[str, Any]]
     state: Any
     frozen: Mapping[str, np.ndarray] = field(default_factory=dict)
+    classes: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
 
 
 def as_target(target: Any, specs: Mapping[str, Any] | None) -> Any:

@@ -48,6 +48,35 @@ def samples_of(calibrate: Any, inputs: Mapping[str, Abstract]) -> list[dict[str,
     return made
 
 
+def samples_by_entry(
+    calibrate: Any, inputs: Mapping[str, Mapping[str, Abstract]], specs: Mapping[str, Any] | None
+) -> dict[str, list[dict[str, np.ndarray]]]:
+    """The samples of each entry that has some.
+
+    Args:
+        calibrate: samples as `samples_of` takes them, of the first entry and of those that take the same inputs; or {entry:
+            samples}; None: random ones, of the first.
+        inputs: of each entry.
+        specs: of the first one's inputs.
+
+    Raises:
+        CompileError, NameMismatch, ShapeMismatch, DTypeMismatch: as for `samples_of`.
+    """
+    first = next(iter(inputs))
+    if calibrate is None:
+        own = (specs or {}).get(first)
+        return {first: samples_of(synthetic_samples(inputs[first], own if isinstance(own, Mapping) else specs), inputs[first])}
+    if (
+        isinstance(calibrate, Mapping)
+        and calibrate
+        and set(calibrate) <= set(inputs)
+        and not set(calibrate) <= set(inputs[first])
+    ):
+        return {entry: samples_of(calibrate[entry], inputs[entry]) for entry in inputs if entry in calibrate}
+    given = calibrate if isinstance(calibrate, Mapping) or not isinstance(calibrate, Iterable) else list(calibrate)
+    return {entry: samples_of(given, of) for entry, of in inputs.items() if entry == first or dict(of) == dict(inputs[first])}
+
+
 def synthetic_samples(
     inputs: Mapping[str, Abstract], specs: Mapping[str, Any] | None, seed: int = 0
 ) -> Iterable[dict[str, Any]]:
@@ -75,4 +104,4 @@ def _spread(value: Any, channels: list[int]) -> Any:
     return array if array is None or array.ndim == 0 else array.reshape(channels)
 
 
-__all__ = ["Samples", "samples_of", "synthetic_samples"]
+__all__ = ["Samples", "samples_by_entry", "samples_of", "synthetic_samples"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import dtypes as dt
-from ..errors import NameMismatch, ShapeMismatch, UnsupportedFeature
+from ..errors import NameMismatch, ShapeMismatch
 from ..graph.core import Abstract, Graph
 from ..graph.tree import flatten, tree_map, unflatten
 from ..nn.module import Module
@@ -99,7 +99,15 @@ def entries_of(trainer: Trainer, specs: Specs | None, seen: Batch | None) -> Ent
         functions[PARTIAL[name]], taken[PARTIAL[name]] = partial, {"rows": Abstract((), dt.int32), **taken[name]}
     current: dict[str, Any] = {**steps.state, **named_state({"metrics": steps.initial["metrics"]})}
     state = unflatten(flatten(steps.initial)[1], [current[name] for name in named_state(steps.initial)])
-    return Entries(functions, taken, state, {f"weights.{path}": a.numpy() for path, a in steps.constant.items()})
+    frozen = {f"weights.{path}": a.numpy() for path, a in steps.constant.items()}
+    return Entries(functions, taken, state, frozen, _classes(steps, likes["train_step"]))
+
+
+def _classes(steps: Steps, like: _Like) -> dict[str, tuple[int, int | None]]:
+    """The targets that are numbers of classes, by the names that people know."""
+    assert steps.objective is not None
+    each = {f"y.{i}": known for i, known in enumerate(steps.objective.classes) if known is not None}
+    return {_public(own, like, steps.objective.names): known for own, known in each.items()}
 
 
 def _entry(steps: Steps, entry: str, like: _Like) -> tuple[Callable[..., Any], dict[str, Abstract]]:
@@ -155,7 +163,6 @@ def _partial(steps: Steps, name: str, like: _Like) -> tuple[Callable[..., Any] |
         function, inputs = _entry(steps, STEPS[name], like.of(rows))
         return trace_entry(function, inputs, name, steps.initial)
 
-    fewer = for_fewer_rows(graph_of, like.rows)
     kept = named_state(steps.initial)
 
     def run(state: Any, rows: Any, **given: Any) -> Any:
@@ -165,8 +172,9 @@ def _partial(steps: Steps, name: str, like: _Like) -> tuple[Callable[..., Any] |
         return found, unflatten(structure, [results[n] for n in kept]) if kept.keys() <= results.keys() else state
 
     try:
+        fewer = for_fewer_rows(graph_of, like.rows)
         trace_entry(run, {"rows": Abstract((), dt.int32), **inputs}, name, steps.initial)
-    except UnsupportedFeature as error:
+    except (ValueError, TypeError) as error:  # no form for fewer rows, or the network takes full batches alone
         return None, str(error)
     return (run if fewer.masked or name != "predict" else None), None
 

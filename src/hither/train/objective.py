@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..errors import NameMismatch
+from ..errors import LabelOutOfRange, NameMismatch
 from ..graph.core import Abstract, abstract_of
 from ..graph.trace import source, trace_function
 from ..graph.tree import flatten, unflatten
@@ -37,11 +37,15 @@ class Objective:
         loss, metrics, weighted_metrics, loss_weights: as for the Trainer.
         names: of the outputs.
         targets, predictions: what they look like, one each for each output; None for an output without targets.
+        masked: whether each output has a mask.
+
+    Attributes:
+        classes: of each output whose targets are numbers of classes, how many there are, and the number that is ignored.
     """
 
     def __init__(
         self, loss: Any, metrics: Any, weighted_metrics: Any, loss_weights: Any, names: Sequence[str],
-        targets: Sequence[Abstract | None], predictions: Sequence[Abstract],
+        targets: Sequence[Abstract | None], predictions: Sequence[Abstract], masked: Sequence[bool],
     ) -> None:  # fmt: skip
         self.names = list(names)
         several = len(self.names) > 1
@@ -67,6 +71,38 @@ class Objective:
                     metric = _metric(identifier, own, like, predictions[i])
                     self._add(f"{name}_{metric.name}" if several else metric.name, metric, i, counts)
         self._first = self._initial(targets, predictions)
+        self.classes: list[tuple[int, int | None] | None] = [
+            _classes(output.loss, like, mask) for output, like, mask in zip(self.outputs, predictions, masked, strict=True)
+        ]
+
+    def check(self, y: Sequence[Any], weights: Sequence[Any]) -> None:
+        """Look at targets that are numbers of classes. What weighs nothing may be any number, and what is masked.
+
+        Raises:
+            LabelOutOfRange: one is not that of a class; says which, and what to do.
+        """
+        for name, known, labels, weight in zip(self.names, self.classes, y, weights):
+            if known is None or labels is None:
+                continue
+            count, ignored = known
+            wrong = ~((labels >= 0) & (labels < count))
+            if labels.dtype.kind == "f":
+                wrong |= labels != np.floor(labels)
+            if not wrong.any():
+                continue
+            if ignored is not None:
+                wrong &= labels != ignored
+            if weight is not None:
+                counts = np.asarray(weight) != 0
+                counts = counts.reshape(counts.shape + (1,) * (wrong.ndim - counts.ndim))
+                wrong &= counts if counts.ndim == wrong.ndim else True
+            if wrong.any():
+                place = np.argwhere(wrong)[0]
+                raise LabelOutOfRange(
+                    f"sample {place[0]} of a batch has the label {labels[tuple(place)]}, and the output {name!r} has {count} "
+                    f"classes, whose numbers are 0 to {count - 1}: count classes from 0, give the network as many outputs as "
+                    "there are classes, or name the label that is to be left out (ignore_class of the loss)"
+                )
 
     def _add(self, name: str, metric: Metric, output: int, counts: bool) -> None:
         if counts and name in self.metrics:
@@ -123,6 +159,11 @@ class Objective:
         """What is reported, by name."""
         found = {name: metrics.Mean().result(state[name]) for name in ("loss", *self.loss_names)}
         return found | {name: metric.result(state[name]) for name, (metric, *_) in self.metrics.items()}
+
+
+def _classes(loss: Loss | None, predicted: Abstract, masked: bool) -> tuple[int, int | None] | None:
+    count = None if loss is None or masked else loss.classes(predicted.shape)
+    return None if count is None else (count, getattr(loss, "ignore_class", None))
 
 
 def _counted(state: State, value: Any, size: float) -> State:

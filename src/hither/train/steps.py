@@ -217,7 +217,14 @@ class Steps:
     # -- programs ------------------------------------------------------------------------------------------------------------
 
     def run(self, entry: str, batch: Batch) -> dict[str, Array]:
-        """Run "train", "test" or "predict" on a batch."""
+        """Run "train", "test" or "predict" on a batch.
+
+        Raises:
+            LabelOutOfRange: a target should be the number of a class, and is not.
+        """
+        if entry != "predict" and self.objective is not None and any(self.objective.classes):
+            names = self.objective.names
+            self.objective.check(by_output(batch.y, names, "y"), by_output(batch.sample_weight, names, "sample_weight"))
         named, structure = self.named(entry, batch)
         return self._program(entry, named, structure).run(entry, named)
 
@@ -274,19 +281,21 @@ def _chosen(flag: Any, new: Any, old: Any) -> Any:
     return old if new is old else ops.where(flag, new, old)
 
 
-def ensure_built(net: Module, batch: Batch) -> tuple[list[Abstract], list[str]]:
-    """Make the weights that a network does not have yet; what its outputs for the batch look like, and their names."""
+def ensure_built(net: Module, batch: Batch) -> tuple[list[Abstract], list[str], list[bool]]:
+    """Make the weights that a network does not have yet; what its outputs for the batch look like, their names, and whether
+    they have masks."""
     leaves, structure = flatten(batch.x)
     names: list[str] = []
+    masked: list[bool] = []
 
     def run(*tracers: Any) -> list[Any]:
         with net.swapped({}), randomness(random.key(0)):
-            values, _, found = apply(net, unflatten(structure, tracers), False)
-        names[:] = found
+            values, masks, found = apply(net, unflatten(structure, tracers), False)
+        names[:], masked[:] = found, [m is not None for m in masks]
         return values
 
     graph, _ = trace_function(run, [Abstract(a.shape, dtype(a.dtype)) for a in leaves])
-    return [v.abstract for v in graph.outputs], names
+    return [v.abstract for v in graph.outputs], names, masked
 
 
 def unchanging(net: Module, batch: Batch) -> dict[str, Array]:

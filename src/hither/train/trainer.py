@@ -185,7 +185,7 @@ class Trainer:
     def _make(self, batch: Batch) -> Steps:
         before = self.state
         self.sync()
-        predicted, names = ensure_built(self._net, batch)
+        predicted, names, masked = ensure_built(self._net, batch)
         objective = self._steps.objective if self._steps is not None else None  # for predictions in between, too
         if batch.y is not None or any(g is not None for g in self._given):
             if self._given[0] is None and batch.y is not None:
@@ -193,7 +193,7 @@ class Trainer:
             if batch.y is not None:
                 targets = [_abstract(t) for t in by_output(batch.y, names, "y")]
                 loss, metrics, weighted, factors = self._given
-                objective = Objective(loss, metrics, weighted, factors, names, targets, predicted)
+                objective = Objective(loss, metrics, weighted, factors, names, targets, predicted, masked)
         constant = unchanging(self._net, batch)
         steps = Steps(self._net, objective, self.optimizer, self.device, self.precision, self.seed, constant)
         fresh = steps.state
@@ -303,6 +303,7 @@ class Trainer:
 
         Raises:
             NonFiniteLoss: names the layer that made the first NaN or infinity; unless TerminateOnNaN is among the callbacks.
+            LabelOutOfRange: the loss takes numbers of classes, and a target is none.
             ShapeMismatch, NameMismatch, TypeError: the data do not fit the network.
         """
         if validation_split and not is_arrays(x):

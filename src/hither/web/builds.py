@@ -142,8 +142,8 @@ def bundle(
             Tensors that are the same in several are stored once.
         activations: what products are computed in, as for `compile`, which says what becomes of NaN in bytes, and of numbers
             beyond 65504 in halves: give `calibrate` or `tolerance`. With several precisions, see there.
-        calibrate, tolerance: as for `compile`: weights that do too much damage keep larger numbers. The first variant is judged, on
-            the CPU, in each precision; what only other variants have, or have more of, keeps float32 there, with a
+        calibrate, tolerance: as for `compile`: weights that do too much damage keep larger numbers. The first variant is
+            judged, on the CPU, in each precision; what only other variants have, or have more of, keeps float32 there, with a
             PrecisionWarning. The manifest and the loader's `program.info.accuracy` have the reports.
         state: what survives calls of functions, as for `compile`; `program.save` and `restore` keep it in the browser. One
             state for all variants and precisions.
@@ -416,12 +416,16 @@ def _variant(graphs: Mapping[str, Graph], entries: Mapping[str, Entry], target: 
     """Signatures: shapes and dtypes from the plan, what they mean to a person from the Specs."""
     outputs = getattr(target, "outputs", None) or {}
     known_inputs = getattr(target, "inputs", None) or {}
+    classes = target.classes if isinstance(target, Entries) else {}
     made = {}
     for name, entry in entries.items():
         given = (specs or {}).get(name, specs or {})
         given = given if isinstance(given, Mapping) else specs or {}
         made[name] = EntrySignature(
-            tuple(_spec(p, given.get(p.name), known_inputs.get(p.name)) for p in entry.inputs),
+            tuple(
+                replace(_spec(p, given.get(p.name), known_inputs.get(p.name)), classes=count, ignored=ignored)
+                for p, (count, ignored) in ((p, classes.get(p.name, (None, None))) for p in entry.inputs)
+            ),
             tuple(_spec(p, outputs.get(p.name)) for p in entry.outputs),
             entry.updates_state,
         )

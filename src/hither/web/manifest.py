@@ -49,10 +49,12 @@ class TensorSpec:
     std: float | Sequence[float] | None = None
     rate: int | None = None  # samples per second, for audio
     labels: Sequence[str] | None = None
+    classes: int | None = None  # its elements are numbers of so many classes,
+    ignored: int | None = None  # or this one, which counts nothing
 
     def to_json(self) -> dict[str, Any]:
         out: dict[str, Any] = {"name": self.name, "shape": [int(n) for n in self.shape], "dtype": self.dtype}
-        for key in ("media", "layout", "scale", "mean", "std", "rate", "labels"):
+        for key in ("media", "layout", "scale", "mean", "std", "rate", "labels", "classes", "ignored"):
             value = getattr(self, key)
             if value is not None:
                 out[key] = value if isinstance(value, (str, int, float)) else [_plain(v) for v in value]

@@ -63,14 +63,23 @@ export async function predict(program, samples, { batchSize, signal } = {}) {
  * first rows of a batch, which "predict" needs none for where samples are not mixed @param {Samples} samples @param {number} [wanted] rows of a batch; the most that the bundle has */
 function cut(program, entry, partial, samples, wanted) {
   const { variants } = program.info, signatures = variants.map((v) => v.entries[entry]?.inputs ?? fail("input", `the bundle has no entry "${entry}": bundle a hither.Trainer`));
-  const parts = signatures[0].map(({ name, shape: [, ...inner] }) => {
+  const parts = signatures[0].map(({ name, shape: [, ...inner], ...spec }) => {
     const data = given(samples[name])?.data ?? fail("input", `"${name}" of the samples is missing, or no array`);
-    return { name, inner, data, stride: count(inner) };
+    return { name, inner, data, stride: count(inner), .../** @type {{ classes?: number, ignored?: number }} */ (spec) };
   });
   const other = Object.keys(samples).find((n) => !parts.some((p) => p.name === n));
   if (other) fail("input", `"${other}" of the samples is no input; "${entry}" takes ${parts.map((p) => p.name).join(", ")}`);
   const rows = Math.floor(parts[0].data.length / parts[0].stride), wrong = rows ? parts.find((p) => p.data.length !== rows * p.stride) : parts[0];
   if (wrong) fail("input", `"${wrong.name}" has ${wrong.data.length} elements, which are not ${rows || "some"} rows of [${wrong.inner}]`);
+  for (const { name, data, stride, classes = 0, ignored } of parts.filter((p) => p.classes)) {
+    const weights = parts.find((p) => p.name === "sample_weight" + name.slice(1) || p.name === "sample_weight"), each = weights && rows * weights.stride;
+    for (let i = 0; i < data.length; i++) {
+      const label = Number(data[i]), counts = !each || Number(weights.data[Math.floor(i * each / data.length)]) !== 0;
+      if (counts && label !== ignored && !(Number.isInteger(label) && label >= 0 && label < classes)) {
+        fail("label", `sample ${Math.floor(i / stride)} has the label ${label} in "${name}", and the network has ${classes} classes, whose numbers are 0 to ${classes - 1}: count classes from 0, or bundle a network with as many outputs as there are classes`);
+      }
+    }
+  }
   const fitting = signatures.filter((s) => s.every((spec, i) => String(spec.shape.slice(1)) === String(parts[i].inner)));
   const sizes = [...new Set(fitting.map((s) => s[0].shape[0]))].sort((a, b) => a - b), most = sizes[sizes.length - 1], batchSize = wanted ?? most;
   if (!(Number.isInteger(batchSize) && batchSize > 0 && batchSize <= most)) fail("option", `batchSize is a number from 1 to ${most}, the most samples that "${entry}" takes; got ${batchSize}`);

@@ -70,6 +70,8 @@ export interface Accuracy {
   kept: { kind: "weight" | "result"; name: string; shape: number[]; relative: number | null; numbers?: string }[];
   /** With activations in bytes: how many weights multiply what has scales found on the samples; others are found in every run. */
   calibrated?: number;
+  /** Entries that there were no samples of; outputs of others than the default one are "entry.output". */
+  unjudged?: string[];
 }
 
 export interface Info {
@@ -100,10 +102,10 @@ export interface Info {
 }
 
 /** `code`: "network", "integrity" (damaged or not the pinned bundle), "format" (newer or unknown), "device" (missing adapter, feature
- * or limit), "memory", "input" (name, shape or dtype), "option", "state" (one that does not fit, or is damaged), "loss" (not finite, in
+ * or limit), "memory", "input" (name, shape or dtype), "option", "state" (one that does not fit, or is damaged), "label" (no number of a class) or "loss" (not finite, in
  * `fit`), "lost" (device lost, or closed). */
 export class HitherError extends Error {
-  code: "network" | "integrity" | "format" | "device" | "memory" | "input" | "option" | "state" | "loss" | "lost";
+  code: "network" | "integrity" | "format" | "device" | "memory" | "input" | "option" | "state" | "loss" | "label" | "lost";
 }
 
 export interface Program extends Disposable {

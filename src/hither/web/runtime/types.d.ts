@@ -3,7 +3,7 @@ export type { LoadOptions, RunOptions, Tensor } from "./hither.js";
 
 export interface Spec {
   name: string; shape: number[]; dtype: string; media?: "image" | "audio"; layout?: "NCHW" | "NHWC";
-  scale?: number | number[]; mean?: number | number[]; std?: number | number[]; rate?: number; labels?: string[];
+  scale?: number | number[]; mean?: number | number[]; std?: number | number[]; rate?: number; labels?: string[]; classes?: number; ignored?: number;
 }
 export interface Signature { inputs: Spec[]; outputs: Spec[]; updates_state: boolean }
 export interface Variant { name: string; entries: Record<string, Signature> }
