@@ -348,8 +348,8 @@ class Program:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError(
-            "a Program is machine code and memory of one device, and neither copied nor pickled: fork() gives another state over "
-            "the same weights, and hither.bundle writes a folder that other processes load"
+            "a Program is machine code and memory of one device, and neither copied nor pickled: fork() gives another state "
+            "over the same weights, and hither.bundle writes a folder that other processes load"
         )
 
     def fork(self) -> Program:
