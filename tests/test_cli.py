@@ -111,6 +111,24 @@ def test_wrong_inputs_are_named(linear: Path, tmp_path: Path) -> None:
     assert "x takes" in refused(hither("run", linear, "-i", "x=[[1, 2]]")).replace("'", "")
 
 
+def test_names_and_values_are_shown_as_they_are(tmp_path: Path) -> None:
+    """What comes from a file or a run may look like the markup of whatever prints it."""
+    graph = helper.make_graph(
+        [helper.make_node("Log", ["[/x]"], ["[bold]"]), helper.make_node("IsNaN", ["[bold]"], ["nan [red]"])],
+        "names",
+        [helper.make_tensor_value_info("[/x]", TensorProto.FLOAT, [2])],
+        [helper.make_tensor_value_info(n, t, [2]) for n, t in (("[bold]", TensorProto.FLOAT), ("nan [red]", TensorProto.BOOL))],
+    )
+    path = str(_save(graph, tmp_path / "names [b].onnx"))
+    found = hither("run", path, "--input", "[/x]=[-1, 0]")
+    assert found.exit_code == 0, found.output
+    for text in ("[bold]", "nan [red]", "[ nan, -inf]", "[ True, False]"):
+        assert text in found.stdout
+    found = hither("inspect", path, "--shape", "[/x]=2")
+    assert found.exit_code == 0 and "names [b].onnx" in found.stdout and "[/x]" in found.stdout
+    assert "no input '[/y]'" in refused(hither("run", path, "--input", "[/y]=[1, 2]"))
+
+
 def test_inspect_a_model(linear: Path) -> None:
     free = hither("inspect", linear)
     assert free.exit_code == 0 and "batch,3" in free.output and '--shape "x=1,3"' in free.output

@@ -10,12 +10,14 @@ from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 import hither as ht
 
 from . import references as ref
-from .onnx_build import expected, fed, hither_model, one_node
+from .onnx_build import build, expected, fed, hither_model, info, one_node
 from .op_case import check
 from .test_onnx_microsoft import packed
 from .test_precision import DEVICES, compiled, int8, normal, run
@@ -169,6 +171,64 @@ def test_matmul_nbits(bits: int, block: int, depth: int, zeros: str, rows: int, 
     assert codes.dtype == np.uint8
     assert codes.nbytes <= -(-depth * bits // 8) * 48  # whole panels
     assert not program.plan.code.sizes["arena"]  # no matrix of floats is made on the way
+
+
+def _stored(q: np.ndarray, kind: str) -> np.ndarray:
+    """The elements under the dtype that the onnx package writes."""
+    return q.astype(helper.tensor_dtype_to_np_dtype(getattr(TensorProto, kind.upper())))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(
+    ("kind", "block", "depth", "zeros"),
+    [("int4", 32, 96, False), ("int4", 16, 71, True), ("uint4", 32, 64, True), ("uint4", 48, 96, False), ("int8", 32, 75, True),
+     ("uint8", 64, 128, False)],
+)  # fmt: skip
+def test_dequantize_linear_in_blocks(kind: str, block: int, depth: int, zeros: bool, device: str) -> None:
+    """ONNX's own way to write what MatMulNBits has: in no more memory than the file needs for it, to the float."""
+    rng, columns, low = np.random.default_rng(0), 40, 0 if kind[0] == "u" else -(2 ** (int(kind[-1]) - 1))
+    blocks, bits = -(-depth // block), int(kind[-1])
+    q, places = (rng.integers(low, low + 2**bits, (n, columns)) for n in (depth, blocks))
+    scales, x = (rng.random((blocks, columns)) + 0.1).astype(np.float32), normal(5, depth)
+    given = {"q": _stored(q, kind), "scales": scales, **({"places": _stored(places, kind)} if zeros else {})}
+    nodes = [
+        helper.make_node("DequantizeLinear", list(given), ["w"], axis=0, block_size=block),
+        helper.make_node("MatMul", ["x0", "w"], ["y"]),
+    ]
+    data = build(nodes, [info("x0", np.float32, (5, depth))], ["y"], given, opset=21)
+    with in_node() if device == "wasm" else nullcontext():
+        program = ht.compile(hither_model(data), {"x0": ht.Spec((5, depth))}, device=device)
+    each = np.repeat(scales.astype(np.float64), block, 0)[:depth]
+    matrix = (q - (np.repeat(places, block, 0)[:depth] if zeros else 0)) * each
+    check(run(program, x), (x @ matrix).astype(np.float32), "sums")
+    codes = max((w.array for w in program.plan.weights), key=np.size)
+    assert codes.dtype == np.uint8
+    assert codes.nbytes <= -(-depth * bits // 8) * 48  # whole panels
+    assert not program.plan.code.sizes["arena"]
+
+
+def test_four_bits_in_files() -> None:
+    """Static quantisation to QInt4 gives a scale per tensor or channel; elements lie in raw bytes or in int32_data."""
+    rng = np.random.default_rng(1)
+    q, scales, x = rng.integers(-8, 8, (7, 9)), (rng.random(9) + 0.1).astype(np.float32), normal(2, 7)
+    nodes = [
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["w"], axis=1),
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+    ]
+    given = {"q": _stored(q, "int4"), "s": scales, "z": _stored(np.zeros(9), "int4")}
+    model = onnx.load_from_string(build(nodes, [info("x", np.float32, (2, 7))], ["y"], given, opset=21))
+    raw = model.SerializeToString()
+    model.graph.initializer[0].CopyFrom(helper.make_tensor("q", TensorProto.INT4, q.shape, q.reshape(-1).tolist()))
+    for data in (raw, model.SerializeToString()):
+        np.testing.assert_allclose(np.asarray(hither_model(data)(x)["y"]), x @ (q * scales), rtol=1e-5, atol=1e-5)
+
+
+def test_four_bits_elsewhere_are_refused() -> None:
+    """As bytes they would be rounded, clipped and shown otherwise: no number may come out wrong."""
+    given = {"s": np.float32(0.5), "z": _stored(np.array(1), "int4")}
+    node = helper.make_node("QuantizeLinear", ["x", "s", "z"], ["y"], name="node")
+    with pytest.raises(ht.HitherError, match=r"initialiser 'z': hither has no dtype int4.*QuantizeLinear 'node' does"):
+        hither_model(build([node], [info("x", np.float32, (3,))], ["y:int8"], given, opset=21))
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -3,7 +3,10 @@ plans for every machine are looked at, programs run on the CPU."""
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -370,7 +373,7 @@ def test_plain_numbers_that_the_dtype_does_not_hold_are_refused(value: Any) -> N
             np.testing.assert_array_equal(found.numpy(), np.uint8(fine))
 
 
-def test_compile_says_what_is_wrong() -> None:
+def test_compile_says_what_is_wrong(tmp_path: Path) -> None:
     specs = {"x": ht.Spec((2,), "float32")}
     with pytest.raises(HitherError, match="no device 'tpu'; there are"):
         ht.compile(lambda x: x, specs, device="tpu")
@@ -385,6 +388,21 @@ def test_compile_says_what_is_wrong() -> None:
         ht.compile(3, specs)  # type: ignore[arg-type]
     with pytest.raises(ShapeMismatch, match="free extents"):
         ht.compile(lambda x: x, {"x": ht.Spec((None, 2), "float32")})
+    for write in (ht.compile, lambda f, specs: ht.bundle(f, tmp_path / "never", specs)):
+        with pytest.raises(CompileError, match=r"the spec of 'x' is a hither\.Spec, .*; got a tuple, \(3, 4\)"):
+            write(lambda x: x, {"x": (3, 4)})
+    with pytest.raises(CompileError, match=r"got a list \(several shapes .* are for hither\.bundle"):
+        ht.compile(lambda x: x, [specs])  # type: ignore[arg-type]
+    for result in (None, "text", {"y": object()}):
+        with pytest.raises(CompileError, match=r"the output '(output|y)' is a (NoneType|str|object), no array"):
+            ht.compile(lambda x, result=result: result, specs)
+
+
+@pytest.mark.parametrize("take", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_programs_say_how_they_are_shared(take: Callable[[Any], Any]) -> None:
+    """Two Programs over one state by accident, or an error about locks: neither says what to do."""
+    with pytest.raises(TypeError, match=r"fork\(\) gives another state .* hither\.bundle"):
+        take(ht.compile(lambda x: x + 1, {"x": ht.Spec((2,), "float32")}))
 
 
 # -- jit ---------------------------------------------------------------------------------------------------------------------

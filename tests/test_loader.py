@@ -275,6 +275,8 @@ def test_results_belong_to_the_caller_and_calls_queue(node: str, affine: Path) -
     ("call", "message"),
     [
         ("{ x: new Float32Array(6) }", 'input "n" is missing; "predict" takes x: float32[2,3], n: int64[2] or x: float32[5,3]'),
+        ("", 'input "x" is missing; "predict" takes x: float32[2,3], n: int64[2] or x: float32[5,3]'),
+        ("null", 'input "x" is missing; "predict" takes'),
         ("{ x: new Float32Array(6), n: [1, 2], z: 1 }", 'input "z" does not exist; "predict" takes'),
         ("{ x: new Float32Array(7), n: [1, 2] }", "no variant fits x: [7], n: [2]"),
         ("{ x: { data: new Float32Array(6), shape: [3, 2] }, n: [1, 2] }", "no variant fits x: [3,2]"),

@@ -71,7 +71,7 @@ def bench_command(
     inputs = [*input, *(f"{n}=random" for n in loaded.inputs if n not in given)]
     arrays, notes = arguments.read_inputs(loaded, inputs, arguments.one_variant(shape))
     for note in notes:
-        report.err.print(note, style="dim", markup=False)
+        report.err.print(note, style="dim")
     set_num_threads(threads)
     try:
         if rivals or not profile:
@@ -137,7 +137,7 @@ def _profile(model: Any, device: str, arrays: Mapping[str, Any], seconds: float,
     report.out.print(table(made))
     if html:
         made.to_html(html, title=model.name)
-        report.out.print(f"\nwrote {Path(html)}", markup=False)
+        report.out.print(f"\nwrote {Path(html)}")
 
 
 def measure(contestants: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, list[float]]:

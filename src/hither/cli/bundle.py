@@ -85,8 +85,8 @@ def bundle_command(
     for found in accuracies(manifest).values():
         if found is not None:
             report.out.print(accuracy(found))
-    report.out.print(f"{output} in {report.duration(time.perf_counter() - start)}; digest {manifest['digest']}", markup=False)
-    report.out.print(f"try it: hither serve {output}", style="dim", markup=False)
+    report.out.print(f"{output} in {report.duration(time.perf_counter() - start)}; digest {manifest['digest']}")
+    report.out.print(f"try it: hither serve {output}", style="dim")
 
 
 def accuracy(found: Mapping[str, Any]) -> Any:

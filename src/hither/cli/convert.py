@@ -56,4 +56,4 @@ def convert_command(
     written = Path(output)
     files = [written] if written.is_file() else sorted(p for p in written.rglob("*") if p.is_file())
     total = report.size(sum(p.stat().st_size for p in files))
-    report.out.print(f"{output}: {total} in {report.duration(time.perf_counter() - start)}", markup=False)
+    report.out.print(f"{output}: {total} in {report.duration(time.perf_counter() - start)}")

@@ -48,8 +48,8 @@ def demo_command(
         networks = demo.Networks(stage, device)
         networks.read(pixels)  # compiles what this picture needs
         warm = networks.read(pixels)
-    report.out.print(f"\n{path.name}, {pixels.shape[1]}x{pixels.shape[0]}, read on {device}:\n", style="bold", markup=False)
-    report.out.print(warm.text or "(no text found)", markup=False)
+    report.out.print(f"\n{path.name}, {pixels.shape[1]}x{pixels.shape[0]}, read on {device}:\n", style="bold")
+    report.out.print(warm.text or "(no text found)")
     _times({"compile, once": networks.compiling, **warm.seconds})
     wrong = [] if wanted is None else demo.differences("native", warm.text, wanted)
 
@@ -57,13 +57,13 @@ def demo_command(
     with report.stages() as stage:
         networks.stage = stage
         networks.write_site(folder, path)
-    report.out.print(f"\npage built in {report.duration(time.perf_counter() - start)}: {folder}", style="bold", markup=False)
+    report.out.print(f"\npage built in {report.duration(time.perf_counter() - start)}: {folder}", style="bold")
     if headless is None:
         headless = not (sys.stdin.isatty() and sys.stdout.isatty())
     if headless:
         wrong += _drive(demo, folder, warm.text if wanted is None else wanted)
     for line in wrong:
-        report.err.print(line, style="red", markup=False)
+        report.err.print(line, style="red")
     if wrong:
         raise typer.Exit(1)
     if not headless:
@@ -88,13 +88,13 @@ def _drive(demo: Any, folder: Path, wanted: str) -> list[str]:
         stage("reading with the page in headless Chromium")
         page = demo.drive(demo.serve_aside(folder), screenshot)
     text = "\n".join(line["text"] for line in page["lines"])
-    report.out.print(f"\nread in Chromium on {page['device']} ({page['why']}):\n", style="bold", markup=False)
-    report.out.print(text or "(no text found)", markup=False)
+    report.out.print(f"\nread in Chromium on {page['device']} ({page['why']}):\n", style="bold")
+    report.out.print(text or "(no text found)")
     _times({stage: ms / 1000 for stage, ms in page["times"].items()} | {"first result": page["firstResult"] / 1000})
     downloaded = ", ".join(f"{kind} {report.size(n)}" for kind, n in page["downloaded"].items())
     report.out.print(f"downloaded {downloaded}; resident {report.size(page['resident'])}")
     report.out.print(f"requests since load: {page['requests']}")
-    report.out.print(f"screenshot: {screenshot}", markup=False)
+    report.out.print(f"screenshot: {screenshot}")
     wrong: list[str] = demo.differences("page", text, wanted)
     if page["requests"]:
         wrong.append(f"the page made {page['requests']} requests while it read; expected none")
@@ -107,7 +107,7 @@ def _open(folder: Path, port: int) -> None:
     from . import report
 
     def announce(address: str) -> None:
-        report.out.print(f"\n{address}  (stop with Ctrl-C)", style="bold", markup=False)
+        report.out.print(f"\n{address}  (stop with Ctrl-C)", style="bold")
         if not webbrowser.open(address):
             report.out.print("Open this address in a browser.", style="dim")
 

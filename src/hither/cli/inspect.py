@@ -47,23 +47,23 @@ def inspect_command(
     except arguments.ArgumentError as error:
         if shape or value or graph or kernels or html or svg:
             raise
-        report.out.print(f"\nFor operators, FLOPs, kernels and memory: {error}", style="yellow", markup=False)
+        report.out.print(f"\nFor operators, FLOPs, kernels and memory: {error}", style="yellow")
         return
     traced = loaded.graph(specs)
     _operators(traced)
     _draw(traced, html, svg)
     plans = _costs(loaded, specs, chosen)
     if graph:
-        report.out.print(str(traced), markup=False, soft_wrap=True)
+        report.out.print(str(traced), soft_wrap=True)
     if kernels:
         for kernel in plans[chosen[0]].code.kernels:
-            report.out.print(str(kernel) + "\n", markup=False, soft_wrap=True)
+            report.out.print(str(kernel) + "\n", soft_wrap=True)
 
 
 def _signature(model: Any) -> None:
     from . import report
 
-    report.out.print(model.name, style="bold", markup=False)
+    report.out.print(model.name, style="bold")
     shown = report.table("", "", "name", "dtype", "shape")
     for kind, specs in (("input", model.inputs), ("output", model.outputs)):
         for name, spec in specs.items():
@@ -79,7 +79,7 @@ def _signature(model: Any) -> None:
     for key, value in model.metadata.items():
         line = " ".join(str(value).split())
         short = line if len(line) <= SHOWN_METADATA else f"{line[:SHOWN_METADATA]}… ({len(value)} characters)"
-        report.out.print(f"{key}: {short}", style="dim", markup=False)
+        report.out.print(f"{key}: {short}", style="dim")
 
 
 def _nodes(graph: Graph) -> Iterator[Any]:
@@ -126,7 +126,7 @@ def _draw(graph: Graph, html: Path | None, svg: Path | None) -> None:
     for path, write in ((html, html_page), (svg, svg_file)):
         if path is not None:
             path.write_text(write(level, graph.name), encoding="utf-8")
-            report.out.print(f"\n{path}: {report.size(path.stat().st_size)}", markup=False)
+            report.out.print(f"\n{path}: {report.size(path.stat().st_size)}")
 
 
 def _costs(model: Any, specs: Mapping[str, Any], devices: list[str]) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def _bundle(folder: Path) -> None:
     manifest = read_manifest(folder)
     precisions = list(accuracies(manifest))
     title = f"{manifest['name']}, {' or '.join(precisions)}, {manifest['generator']}"
-    report.out.print(title, style="bold", markup=False)
+    report.out.print(title, style="bold")
     shown = report.table("", "variant", "entry", "", "name", "dtype", "shape")
     for variant in manifest["variants"]:
         for name, entry in variant["entries"].items():

@@ -62,13 +62,13 @@ def run_command(
         result = found.answer(model, given)
         took = time.perf_counter() - start
     for line in result.lines:
-        report.out.print(line, markup=False, highlight=False)
-    report.out.print(f"{name} on {given}, {report.duration(took)} with compiling", style="dim", markup=False)
+        report.out.print(line)
+    report.out.print(f"{name} on {given}, {report.duration(took)} with compiling", style="dim")
     if output is not None:
         if result.picture is None:
             raise arguments.ArgumentError(f"{name} finds nothing that could be drawn; leave -o out")
         result.picture.save(output)
-        report.out.print(f"wrote {output}", markup=False)
+        report.out.print(f"wrote {output}")
 
 
 @application.command("page")
@@ -89,9 +89,9 @@ def page_command(
             write_page(cards[0], output, stage)
         else:
             write_catalogue(cards, output, stage)
-    report.out.print(f"wrote {output}", markup=False)
+    report.out.print(f"wrote {output}")
     if not serve:
-        report.out.print(f"open it: hither serve {output}", style="dim", markup=False)
+        report.out.print(f"open it: hither serve {output}", style="dim")
         return
     from ..web.server import serve as run_server
 

@@ -1,4 +1,7 @@
-"""How commands print: the consoles, sizes and durations, arrays at a glance."""
+"""How commands print: the consoles, sizes and durations, arrays at a glance.
+
+Names and values come from files, so no text is markup here; what has a style is a Text.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 TOP = 5
 MAX_LABELLED = 1 << 16  # elements along an axis that is worth ranking
@@ -19,7 +22,7 @@ WIDE = 140  # columns where no terminal says how many there are: pipes and files
 
 
 def _console(stderr: bool) -> Console:
-    console = Console(stderr=stderr, highlight=False)
+    console = Console(stderr=stderr, highlight=False, markup=False)
     if not console.is_terminal:
         console.width = WIDE
     return console
@@ -30,7 +33,7 @@ out, err = _console(False), _console(True)
 
 def error_line(message: str) -> None:
     """One error as the user reads it."""
-    err.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
+    err.print(Text.assemble(("error:", "bold red"), f" {message}"), soft_wrap=True)
 
 
 def table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:
@@ -73,25 +76,25 @@ def shape_text(shape: Sequence[Any] | None) -> str:
     return "any" if shape is None else ",".join("?" if e is None else str(e) for e in shape) or "scalar"
 
 
-def summary(array: np.ndarray, labels: Sequence[str] | None = None) -> str:
+def summary(array: np.ndarray, labels: Sequence[str] | None = None) -> Text:
     """An array at a glance: its values when few, else range and mean, and the highest entries of a vector of scores."""
     if array.size == 0:
-        return "empty"
+        return Text("empty")
     if array.size <= 8:
-        return np.array2string(array, precision=5, separator=", ", max_line_width=100, threshold=8)
+        return Text(np.array2string(array, precision=5, separator=", ", max_line_width=100, threshold=8))
     if array.dtype == bool:
-        return f"{int(array.sum())} of {array.size} true"
+        return Text(f"{int(array.sum())} of {array.size} true")
     low, high = array.min(), array.max()
-    text = f"min {low:.5g}  max {high:.5g}  mean {array.mean(dtype=np.float64):.5g}"
+    text = Text(f"min {low:.5g}  max {high:.5g}  mean {array.mean(dtype=np.float64):.5g}")
     bad = array.size - int(np.isfinite(array).sum())
     if bad:
-        text += f"  [bold red]{bad} not finite[/]"
+        text.append("  ").append(f"{bad} not finite", "bold red")
     vector = array.size == array.shape[-1] and array.size <= MAX_LABELLED
     if vector and not bad:
         flat = array.reshape(-1)
         best = np.argsort(-flat.astype(np.float64), kind="stable")[:TOP]
         named = (f"{labels[i] if labels and i < len(labels) else i}: {flat[i]:.4g}" for i in best)
-        text += f"\ntop {len(best)}  " + escape("  ".join(named))
+        text.append(f"\ntop {len(best)}  " + "  ".join(named))
     return text
 
 
@@ -107,13 +110,13 @@ class Stages:
         """Begin a stage; the one before it is done."""
         self.progress.update(self.task, description=name, advance=1 if self.started else 0)
         if not err.is_terminal:
-            err.print(f"{name} …", markup=False)
+            err.print(f"{name} …")
         self.started = True
 
 
 @contextmanager
 def stages(total: int | None = None) -> Iterator[Stages]:
     """Show the stages of a command on the terminal while it runs."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         yield Stages(progress, total)

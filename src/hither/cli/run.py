@@ -44,7 +44,7 @@ def run_command(
     if output is not None and not output.endswith(".npz"):
         raise arguments.ArgumentError(f"--output writes .npz files, got {output!r}")
     for note in notes:
-        report.err.print(note, style="dim", markup=False)
+        report.err.print(note, style="dim")
     with report.stages() as stage:
         stage(f"compiling {loaded.name}")
         start = time.perf_counter()
@@ -67,4 +67,4 @@ def run_command(
     )
     if output is not None:
         np.savez(output, **found)  # type: ignore[arg-type]
-        report.out.print(f"wrote {output}", markup=False)
+        report.out.print(f"wrote {output}")

@@ -20,4 +20,4 @@ def serve_command(
     from ..web.server import serve
     from . import report
 
-    serve(directory, port, https=https, announce=lambda line: report.out.print(line, markup=False))
+    serve(directory, port, https=https, announce=lambda line: report.out.print(line))

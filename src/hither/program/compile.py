@@ -123,6 +123,7 @@ def compile(
     device = device or default_device()
     numbers = numbers_from(precision, activations)
     refuse_small_state(target, numbers)
+    check_specs(specs)
     machine = machine_for(device)
     if tune and machine.name != "llvm":
         raise CompileError(f"tune=True measures native code, and device {device!r} runs none here; compile without it")
@@ -175,6 +176,27 @@ def numbers_from(precision: str, activations: str = "float32") -> Numbers:
     if activations == "int8" and precision != "int8":
         raise CompileError(f'activations="int8" multiply int8 weights: give precision="int8" too, not {precision!r}')
     return Numbers(precision, activations)
+
+
+def check_specs(specs: Any) -> None:
+    """Refuse what says nothing of shapes and dtypes.
+
+    Raises:
+        CompileError: no {input: Spec}, nor {entry: {input: Spec}}; says what it is instead.
+    """
+    if specs is None:
+        return
+    if not isinstance(specs, Mapping):
+        raise CompileError(
+            f'specs= is {{input: hither.Spec}}, e.g. {{"x": hither.Spec((1, 3), "float32")}}; got a {type(specs).__name__} '
+            "(several shapes over the same weights are for hither.bundle, which takes a list of such dicts)"
+        )
+    for name, spec in specs.items():
+        if isinstance(spec, Mapping):
+            check_specs(spec)
+        elif not (hasattr(spec, "shape") and hasattr(spec, "dtype")) and not hasattr(spec, "abstract"):
+            got = f"a {type(spec).__name__}, {spec!r}"
+            raise CompileError(f'the spec of {name!r} is a hither.Spec, e.g. hither.Spec((1, 3), "float32"); got {got}')
 
 
 def refuse_small_state(target: Any, numbers: Numbers) -> None:
@@ -332,6 +354,7 @@ def as_target(target: Any, specs: Mapping[str, Any] | None) -> Any:
 
 def graphs_of(target: Any, specs: Mapping[str, Any] | None, state: Any = None) -> dict[str, Graph]:
     """Entry name → Graph for whatever `compile` and `bundle` take."""
+    check_specs(specs)
     target = as_target(target, specs)
     if hasattr(target, "graph") and hasattr(target, "inputs"):
         if state is not None:
@@ -383,6 +406,8 @@ def trace_entry(function: Callable[..., Any], specs: Mapping[str, Any], name: st
             result, after = result
             changed = _changed(after, kept, name)
         named = name_outputs(result)
+        for output, value in named.items():
+            _check_output(value, output, name)
         clash = [n for n in named if n in kept]
         if clash:
             raise CompileError(f"{name}: the output {clash[0]!r} has the name of a part of the state; rename one of them")
@@ -395,6 +420,15 @@ def trace_entry(function: Callable[..., Any], specs: Mapping[str, Any], name: st
     return StatefulGraph(
         graph.inputs, graph.constants, graph.nodes, graph.outputs, graph.input_names, tuple(output_names), name, kept
     )
+
+
+def _check_output(value: Any, output: str, entry: str) -> None:
+    try:
+        asarray(value)
+    except (TypeError, ValueError) as error:
+        raise CompileError(
+            f"{entry}: the output {output!r} is a {type(value).__name__}, no array; return an array, or a tuple or dict of them"
+        ) from error
 
 
 def _changed(after: Any, kept: Mapping[str, np.ndarray], entry: str) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def table(profile: Profile, group: bool = False, limit: int | None = None) -> Ta
 
 def plain(profile: Profile, width: int) -> str:
     """The whole report without colours."""
-    console = Console(width=width, color_system=None, force_terminal=False, highlight=False)
+    console = Console(width=width, color_system=None, force_terminal=False, highlight=False, markup=False)
     with console.capture() as captured:
         console.print(report(profile))
     return captured.get().rstrip()

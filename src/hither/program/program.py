@@ -346,6 +346,12 @@ class Program:
         alike = all(mine[name].ref == theirs[name].ref for name in mine)
         return alike and self.device == other.device and self.session.adopt_state(other.session)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(
+            "a Program is machine code and memory of one device, and neither copied nor pickled: fork() gives another state "
+            "over the same weights, and hither.bundle writes a folder that other processes load"
+        )
+
     def fork(self) -> Program:
         """Another state, what it is before the first call, over the same weights and code."""
         forked = Program(self._make_plan, self.device, self.default_entry, self.session.fork(), self.outline)

@@ -16,6 +16,7 @@ import numpy as np
 from ...errors import InvalidModel, LimitExceeded, UnsupportedFeature
 from ...spec import Spec
 from .external import ExternalData
+from .few_bits import FEW_BITS, check_readers, packed_bytes, unpacked
 
 MAX_RANK = 32
 MAX_TENSOR_BYTES = 1 << 31
@@ -150,25 +151,34 @@ def check_shape(shape: Sequence[int], itemsize: int, where: str) -> int:
     return size
 
 
-def tensor(proto: Any, external: ExternalData, where: str) -> np.ndarray:
-    """The array in a TensorProto, read-only; shares the bytes of the file where it can."""
+def tensor(proto: Any, external: ExternalData, where: str, few: bool = False) -> np.ndarray:
+    """The array in a TensorProto, read-only; shares the bytes of the file where it can. `few`: elements of 2 and 4 bits are
+    taken too, as bytes (few_bits.py)."""
     where = f"{where} {proto.name!r}" if proto.name else where
-    kind = numpy_dtype(proto.data_type, where)
     shape = tuple(proto.dims)
-    size = check_shape(shape, kind.itemsize, where)
-    if proto.data_location == 1:
-        array = external.read(proto, kind, size, where)
-    elif proto.HasField("raw_data"):
-        if len(proto.raw_data) != size * kind.itemsize:
-            raise InvalidModel(
-                f"{where}: shape {list(shape)} of {kind} needs {size * kind.itemsize} bytes, the file has {len(proto.raw_data)}"
-            )
-        array = np.frombuffer(proto.raw_data, kind.newbyteorder("<")).astype(kind, copy=False)
+    if few and proto.data_type in FEW_BITS:
+        size = check_shape(shape, 1, where)
+        packed = _elements(proto, np.dtype(np.uint8), packed_bytes(proto.data_type, size), external, where)
+        array = unpacked(proto.data_type, packed, size)
     else:
-        array = _typed_data(proto, kind, size, where)
+        kind = numpy_dtype(proto.data_type, where)
+        array = _elements(proto, kind, check_shape(shape, kind.itemsize, where), external, where)
     array = array.reshape(shape)
     array.flags.writeable = False
     return array
+
+
+def _elements(proto: Any, kind: np.dtype, size: int, external: ExternalData, where: str) -> np.ndarray:
+    """So many elements of a TensorProto, wherever it has them."""
+    if proto.data_location == 1:
+        return external.read(proto, kind, size, where)
+    if not proto.HasField("raw_data"):
+        return _typed_data(proto, kind, size, where)
+    if len(proto.raw_data) != size * kind.itemsize:
+        raise InvalidModel(
+            f"{where}: shape {list(proto.dims)} needs {size * kind.itemsize} bytes, the file has {len(proto.raw_data)}"
+        )
+    return np.frombuffer(proto.raw_data, kind.newbyteorder("<")).astype(kind, copy=False)
 
 
 def _typed_data(proto: Any, kind: np.dtype, size: int, where: str) -> np.ndarray:
@@ -283,7 +293,7 @@ class Decoder:
         initializers: dict[str, np.ndarray] = {}
         for t in proto.initializer:
             _once(t.name, initializers, where)
-            initializers[t.name] = tensor(t, self.external, "initialiser")
+            initializers[t.name] = tensor(t, self.external, "initialiser", few=True)
         for s in proto.sparse_initializer:
             _once(s.values.name, initializers, where)
             initializers[s.values.name] = sparse_tensor(s, self.external, f"sparse initialiser {s.values.name!r}")
@@ -298,6 +308,7 @@ class Decoder:
         if len(set(outputs)) != len(outputs) and top:
             raise InvalidModel(f"{where}: an output is named twice")
         nodes = sort_nodes(nodes, [*inputs, *initializers], where, closed=top)
+        check_readers({t.name: t.data_type for t in proto.initializer if t.data_type in FEW_BITS}, nodes, outputs)
         made = {n for node in nodes for n in node.outputs} | set(inputs) | set(initializers)
         if top:
             missing = [n for n in outputs if n not in made]

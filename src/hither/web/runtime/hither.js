@@ -248,7 +248,7 @@ class Program {
 
   /** Run the default entry, or a named one. @param {any} first @param {any} [second] @param {RunOptions} [third] */
   async run(first, second, third) {
-    const [entry, values, options = {}] = typeof first === "string" ? [first, second ?? {}, third] : [this.info.entry, first, second];
+    const [entry, values, options = {}] = typeof first === "string" ? [first, second ?? {}, third] : [this.info.entry, first ?? {}, second];
     const { outputs = {}, signal, variant: wanted } = /** @type {RunOptions} */ (options);
     signal?.throwIfAborted();
     const { variant, specs, inputs } = await this.#match(entry, values, wanted), plan = this.#build.variants[variant][entry];

@@ -11,6 +11,7 @@ from .... import ops
 from ....array import Array
 from ....dtypes import DType
 from ....graph.primitives import apply
+from ....graph.primitives.codes import pack_codes
 from ....graph.trace import Tracer, static_value, weight
 from ..proto import numpy_dtype
 from ..registry import Node, operator
@@ -64,7 +65,11 @@ def quantize_linear(node: Node, x: Any, scale: Any, zero: Any = None) -> Any:
 @operator("DequantizeLinear")
 def dequantize_linear(node: Node, x: Any, scale: Any, zero: Any = None) -> Any:
     axis, block = node.get("axis", 1), node.get("block_size", 0)
-    to = scale.dtype
+    to = dt.dtype(numpy_dtype(node["output_dtype"], node.label)) if node.get("output_dtype", 0) else scale.dtype
+    if block:
+        codes = _blocks(node, x, scale, zero, node.axis(axis, len(x.shape)), block, to)
+        if codes is not None:
+            return codes
     value = cast(x, dt.int32) if x.dtype.bits < 32 else x
     if zero is not None:
         value = value - cast(_spread(node, x, zero, axis, block), value.dtype)
@@ -72,7 +77,35 @@ def dequantize_linear(node: Node, x: Any, scale: Any, zero: Any = None) -> Any:
     known = static_value(wide) if isinstance(x, Tracer) and x.dtype.bits <= 8 else None
     if known is not None:  # floats like other weights: when they lie as products read them, they are found to be bytes
         wide = weight(known, x.value.name)
-    return cast(wide, dt.dtype(numpy_dtype(node["output_dtype"], node.label)) if node.get("output_dtype", 0) else to)
+    return cast(wide, to)
+
+
+def _blocks(node: Node, x: Any, scale: Any, zero: Any, axis: int, block: int, to: DType) -> Any:
+    """Weights with a scale for each block of an axis, as codes that stay packed in memory: of 4 bits if they fit. None if these
+    are no such weights (if they depend on inputs, or are wider than bytes)."""
+    known = static_value(x) if isinstance(x, Tracer) and x.dtype.bits <= 8 else None
+    zeros = None if zero is None else static_value(zero)
+    if known is None or (zero is not None and zeros is None):
+        return None
+    extents = [-(-n // block) if a == axis else n for a, n in enumerate(x.shape)]
+    for p in (scale, *([] if zero is None else [zero])):
+        fits = list(p.shape) == extents
+        node.check(fits, f"scales of shape {tuple(p.shape)} do not fit {tuple(x.shape)} in blocks of {block}")
+    signed, every = known.dtype.kind == "i", [known, *([] if zeros is None else [zeros])]
+    low, high = min(int(a.min(initial=0)) for a in every), max(int(a.max(initial=0)) for a in every)
+    bits = 4 if (low >= -8 and high <= 7 if signed else high <= 15) else 8
+    middle = 1 << bits - 1 if signed else 0
+
+    def last(array: np.ndarray) -> np.ndarray:
+        return np.moveaxis(array.astype(np.int16) + middle, axis, -1)
+
+    if zeros is None and not signed:  # without zero points, codes are about the middle of their range
+        zeros = np.zeros(extents, np.uint8)
+    order = (*(a for a in range(len(extents)) if a != axis), axis)
+    operands = [weight(pack_codes(last(known), bits), x.value.name), apply("transpose", scale, permutation=order)]
+    if zeros is not None:
+        operands.append(Array(np.ascontiguousarray(last(zeros), np.uint8)))
+    return apply("dequantize", *operands, bits=bits, block=block, size=x.shape[axis], axis=axis, dtype=to)
 
 
 def dynamic_parameters(x: Any) -> tuple[Any, Any]:
