@@ -133,3 +133,27 @@ def test_names_mean_what_they_mean_in_keras() -> None:
 def test_shapes_that_do_not_fit_say_what_to_do() -> None:
     with pytest.raises(ValueError, match="sparse loss"):
         losses.CategoricalCrossentropy()(CLASSES, CHANCES)
+
+
+def test_names_are_those_of_keras() -> None:
+    """Names that Keras takes, in snake case, as class names and in capitals; and the names that are reported."""
+    for name in (
+        "MSE",
+        "mae",
+        "bce",
+        "BinaryCrossentropy",
+        "kl_divergence",
+        "KLDivergence",
+        "true_positives",
+        "auc",
+        "mean",
+    ):
+        theirs = keras.metrics.get(name)
+        shown = type(theirs).__name__ if isinstance(theirs, keras.metrics.Metric) else theirs.__name__
+        assert type(metrics.get(name)).__name__.lower() == shown.replace("_", "").lower(), name
+    for name in ("MSE", "MAPE", "KLD", "kl_divergence", "BinaryCrossentropy", "log_cosh"):
+        assert type(losses.get(name)).__name__.lower() == keras.losses.get(name).__name__.replace("_", "").lower(), name
+    for mine, theirs in ((metrics, keras.metrics), (losses, keras.losses)):
+        for name in mine.__all__:
+            if isinstance(getattr(mine, name), type) and hasattr(theirs, name) and name not in ("Loss", "Metric"):
+                assert getattr(mine, name)().name == getattr(theirs, name)().name

@@ -448,6 +448,12 @@ def _read_by_row(group: Group, target: Value, outer: int, inner: int) -> bool:
 _PLAIN_VIEWS = {"reshape", "broadcast", "transpose"}
 
 
+class _Places:
+    """What a plain view needs of a Builder to say which element it reads."""
+
+    constant_index = staticmethod(constant)
+
+
 def view_reads(node: Node, index: tuple[Index, ...], visit: object) -> None:
     """Call `visit(operand, operand index)` for a plain view read at `index`."""
 
@@ -455,7 +461,7 @@ def view_reads(node: Node, index: tuple[Index, ...], visit: object) -> None:
         visit(node.operands[j], tuple(at))  # type: ignore[operator]
 
     node.primitive.lowering.emit(  # type: ignore[union-attr]
-        None, index, read, tuple(o.abstract for o in node.operands), node.results[0].abstract, **node.params
+        _Places, index, read, tuple(o.abstract for o in node.operands), node.results[0].abstract, **node.params
     )
 
 

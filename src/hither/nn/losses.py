@@ -38,7 +38,7 @@ class Loss:
     def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size", dtype: Any = None) -> None:
         if reduction not in REDUCTIONS:
             raise ValueError(f"reduction is one of {', '.join(map(repr, REDUCTIONS))}, got {reduction!r}")
-        self.name = name or config_name(type(self).__name__)
+        self.name = name or config.config_name(type(self).__name__)
         self.reduction = reduction
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
@@ -72,11 +72,6 @@ class Loss:
     def from_config(cls, config: dict[str, Any]) -> Any:
         """The loss of `get_config`'s arguments, or of those that Keras wrote."""
         return cls(**{k: v for k, v in config.items() if k not in ("dtype", "fn")})
-
-
-def config_name(class_name: str) -> str:
-    """ "MeanSquaredError" → "mean_squared_error"."""
-    return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(class_name))
 
 
 def _float(x: Any) -> Any:
@@ -165,7 +160,7 @@ def _regression(name: str, short: str, doc: str, formula: Callable[[Any, Any], A
         return ops.mean(values, axis=-1) if values.ndim else values
 
     made = type(name, (Loss,), {"__doc__": doc, "call": call, "__module__": __name__})
-    return config.register(config_name(name), short)(made)
+    return config.register(config.config_name(name), short)(made)
 
 
 def _percentage(t: Any, p: Any) -> Any:

@@ -19,6 +19,7 @@ from ..graph.tree import flatten, unflatten
 from ..nn import losses, metrics
 from ..nn.losses import Loss
 from ..nn.metrics import Metric
+from ..nn.metrics.base import MeanOf
 
 State = dict[str, Any]
 
@@ -115,7 +116,10 @@ class Objective:
             made[name] = _counted(state[name], each[name], size)
         for name, (metric, i, counts) in self.metrics.items():
             with source(f"metric {name}"):
-                weight = _masked(weights[i], masks[i], "sum") if counts and weights[i] is not None else None
+                weight = weights[i] if counts else None
+                # As in Keras, whose JAX backend loses masks in training, though not in evaluation.
+                if isinstance(metric, MeanOf):
+                    weight = _masked(weight, masks[i], "sum")
                 made[name] = metric.update(state[name], y[i], predicted[i], weight)
         return made
 
