@@ -79,11 +79,12 @@ def _float(x: Any) -> Any:
 
 
 def matching(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
-    """Both in the predictions' dtype; a trailing axis of one that only one of them has is dropped."""
+    """Both in the predictions' dtype. A trailing axis of one that only one of them has is dropped; one number per sample gets
+    the axis instead, for the means over the last axis that losses take are not to reach over the samples."""
     if y_true.ndim == y_pred.ndim + 1 and y_true.shape[-1] == 1:
-        y_true = ops.squeeze(y_true, -1)
+        y_true, y_pred = (y_true, ops.expand_dims(y_pred, axis=-1)) if y_pred.ndim == 1 else (ops.squeeze(y_true, -1), y_pred)
     elif y_pred.ndim == y_true.ndim + 1 and y_pred.shape[-1] == 1:
-        y_pred = ops.squeeze(y_pred, -1)
+        y_true, y_pred = (ops.expand_dims(y_true, axis=-1), y_pred) if y_true.ndim == 1 else (y_true, ops.squeeze(y_pred, -1))
     if tuple(y_true.shape) != tuple(y_pred.shape):
         try:
             np.broadcast_shapes(tuple(y_true.shape), tuple(y_pred.shape))
@@ -113,6 +114,22 @@ def reduce_weighted(values: Any, sample_weight: Any, reduction: str | None) -> A
     if reduction == "mean_with_sample_weight" and weights is not None:
         return total / ops.maximum(ops.sum(ops.broadcast_to(weights, tuple(values.shape))), EPSILON)
     return total / max(values.size, 1)
+
+
+def masked_weights(weight: Any, mask: Any, reduction: str | None) -> Any:
+    """Sample weights without what is masked, as Keras weighs them: a mean is over what counts."""
+    if mask is None:
+        return weight
+    counts = ops.astype(mask, "float32")
+    if reduction in ("mean", "sum_over_batch_size"):
+        valid = ops.sum(counts)
+        counts = counts * ops.where(valid == 0, np.float32(0), mask.size / ops.maximum(valid, np.float32(1)))
+    if weight is None:
+        return counts
+    weight = ops.astype(ops.asarray(weight), "float32")
+    while weight.ndim < counts.ndim:
+        weight = ops.expand_dims(weight, axis=-1)
+    return weight * counts
 
 
 def one_hot_like(y_true: Any, y_pred: Any, axis: int = -1) -> Any:
@@ -307,7 +324,7 @@ class CategoricalFocalCrossentropy(Loss):
 
 @config.register("sparse_categorical_crossentropy")
 class SparseCategoricalCrossentropy(Loss):
-    """Cross-entropy of one class among many, given by its number. Samples of `ignore_class` count nothing.
+    """Cross-entropy of one class among many, given by its number. Samples of `ignore_class` do not count.
 
     Nor, as in Keras on JAX, do samples whose number is not that of a class, for a compiled step raises no errors: a loss near 0
     from the beginning may mean that labels count from 1, or that the network has too few outputs.
@@ -319,6 +336,13 @@ class SparseCategoricalCrossentropy(Loss):
     ) -> None:  # fmt: skip
         super().__init__(name, reduction)
         self.from_logits, self.ignore_class, self.axis = from_logits, ignore_class, axis
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        if self.ignore_class is not None:
+            y_true, y_pred = ops.asarray(y_true), ops.asarray(y_pred)
+            numbers = ops.squeeze(y_true, self.axis) if y_true.ndim == y_pred.ndim else y_true
+            sample_weight = masked_weights(sample_weight, numbers != self.ignore_class, self.reduction)
+        return super().__call__(y_true, y_pred, sample_weight)
 
     def prepared(self, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
         return y_true, y_pred
