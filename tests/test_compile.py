@@ -237,6 +237,17 @@ def test_a_reduction_over_no_axes_can_be_finished_elementwise(machine: Machine) 
 # -- control flow ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_what_is_read_as_one_number_fuses(shape: tuple[int, ...]) -> None:
+    """Reshapes between one number and arrays of one element, beside reductions: looking for fusions stumbled over them."""
+    x = np.full(shape, 2.0, np.float32)
+
+    def f(x: Any) -> Any:
+        return ht.grad(lambda x: ht.sum(ht.sin(ht.reshape(x, (-1,)) * x)))(x)
+
+    np.testing.assert_allclose(ht.jit(f)(x).numpy(), np.full(shape, 4 * np.cos(4), np.float32), rtol=1e-5)
+
+
 def test_cond_runs_one_branch() -> None:
     w = weight(8, 8)
 

@@ -133,3 +133,56 @@ def test_names_mean_what_they_mean_in_keras() -> None:
 def test_shapes_that_do_not_fit_say_what_to_do() -> None:
     with pytest.raises(ValueError, match="sparse loss"):
         losses.CategoricalCrossentropy()(CLASSES, CHANCES)
+
+
+def test_names_are_those_of_keras() -> None:
+    """Names that Keras takes, in snake case, as class names and in capitals; and the names that are reported."""
+    for name in (
+        "MSE",
+        "mae",
+        "bce",
+        "BinaryCrossentropy",
+        "kl_divergence",
+        "KLDivergence",
+        "true_positives",
+        "auc",
+        "mean",
+    ):
+        found = keras.metrics.get(name)
+        shown = type(found).__name__ if isinstance(found, keras.metrics.Metric) else found.__name__
+        assert type(metrics.get(name)).__name__.lower() == shown.replace("_", "").lower(), name
+    for name in ("MSE", "MAPE", "KLD", "kl_divergence", "BinaryCrossentropy", "log_cosh"):
+        assert type(losses.get(name)).__name__.lower() == _plain_name(keras.losses.get(name)), name
+    for mine, theirs in ((metrics, keras.metrics), (losses, keras.losses)):
+        for name in mine.__all__:
+            if isinstance(getattr(mine, name), type) and hasattr(theirs, name) and name not in ("Loss", "Metric"):
+                assert getattr(mine, name)().name == getattr(theirs, name)().name
+
+
+def _plain_name(loss: Any) -> str:
+    return (loss.__name__ if hasattr(loss, "__name__") else type(loss).__name__).replace("_", "").lower()
+
+
+@pytest.mark.parametrize("name", ["MeanSquaredError", "MeanAbsoluteError", "BinaryCrossentropy", "Huber", "Hinge", "LogCosh"])
+def test_one_number_per_sample_is_weighed_sample_by_sample(name: str) -> None:
+    """Targets [n] beside predictions [n, 1]: the mean over the last axis must not be one over the samples."""
+    y, p = BITS[:, 0], ODDS[:, :1]
+    for targets, predictions in ((y, p), (y[:, None], p[:, 0])):
+        for settings in ({}, {"reduction": "sum"}, {"reduction": None}):
+            want = getattr(keras.losses, name)(**settings)(targets, predictions, sample_weight=WEIGHTS)
+            got = getattr(losses, name)(**settings)(targets, predictions, WEIGHTS)
+            np.testing.assert_allclose(got.numpy(), np.asarray(want), rtol=1e-5)
+    metric, theirs = metrics.get("mse"), keras.metrics.MeanSquaredError()
+    metric.update_state(y, p, WEIGHTS)
+    theirs.update_state(y, p, WEIGHTS)
+    np.testing.assert_allclose(float(metric.result()), float(theirs.result()), rtol=1e-5)
+
+
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "mean_with_sample_weight", None])
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_ignored_classes_are_no_part_of_the_mean(reduction: str | None, weights: Any) -> None:
+    arguments: dict[str, Any] = {"ignore_class": int(CLASSES[0]), "from_logits": True, "reduction": reduction}
+    for targets in (CLASSES, CLASSES[:, None]):
+        want = keras.losses.SparseCategoricalCrossentropy(**arguments)(targets, SCORES, sample_weight=weights)
+        got = losses.SparseCategoricalCrossentropy(**arguments)(targets, SCORES, weights)
+        np.testing.assert_allclose(got.numpy(), np.asarray(want), rtol=1e-5)

@@ -166,6 +166,11 @@ def test_attention_is_masked_as_in_keras() -> None:
     ours = nn.deserialize(plain(keras.saving.serialize_keras_object(theirs)))
     ours.set_weights(theirs.get_weights())
     assert_close(ours(TOKENS), theirs(TOKENS))
+    theirs = keras.Model(tokens, keras.layers.MultiHeadAttention(2, 3)(embedded, embedded))  # padding included, not pooled
+    theirs.set_weights(weights_like(theirs))
+    ours = nn.deserialize(plain(keras.saving.serialize_keras_object(theirs)))
+    ours.set_weights(theirs.get_weights())
+    assert_close(ours(TOKENS), theirs(TOKENS))
     pair = row("", ((3, 5, 4), (3, 5, 4))).arrays()
     masks = [TOKENS != 0, TOKENS != 1]
     assert_close(nn.Attention()(pair, mask=masks), keras.layers.Attention()(pair, mask=masks))

@@ -97,7 +97,9 @@ class Each(keras.callbacks.Callback):
         curve.append({k: float(v) for k, v in logs.items()})
 history = net.fit(data["x"], data["y"], batch_size=16, epochs=3, shuffle=False, verbose=0, callbacks=[Each()], **extra)
 np.savez(folder + "/after.npz", *net.get_weights())
-print(json.dumps({"curve": curve, "history": {k: [float(v) for v in vs] for k, vs in history.history.items()}}))
+evaluated = net.evaluate(data["x"], data["y"], batch_size=16, verbose=0, return_dict=True)
+print(json.dumps({"evaluated": evaluated, "curve": curve,
+    "history": {k: [float(v) for v in vs] for k, vs in history.history.items()}}))
 """
 
 
@@ -134,7 +136,7 @@ def test_curves_are_those_of_keras(kind: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     if kind == "masked":
         x: np.ndarray = rng.integers(0, 9, (40, 5)).astype(np.int32)
-        x[:, 0] = 1
+        x[:, 0], x[:20, 3:] = 1, 0
         y: np.ndarray = rng.normal(size=(40, 5, 1)).astype(np.float32)
     else:
         x = rng.normal(size=(40, 6) if kind == "dense" else (40, 8, 8, 2)).astype(np.float32)
@@ -155,12 +157,17 @@ def test_curves_are_those_of_keras(kind: str, tmp_path: Path) -> None:
     trainer = ht.Trainer(net, **settings)
     history = trainer.fit(x, y, batch_size=16, epochs=3, shuffle=False, verbose=0, callbacks=[each], **extra)
     assert len(curve) == len(keras["curve"])
+    lost = {"mae"} if kind == "masked" else set()  # Keras's JAX backend loses the mask of metrics while it trains
     for got, expected in zip(curve, keras["curve"]):
-        for name in expected:
+        for name in set(expected) - lost:
             assert got[name] == pytest.approx(expected[name], abs=1e-4), (name, got, expected)
     assert set(history.history) == set(keras["history"])
     for name, values in keras["history"].items():
-        np.testing.assert_allclose(history.history[name], values, atol=1e-4, err_msg=name)
+        if name not in lost:
+            np.testing.assert_allclose(history.history[name], values, atol=1e-4, err_msg=name)
+    evaluated = trainer.evaluate(x, y, batch_size=16, verbose=0)
+    for name, value in keras["evaluated"].items():
+        assert evaluated[name] == pytest.approx(value, abs=1e-4), name
     with np.load(tmp_path / "after.npz") as saved:
         for got_array, expected_array in zip(net.get_weights(), saved.values(), strict=True):
             np.testing.assert_allclose(got_array, expected_array, atol=1e-4)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -49,13 +50,21 @@ def register(*names: str, package: str | None = None) -> Callable[[T], T]:
     return add
 
 
+def config_name(class_name: str) -> str:
+    """ "MeanSquaredError" → "mean_squared_error", "KLDivergence" → "kl_divergence"."""
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", class_name)).lower()
+
+
 def find(name: str, base: type = object) -> type:
-    """The registered class of this name.
+    """The registered class of this name, which Keras also writes in snake case ("true_positives") or all capitals ("MSE").
 
     Raises:
         UnsupportedFeature: if there is none; says how to register one.
     """
-    return _found(name, CLASSES.get(name), base)
+    cls = CLASSES.get(name) or CLASSES.get(name.lower())
+    if cls is None or not issubclass(cls, base):
+        cls = next((c for c in CLASSES.values() if issubclass(c, base) and config_name(c.__name__) == name), cls)
+    return _found(name, cls, base)
 
 
 def _found(name: str, cls: type | None, base: type) -> type:

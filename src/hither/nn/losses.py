@@ -38,7 +38,7 @@ class Loss:
     def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size", dtype: Any = None) -> None:
         if reduction not in REDUCTIONS:
             raise ValueError(f"reduction is one of {', '.join(map(repr, REDUCTIONS))}, got {reduction!r}")
-        self.name = name or config_name(type(self).__name__)
+        self.name = name or config.config_name(type(self).__name__)
         self.reduction = reduction
 
     def classes(self, shape: Sequence[int]) -> int | None:
@@ -78,21 +78,17 @@ class Loss:
         return cls(**{k: v for k, v in config.items() if k not in ("dtype", "fn")})
 
 
-def config_name(class_name: str) -> str:
-    """ "MeanSquaredError" → "mean_squared_error"."""
-    return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(class_name))
-
-
 def _float(x: Any) -> Any:
     return x if x.dtype.kind == "f" and x.dtype.bits >= 32 else ops.astype(x, "float32")
 
 
 def matching(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
-    """Both in the predictions' dtype; a trailing axis of one that only one of them has is dropped."""
+    """Both in the predictions' dtype. A trailing axis of one that only one of them has is dropped; one number per sample gets
+    the axis instead, for the means over the last axis that losses take are not to reach over the samples."""
     if y_true.ndim == y_pred.ndim + 1 and y_true.shape[-1] == 1:
-        y_true = ops.squeeze(y_true, -1)
+        y_true, y_pred = (y_true, ops.expand_dims(y_pred, axis=-1)) if y_pred.ndim == 1 else (ops.squeeze(y_true, -1), y_pred)
     elif y_pred.ndim == y_true.ndim + 1 and y_pred.shape[-1] == 1:
-        y_pred = ops.squeeze(y_pred, -1)
+        y_true, y_pred = (ops.expand_dims(y_true, axis=-1), y_pred) if y_true.ndim == 1 else (y_true, ops.squeeze(y_pred, -1))
     if tuple(y_true.shape) != tuple(y_pred.shape):
         try:
             np.broadcast_shapes(tuple(y_true.shape), tuple(y_pred.shape))
@@ -122,6 +118,22 @@ def reduce_weighted(values: Any, sample_weight: Any, reduction: str | None) -> A
     if reduction == "mean_with_sample_weight" and weights is not None:
         return total / ops.maximum(ops.sum(ops.broadcast_to(weights, tuple(values.shape))), EPSILON)
     return total / max(values.size, 1)
+
+
+def masked_weights(weight: Any, mask: Any, reduction: str | None) -> Any:
+    """Sample weights without what is masked, as Keras weighs them: a mean is over what counts."""
+    if mask is None:
+        return weight
+    counts = ops.astype(mask, "float32")
+    if reduction in ("mean", "sum_over_batch_size"):
+        valid = ops.sum(counts)
+        counts = counts * ops.where(valid == 0, np.float32(0), mask.size / ops.maximum(valid, np.float32(1)))
+    if weight is None:
+        return counts
+    weight = ops.astype(ops.asarray(weight), "float32")
+    while weight.ndim < counts.ndim:
+        weight = ops.expand_dims(weight, axis=-1)
+    return weight * counts
 
 
 def one_hot_like(y_true: Any, y_pred: Any, axis: int = -1) -> Any:
@@ -169,7 +181,7 @@ def _regression(name: str, short: str, doc: str, formula: Callable[[Any, Any], A
         return ops.mean(values, axis=-1) if values.ndim else values
 
     made = type(name, (Loss,), {"__doc__": doc, "call": call, "__module__": __name__})
-    return config.register(config_name(name), short)(made)
+    return config.register(config.config_name(name), short)(made)
 
 
 def _percentage(t: Any, p: Any) -> Any:
@@ -316,7 +328,7 @@ class CategoricalFocalCrossentropy(Loss):
 
 @config.register("sparse_categorical_crossentropy")
 class SparseCategoricalCrossentropy(Loss):
-    """Cross-entropy of one class among many, given by its number. Samples of `ignore_class` count nothing.
+    """Cross-entropy of one class among many, given by its number. Samples of `ignore_class` do not count.
 
     Nor do samples whose number is not that of a class, as in Keras on JAX, for compiled code raises no errors. A Trainer looks
     at labels before it runs a step, and raises LabelOutOfRange.
@@ -328,6 +340,13 @@ class SparseCategoricalCrossentropy(Loss):
     ) -> None:  # fmt: skip
         super().__init__(name, reduction)
         self.from_logits, self.ignore_class, self.axis = from_logits, ignore_class, axis
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        if self.ignore_class is not None:
+            y_true, y_pred = ops.asarray(y_true), ops.asarray(y_pred)
+            numbers = ops.squeeze(y_true, self.axis) if y_true.ndim == y_pred.ndim else y_true
+            sample_weight = masked_weights(sample_weight, numbers != self.ignore_class, self.reduction)
+        return super().__call__(y_true, y_pred, sample_weight)
 
     def prepared(self, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
         return y_true, y_pred

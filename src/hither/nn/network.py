@@ -118,7 +118,7 @@ class Functional(Network):
 
     def __init__(self, inputs: Any, outputs: Any, *, name: str | None = None, trainable: bool = True) -> None:
         super().__init__(name=name, trainable=trainable)
-        self.input_structure, self.output_structure = inputs, outputs
+        self.input_structure, self.output_structure = inputs, outputs = _by_key(inputs), _by_key(outputs)
         self.inputs, self.outputs = symbols(inputs), symbols(outputs)
         self.calls, self._layers = _ordered(self.outputs, self.inputs, self.name)
         self.built = True
@@ -137,7 +137,9 @@ class Functional(Network):
 
     @property
     def output_names(self) -> list[str]:
-        """The names of the layers that make the outputs; numbered where one makes several."""
+        """A dict's keys; else the names of the layers that make the outputs, numbered where one makes several."""
+        if isinstance(self.output_structure, dict) and len(self.output_structure) == len(self.outputs):
+            return [str(key) for key in self.output_structure]
         names: list[str] = []
         for tensor in self.outputs:
             base = tensor.call.layer.name
@@ -196,6 +198,11 @@ class Functional(Network):
         from .functional_config import read
 
         return read(config, cls)
+
+
+def _by_key(structure: Any) -> Any:
+    """Dicts in the order of their keys, as Keras has them: files name layers by the order of inputs and outputs."""
+    return dict(sorted(structure.items())) if isinstance(structure, dict) else structure
 
 
 def _named_masks(call: Call, masks: dict[SymbolicTensor, Any]) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from ..graph.core import Abstract, abstract_of
 from ..graph.trace import source, trace_function
 from ..graph.tree import flatten, unflatten
 from ..nn import losses, metrics
-from ..nn.losses import Loss
+from ..nn.losses import Loss, masked_weights
 from ..nn.metrics import Metric
+from ..nn.metrics.base import MeanOf
 
 State = dict[str, Any]
 
@@ -121,7 +122,7 @@ class Objective:
             if output.loss is None:
                 continue
             with source(f"loss {output.loss.name}" + (f" of {output.name}" if len(self.outputs) > 1 else "")):
-                value = output.loss(y[i], predicted[i], _masked(weights[i], masks[i], output.loss.reduction))
+                value = output.loss(y[i], predicted[i], masked_weights(weights[i], masks[i], output.loss.reduction))
                 value = ops.sum(value) if value.ndim else value
                 each[f"{output.name}_loss"] = value
                 total = total + (value if output.factor == 1 else value * output.factor)
@@ -151,7 +152,10 @@ class Objective:
             made[name] = _counted(state[name], each[name], size)
         for name, (metric, i, counts) in self.metrics.items():
             with source(f"metric {name}"):
-                weight = _masked(weights[i], masks[i], "sum") if counts and weights[i] is not None else None
+                weight = weights[i] if counts else None
+                # As in Keras, whose JAX backend loses masks in training, though not in evaluation.
+                if isinstance(metric, MeanOf):
+                    weight = masked_weights(weight, masks[i], "sum")
                 made[name] = metric.update(state[name], y[i], predicted[i], weight)
         return made
 
@@ -168,22 +172,6 @@ def _classes(loss: Loss | None, predicted: Abstract, masked: bool) -> tuple[int,
 
 def _counted(state: State, value: Any, size: float) -> State:
     return {"total": state["total"] + value * size, "count": state["count"] + size}
-
-
-def _masked(weight: Any, mask: Any, reduction: str | None) -> Any:
-    """Sample weights without what is masked, as Keras weighs them: a mean is over what counts."""
-    if mask is None:
-        return weight
-    counts = ops.astype(mask, "float32")
-    if reduction in ("mean", "sum_over_batch_size"):
-        valid = ops.sum(counts)
-        counts = counts * ops.where(valid == 0, np.float32(0), mask.size / ops.maximum(valid, np.float32(1)))
-    if weight is None:
-        return counts
-    weight = ops.astype(ops.asarray(weight), "float32")
-    while weight.ndim < counts.ndim:
-        weight = ops.expand_dims(weight, axis=-1)
-    return weight * counts
 
 
 def _settled(metric: Metric, target: Abstract, predicted: Abstract) -> State:

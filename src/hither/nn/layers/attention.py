@@ -223,18 +223,21 @@ class MultiHeadAttention(Layer):
         q, k, v = self.query_dense(query), self.key_dense(key), self.value_dense(value)
         scores = ops.einsum("bqnh,bknh->bnqk", q * (1 / self.key_dim**0.5), k)
         allowed = _all(masks)
-        weights = attended(scores, None if allowed is None else ops.expand_dims(allowed, axis=1))
+        # As in Keras, steps that may attend to nothing get zeros where weights are at hand, else the mean of all values.
+        zeros = return_attention_scores or self.dropout > 0
+        weights = attended(scores, None if allowed is None else ops.expand_dims(allowed, axis=1), zeros)
         kept = _with_dropout(self, weights, training)
         result = self.output_dense(ops.einsum("bnqk,bknh->bqnh", kept, v))
         return (result, weights) if return_attention_scores else result
 
 
-def attended(scores: Any, allowed: Any) -> Any:
-    """softmax of scores along the last axis over what is allowed; 0 where nothing is."""
+def attended(scores: Any, allowed: Any, zeros: bool) -> Any:
+    """softmax of scores along the last axis over what is allowed; where nothing is, zeros or equal weights."""
     if allowed is None:
         return ops.softmax(scores)
     low = np.asarray(np.finfo(scores.dtype.numpy).min / 2, scores.dtype.numpy)
-    return ops.where(allowed, ops.softmax(ops.where(allowed, scores, low)), np.zeros((), scores.dtype.numpy))
+    weights = ops.softmax(ops.where(allowed, scores, low))
+    return ops.where(allowed, weights, np.zeros((), scores.dtype.numpy)) if zeros else weights
 
 
 def _causal(steps: int, others: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import config, losses
-from ..losses import Loss, config_name
+from ..losses import Loss
 from .base import FunctionMetric, Mean, Metric
 from .counts import AUC, F1Score, FalseNegatives, FalsePositives, Precision, Recall, TrueNegatives, TruePositives
 from .means import (
@@ -44,8 +44,7 @@ from .means import (
 SHORT = {
     "mse": "mean_squared_error", "mae": "mean_absolute_error", "mape": "mean_absolute_percentage_error",
     "msle": "mean_squared_logarithmic_error", "logcosh": "log_cosh_error", "kld": "kl_divergence",
-    "cosine_similarity": "cosine_similarity", "meanSquaredError": "mean_squared_error",
-    "meanAbsoluteError": "mean_absolute_error",
+    "bce": "binary_crossentropy",
 }  # fmt: skip
 
 
@@ -62,10 +61,10 @@ def get(identifier: Any, loss: Loss | None = None) -> Metric:
     if identifier in ("accuracy", "acc") if isinstance(identifier, str) else False:
         return accuracy_for(loss)
     if isinstance(identifier, str):
-        own = BY_NAME.get(SHORT.get(identifier, identifier))
+        own = BY_NAME.get(SHORT.get(identifier.lower(), config.config_name(identifier)))
         return (own or config.find(identifier, Metric))()
     if isinstance(identifier, Mapping):
-        own = BY_NAME.get(config_name(str(identifier.get("class_name"))))
+        own = BY_NAME.get(config.config_name(str(identifier.get("class_name"))))
         return own.from_config(dict(identifier.get("config") or {})) if own else config.deserialize(identifier, Metric)
     if callable(identifier):
         return FunctionMetric(identifier)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ... import ops
 from .. import config
-from ..losses import config_name, reduce_weighted
+from ..losses import reduce_weighted
 
 State = dict[str, Any]
 
@@ -28,7 +28,7 @@ class Metric:
     keras_module = "keras.metrics"
 
     def __init__(self, name: str | None = None, dtype: Any = None) -> None:
-        self.name = name or config_name(type(self).__name__)
+        self.name = name or config.config_name(type(self).__name__)
         self._state: State | None = None
 
     def init(self) -> State:

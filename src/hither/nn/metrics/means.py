@@ -6,7 +6,7 @@ from typing import Any
 
 from ... import ops
 from .. import config, losses
-from ..losses import Loss, config_name, matching
+from ..losses import Loss, matching
 from .base import MeanOf, Metric, State, ratio
 
 # -- accuracies --------------------------------------------------------------------------------------------------------------
@@ -94,16 +94,16 @@ class LossMetric(MeanOf):
         return self._loss.call(*self._loss.prepared(y_true, y_pred))
 
 
-def _of_loss(name: str, loss: type[Loss]) -> type[LossMetric]:
+def _of_loss(name: str, loss: type[Loss], default: str = "") -> type[LossMetric]:
     """The metric of a loss, with the loss's arguments. Names that losses have too belong to the losses in files."""
 
     def __init__(self: LossMetric, name: str | None = None, dtype: Any = None, **settings: Any) -> None:
         LossMetric.__init__(self, loss(**settings), name or default)
         self.__dict__.update(settings)
 
-    default = config_name(name)
+    default = default or config.config_name(name)
     made = type(name, (LossMetric,), {"__doc__": loss.__doc__, "__init__": __init__, "__module__": __name__})
-    BY_NAME[default] = made
+    BY_NAME[config.config_name(name)] = made
     return made
 
 
@@ -112,7 +112,7 @@ MeanSquaredError = _of_loss("MeanSquaredError", losses.MeanSquaredError)
 MeanAbsoluteError = _of_loss("MeanAbsoluteError", losses.MeanAbsoluteError)
 MeanAbsolutePercentageError = _of_loss("MeanAbsolutePercentageError", losses.MeanAbsolutePercentageError)
 MeanSquaredLogarithmicError = _of_loss("MeanSquaredLogarithmicError", losses.MeanSquaredLogarithmicError)
-LogCoshError = _of_loss("LogCoshError", losses.LogCosh)
+LogCoshError = _of_loss("LogCoshError", losses.LogCosh, "logcosh")
 Poisson = _of_loss("Poisson", losses.Poisson)
 Hinge = _of_loss("Hinge", losses.Hinge)
 SquaredHinge = _of_loss("SquaredHinge", losses.SquaredHinge)
