@@ -27,7 +27,7 @@ PEERS = ROOT / "bench" / "js" / "node_modules"
 # The modules that a page with this engine is bound to need: a cold start begins with all of them, as a bundle's own index.html
 # does, not with one after the other; for every engine alike. "bundle/" is the net's.
 MODULES = {
-    "hither": [f"bundle/hither{part}.js" for part in ("", "-tensors", "-store", "-worker", "-wasm")],
+    "hither": ["bundle/hither.js"],
     "onnxruntime": [f"/npm/onnxruntime-web/dist/ort{part}.mjs" for part in (".wasm.bundle.min", "-wasm-simd-threaded")],
     "tfjs": [],
     "litert": ["/npm/@litertjs/core/dist/index.js", "/npm/@litertjs/wasm-utils/dist/index.js"],
