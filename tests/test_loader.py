@@ -409,7 +409,7 @@ def test_chunks_of_any_size_are_read(node: str, large: Path, size: int) -> None:
 
 
 def test_downloads_resume_where_they_broke(node: str, large: Path) -> None:
-    """The connection breaks once in each segment; only a range that starts at the broken segment is asked for again."""
+    """The connection breaks twice; only a range that starts at the broken segment is asked for again."""
     body = """
       const { readFile } = await import("node:fs/promises"), asked = [];
       let breaks = 2;
