@@ -214,7 +214,7 @@ def cold(results: Results) -> Iterator[str]:
         yield f"## Cold start in the page, {net}, WASM, 1 thread\n"
         yield (
             "From the start of the navigation to the first result: empty cache, local server (no network time). Every page "
-            "names its engine's modules in its head, so that they are fetched at once.\n"
+            "names its engine's modules, and what these fetch for any net, in its head, so that they come at once.\n"
         )
         contestants = results.get("cold", net)["contestants"]
         ours = contestants["hither"]["result_ms"]

@@ -27,11 +27,22 @@ PEERS = ROOT / "bench" / "js" / "node_modules"
 # The modules that a page with this engine is bound to need: a cold start begins with all of them, as a bundle's own index.html
 # does, not with one after the other; for every engine alike. "bundle/" is the net's.
 MODULES = {
-    "hither": [f"bundle/hither{part}.js" for part in ("", "-tensors", "-store", "-worker", "-wasm")],
+    "hither": ["bundle/hither.js"],
     "onnxruntime": [f"/npm/onnxruntime-web/dist/ort{part}.mjs" for part in (".wasm.bundle.min", "-wasm-simd-threaded")],
     "tfjs": [],
     "litert": ["/npm/@litertjs/core/dist/index.js", "/npm/@litertjs/wasm-utils/dist/index.js"],
 }
+# What its modules fetch whichever net it is, where naming it in the head makes an engine no slower: with its .wasm there,
+# onnxruntime-web gave its first result at 864 ms instead of 832, with .wasm and model at 843 (medians of 12 starts each).
+FETCHED = {
+    "hither": ["bundle/manifest.json"],
+    "onnxruntime": [],
+    "tfjs": [f"/npm/@tensorflow/{path}" for path in (
+        "tfjs/dist/tf.min.js", "tfjs-backend-wasm/dist/tf-backend-wasm.min.js",
+        "tfjs-backend-wasm/dist/tfjs-backend-wasm-threaded-simd.wasm",
+    )],
+    "litert": ["/npm/@litertjs/core/wasm/litert_wasm_internal.wasm"],
+}  # fmt: skip
 
 
 def prepare(net: Net) -> dict[str, Any]:
@@ -50,8 +61,8 @@ def prepare(net: Net) -> dict[str, Any]:
 
         _pack_layers(folder)
         (folder / "model.tflite").write_bytes(tflite_file.mobilenet_v2())
-    for engine, modules in MODULES.items():
-        (folder / f"cold-{engine}.html").write_text(_cold_page(engine, modules))
+    for engine in MODULES:
+        (folder / f"cold-{engine}.html").write_text(_cold_page(engine))
     shutil.rmtree(folder / "bundle", ignore_errors=True)
     start = time.perf_counter()
     manifest = ht.bundle(ht.load(str(net.path())), folder / "bundle", net.specs())
@@ -90,12 +101,14 @@ def packed(data: bytes) -> int:
     return len(gzip.compress(data, 6))
 
 
-def _cold_page(engine: str, modules: Sequence[str]) -> str:
-    """The page of a cold start: what every engine's has, and the modules of one."""
-    needed = ["/web/cold.js", "/web/net.js", f"/web/engines/{engine}.js", *modules]
+def _cold_page(engine: str) -> str:
+    """The page of a cold start: what every engine's has, and the files of one."""
+    needed = ["/web/cold.js", "/web/net.js", f"/web/engines/{engine}.js", *MODULES[engine]]
     page = (ROOT / "bench" / "web" / "cold.html").read_text()
     links = [f'<link rel="modulepreload" href="{path}">' for path in needed]
-    links += [f'<link rel="preload" as="fetch" crossorigin href="arrays.{kind}">' for kind in ("json", "bin")]  # the input
+    for path in (*FETCHED[engine], "arrays.json", "arrays.bin"):  # the last two are the input
+        kind = 'as="script"' if path.endswith(".js") else 'as="fetch" crossorigin'
+        links.append(f'<link rel="preload" {kind} href="{path}">')
     return page.replace("<!-- modules -->", "\n".join(links))
 
 

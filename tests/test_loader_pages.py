@@ -98,6 +98,16 @@ def test_a_light_program_waits_for_no_worker(page: Any, site: Site) -> None:
     assert all("one thread" not in one["why"] for one in (forced, heavy))
 
 
+def test_a_page_asks_for_one_script_before_the_manifest(page: Any, site: Site) -> None:
+    """Modules that import one another come one after the other, and for a Worker again: a cold start would wait for each."""
+    page.goto(f"{site.origin}/blank.html")
+    site.requests.clear()
+    body = "return (await load(url, { device: 'wasm', worker: true, threads: 2 })).info.worker"
+    assert in_page(page, site, body)["value"] is True
+    asked = [r.removeprefix("/affine/") for r in site.requests]
+    assert asked.index("manifest.json") <= 2 and {r for r in asked if r.endswith(".js")} == {"hither.js"}
+
+
 def test_a_run_on_webgpu_allocates_nothing_and_submits_once(page: Any, site: Site) -> None:
     body = f"""
       const counts = {{ buffers: 0, submits: 0, groups: 0 }}, count = (type, method, key) => {{

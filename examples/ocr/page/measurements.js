@@ -24,8 +24,6 @@ export const measure = {
   /** The networks are loaded. @param {Reader} reader */
   async ready(reader) {
     const { device, why, threads } = reader.detector.info;
-    // What workers import is not in the page's list of resources; reading it once more, from the cache, puts it there.
-    if (device === "wasm") await fetch("detector/hither-wasm.js", { cache: "force-cache" });
     loaded = performance.now();
     state.device = device;
     state.why = device === "wasm" ? `${threads} thread${threads > 1 ? "s" : ""} of WebAssembly; ${why}` : `WebGPU, ${reader.detector.info.adapter}; ${why}`;

@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from .. import dtypes as dt
 from ..targets.wgsl.plan import Branch, Dispatch, Repeat
+from .join import join
 from .manifest import (
     FORMAT,
     VERSION,
@@ -30,17 +32,30 @@ from .manifest import (
 from .segments import can_be_halved, content_digest, lay_out
 from .squeeze import squeeze
 
-RUNTIME = (
-    "hither.js", "hither-tensors.js", "hither-store.js", "hither-wasm.js", "hither-webgpu.js", "hither-worker.js",
-    "hither-media.js", "hither-room.js", "hither-refine.js", "hither-state.js", "hither-fit.js", "hither-sha256.js",
-    "hither.d.ts", "hither-fit.d.ts", "package.json", "index.html", "try.js", "sw.js",
+CORE = ("hither-tensors.js", "hither-worker.js", "hither-wasm.js", "hither-store.js", "hither.js")  # what every page needs
+SCRIPTS = (
+    "hither-webgpu.js", "hither-media.js", "hither-room.js", "hither-refine.js", "hither-state.js", "hither-fit.js",
+    "hither-sha256.js",
 )  # fmt: skip
+RUNTIME = ("hither.js", *SCRIPTS, "hither.d.ts", "hither-fit.d.ts", "package.json", "index.html", "try.js", "sw.js")
 
 
 def runtime_file(name: str) -> bytes:
     """One file of the JavaScript runtime, as it is shipped."""
-    data = (resources.files(__package__) / "runtime" / name).read_bytes()
+    if name == CORE[-1] or name in SCRIPTS:
+        return _scripts()[name]
+    data = _source(name)
     return squeeze(data.decode()).encode() if name.endswith(".js") else data
+
+
+@cache
+def _scripts() -> dict[str, bytes]:
+    sources = {name: _source(name).decode() for name in (*CORE, *SCRIPTS)}
+    return {name: squeeze(made).encode() for name, made in join(sources, CORE, SCRIPTS).items()}
+
+
+def _source(name: str) -> bytes:
+    return (resources.files(__package__) / "runtime" / name).read_bytes()
 
 
 def encode_steps(steps: Sequence[Any]) -> list[dict[str, Any]]:

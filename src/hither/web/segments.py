@@ -16,8 +16,8 @@ from .. import dtypes as dt
 from ..kernels.steps import ALIGN
 from .manifest import WeightTensor
 
-SEGMENT_BYTES = 1 << 20
-FILE_SEGMENTS = 16  # static hosts refuse files above 25 MiB
+SEGMENT_BYTES = 1 << 19  # what browsers hand out again; from a MiB on, they have the system map each piece anew
+FILE_SEGMENTS = 32  # static hosts refuse files above 25 MiB
 
 
 def lay_out(

@@ -1,5 +1,6 @@
 // Room on a device: which of a bundle's precisions it has room for, and having it freed of what nobody uses any more.
 import { fail } from "./hither-tensors.js";
+import { wasm } from "./hither-wasm.js";
 /** @typedef {import("./types.d.ts").Manifest} Manifest */
 /** @typedef {import("./types.d.ts").Build} Build */
 /** @typedef {{ precision?: string, memory?: number, threads?: number }} Options */
@@ -11,7 +12,7 @@ const size = (/** @type {number} */ bytes) => (bytes < 1e6 ? `${Math.round(bytes
 /** Bytes that each build of a target holds on its device, as its backend counts them; on a page without a Worker, at most.
  * @param {Manifest} manifest @param {string} target @param {Options} options @returns {Promise<(build: Build) => number>} */
 async function measured({ builds, layouts, variants }, target, { threads }) {
-  const { room } = await import(`./hither-${target}.js`), snapshot = variants.some((v) => Object.values(v.entries).some((e) => e.updates_state));
+  const { room } = target === "wasm" ? wasm : await import("./hither-webgpu.js"), snapshot = variants.some((v) => Object.values(v.entries).some((e) => e.updates_state));
   const found = await Promise.all(builds.map(async (b) => b.target === target ? (await room(b, { layouts, snapshot, threads })).bytes.total : 0));
   return (build) => found[builds.indexOf(build)];
 }

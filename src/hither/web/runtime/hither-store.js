@@ -41,7 +41,7 @@ export async function openStore(source, { fetch: own, signal: stop, integrity })
   function later(key, body) {
     if (!cache) return;
     if (waiting.push([cache, key, body]) < 2) setTimeout(keep, 2000); // so that a slow download survives a closed tab
-    return waiting.length > 64 && keep(); // they take memory
+    return waiting.length > 128 && keep(); // they take memory
   }
 
   /** A file's bytes as they come. @param {string} name @param {number} start @param {RequestCache} mode @param {unknown} [gate] */
@@ -102,15 +102,16 @@ export async function openStore(source, { fetch: own, signal: stop, integrity })
   /** @template {Segment} S @param {string} name @param {S[]} all @param {(s: S, bytes: Uint8Array) => Promise<Uint8Array>} use @param {unknown} [gate] */
   async function fromFile(name, all, use, gate) {
     const missing = new Set(all.filter((s) => s.file === name));
-    const keys = await held;
-    for (const s of missing) {
-      if (!keys.has(KEY + s.sha256)) continue;
-      const found = await cache?.match(KEY + s.sha256), bytes = new Uint8Array(await found?.arrayBuffer() ?? []);
-      if (!found || await hash(bytes) !== s.sha256) continue;
-      store.cached += s.bytes;
-      await use(s, bytes);
-      missing.delete(s);
-    }
+    const keys = await held, known = [...missing].filter((s) => keys.has(KEY + s.sha256)).values();
+    await Promise.all([1, 2, 3, 4].map(async () => { // some at once: each waits for the cache, then for its hash
+      for (const s of known) {
+        const found = await cache?.match(KEY + s.sha256), bytes = new Uint8Array(await found?.arrayBuffer() ?? []);
+        if (!found || await hash(bytes) !== s.sha256) continue;
+        store.cached += s.bytes;
+        await use(s, bytes);
+        missing.delete(s);
+      }
+    }));
     /** @type {RequestCache} */
     let mode = cache ? "no-store" : "default"; // once on this device is enough, and quicker
     let refused = false;

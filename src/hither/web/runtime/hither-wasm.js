@@ -6,19 +6,19 @@ import { host, spawn } from "./hither-worker.js";
 const PAGE = 65536, shareable = node || globalThis.crossOriginIsolated;
 
 /** What the module exports, over the team's memory. @param {Team} team @returns {Promise<any>} */
-async function link({ module, memory }) {
+async function instantiate({ module, memory }) {
   const [from] = WebAssembly.Module.imports(module);
   return (await WebAssembly.instantiate(module, { [from.module]: { [from.name]: memory } })).exports;
 }
 
 /** A helper: from then on it claims work out of the shared memory, until its Worker ends. @param {Team} team */
-export async function join(team) {
-  const { at, thread } = team, exports = await link(team);
+async function join(team) {
+  const { at, thread } = team, exports = await instantiate(team);
   return () => exports["@help"](at.sync, at.scratch + thread * at.each);
 }
 
 /** What a build takes: threads, and where each region lies in one memory. @type {import("./types.d.ts").Room} */
-export async function room(build, { layouts, snapshot, threads: wanted }) {
+async function room(build, { layouts, snapshot, threads: wanted }) {
   const { weights, state } = layouts[build.layout], { sync, arena, io, scratch: each } = build;
   const cores = globalThis.navigator?.hardwareConcurrency ?? (await import("node:os")).availableParallelism();
   const threads = shareable ? Math.max(1, wanted ?? Math.min(8, cores > 4 ? cores >> 1 : cores)) : 1;
@@ -35,7 +35,7 @@ export async function room(build, { layouts, snapshot, threads: wanted }) {
 }
 
 /** @param {import("./types.d.ts").CreateOptions} options @param {import("./types.d.ts").Emit} emit @returns {Promise<import("./types.d.ts").Backend>} */
-export async function create(options, emit) {
+async function create(options, emit) {
   const { builds } = options, index = fitting(builds), build = builds[index];
   if (!build) fail("device", `this engine lacks ${builds.map((b) => b.requires)}`);
   const { threads, state, at, bytes: held } = await room(build, options), pages = held.total / PAGE;
@@ -47,7 +47,7 @@ export async function create(options, emit) {
     throw tooLarge("WebAssembly", held.total, /** @type {Error} */ (e).message, index);
   }
   const bytes = new Uint8Array(memory.buffer);
-  const pool = Array.from({ length: threads - 1 }, () => spawn("wasm")); // they start while kernels and weights come
+  const pool = Array.from({ length: threads - 1 }, () => spawn("wasm", wasm.url)); // they start while kernels and weights come
   /** @type {any} */
   let exports;
   let broken = "";
@@ -64,7 +64,7 @@ export async function create(options, emit) {
     async prepare(kernels, variant, rehearse) {
       kernels[build.shared_flag_offset] = shareable ? 3 : 1; // memory limits: a maximum, and whether shared
       const module = await WebAssembly.compile(/** @type {BufferSource} */ (kernels)), team = { module, memory, at, thread: 0 };
-      exports = await link(team);
+      exports = await instantiate(team);
       await Promise.all(pool.map((p, i) => p.call("join", [{ ...team, thread: i + 1 }]))); // a Worker starts only while its maker does not wait
       if (rehearse) enter(build.variants[variant][rehearse].call, 16); // in small chunks: optimised code takes over between them
       emit({ pipelines: [1, 1] });
@@ -103,4 +103,6 @@ export async function create(options, emit) {
   };
 }
 
-host({ create, join });
+/** What this file is to a loader and to the Workers that it makes; `url` is the file in which this code is. */
+export const wasm = { create, join, room, url: import.meta.url };
+host("wasm", wasm);

@@ -225,4 +225,4 @@ export async function create({ builds, layouts, snapshot, gpu, auto }, emit) {
   };
 }
 
-host({ create });
+host("webgpu", { create });

@@ -12,9 +12,9 @@ function listen(port, handle) {
 
 /** @typedef {ReturnType<typeof spawn>} Port */
 
-/** Start a Worker. @param {string} target whose code it runs */
-export function spawn(target) {
-  const url = new URL(`./hither-${target}.js`, import.meta.url);
+/** Start a Worker. @param {string} target whose code it runs @param {string} file where that is */
+export function spawn(target, file) {
+  const url = new URL(file);
   // a Worker's script must come from the page's own origin, what it imports need not
   const script = node || url.origin === globalThis.location?.origin ? url : URL.createObjectURL(new Blob([`import "${url}"`], { type: "text/javascript" }));
   const name = "hither-" + target; // tells a Worker made here from one of the caller's that imports this file
@@ -89,9 +89,9 @@ export function remote(port, options, emit) {
   return { backend, created };
 }
 
-/** In a Worker that `spawn` made, serve its maker; elsewhere nothing. @param {any} code what the backend's file exports */
-export function host(code) {
-  if (!/^hither-/.test(nodeWorkers ? nodeWorkers.workerData : typeof document === "undefined" && /** @type {any} */ (globalThis).name)) return;
+/** In a Worker that `spawn` made for this target, serve its maker; elsewhere nothing. @param {string} target @param {any} code what the backend's file exports */
+export function host(target, code) {
+  if ((nodeWorkers ? nodeWorkers.workerData : typeof document === "undefined" && /** @type {any} */ (globalThis).name) !== "hither-" + target) return;
   const port = /** @type {any} */ (nodeWorkers?.parentPort ?? globalThis);
   /** @type {any} */
   let backend;

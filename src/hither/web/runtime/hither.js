@@ -1,6 +1,9 @@
-// hither: loads a bundle and runs it. The other hither-*.js files are fetched when they are needed.
+// hither: loads a bundle and runs it. What every page needs is shipped as one file (web/join.py); the other hither-*.js files are
+// fetched when they are needed.
 import { openStore } from "./hither-store.js";
 import { convert, count, decode, encode, fail, fitting, given, HitherError, sizeOf } from "./hither-tensors.js";
+import { wasm } from "./hither-wasm.js";
+import { remote, spawn } from "./hither-worker.js";
 /** @typedef {import("./types.d.ts").Manifest} Manifest */
 /** @typedef {import("./types.d.ts").Build} Build */
 /** @typedef {import("./types.d.ts").Backend} Backend */
@@ -33,7 +36,8 @@ export function memory() {
   return { webgpu: webgpu.total, wasm: wasm.total, programs: held.size, devices: { webgpu, wasm } };
 }
 
-const room = () => import("./hither-room.js");
+const rooms = () => import("./hither-room.js");
+const worker = (/** @type {string} */ target) => spawn(target, target === "wasm" ? wasm.url : new URL("./hither-webgpu.js", import.meta.url).href);
 
 /** Reports of progress, until they are stopped: what lives as long as a program must not hold its caller's functions.
  * @param {LoadOptions["onProgress"]} tell */
@@ -56,9 +60,9 @@ function listener(report) {
 export async function load(source, options = {}) {
   const { device = "auto", gpu, precision, memory } = options, { report, stop } = reporter(options.onProgress);
   report({});
-  if ([...held].filter((h) => h.fresh).length > 1) await (await room()).collect(held);
+  if ([...held].filter((h) => h.fresh).length > 1) await (await rooms()).collect(held);
   // a Worker is long in starting: where one is bound to be needed, it starts while the manifest comes
-  let port = page && (device === "wasm" || !(gpu || globalThis.navigator.gpu)) ? import("./hither-worker.js").then((m) => m.spawn("wasm")) : undefined;
+  let port = page && (device === "wasm" || !(gpu || globalThis.navigator.gpu)) ? worker("wasm") : undefined;
   const spare = () => [port, (port = undefined)][0]; // it serves one attempt
   try {
     const store = await openStore(source, options), manifest = await store.manifest();
@@ -69,11 +73,11 @@ export async function load(source, options = {}) {
       const once = (/** @type {Build[]} */ builds) => attempt(target, !last, builds, manifest, store, options, report, spare);
       const twice = (/** @type {Build[]} */ builds) => once(builds).catch(async (e) => {
         if (e.code !== "memory") throw e;
-        await (await room()).collect(held);
+        await (await rooms()).collect(held);
         return once(builds);
       });
       try {
-        const program = manifest.precisions || precision || memory !== undefined ? await (await room()).fit(manifest, target, options, twice)
+        const program = manifest.precisions || precision || memory !== undefined ? await (await rooms()).fit(manifest, target, options, twice)
           : await twice(manifest.builds.filter((b) => b.target === target));
         program.info.why = [why.join("; ") || (device === "auto" ? "it works" : "asked for"), program.info.why].filter(Boolean).join("; ");
         report({ phase: "ready" });
@@ -86,29 +90,29 @@ export async function load(source, options = {}) {
     }
     return fail("device", `device is "${device}", the bundle has ${built.join(" and ")}`);
   } catch (e) {
-    spare()?.then((p) => p.close());
+    spare()?.close();
     throw e;
   }
 }
 
 /** Load for one target. @param {string} target @param {boolean} auto another target is left @param {Build[]} builds to choose from, in order
  * @param {Manifest} manifest @param {Store} store @param {LoadOptions} options @param {(change: object) => void} report
- * @param {() => Promise<import("./hither-worker.js").Port> | undefined} spare a Worker for WASM that is starting */
+ * @param {() => import("./hither-worker.js").Port | undefined} spare a Worker for WASM that is starting */
 async function attempt(target, auto, builds, manifest, store, options, report, spare) {
   const { gpu, threads, signal, variant = 0, warmup = true, refine = true } = options;
   const { layouts, variants, weights, default_entry: entry } = manifest;
   const first = find(variants, variant), snapshot = variants.some((v) => Object.values(v.entries).some((e) => e.updates_state));
   const light = builds.every((b) => b.variants.every((v) => Object.values(v).every((e) => /** @type {any} */ (e.work) < LIGHT)));
   // so that a page never blocks; but what takes less time than waking a Worker does not wait for one
-  const blocking = page && target === "wasm", worker = options.worker ?? (blocking && !light), alone = blocking && !worker;
-  if (worker && gpu) fail("option", "gpu cannot be sent to a worker: leave out worker: true");
-  if (alone) spare()?.then((p) => p.close());
+  const blocking = page && target === "wasm", away = options.worker ?? (blocking && !light), alone = blocking && !away;
+  if (away && gpu) fail("option", "gpu cannot be sent to a worker: leave out worker: true");
+  if (alone) spare()?.close();
   const events = listener(report), { emit } = events, create = { builds, layouts, snapshot, threads: alone ? 1 : threads, gpu, auto };
   const halves = weights.refinement && import("./hither-refine.js");
   halves?.catch(() => {}); // it is awaited, but later
   /** @type {Promise<{ backend: Backend, created: Promise<Backend> | Backend }>} */
-  const taking = worker ? import("./hither-worker.js").then(async (m) => m.remote(target === "wasm" && await spare() || m.spawn(target), create, emit))
-    : import(`./hither-${target}.js`).then((m) => m.create(create, emit)).then((backend) => ({ backend, created: backend }));
+  const taking = away ? Promise.resolve(remote(target === "wasm" && spare() || worker(target), create, emit))
+    : Promise.resolve(target === "wasm" ? wasm : import("./hither-webgpu.js")).then((code) => code.create(create, emit)).then((backend) => ({ backend, created: backend }));
   const creating = taking.then((t) => t.created);
   creating.catch(() => {}); // it is awaited, but later
   let close = /** @type {() => unknown} */ (() => taking.then((t) => t.backend.close(), () => {})), failed = /** @type {unknown} */ (null);
@@ -159,12 +163,12 @@ async function attempt(target, auto, builds, manifest, store, options, report, s
       if (!half) return put(backend, start, bytes);
       await put(backend, start, (await /** @type {NonNullable<typeof halves>} */ (halves)).widen(bytes));
       return bytes;
-    }, worker && target === "wasm" && Promise.all([creating, handed])); // bytes that come quickly take the time in which a page could start a Worker and pass kernels on
+    }, away && target === "wasm" && Promise.all([creating, handed])); // bytes that come quickly take the time in which a page could start a Worker and pass kernels on
     const backend = await creating;
     close = hold(target, backend);
     if (alone) backend.info.why = [backend.info.why, options.worker ?? "no Worker: a run is too short", /** @type {any} */ (threads) > 1 && `one thread, not ${threads}: no Worker`].filter(Boolean).join("; ");
     const program = new Program(manifest, build, backend, store, events, first, close);
-    program.info.worker = worker;
+    program.info.worker = away;
     report({ phase: "kernels", bytesTotal: segments.reduce((n, s) => n + s.bytes, build.bytes) });
     await preparing;
     report({ phase: "weights" });

@@ -5,8 +5,8 @@
 const worker = /** @type {ServiceWorkerGlobalScope} */ (/** @type {unknown} */ (self));
 const SHELL = "hither-shell";
 const FILES = [
-  "./", "manifest.json", "try.js", "hither.js", "hither-tensors.js", "hither-store.js", "hither-wasm.js", "hither-webgpu.js",
-  "hither-worker.js", "hither-media.js", "hither-room.js", "hither-refine.js", "hither-state.js", "hither-sha256.js",
+  "./", "manifest.json", "try.js", "hither.js", "hither-webgpu.js", "hither-media.js", "hither-room.js", "hither-refine.js",
+  "hither-state.js", "hither-sha256.js",
 ];
 
 worker.addEventListener("install", (event) => {

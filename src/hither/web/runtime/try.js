@@ -347,10 +347,11 @@ $("offline").onchange = async () => {
 if (navigator.serviceWorker) $("offline").checked = !!navigator.serviceWorker.controller;
 else $("offline").disabled = true; // not https, not localhost
 
+const opening = open();
 const { builds, precisions = [] } = await (await fetch("manifest.json")).json().catch(() => ({ builds: [] })); // `open` reports a bad manifest
 for (const target of new Set(builds.map((/** @type {any} */ b) => b.target))) {
   $("device").append(make("option", { value: target, textContent: target === "wasm" ? "CPU (WebAssembly)" : "GPU (WebGPU)" }));
 }
 for (const { name } of precisions) $("numbers").append(make("option", { value: name, textContent: name }));
 $("numbers").hidden = !precisions.length;
-await open();
+await opening;
