@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import reduce as fold
 from typing import Any
 
-from .... import dtypes as dt
 from .... import ops
 from ....graph.primitives import apply
 from ....graph.trace import static_value
@@ -121,41 +120,10 @@ def cumulative(node: Node, x: Any, axis: Any) -> Any:
     )
 
 
-MAX_ELIMINATION = 16  # columns of the largest matrix whose elimination is unrolled
-
-
-def pivoted(rows: Any, k: int) -> tuple[Any, Any]:
-    """Matrices [batch, n, …] whose k-th row is the one of those from k on that is largest in column k, and which changed."""
-    batch, n, width = rows.shape
-    index = ops.arange(n, dtype=dt.int32)
-    column = ops.where(index >= k, ops.abs(rows[:, :, k]), -1.0)
-    pivot = cast(ops.expand_dims(ops.argmax(column, axis=1, keepdims=True), axis=2), dt.int32)  # [batch, 1, 1]
-    pivot_row = apply("take_along", rows, ops.broadcast_to(pivot, (batch, 1, width)), axis=1)
-    at_pivot, at_k = (ops.reshape(index, (1, n, 1)) == v for v in (pivot, k))
-    swapped = ops.where(at_k, pivot_row, ops.where(at_pivot, rows[:, k : k + 1, :], rows))
-    return swapped, ops.reshape(pivot, (-1,)) != k
-
-
 @operator("Det")
 def determinant(node: Node, x: Any) -> Any:
-    """Gaussian elimination with partial pivoting, unrolled over the matrix's columns."""
-    n = x.shape[-1] if x.shape else 0
-    node.check(len(x.shape) >= 2 and x.shape[-2] == n, f"takes square matrices, got shape {x.shape}")
-    if n > MAX_ELIMINATION:
-        raise node.unsupported(f"the determinant of {n}×{n} matrices (at most {MAX_ELIMINATION}×{MAX_ELIMINATION})")
-    lead = x.shape[:-2]
-    rows = ops.reshape(x, (-1, n, n))
-    result = ops.full((rows.shape[0],), 1, dtype=x.dtype)
-    index = ops.arange(n, dtype=dt.int32)
-    for k in range(n):
-        rows, swapped = pivoted(rows, k)
-        value = rows[:, k, k]
-        result = result * ops.where(swapped, -value, value)
-        safe = ops.where(value == 0, 1.0, value)
-        factor = rows[:, :, k] / ops.expand_dims(safe, axis=1)
-        factor = ops.where(index > k, factor, 0.0)
-        rows = rows - ops.expand_dims(factor, axis=2) * rows[:, k : k + 1, :]
-    return ops.reshape(result, lead)
+    node.check(len(x.shape) >= 2 and x.shape[-1] == x.shape[-2], f"takes square matrices, got shape {tuple(x.shape)}")
+    return ops.linalg.det(x)
 
 
 @operator("MeanVarianceNormalization")

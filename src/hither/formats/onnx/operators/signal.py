@@ -1,4 +1,4 @@
-"""Discrete Fourier transforms as matrix products, windows, mel filters. Complex numbers are a last axis of two."""
+"""Discrete Fourier transforms, windows, mel filters. Complex numbers are a last axis of two."""
 
 from __future__ import annotations
 
@@ -11,33 +11,23 @@ from ....array import Array
 from ....graph.primitives import apply
 from ..proto import check_shape, numpy_dtype
 from ..registry import Node, operator
+from .common import cast
 from .movement import padded
 
-MAX_MATRIX_DFT = 4096  # the matrix of a longer one would be larger than what it transforms
+
+def parts(z: Any, dtype: Any) -> Any:
+    """Complex numbers as a last axis of two."""
+    return ops.stack([cast(ops.real(z), dtype), cast(ops.imag(z), dtype)], axis=-1)
 
 
 def fourier(node: Node, x: Any, length: int, inverse: bool, onesided: bool) -> Any:
     """The DFT of x [..., n, 1 or 2] along its second to last axis, cut or padded to `length`."""
     node.check(length > 0, f"the DFT length must be positive, got {length}")
-    if length > MAX_MATRIX_DFT:
-        raise node.unsupported(f"a DFT of length {length} (at most {MAX_MATRIX_DFT})")
-    rank = len(x.shape)
-    change = length - x.shape[-2]
-    x = padded(node, x, [0] * rank, [*[0] * (rank - 2), change, 0], "constant")
-    count = length // 2 + 1 if onesided else length
-    # Angles are reduced as integers first: large products would lose digits.
-    turns = np.multiply.outer(np.arange(length), np.arange(count)) % length
-    angle = turns * (2 * np.pi / length) * (1 if inverse else -1)
-    scale = 1 / length if inverse else 1.0
-    cos, sin = (Array(f(angle).astype(x.dtype.numpy)) for f in (np.cos, np.sin))
-    x = x if scale == 1 else x * scale
-    real = x[..., 0]
-    if x.shape[-1] == 1:
-        return ops.stack([ops.matmul(real, cos), ops.matmul(real, sin)], axis=-1)
-    imaginary = x[..., 1]
-    return ops.stack(
-        [ops.matmul(real, cos) - ops.matmul(imaginary, sin), ops.matmul(real, sin) + ops.matmul(imaginary, cos)], axis=-1
-    )
+    if x.shape[-1] == 1 and onesided and not inverse:
+        return parts(ops.fft.rfft(x[..., 0], n=length), x.dtype)
+    z = x[..., 0] if x.shape[-1] == 1 else ops.make_complex(x[..., 0], x[..., 1])
+    made = (ops.fft.ifft if inverse else ops.fft.fft)(z, n=length)
+    return parts(made[..., : length // 2 + 1] if onesided else made, x.dtype)
 
 
 @operator("DFT")
@@ -64,12 +54,7 @@ def dft(node: Node, x: Any, length: Any = None, axis: Any = None) -> Any:
 def real_signal(node: Node, x: Any, size: int) -> Any:
     """The inverse of a one-sided DFT: the half that is left out mirrors the given one, conjugated."""
     node.check(x.shape[-1] == 2 and size > 0, f"an inverse one-sided DFT takes complex numbers, got shape {tuple(x.shape)}")
-    kept = size // 2 + 1
-    rank = len(x.shape)
-    x = padded(node, x, [0] * rank, [*[0] * (rank - 2), kept - x.shape[-2], 0], "constant")
-    mirrored = Array((size - np.arange(kept, size)).astype(np.int32))
-    rest = apply("take", x, mirrored, axis=rank - 2) * Array(np.array([1, -1], x.dtype.numpy))
-    return fourier(node, ops.concat([x, rest], axis=rank - 2), size, True, False)[..., :1]
+    return ops.expand_dims(cast(ops.fft.irfft(ops.make_complex(x[..., 0], x[..., 1]), n=size), x.dtype), axis=-1)
 
 
 @operator("STFT")

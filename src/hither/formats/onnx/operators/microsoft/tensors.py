@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..... import dtypes as dt
 from ..... import ops
 from .....array import Array
 from .....graph.primitives import apply
 from ...registry import Node, operator
-from ..arithmetic import MAX_ELIMINATION, pivoted
 from ..common import constant
 from ..conversion import range_of
 from ..indexing import gather_nd
@@ -90,20 +88,8 @@ def distances(node: Node, a: Any, b: Any) -> Any:
 
 @operator("Inverse", domain=DOMAIN, attributes={})
 def inverse(node: Node, x: Any) -> Any:
-    """Gauss-Jordan elimination with partial pivoting, unrolled over the matrix's columns."""
-    n = x.shape[-1] if x.shape else 0
-    node.check(len(x.shape) >= 2 and x.shape[-2] == n, f"takes square matrices, got shape {tuple(x.shape)}")
-    if n > MAX_ELIMINATION:
-        raise node.unsupported(f"the inverse of {n}×{n} matrices (at most {MAX_ELIMINATION}×{MAX_ELIMINATION})")
-    rows = ops.reshape(x, (-1, n, n))
-    unit = ops.broadcast_to(ops.eye(n, dtype=x.dtype), rows.shape)
-    rows = ops.concat([rows, unit], axis=2)
-    index = ops.reshape(ops.arange(n, dtype=dt.int32), (1, n, 1))
-    for k in range(n):
-        rows, _ = pivoted(rows, k)
-        pivot = rows[:, k : k + 1, :] / rows[:, k : k + 1, k : k + 1]
-        rows = ops.where(index == k, pivot, rows - rows[:, :, k : k + 1] * pivot)
-    return ops.reshape(rows[:, :, n:], x.shape)
+    node.check(len(x.shape) >= 2 and x.shape[-1] == x.shape[-2], f"takes square matrices, got shape {tuple(x.shape)}")
+    return ops.linalg.inv(x)
 
 
 @operator("GatedRelativePositionBias", domain=DOMAIN, attributes={"num_heads": int})
