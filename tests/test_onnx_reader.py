@@ -82,7 +82,7 @@ def test_damaged_files_give_an_error_or_an_answer(seed: int) -> None:
                 damaged[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
         else:
             damaged[draw.randrange(len(data))] = draw.choice((0, 1, 0x7F, 0x80, 0xFF))
-        started = time.monotonic()
+        started = time.process_time()
         try:
             model = load_bytes(bytes(damaged), device="numpy")
             arrays = {
@@ -93,7 +93,7 @@ def test_damaged_files_give_an_error_or_an_answer(seed: int) -> None:
             model(arrays)
         except HitherError:
             pass
-        assert time.monotonic() - started < 30
+        assert time.process_time() - started < 30
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 6 << 20  # KiB
 
 
@@ -208,7 +208,7 @@ def test_loops_that_would_never_end_are_refused_at_once() -> None:
         data = build(
             [node("Loop", ["turns", "", "v0"], ["y"], body=body)], inputs, ["y"], {"turns": np.int64(5 | 1 << 62), **start}
         )
-        started = time.monotonic()
+        started = time.process_time()
         with pytest.raises(LimitExceeded, match="turns that nothing ends earlier"):
             load_bytes(data, device="numpy").graph()
         assert time.monotonic() - started < 5

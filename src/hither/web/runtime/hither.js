@@ -256,6 +256,7 @@ class Program {
     const { outputs = {}, signal, variant: wanted } = /** @type {RunOptions} */ (options);
     signal?.throwIfAborted();
     const { variant, specs, inputs } = await this.#match(entry, values, wanted), plan = this.#build.variants[variant][entry];
+    for (const name in outputs) if (!specs.outputs.some((s) => s.name === name)) fail("input", `no output "${name}": ${specs.outputs.map((s) => s.name)}`);
     const encoded = inputs.map((x, i) => ({ offset: plan.inputs[i].offset, bytes: encode(x, specs.inputs[i], plan.inputs[i].dtype, this.#spare) }));
     const ran = await this.#call(variant, entry, encoded, signal);
     /** @type {Record<string, Tensor>} */
