@@ -4,7 +4,7 @@ import { Worker, isMainThread, parentPort } from "node:worker_threads";
 const imports = (memory) => ({ env: { memory } });
 
 const HELP = "@help";
-const [WORD, JOB, RANGES, STEPS] = [0, 384, 408, 448]; // in the memory that threads share work through: targets/wasm/sharing.py
+const [WORD, JOB] = [0, 192]; // in the memory that threads share work through: targets/wasm/sharing.py
 
 function drive(instance, job) {
   const bases = job.regions.map((r) => r.offset);
@@ -15,10 +15,8 @@ function drive(instance, job) {
 function dismiss(memory, { sync }, count) {
   const words = new Int32Array(memory.buffer);
   words[(sync + JOB) >> 2] = -1;
-  words[(sync + RANGES) >> 2] = 1;
   Atomics.store(words, (sync + WORD) >> 2, count << 16);
-  Atomics.add(words, (sync + STEPS) >> 2, 1);
-  Atomics.notify(words, (sync + STEPS) >> 2);
+  Atomics.notify(words, (sync + WORD) >> 2);
 }
 
 async function run(job, body) {

@@ -26,7 +26,7 @@ from .winograd import MOST_SCRATCH
 
 UNITS = 8  # units of work to aim at, so that threads can share them
 TOGETHER = 48  # channels of a unit of work at most, where a panel has fewer
-REPEATED = 6  # a segment has at least so many lines for one that is computed twice
+REPEATED = 12  # a segment has at least so many lines for one that is computed twice
 
 
 class _Ring(Emitter):
@@ -115,10 +115,13 @@ def block(context: Context, group: Group) -> list[Lowered]:
     together = -(-narrow // -(-channels // max(TOGETHER, tile.columns)))
     across = together * tile.columns
     panels = -(-channels // across)
-    # segments of lines, at least two pictures or parts of one for two threads, and the ring of one unit
+    # segments of lines, natively two at least for two threads, and the ring of one unit
+    native = machine.name == "llvm"
     halo = max(rows - stride, 0)
     shortest = max(1, -(-halo * REPEATED // stride))
-    segments = max(1, min(lines // shortest, max(-(-UNITS // (panels * batch)), -(-2 // batch))))
+    segments = max(1, min(lines // shortest, -(-UNITS // (panels * batch))))
+    if native and batch * segments == 1 and lines >= shortest:
+        segments = 2
     segment = -(-lines // segments)
     segments = -(-lines // segment)
     slots = 1 << (rows - 1).bit_length()
@@ -133,7 +136,7 @@ def block(context: Context, group: Group) -> list[Lowered]:
     # A thread's own ring stays in its cache from chunk to chunk. One too large for that lies in the arena, where chunks that
     # run at the same time must not meet. With a ring for each panel, panels take turns segment by segment, and a thread reads
     # and writes lines that no other does (targets/llvm/sharing.py).
-    turns = 4 * slots * pitch * panels <= room
+    turns = native and 4 * slots * pitch * panels <= room
     ring = Value(Abstract((1 if private else units, slots, padded.shape[2], across), dt.float32), f"{wide.name}_lines")
     if private:
         e.buffers[ring] = k.local(dt.float32, slots * pitch * (panels if turns else 1))

@@ -30,8 +30,9 @@ def tiles(product: Product, count: int, lines: int, length: int, n: int, work: i
     """Parallel loops over all tiles of `count` products of (lines · length) × N; a tile's rows lie in one line.
 
     Calls `tile_at(instance, line, first row, height, panel, columns)`. Rows are the outer order where there are more of them
-    than columns; else panels are. In WebAssembly rows are, within blocks of panels that stay in the second-level cache: a row of
-    tiles is read from the first-level cache then, and panels come as one stream. Threads share rows all the same, see _Turns.
+    than columns, so that threads share rows; else panels are, natively for the rows of a thread (_Turns). In WebAssembly rows
+    are, within blocks of panels that stay in the second-level cache: a row of tiles is read from the first-level cache then,
+    and panels come as one stream.
     """
     e, tile = product.e, product.tile
     k = e.k
@@ -71,45 +72,44 @@ def tiles(product: Product, count: int, lines: int, length: int, n: int, work: i
                 instance, group = unflatten(k.var(loop, "group", 0, count * groups - 1), (count, groups))
                 tile_at(instance, constant(0), constant(0), length, group * abreast, columns * abreast)
             continue
-        inside = panel_count // blocks if by_rows and panel_from == 0 else panel_count if by_rows else 1
-        outer = not e.machine.gpu and inside < panel_count and n <= FEW_PANELS * lines * length
-        turns = _Turns(k, lines * number) if outer and lines * number > 1 else None
+        rows = lines * number
+        few = not by_rows and count == 1 < min(rows, panel_count) and n <= FEW_PANELS * lines * length
+        turns = _Turns(k, rows) if few and e.machine.name == "llvm" else None
         with k.loop(0, total, kind="parallel", grain=max(1, GRAIN * 4 // work)) as loop:
             flat = k.var(loop, "tile", 0, total - 1) if total > 1 else constant(0)
             if turns is not None:
-                instance, inner = unflatten(flat, (count, lines * number * panel_count))
-                row, panel = turns.at(inner, panel_count, inside)
-                line, row = unflatten(row, (lines, number))
-            else:
-                instance, block, line, row, panel = unflatten(flat, (count, panel_count // inside, lines, number, inside))
+                row, panel = turns.at(flat, panel_count)
+                instance, (line, row) = constant(0), unflatten(row, (lines, number))
+            elif by_rows:
+                block_count = blocks if panel_from == 0 else 1
+                inside = panel_count // block_count
+                instance, block, line, row, panel = unflatten(flat, (count, block_count, lines, number, inside))
                 panel = block * inside + panel
+            else:
+                instance, panel, line, row = unflatten(flat, (count, panel_count, lines, number))
             of_its_height(instance, line, row, panel + panel_from, columns)
 
 
 class _Turns:
-    """An order of tiles, panels or blocks of them before rows, that each thread goes through for rows of its own.
+    """Panels outside rows, for the rows of one thread after those of another.
 
-    What one thread writes another may read at the speed of its cache. What two have read, nobody writes again so fast: each
-    line is then asked for back from all cores, ten times as long (27 ns, Zen 4). So all columns of a row belong to one thread, unless
-    panels are so many that reading them in every thread would take longer.
+    What one thread has written another may read at the speed of its cache. What two have read, nobody writes again so fast
+    (targets/llvm/sharing.py). So all columns of a row belong to one thread, unless panels are so many that reading them in
+    every thread would take longer.
     """
 
     def __init__(self, k: Builder, rows: int) -> None:
         self.k, self.rows = k, rows
-        threads = (k.special("threads") + (CHUNKS_PER_THREAD - 1)) / CHUNKS_PER_THREAD
-        threads = k.min(threads, rows)
-        self.share = (k.as_index(rows - 1) + threads) / threads  # rows of a thread
+        threads = k.min((k.special("threads") + (CHUNKS_PER_THREAD - 1)) / CHUNKS_PER_THREAD, rows)
+        self.share = (threads + (rows - 1)) / threads  # rows of a thread
 
-    def at(self, flat: Index, panels: int, inside: int) -> tuple[Index, Index]:
-        """Row and panel of tile `flat`: in a thread's rows, blocks of panels, `inside` in each; in a block rows, then panels."""
+    def at(self, flat: Index, panels: int) -> tuple[Index, Index]:
+        """Row and panel of the tile that is number `flat`."""
         k, at = self.k, self.k.index(flat)
-        group = at / (self.share * panels)
-        first = group * self.share
-        here = k.min(self.share, k.as_index(self.rows) - first)
+        first = at / (self.share * panels) * self.share
+        here = k.min(self.share, self.rows - first)
         at = at - first * panels
-        block = at / (here * inside)
-        at = at - block * (here * inside)
-        row, panel = first + at / inside, block * inside + k.rem(at, k.as_index(inside))
+        row, panel = first + k.rem(at, here), at / here
         return variable(Var("row", 0, self.rows - 1, value=row)), variable(Var("panel", 0, panels - 1, value=panel))
 
 

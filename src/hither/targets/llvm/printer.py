@@ -17,7 +17,6 @@ from .sharing import share
 from .types import Target
 
 
-
 def entry_symbol(code: Code, entry: str) -> str:
     """The exported name of an entry (entries may have any name, symbols may not)."""
     return f"entry_{list(code.entries).index(entry)}"

@@ -2,18 +2,19 @@
 
 The driver is the thread that called the entry. It runs the entry's control flow alone. For a step worth sharing it writes
 the job, then a range of chunks for each thread as a word, `end << 16 | next chunk`, and claims chunks by atomic addition, as
-helpers do: from its own range, then from those of others. It goes on when every chunk is done; a helper that is late, or that the
-operating system has taken off its core, has claimed nothing and costs nothing.
+helpers do: from its own range, then from those of others. It goes on when every chunk is done; a helper that is late, or that
+the operating system has taken off its core, has claimed nothing and costs nothing.
 
 A thread has its own range because steps that follow each other cut the same rows: what it wrote it then finds in its own cache,
-and nearly nobody else reads it. A line that two cores have read is slow to be written again: 13 times as slow on Zen 4 where
-they have no cache in common (26 ns), 3 times where they do.
+and nearly nobody else reads it. A line that two cores have read is slow to be written again, for all of them are asked:
+6.6 ns on a Zen 4 whose cores have a third-level cache in common, 26 ns where they have not, against 0.6 to 1 ns and 3 ns for
+one that another core alone has read or written.
 
 Why this is safe: an addition returns the end and the chunk of the same moment, so a claim with chunk < end belongs to the step
-that is published now, however old the helper's reasons for making it; any other claim does nothing. The driver
-neither publishes another step nor returns until all chunks are claimed, and counted in DONE but for its own: the job, the regions
-and the code stay. Helpers touch nothing else. One that has seen an open word adds once and looks again, so a count
-runs over by the number of helpers at most and never leaves its half of the word.
+that is published now, however old the helper's reasons for making it; any other claim does nothing. The driver neither
+publishes another step nor returns until all chunks are claimed, and all but its own are counted in DONE: the job, the regions
+and the code stay. Helpers touch nothing else. One that has seen an open word adds once and looks again, so a count runs over
+by the number of helpers at most and never leaves its half of the word.
 
 Memory: the words, the number of threads of the run (0 between runs), the job, DONE, and the function by which a thread rests;
 far apart, because cores write them at different times.
