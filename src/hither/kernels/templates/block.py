@@ -249,9 +249,14 @@ def block(context: Context, group: Group) -> list[Lowered]:
                 k.store(last, panel_from + panel, k.const(-1, dt.int32))
         with k.loop(0, total, kind="parallel") as loop:
             flat = k.var(loop, "unit", 0, total - 1) if total > 1 else constant(0)
+            at, image, piece = unflatten(flat, (number, batch, segments))
             if turns:
-                image, piece, at = unflatten(flat, (batch, segments, number))
-            else:
-                at, image, piece = unflatten(flat, (number, batch, segments))
+                several = k.special("threads").ne(1)  # one thread has a ring in its first-level cache for all segments
+                *across_lines, other = unflatten(flat, (batch, segments, number))
+                pairs = zip(("panel", "image", "piece"), (other, *across_lines), (at, image, piece), strict=True)
+                at, image, piece = (
+                    variable(Var(name, 0, max(x.high, y.high), value=k.select(several, k.index(x), k.index(y))))
+                    for name, x, y in pairs
+                )
             unit(at + panel_from, image, piece, count)
     return [*lowered, e.finish(f"block_{'x'.join(map(str, w.shape[2:]))}_{lines * pixels}x{channels}")]
