@@ -77,6 +77,8 @@ def test_what_somebody_else_reads_too_is_no_block() -> None:
         (8, 3, 3, 1, 40, 8, 1),  # lines that nothing is repeated of
         (24, 4, 2, 1, 30, 11, 1),
         (16, 3, 1, 1, 25, 14, 3),
+        (96, 3, 1, 1, 29, 20, 1),  # panels that take turns
+        (100, 3, 2, 1, 57, 15, 1),
     ],
 )
 def test_blocks_compute_what_their_convolutions_do(
@@ -84,23 +86,39 @@ def test_blocks_compute_what_their_convolutions_do(
 ) -> None:
     """Lines at the border, segments that do not divide the picture, panels that are not full; chunks change nothing."""
     monkeypatch.setattr("hither.kernels.blocks.RESIDENT", 1 << 20)
+    monkeypatch.setattr("hither.runtime.cpu.shared_work", lambda code, steps: 1 << 20)  # so little would wake nobody
     function = widened(channels, window, stride, first=first)
     x = RNG.uniform(-1, 1, (batch, 6, height, width)).astype(np.float32)
     assert len(launches(function, machine_for("cpu"), *x.shape)) == len(launches(function, Machine("wasm"), *x.shape)) == 3
     program = compile(function, {"x": ht.Spec(x.shape, "float32")}, device="cpu")
+    (expected,) = oracle(function, [x])
+    check(same_on_threads(program, x), expected, "sums")
+    check(on_target("wasm", function, [x])[0], expected, "sums")
+
+
+def same_on_threads(program: Any, x: np.ndarray) -> np.ndarray:
+    """The result of a program, which any number of threads computes to the bit."""
     before = ht.get_num_threads()
     try:
         results = []
-        for threads in (1, 2, 5):
+        for threads in (1, 2, 3, 5):
             ht.set_num_threads(threads)
             results.append(program(x=x)["output"].numpy())
     finally:
         ht.set_num_threads(before)
-    (expected,) = oracle(function, [x])
-    check(results[0], expected, "sums")
     for other in results[1:]:
         np.testing.assert_array_equal(other, results[0])
-    check(on_target("wasm", function, [x])[0], expected, "sums")
+    return results[0]
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(49, 160), (49, 1000), (30, 97), (200, 256)])
+def test_threads_share_the_rows_of_a_product_of_more_columns(rows: int, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles are numbered by how many threads there are: a wrong number computes one twice and another not at all."""
+    monkeypatch.setattr("hither.runtime.cpu.shared_work", lambda code, steps: 1 << 20)
+    b = RNG.uniform(-1, 1, (64, columns)).astype(np.float32)
+    x = RNG.uniform(-1, 1, (rows, 64)).astype(np.float32)
+    program = compile(lambda x: ht.matmul(x, ht.asarray(b)), {"x": ht.Spec(x.shape, "float32")}, device="cpu")
+    check(same_on_threads(program, x), x.astype(np.float64) @ b, "sums")
 
 
 @pytest.mark.parametrize(("stride", "around"), [(2, ((1, 1), (1, 1))), (1, ((0, 2), (1, 0))), (3, ((2, 0), (2, 3)))])

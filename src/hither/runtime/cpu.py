@@ -30,7 +30,7 @@ from .threads import WorkerPool, get_num_threads
 if TYPE_CHECKING:
     from types import ModuleType
 
-ABI = "2"  # of entries; changes when their signature or the layout of the shared memory does
+ABI = "3"  # of entries; changes when their signature or the layout of the shared memory does
 OPTIMISATION = 2
 _ENTRY = ctypes.CFUNCTYPE(None, *(ctypes.c_void_p,) * (len(SPACES) + 1))
 _HELP = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)

@@ -115,10 +115,13 @@ def block(context: Context, group: Group) -> list[Lowered]:
     together = -(-narrow // -(-channels // max(TOGETHER, tile.columns)))
     across = together * tile.columns
     panels = -(-channels // across)
-    # segments of lines, and the ring of one unit
+    # segments of lines, natively two at least for two threads, and the ring of one unit
+    native = machine.name == "llvm"
     halo = max(rows - stride, 0)
     shortest = max(1, -(-halo * REPEATED // stride))
     segments = max(1, min(lines // shortest, -(-UNITS // (panels * batch))))
+    if native and batch * segments == 1 and lines >= shortest:
+        segments = 2
     segment = -(-lines // segments)
     segments = -(-lines // segment)
     slots = 1 << (rows - 1).bit_length()
@@ -128,12 +131,15 @@ def block(context: Context, group: Group) -> list[Lowered]:
     e = Emitter(context, group)
     k = e.k
     inner = _Ring(e, feeder)
-    private = 4 * slots * pitch <= min(machine.l2_bytes, MOST_SCRATCH) // 2
+    room = min(machine.l2_bytes, MOST_SCRATCH) // 2
+    private = 4 * slots * pitch <= room
     # A thread's own ring stays in its cache from chunk to chunk. One too large for that lies in the arena, where chunks that
-    # run at the same time must not meet.
+    # run at the same time must not meet. With a ring for each panel, panels take turns segment by segment, and a thread reads
+    # and writes lines that no other does (targets/llvm/sharing.py).
+    turns = native and 4 * slots * pitch * panels <= room
     ring = Value(Abstract((1 if private else units, slots, padded.shape[2], across), dt.float32), f"{wide.name}_lines")
     if private:
-        e.buffers[ring] = k.local(dt.float32, slots * pitch)
+        e.buffers[ring] = k.local(dt.float32, slots * pitch * (panels if turns else 1))
     buffer = e.buffer(ring, "scratch")
     inner.ring, inner.pitch = ring, across
     window = None if feeder.feeder is None else _Window(e, feeder)
@@ -141,7 +147,7 @@ def block(context: Context, group: Group) -> list[Lowered]:
     product, _, tile_at = tiles_of(inner, weights, tile, lines=True, held=None if window is None else window.held)
     taps, lowered = widened(context, group, packed_taps(context, w))
     lanes = machine.lanes(32)
-    mine = constant(0) if private else variable(Var("chunk", 0, units - 1, value=k.special("thread"))) * (slots * pitch)
+    chunk = constant(0) if private else variable(Var("chunk", 0, units - 1, value=k.special("thread")))
 
     def fill(start: Index, count: int) -> None:
         """Padding into the ring."""
@@ -163,7 +169,7 @@ def block(context: Context, group: Group) -> list[Lowered]:
                         here = panel * together + beyond + begin
                         tile_at(constant(0), image * height + line, at * tall + first, tall, here, columns)
 
-    def line_of_depthwise(image: Index, line: Index, top: Index, panel: Index, count: int) -> None:
+    def line_of_depthwise(image: Index, line: Index, top: Index, panel: Index, count: int, mine: Index) -> None:
         """An output line from the ring, where its first input line has the number `top`."""
         starts = [
             variable(Var("line", 0, (units * slots - 1) * pitch, value=k.index(mine + (top + t) % slots * pitch)))
@@ -192,15 +198,16 @@ def block(context: Context, group: Group) -> list[Lowered]:
                         there = panel * across + channel
                         strip_of(e, taps, (image, line, column), size, there, w_, load)
 
-    last = k.local(dt.int32, 1) if segments > 1 and halo else None  # the unit that the ring comes from
+    last = k.local(dt.int32, panels) if segments > 1 and halo else None  # the segment after which each panel's ring is
 
-    def unit(number: Index, panel: Index, image: Index, piece: Index, count: int) -> None:
+    def unit(panel: Index, image: Index, piece: Index, count: int) -> None:
         first, known = piece * segment, k.as_index(0)  # lines that are there already
+        mine = (panel if turns else chunk) * (slots * pitch)
         if last is not None:
-            now = k.convert(k.index(number), dt.int32)
-            follows = k.load(last, 0).eq(now + -1) & ~k.index(piece).eq(0)
+            now, place = k.convert(k.index(image * segments + piece), dt.int32), k.index(panel)
+            follows = k.load(last, place).eq(now) & ~k.index(piece).eq(0)
             known = k.select(follows, k.as_index(halo), known)
-            k.store(last, 0, now)
+            k.store(last, place, now + 1)
         if window is not None:
             window.begin()
         product.begin()
@@ -230,7 +237,7 @@ def block(context: Context, group: Group) -> list[Lowered]:
                 ready = ready & k.index((back + stride * rows) % stride).eq(0)
             with k.if_(ready):
                 top = variable(Var("top", 0, (lines - 1) * stride, stride, value=k.index(first * stride + back)))
-                line_of_depthwise(image, top // stride, top, panel, count)
+                line_of_depthwise(image, top // stride, top, panel, count, mine)
 
     full, rest = divmod(channels, across)
     for panel_from, number, count in ((0, full, across), (full, 1 if rest else 0, rest)):
@@ -238,9 +245,18 @@ def block(context: Context, group: Group) -> list[Lowered]:
         if not total:
             continue
         if last is not None:
-            k.store(last, 0, k.const(-2, dt.int32))
+            for panel in range(number):
+                k.store(last, panel_from + panel, k.const(-1, dt.int32))
         with k.loop(0, total, kind="parallel") as loop:
             flat = k.var(loop, "unit", 0, total - 1) if total > 1 else constant(0)
-            panel, image, piece = unflatten(flat, (number, batch, segments))
-            unit(flat, panel + panel_from, image, piece, count)
+            at, image, piece = unflatten(flat, (number, batch, segments))
+            if turns:
+                several = k.special("threads").ne(1)  # one thread has a ring in its first-level cache for all segments
+                *across_lines, other = unflatten(flat, (batch, segments, number))
+                pairs = zip(("panel", "image", "piece"), (other, *across_lines), (at, image, piece), strict=True)
+                at, image, piece = (
+                    variable(Var(name, 0, max(x.high, y.high), value=k.select(several, k.index(x), k.index(y))))
+                    for name, x, y in pairs
+                )
+            unit(at + panel_from, image, piece, count)
     return [*lowered, e.finish(f"block_{'x'.join(map(str, w.shape[2:]))}_{lines * pixels}x{channels}")]

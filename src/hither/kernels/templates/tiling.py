@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..builder import Builder
 from ..emitter import GRAIN
 from ..fusion import unflatten
 from ..index import Index, Var, constant, variable
+from ..sharing import CHUNKS_PER_THREAD
 from .product import Product
 from .tile import row_tiles
 
@@ -19,6 +21,7 @@ WORTH_WIDENING = 3  # tiles that share a panel of small numbers: for fewer it is
 WIDE_BLOCK = 3 << 17  # bytes of panels that are widened at a time
 LEAST_SHARE = 12  # tiles of rows for which panels are widened anew, so that threads find UNITS to share
 UNITS = 8
+FEW_PANELS = 32  # columns for each row, up to which threads share rows
 
 TileAt = Callable[[Index, Index, Index, int, Index, int], None]
 
@@ -27,8 +30,9 @@ def tiles(product: Product, count: int, lines: int, length: int, n: int, work: i
     """Parallel loops over all tiles of `count` products of (lines · length) × N; a tile's rows lie in one line.
 
     Calls `tile_at(instance, line, first row, height, panel, columns)`. Rows are the outer order where there are more of them
-    than columns, so that threads share rows; else panels are. In WebAssembly rows are, within blocks of panels that stay in the
-    second-level cache: a row of tiles is read from the first-level cache then, and panels come as one stream.
+    than columns, so that threads share rows; else panels are, natively for the rows of a thread (_Turns). In WebAssembly rows
+    are, within blocks of panels that stay in the second-level cache: a row of tiles is read from the first-level cache then,
+    and panels come as one stream.
     """
     e, tile = product.e, product.tile
     k = e.k
@@ -68,9 +72,15 @@ def tiles(product: Product, count: int, lines: int, length: int, n: int, work: i
                 instance, group = unflatten(k.var(loop, "group", 0, count * groups - 1), (count, groups))
                 tile_at(instance, constant(0), constant(0), length, group * abreast, columns * abreast)
             continue
+        rows = lines * number
+        few = not by_rows and count == 1 < min(rows, panel_count) and n <= FEW_PANELS * lines * length
+        turns = _Turns(k, rows) if few and e.machine.name == "llvm" else None
         with k.loop(0, total, kind="parallel", grain=max(1, GRAIN * 4 // work)) as loop:
             flat = k.var(loop, "tile", 0, total - 1) if total > 1 else constant(0)
-            if by_rows:
+            if turns is not None:
+                row, panel = turns.at(flat, panel_count)
+                instance, (line, row) = constant(0), unflatten(row, (lines, number))
+            elif by_rows:
                 block_count = blocks if panel_from == 0 else 1
                 inside = panel_count // block_count
                 instance, block, line, row, panel = unflatten(flat, (count, block_count, lines, number, inside))
@@ -78,6 +88,29 @@ def tiles(product: Product, count: int, lines: int, length: int, n: int, work: i
             else:
                 instance, panel, line, row = unflatten(flat, (count, panel_count, lines, number))
             of_its_height(instance, line, row, panel + panel_from, columns)
+
+
+class _Turns:
+    """Panels outside rows, for the rows of one thread after those of another.
+
+    What one thread has written another may read at the speed of its cache. What two have read, nobody writes again so fast
+    (targets/llvm/sharing.py). So all columns of a row belong to one thread, unless panels are so many that reading them in
+    every thread would take longer.
+    """
+
+    def __init__(self, k: Builder, rows: int) -> None:
+        self.k, self.rows = k, rows
+        threads = k.min((k.special("threads") + (CHUNKS_PER_THREAD - 1)) / CHUNKS_PER_THREAD, rows)
+        self.share = (threads + (rows - 1)) / threads  # rows of a thread
+
+    def at(self, flat: Index, panels: int) -> tuple[Index, Index]:
+        """Row and panel of the tile that is number `flat`."""
+        k, at = self.k, self.k.index(flat)
+        first = at / (self.share * panels) * self.share
+        here = k.min(self.share, self.rows - first)
+        at = at - first * panels
+        row, panel = first + k.rem(at, here), at / here
+        return variable(Var("row", 0, self.rows - 1, value=row)), variable(Var("panel", 0, panels - 1, value=panel))
 
 
 @dataclass

@@ -7,6 +7,7 @@ _RELAX = {  # what a core should do while it waits for another
     "aarch64": ("call void @llvm.aarch64.hint(i32 1)", "declare void @llvm.aarch64.hint(i32)"),
 }
 
+UMIN = "declare i64 @llvm.umin.i64(i64, i64)"
 SPINS = 2000  # pauses before a waiting thread rests: a few tens of microseconds
 
 

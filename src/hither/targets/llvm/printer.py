@@ -12,11 +12,9 @@ from ...kernels.ir import Machine
 from ...kernels.steps import Code, Launch, walk
 from .entry import EntryPrinter
 from .kernel import KernelPrinter, symbol
-from .prelude import COPY
+from .prelude import COPY, UMIN
 from .sharing import share
 from .types import Target
-
-UMIN = "declare i64 @llvm.umin.i64(i64, i64)"
 
 
 def entry_symbol(code: Code, entry: str) -> str:

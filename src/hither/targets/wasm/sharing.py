@@ -1,8 +1,9 @@
 """How threads share the work of a step: the protocol of targets/llvm/sharing.py, where it is explained, in a module's memory.
 
-The driver publishes `chunks << 16 | next chunk` in one word and everybody claims chunks of it by atomic addition. What differs
-is waiting: WebAssembly cannot give its core to others but by sleeping, so both sides spin for a moment and then sleep on a word
-of memory, and say so in another word, that nobody makes a system call to wake those who do not sleep.
+The driver publishes `chunks << 16 | next chunk` in one word, a range for all threads, and everybody claims chunks of it by
+atomic addition. What differs besides is waiting: WebAssembly cannot give its core to others but by sleeping, so both sides spin
+for a moment and then sleep on a word of memory, and say so in another word, that nobody makes a system call to wake those who
+do not sleep.
 """
 
 from __future__ import annotations
