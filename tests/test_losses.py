@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -156,7 +157,8 @@ def test_names_are_those_of_keras() -> None:
     for mine, theirs in ((metrics, keras.metrics), (losses, keras.losses)):
         for name in mine.__all__:
             if isinstance(getattr(mine, name), type) and hasattr(theirs, name) and name not in ("Loss", "Metric"):
-                assert getattr(mine, name)().name == getattr(theirs, name)().name
+                shown = getattr(theirs, name)().name  # Keras numbers some names through the session
+                assert getattr(mine, name)().name == re.sub(r"_\d+$", "", shown)
 
 
 def _plain_name(loss: Any) -> str:
