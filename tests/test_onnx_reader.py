@@ -211,7 +211,7 @@ def test_loops_that_would_never_end_are_refused_at_once() -> None:
         started = time.process_time()
         with pytest.raises(LimitExceeded, match="turns that nothing ends earlier"):
             load_bytes(data, device="numpy").graph()
-        assert time.monotonic() - started < 5
+        assert time.process_time() - started < 5
 
 
 def test_resize_to_nothing_is_empty() -> None:
