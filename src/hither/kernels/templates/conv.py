@@ -47,7 +47,7 @@ def conv(context: Context, group: Group) -> list[Lowered]:
         return depthwise(context, group) if group.feeder is None else block(context, group)
     outputs = result.shape[-1] // groups
     m = math.prod(result.shape[:-1])
-    fewer = None if x in group.producers() else scheme(context, node)  # a picture read in place has no vectors of channels
+    fewer = None if x in group.producers() else scheme(context, group)  # a picture read in place has no vectors of channels
     tile = tile_for(context, node, m, outputs) if fewer is None else fewer.tile
     lowered: list[Lowered] = []
     packed: Value | CodePanels

@@ -12,8 +12,8 @@ accuracy. An infinity or NaN in the input spreads to all pixels of the tiles tha
 * The next step does everything else, so that only the result leaves the caches: a thread takes a block of tiles, transforms it
   into scratch memory of its own, and then for each panel of output channels multiplies and transforms back.
 * Bytes by bytes are transformed as whole numbers that fit 16 bits (`exact_in_pairs`), and multiplied two at a time (kernel IR,
-  "dot" of pairs): sums are exact, and a product takes half as many operations. Two numbers to a lane are transformed together,
-  as high · 2^16 + low.
+  "dot" of pairs): these sums are exact, and a product takes half as many operations. Two numbers to a lane are transformed
+  together, as high · 2^16 + low. The last transform is float32's, so this is for results that are floats in the same kernel.
 * Tiles that would reach past the image are moved inwards until they fit. What they share with their neighbours is computed
   twice and stored once, by the neighbour: no pixel depends on which thread comes first.
 
@@ -78,12 +78,15 @@ class Scheme:
         return tuple(a.points for a in self.axes)
 
 
-def scheme(context: Context, node: Node) -> Scheme | None:
-    """The fastest way to compute a convolution by this template; None where it does not apply or the direct way is faster."""
+def scheme(context: Context, group: Group) -> Scheme | None:
+    """The fastest way to compute a group's convolution by this template; None where it does not apply or the direct way is
+    faster."""
+    node = group.anchor
+    assert node is not None
     (x, w, *_), result, machine = node.operands, node.results[0], context.machine
     dense = node.params["groups"] == 1 and all(n == 1 for n in (*node.params["strides"], *node.params["dilation"]))
     floats = w.dtype is result.dtype is accumulator(x.dtype) is dt.float32
-    pairs = not floats and _are_bytes(context, node)
+    pairs = not floats and _are_bytes(context, node) and _become_floats(context, group)
     if machine.gpu or not dense or not (floats or pairs):
         return None
     if not result.abstract.size or not x.abstract.size or any(taps not in OUTPUTS for taps in w.shape[2:]):
@@ -120,6 +123,14 @@ def _are_bytes(context: Context, node: Node) -> bool:
     (x, w, *_), result = node.operands, node.results[0]
     bytes_ = x.dtype is dt.uint8 and w.dtype is dt.int8 and w in context.constants and context.stored(w) is dt.int8
     return bytes_ and context.machine.dot == "unsigned" and result.dtype is dt.int32 and x.shape[-1] % 4 == 0
+
+
+def _become_floats(context: Context, group: Group) -> bool:
+    """Whether sums of integers go on as float32 in the same kernel. The last transform, in float32, gives them within its
+    digits; integers that somebody sees are exact."""
+    e = Emitter(context, group)
+    e.take_bias()
+    return e.take_float()
 
 
 def exact_in_pairs(axes: Sequence[Filtering], channels: int, most: int) -> bool:
@@ -213,7 +224,8 @@ class _Tiles:
         # Tiles are a vector more apart than they are long: powers of two would lie in few sets of the cache.
         dtype = dt.int32 if scheme.pairs else dt.float32
         self.bias = e.take_bias() if scheme.pairs else None
-        self.floats = not scheme.pairs or e.take_float()  # what the epilogue is given: sums are floats in the last transform
+        if scheme.pairs:
+            e.take_float()  # which the last transform makes of sums
         self.steps = self.channels // 2 if scheme.pairs else self.channels
         self.pitch = scheme.positions * self.steps + self.width
         self.sum_pitch = scheme.positions * self.columns + self.width
@@ -337,21 +349,19 @@ class _Tiles:
                 here = k.index(t * self.sum_pitch + column)
                 values = [k.load(self.sums, here + p * self.columns, width) for p in range(self.scheme.positions)]
                 for p, value in enumerate(transform(k, [a.result for a in axes], [k.convert(v, dt.float32) for v in values])):
-                    stored = value if self.floats else k.convert(k.round(value), dt.int32)
-                    k.store(self.sums, here + p * self.columns, k.bitcast(stored, self.sums.dtype))
+                    k.store(self.sums, here + p * self.columns, k.bitcast(value, self.sums.dtype))
 
                 def store(offsets: tuple[Index, ...], here: Val = here, column: Index = column, width: int = width) -> None:
                     position = constant(0)
                     for offset, a in zip(offsets, axes, strict=True):
                         position = position * a.outputs + offset
                     with e.point(width):
-                        element = k.load(self.sums, here + k.index(position * self.columns), width)
-                        element = k.bitcast(element, dt.float32) if self.floats else element
+                        element = k.bitcast(k.load(self.sums, here + k.index(position * self.columns), width), dt.float32)
                         index = (image, *(f + o for f, o in zip(first, offsets, strict=True)))
                         output = panel * self.columns + column + lane(width)
                         if self.bias is not None:
                             bias = e.read(self.bias, (*(constant(0) for _ in index), output))
-                            element = element + k.convert(bias, element.dtype)
+                            element = element + k.convert(bias, dt.float32)
                         e.finish_element((*index, output), element)
 
                 def nest(*offsets: Index) -> None:
