@@ -161,3 +161,15 @@ def test_arrays_are_made_and_copied_there(x: Any) -> None:
         ht.asarray(x, device="cpu", copy=False)
     for again in (copy.copy(x), copy.deepcopy({"x": x})["x"], pickle.loads(pickle.dumps(x))):
         assert again.device == "webgpu" and np.array_equal(again.numpy(), x.numpy())
+
+
+def test_linear_algebra_stays_where_its_operands_are() -> None:
+    """Factorisations of an array on the GPU were computed on the CPU, and came back there without a word."""
+    a = np.random.default_rng(0).normal(size=(2, 3, 3)).astype(np.float32)
+    there = ht.asarray(a).to_device("webgpu")
+    q, r = ht.linalg.qr(there)
+    det, inverse = ht.linalg.det(there), ht.linalg.inv(there)
+    assert {x.device for x in (q, r, det, inverse)} == {"webgpu"}
+    np.testing.assert_allclose((q @ r).numpy(), a, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(det.numpy(), np.linalg.det(a), rtol=1e-4)
+    np.testing.assert_allclose(inverse.numpy(), np.linalg.inv(a), rtol=1e-3, atol=1e-4)

@@ -31,11 +31,14 @@ def _graph(function: Callable[..., Any], abstracts: tuple[Abstract, ...], static
 
 
 def staged(function: Callable[..., Any], *xs: Any, **static: Any) -> Any:
-    """`function(*xs, **static)`. Of concrete arrays as a Graph, kept and evaluated on NumPy: its loops go round some hundred
-    times, and every step that is called by itself costs more than what it computes."""
+    """`function(*xs, **static)`. Of concrete arrays as a Graph, kept and computed as one where the arrays are: its loops go round
+    some hundred times, and every step that is called by itself costs more than what it computes."""
     if is_traced(*xs):
         return function(*xs, **static)
     graph = _graph(function, tuple(Abstract(tuple(x.shape), x.dtype) for x in xs), tuple(sorted(static.items())))
+    if any(x.device != "cpu" for x in xs):
+        found = apply("call", *xs, graph=graph)
+        return found if not isinstance(found, tuple) or len(found) > 1 else found[0]
     with np.errstate(all="ignore"):
         made = tuple(Array(r) for r in evaluate(graph, *(x.numpy() for x in xs)))
     return made if len(made) > 1 else made[0]
@@ -91,6 +94,8 @@ def ruled(results: Sequence[Any], x: Any, rule: Rule) -> tuple[Any, ...]:
     They are operands of the call, so that nothing is computed twice; the rule sees them as what x gives, again by the rule, so
     that it can be differentiated too. Cotangents are those of gradient rules (linear, without conjugates).
     """
+    if not is_traced(x, *results):
+        return tuple(results)
     values = [x, *results]
     graph, _ = trace_function(lambda x, *made: made, [Abstract(tuple(v.shape), v.dtype) for v in values], name="ruled")
 
