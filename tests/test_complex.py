@@ -56,6 +56,17 @@ def test_functions_that_have_a_pole(name: str) -> None:
     check(ht.jit(by_parts(getattr(ht, name)))(A[1:], B[1:]), expected)
 
 
+def test_powers_of_zero_and_logarithms_of_large_numbers() -> None:
+    """0 to a negative power is no zero, and squares overflow long before a logarithm does."""
+    power = np.array([2, 0, -1, -0.5, 1 + 3j, 1j], np.complex64)
+    real, imag = ht.jit(by_parts(ht.pow))(*np.zeros((2, 6), np.float32), power.real.copy(), power.imag.copy())
+    np.testing.assert_array_equal(real.numpy(), [0, 1, np.nan, np.nan, 0, np.nan])
+    np.testing.assert_array_equal(imag.numpy(), [0, 0, np.nan, np.nan, 0, np.nan])
+    large = np.array([1e20 + 1e20j, -3e30 + 1j, 1e12j, 1e-5 + 1e-6j])
+    parts = large.real.astype(np.float32), large.imag.astype(np.float32)
+    check(ht.jit(by_parts(ht.log1p))(*parts), np.log(1 + (parts[0].astype(np.float64) + 1j * parts[1])))
+
+
 @pytest.mark.parametrize("name", ["add", "subtract", "multiply", "divide", "pow"])
 def test_arithmetic(name: str) -> None:
     expected = getattr(np, {"pow": "power"}.get(name, name))(A.astype(np.float64) + 1j * B, C.astype(np.float64) + 1j * D)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from ..dtypes import DType
 from ..errors import UnsupportedFeature
 from ..graph.core import Abstract, Graph, Node, Value
@@ -222,8 +224,10 @@ def _log(x: Pair) -> Pair:
 @_rule("log1p")
 def _log1p(x: Pair) -> Pair:
     a, b = x.both
+    next_ = el.add(a, 1.0)
     grown = el.add(el.multiply(a, el.add(a, 2.0)), el.square(b))
-    return Pair(el.multiply(el.log1p(grown), 0.5), el.atan2(b, el.add(a, 1.0)))
+    size = el.hypot(next_, b)  # of large numbers, whose squares overflow
+    return Pair(el.where(el.greater(size, 1e9), el.log(size), el.multiply(el.log1p(grown), 0.5)), el.atan2(b, next_))
 
 
 @_rule("sqrt")
@@ -288,11 +292,11 @@ def _tan(x: Pair) -> Pair:
 
 @_rule("pow")
 def _pow(a: Pair, b: Pair) -> Pair:
-    """exp(b · log a); 0 to a power is 0, and 1 to the power 0."""
+    """exp(b · log a); 0 to a power with a positive real part is 0, to the power 0 it is 1, else NaN, as in NumPy."""
     made = _exp(_mul(b, _log(a)))
-    at_zero, none = _compare(a, Pair(full(0, a.real))), _compare(b, Pair(full(0, b.real)))
-    limit = Pair(el.where(none, full(1, a.real), full(0, a.real)))
-    return _select(at_zero, limit, made)
+    zero, one, undefined = (Pair(full(v, a.real), i) for v, i in ((0, None), (1, None), (np.nan, full(np.nan, a.real))))
+    limit = _select(_compare(b, zero), one, _select(el.greater(b.real, 0), zero, undefined))
+    return _select(_compare(a, zero), limit, made)
 
 
 # -- what treats both parts alike ------------------------------------------------------------------------------------------
