@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 import hither as ht
@@ -149,6 +151,17 @@ def test_the_table_names_kernels_and_totals() -> None:
     text = str(profiled())
     assert "on cpu" in text and "matmul" in text and "100.0 %" in text and "100 GFLOP/s" in text
     assert max(map(len, text.splitlines())) <= 150
+    assert "%" in text and not any(tag in text for tag in ("[green]", "[yellow]", "[red]", "[/]"))
+
+
+def test_names_are_no_markup() -> None:
+    """In a console of the caller's, too: what a file calls "/x[/b]" ended the report with an error about a closing tag."""
+    profile = profiled()
+    named = replace(profile, rows=tuple(replace(row, sources=("/x[/b][0]",)) for row in profile.rows))
+    console = Console(width=150, color_system=None, force_terminal=False)
+    with console.capture() as captured:
+        console.print(named.table())
+    assert "/x[/b][0]" in captured.get()
 
 
 def test_sources_are_said_in_the_users_terms() -> None:

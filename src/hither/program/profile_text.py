@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from .profile import Profile, Row
@@ -27,7 +28,7 @@ def table(profile: Profile, group: bool = False, limit: int | None = None) -> Ta
     for name in _NUMBERS:
         made.add_column(name, justify="right", no_wrap=True)
     for row in shown:
-        names = (row.kernel, row.label) if group else (row.name, row.kernel)
+        names = map(Text, (row.kernel, row.label) if group else (row.name, row.kernel))  # which may look like markup
         made.add_row(*names, *_numbers(profile, row, row.launches if group else row.calls))
     if len(shown) < len(rows):
         made.add_row(f"{len(rows) - len(shown)} more", "", *_total(profile, rows[len(shown) :]), style="dim")
@@ -46,7 +47,7 @@ def plain(profile: Profile, width: int) -> str:
 
 def report(profile: Profile, limit: int | None = 30) -> RenderableType:
     """Heading, launches and kernels."""
-    parts: list[RenderableType] = [heading(profile), table(profile, limit=limit)]
+    parts: list[RenderableType] = [Text(heading(profile)), table(profile, limit=limit)]
     if len(profile.grouped()) < len(profile.rows):
         parts += ["", table(profile, group=True, limit=limit)]
     return Group(*parts)
@@ -67,16 +68,16 @@ def heading(profile: Profile) -> str:
         "; ".join((profile.machine, ", ".join(f"{k} {v}" for k, v in profile.versions.items()), profile.date)),
         "",
     ]
-    return "\n".join(line.replace("[", r"\[") for line in lines)
+    return "\n".join(lines)
 
 
-def _numbers(profile: Profile, row: Row, calls: int) -> tuple[str, ...]:
+def _numbers(profile: Profile, row: Row, calls: int) -> tuple[RenderableType, ...]:
     style = "green" if row.efficiency >= _GOOD else "red" if row.efficiency < _POOR else "yellow"
-    efficiency = f"[{style}]{100 * row.efficiency:.0f} %[/] {row.bound[0]}" if row.least_seconds and row.seconds else ""
+    shown = ((f"{100 * row.efficiency:.0f} %", style), f" {row.bound[0]}") if row.least_seconds and row.seconds else ()
     return (
         str(calls), duration(row.seconds), f"{100 * profile.share(row):.1f} %", amount(row.flops) if row.flops else "",
         f"{row.flops_per_second / 1e9:.3g}" if row.flops else "", amount(row.bytes),
-        f"{row.bytes_per_second / 1e9:.3g}", efficiency,
+        f"{row.bytes_per_second / 1e9:.3g}", Text.assemble(*shown),
     )  # fmt: skip
 
 

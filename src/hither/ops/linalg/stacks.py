@@ -31,8 +31,8 @@ def _graph(function: Callable[..., Any], abstracts: tuple[Abstract, ...], static
 
 
 def staged(function: Callable[..., Any], *xs: Any, **static: Any) -> Any:
-    """`function(*xs, **static)`. Of concrete arrays as a Graph, kept and computed as one where the arrays are: its loops go round
-    some hundred times, and every step that is called by itself costs more than what it computes."""
+    """`function(*xs, **static)`. Of concrete arrays as a Graph, kept and computed as one where the arrays are: its loops go
+    round some hundred times, and every step that is called by itself costs more than what it computes."""
     if is_traced(*xs):
         return function(*xs, **static)
     graph = _graph(function, tuple(Abstract(tuple(x.shape), x.dtype) for x in xs), tuple(sorted(static.items())))
