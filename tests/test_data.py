@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
 import threading
 import time
 import wave
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 
 import hither as ht
-from hither.data import Dataset, EmptyFolder, InvalidTable, audio_folder, csv, image_folder
+from hither.data import Dataset, EmptyFolder, audio_folder, image_folder
 from hither.errors import ShapeMismatch
 from hither.media import MediaError
 from hither.train.batches import ArrayBatches, Batch, batches_of
@@ -189,15 +188,6 @@ def test_a_step_that_works_in_place_cannot_change_the_source() -> None:
     assert (x == 1).all()
 
 
-def test_columns_of_truth(tmp_path: Path) -> None:
-    path = tmp_path / "t.csv"
-    path.write_text("flag\n0\ntrue\n1\nFalse\n")
-    assert [bool(r["flag"]) for r in csv(path, types={"flag": "bool"})] == [False, True, True, False]
-    path.write_text("flag\nperhaps\n")
-    with pytest.raises(InvalidTable, match="perhaps"):
-        list(csv(path, types={"flag": "bool"}))
-
-
 @pytest.mark.parametrize("step", [lambda d: d.prefetch(3), lambda d: d.map(lambda n: n, workers=2)], ids=["prefetch", "map"])
 def test_threads_end_with_the_iterator(step: Callable[[Dataset], Dataset]) -> None:
     """Half read and dropped, read to the end, and never begun: no thread stays."""
@@ -225,6 +215,25 @@ def test_errors_of_threads_reach_the_consumer(step: Callable[[Dataset], Dataset]
     assert [int(next(items)) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(KeyError, match="three"):
         next(items)
+    assert not threads()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_errors_come_where_their_element_would(workers: int) -> None:
+    """What comes before a source's error is not lost to workers, and a function that raises StopIteration (a bare `next` in it)
+    is an error, not the end of the data."""
+
+    def source() -> Iterator[int]:
+        yield from range(5)
+        raise KeyError("five")
+
+    items = Dataset.from_generator(source).map(lambda n: n, workers=workers).epoch()
+    assert [next(items) for _ in range(5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(KeyError, match="five"):
+        next(items)
+    exhausted: Iterator[int] = iter(())
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        list(numbers(3).map(lambda n: next(exhausted), workers=workers).prefetch(2))
     assert not threads()
 
 
@@ -272,53 +281,6 @@ def test_mistakes() -> None:
         Dataset.zip(numbers(3), [1])  # type: ignore[arg-type]
 
 
-# -- tables ------------------------------------------------------------------------------------------------------------------
-
-TABLE = 'age,height,name,kind\n3,1.5,"a, b",cat\n41, 2 ,c,dog\n7,,d,cat\n'
-
-
-def table(folder: Path, text: str = TABLE) -> Path:
-    path = folder / "table.csv"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def test_csv_types_labels_and_missing_values(tmp_path: Path) -> None:
-    path = table(tmp_path)
-    data = csv(path, "kind", missing={"height": 9.0})
-    assert data.class_names == ["cat", "dog"] and len(data) == 3
-    rows = list(data)
-    assert rows[0] == ({"age": 3, "height": 1.5, "name": "a, b"}, 0) and rows[1][1] == 1 and rows[2][0]["height"] == 9
-    assert [rows[0][0][n].dtype for n in ("age", "height")] == [np.int32, np.float32] and rows[0][1].dtype == np.int32
-    assert [float(r["age"]) for r in csv(path, missing="drop", types={"age": "float32"})] == [3, 41]
-    vectors = csv(path, "kind", columns=["height", "age"], missing=0, vector=True)
-    assert plain(x for x, _ in vectors) == [[1.5, 3], [2, 41], [0, 7]]
-    nan = list(csv(path, columns=["height"], missing=math.nan))[2]["height"]
-    assert math.isnan(nan) and nan.dtype == np.float32
-    bare = csv(table(tmp_path, "1;2\n3;4\n"), header=False, delimiter=";")
-    assert list(bare) == [{"column_0": 1, "column_1": 2}, {"column_0": 3, "column_1": 4}]
-
-
-@pytest.mark.parametrize(
-    ("text", "options", "message"),
-    [
-        (TABLE, {}, r"line 4: 'height' is missing \(''\); .*drop"),
-        (TABLE, {"label": "species"}, r"no column 'species'; it has 'age', 'height', 'name', 'kind'"),
-        (TABLE, {"missing": 0, "types": {"name": "int32"}}, r"line 2: 'name' is 'a, b', which is no int32"),
-        (TABLE, {"missing": 0, "vector": True}, r"'name' is text"),
-        ("a,b\n1,2\n3\n", {}, r"line 3: 1 values for the 2 columns a, b"),
-        ("a,a\n1,2\n", {}, r"two columns 'a'"),
-        ('a\n"x\n', {}, r"line 2: unexpected end of data"),
-        ("", {}, r"is empty"),
-        ("a,b\n", {}, r"no rows"),
-        ("a\n300\n", {"types": {"a": "uint8"}}, r"line 2: 'a' is '300', which is no uint8"),
-    ],
-)
-def test_csv_mistakes(text: str, options: dict[str, Any], message: str, tmp_path: Path) -> None:
-    with pytest.raises(InvalidTable, match=message):
-        csv(table(tmp_path, text), **options)
-
-
 # -- folders -----------------------------------------------------------------------------------------------------------------
 
 
@@ -335,6 +297,9 @@ def pictures(tmp_path: Path) -> Path:
             place.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(place / f"{i}.png")
     (tmp_path / "red" / "notes.txt").write_text("no picture")
+    (tmp_path / "red" / "._0.png").write_text("what macOS keeps beside a file in an archive")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / ".ipynb_checkpoints" / "0.png").write_text("a class of no name")
     return tmp_path
 
 

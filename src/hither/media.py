@@ -24,14 +24,14 @@ class MediaError(HitherError, ValueError):
 
 
 def read_image(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
-    """A picture as uint8 [height, width, channels], turned the way its camera was held.
+    """A picture as uint8 [height, width, channels], turned the way its camera was held. Of 16 bits the upper 8 are kept.
 
     Args:
         path: the file.
         channels: 3 (RGB), 4 (RGBA) or 1 (grey).
 
     Raises:
-        MediaError: if it is no picture that Pillow reads.
+        MediaError: if it is no picture that Pillow reads, or one of numbers whose black and white are not known.
     """
     try:
         from PIL import Image, ImageOps, UnidentifiedImageError
@@ -45,6 +45,12 @@ def read_image(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
             upright = ImageOps.exif_transpose(opened)
             if upright.mode == "P" and "transparency" in upright.info:
                 upright = upright.convert("RGBA")  # a palette's own transparency has no other way out
+            if upright.mode.startswith("I;16") or (
+                upright.mode == "I" and opened.format == "PNG"
+            ):  # Pillow clips them to bytes
+                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+            if upright.mode in ("I", "F", "LAB", "HSV"):
+                raise MediaError(f"{path} has pixels of mode {upright.mode!r}; save it with 8 or 16 bits, grey or RGB")
             pixels = np.asarray(upright.convert(mode))
     except UnidentifiedImageError as error:
         raise MediaError(f"{path} is no picture that Pillow can read") from error
@@ -79,6 +85,8 @@ def read_sound(path: str | os.PathLike[str], rate: int | None = None) -> tuple[n
         MediaError: if it is no sound that can be read here.
     """
     samples, own = _pcm(Path(path))
+    if own < 1:
+        raise MediaError(f"{path} is damaged: it says that it has {own} samples a second")
     if rate is None or rate == own:
         return samples.astype(np.float32), own
     return resample(samples, own, rate).astype(np.float32), rate
@@ -100,7 +108,8 @@ def _pcm(path: Path) -> tuple[np.ndarray, int]:
                 width, rate, channels = file.getsampwidth(), file.getframerate(), file.getnchannels()
                 raw = file.readframes(file.getnframes())
             if width in (2, 4):
-                data = np.frombuffer(raw, f"<i{width}").reshape(-1, channels)
+                whole = len(raw) // (width * channels)  # a file that is cut off ends within a frame
+                data = np.frombuffer(raw, f"<i{width}", whole * channels).reshape(-1, channels)
                 return (data / 2.0 ** (8 * width - 1)).mean(1), rate
         except (wave.Error, EOFError):
             pass  # float samples or another container: soundfile says what it is

@@ -19,17 +19,29 @@ AHEAD = 2  # items in the making for each worker: one in work, one waiting
 def ordered_map(function: Callable[[Any], Any], items: Iterable[Any], workers: int) -> Iterator[Any]:
     """function(item) for each item, in order, computed by `workers` threads (0: by the caller's)."""
     if not workers:
-        yield from map(function, items)
+        for item in items:
+            yield function(item)  # not `map`: a StopIteration of the function would end the items as if there were no more
         return
     waiting: deque[Future[Any]] = deque()
     pool = ThreadPoolExecutor(workers, "hither-data")
+    error: Exception | None = None
+    source = iter(items)
     try:
-        for item in items:
+        while True:
+            try:
+                item = next(source)
+            except StopIteration:
+                break
+            except Exception as raised:  # once those before it have come out
+                error = raised
+                break
             waiting.append(pool.submit(copy_context().run, function, item))
             if len(waiting) >= AHEAD * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+        if error is not None:
+            raise error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

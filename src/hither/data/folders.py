@@ -29,7 +29,7 @@ def image_folder(
     """Pictures in folders that have the names of their classes: (picture [height, width, channels] of 0 … 255, class number).
 
     Args:
-        folder: has a folder for each class; pictures may lie deeper in it.
+        folder: has a folder for each class; pictures may lie deeper in it. What begins with a dot is passed over.
         size: height and width to resize to (bilinear, averaging where it shrinks), or one number for both.
         channels: 3 (RGB), 4 (RGBA) or 1 (grey).
         labels: "inferred" from folders; None for pictures alone; or a function of a file's Path that gives the name of its
@@ -128,7 +128,7 @@ def _files(folder: Path, suffixes: Sequence[str], labels: Labels) -> list[tuple[
         raise EmptyFolder(f"{folder} is no folder")
     if labels != "inferred" and labels is not None and not callable(labels):
         raise ValueError(f"labels is 'inferred', None, or a function of a file's path, got {labels!r}")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes and p.is_file() and not _hidden(p, folder))
     if not paths:
         raise EmptyFolder(f"{folder} has no files that end in {', '.join(suffixes)}")
     if labels is None:
@@ -145,6 +145,11 @@ def _files(folder: Path, suffixes: Sequence[str], labels: Labels) -> list[tuple[
             "folder, or give labels=None or a function"
         )
     return list(inferred)
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    """Whether a file belongs to a tool and not to the data: macOS's "._cat.png", ".ipynb_checkpoints"."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _parts(count: int, fraction: float | None, subset: str | None, seed: int) -> list[Sequence[int]]:

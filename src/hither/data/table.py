@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv as reader
 import gzip
 import io
+import math
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,8 +37,8 @@ def csv(
         label: the column to be learned. Text becomes numbers of classes; the Dataset's `class_names` say of which.
         columns: those to read besides; all if not given.
         types: {column: dtype, or "str"}. Others are int32, float32 or text: the first that fits all values of the column.
-        missing: what stands in for missing values: a value, or {column: value}; "drop" leaves their rows out; None makes them
-            an error.
+        missing: what stands in for missing values: a value, or {column: value}; "drop" instead of a value leaves their rows
+            out; None makes them an error.
         missing_marks: how the file says that a value is missing.
         vector: the columns as one float32 array in their order, instead of a dict.
         delimiter: between columns.
@@ -58,8 +60,8 @@ def csv(
     used = [*wanted, *([label] if label is not None else [])]
     marks = frozenset(missing_marks)
     places = {n: names.index(n) for n in used}
-    if isinstance(missing, str) and missing == "drop":
-        rows = [(line, cells) for line, cells in rows if not any(cells[i].strip() in marks for i in places.values())]
+    dropping = [i for n, i in places.items() if _drops(_filling(missing, n))]
+    rows = [(line, cells) for line, cells in rows if not any(cells[i].strip() in marks for i in dropping)]
     if not rows:
         raise InvalidTable(f"{path} has no rows")
     made = {
@@ -79,6 +81,8 @@ def csv(
             raise InvalidTable(
                 f"{path}: vector=True takes columns of numbers, and {text[0]!r} is text; name the others in columns="
             )
+        if not made:
+            raise InvalidTable(f"{path}: vector=True takes columns of numbers, and there are none besides the label")
         features = np.stack([a.astype(np.float32) for a in made.values()], axis=1)
     data = Dataset.from_arrays(features if target is None else (features, target))
     data.class_names = class_names
@@ -93,10 +97,22 @@ def _filling(missing: Any, column: str) -> Any:
     return missing.get(column) if isinstance(missing, Mapping) else missing
 
 
+def _drops(filling: Any) -> bool:
+    """Whether rows with missing values are left out."""
+    return isinstance(filling, str) and filling == "drop"
+
+
 def _cells(path: Path, delimiter: str, header: bool | Sequence[str]) -> tuple[list[str], Cells]:
     """The names of the columns, and the rows."""
-    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    lines = reader.reader(io.StringIO(raw.decode("utf-8-sig"), newline=""), delimiter=delimiter, strict=True)
+    raw = path.read_bytes()
+    try:
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InvalidTable(f"{path}, line {line}: no UTF-8 text ({error.reason}); save the table in that encoding") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise InvalidTable(f"{path} is no whole gzip file: {error}") from error
+    lines = reader.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: Cells = []
     try:
         for cells in lines:
@@ -119,27 +135,51 @@ def _cells(path: Path, delimiter: str, header: bool | Sequence[str]) -> tuple[li
     return names, rows
 
 
+@np.errstate(over="ignore")  # of numbers that are too large, which are errors here
 def _typed(path: str, column: str, cells: list[tuple[int, str]], kind: Any, marks: frozenset[str], filling: Any) -> np.ndarray:
     """A column as an array."""
     present = [text for _, text in cells if text not in marks]
     if kind is None:
-        kind = _guessed(present + ([] if filling is None or filling == "drop" else [str(filling)]))
+        kind = _guessed(present + ([] if filling is None or _drops(filling) else [str(filling)]))
     kind = np.dtype(kind)
+    if isinstance(filling, float) and filling.is_integer() and kind.kind in "iu":
+        filling = int(filling)
     values: list[Any] = []
     for line, text in cells:
-        if text in marks:
-            if filling is None:
-                raise InvalidTable(
-                    f"{path}, line {line}: {column!r} is missing ({text!r}); say what stands in for it with missing=, or "
-                    'leave such rows out with missing="drop"'
-                )
-            values.append(filling)
-            continue
+        if text in marks and filling is None:
+            raise InvalidTable(
+                f"{path}, line {line}: {column!r} is missing ({text!r}); say what stands in for it with missing=, or "
+                'leave such rows out with missing="drop"'
+            )
         try:
-            values.append(text if kind.kind == "U" else _truth(text) if kind.kind == "b" else kind.type(text))
+            values.append(_value(str(filling) if text in marks else text, kind))
         except (ValueError, OverflowError) as error:
-            raise InvalidTable(f"{path}, line {line}: {column!r} is {text!r}, which is no {kind}") from error
-    return np.array([str(v) for v in values]) if kind.kind == "U" else np.array(values, kind)
+            what = f"{filling!r}, which stands in for {text!r}," if text in marks else f"{text!r}, which"
+            raise InvalidTable(f"{path}, line {line}: {column!r} is {what} is no {kind}") from error
+    return np.array(values, kind if kind.kind != "U" else None)
+
+
+def _value(text: str, kind: np.dtype) -> Any:
+    """A cell as a value of a type.
+
+    Raises:
+        ValueError, OverflowError: it is none.
+    """
+    if kind.kind == "U":
+        return text
+    if kind.kind == "b":
+        return _truth(text)
+    value = kind.type(_plain(text))
+    if kind.kind == "f" and np.isinf(value) and not math.isinf(float(text)):
+        raise OverflowError(text)
+    return value
+
+
+def _plain(text: str) -> str:
+    """The text of a number, as tables write it. What only Python takes for one (10_2, digits of other scripts) is a name."""
+    if "_" in text or not text.isascii():
+        raise ValueError(text)
+    return text
 
 
 def _truth(text: str) -> bool:
@@ -154,7 +194,7 @@ def _guessed(texts: list[str]) -> Any:
     """int32, float32 or text: the first that fits all."""
     for kind, dtype in ((int, np.int32), (float, np.float32)):
         try:
-            numbers = [kind(text) for text in texts]
+            numbers = [kind(_plain(text)) for text in texts]
         except ValueError:
             continue
         if kind is float or not numbers or -(2**31) <= min(numbers) <= max(numbers) < 2**31:
