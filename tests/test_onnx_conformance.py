@@ -11,6 +11,7 @@ from .models import node_tests
 from .onnx_build import build, helper, info
 
 FLOOR = 0.98
+together = pytest.mark.xdist_group("conformance")  # one worker runs them all, once
 
 
 @pytest.fixture(scope="module")
@@ -18,12 +19,14 @@ def results() -> list[Result]:
     return run_all(node_tests(), "numpy")
 
 
+@together
 def test_share_that_passes(results: list[Result]) -> None:
     failing = [f"{r.name}: {r.reason}" for r in results if r.status == "fail"]
     assert len(results) > 1200
     assert share(results) >= FLOOR, "\n".join(failing)
 
 
+@together
 def test_nothing_fails_with_an_error_of_ours(results: list[Result]) -> None:
     """A failure is a refusal that says why, or different numbers; never an exception from inside."""
     raised = [r for r in results if r.status == "fail" and r.reason.split(":")[0].endswith("Error")]
