@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import gc
-import time
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 import numpy as np
