@@ -44,6 +44,7 @@ def test_what_counts_nothing_may_have_any_label() -> None:
     assert np.isfinite(trainer(Sparse(True, ignore_class=-1)).train_on_batch(X, y)["loss"])
     weights = np.array([1, 1, 1, 1, 1, 0], np.float32)
     assert np.isfinite(trainer(Sparse(True)).train_on_batch(X, y, sample_weight=weights)["loss"])
+    assert np.isfinite(trainer(Sparse(True)).train_on_batch(X, y, sample_weight=weights[:, None])["loss"])
     with pytest.raises(LabelOutOfRange, match="sample 5"):
         trainer(Sparse(True)).train_on_batch(X, y, sample_weight=weights + 1)
     assert np.isfinite(trainer("mse").train_on_batch(X, np.full((6, 3), 9, np.float32))["loss"])

@@ -14,7 +14,7 @@ import pytest
 
 import hither as ht
 from hither import ops
-from hither.train.entries import PartialBatchWarning
+from hither.train import PartialBatchWarning
 
 L = ht.nn
 SPARSE = L.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -86,22 +86,6 @@ def test_sums_over_the_same_pixels(device: str) -> None:
     assert steps(program, "predict")[0] <= 4  # three reductions together, two maps, one reduction of its own
 
 
-def pooled(x: Any) -> list[Any]:
-    """Reductions of a kernel's result over axes of one element: what is kept is all there is."""
-    y = ht.stack([x, ht.cumulative_sum(x, axis=0)], axis=-1)[:, None, None]
-    return [ht.max(y, axis=(1, 2), keepdims=True), ht.sum(y, axis=(1, 2), keepdims=True) * 0.5]
-
-
-@pytest.mark.parametrize("device", ["cpu", pytest.param("wasm", marks=pytest.mark.slow)])
-def test_siblings_over_single_elements(device: str) -> None:
-    """Rows of one element might as well be columns: whichever they are taken for, every sibling is stored."""
-    x = np.random.default_rng(2).normal(size=3).astype(np.float32)
-    y = np.stack([x, np.cumsum(x)], -1)[:, None, None]
-    program = ht.compile(pooled, {"x": ht.Spec(x.shape, "float32")}, device=device)
-    for found, wanted in zip(program(x=x).values(), (y, y / 2), strict=True):
-        np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-5)
-
-
 def counts(state: dict[str, Any], y: Any, p: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a metric counts of a batch, as two sums over its rows."""
     wrong, missed = state["wrong"] + ht.sum((1 - y) * p, axis=0), state["missed"] + ht.sum(y * (1 - p), axis=0)
@@ -111,7 +95,7 @@ def counts(state: dict[str, Any], y: Any, p: Any) -> tuple[dict[str, Any], dict[
 @pytest.mark.parametrize("device", ["cpu", "wasm"])
 @pytest.mark.parametrize("rows", [1, 3])
 def test_sums_over_one_row_are_all_stored(device: str, rows: int) -> None:
-    """Sums over an axis of extent 1 lie together in memory, whichever axis it is: only the last of two siblings was stored."""
+    """Rows of one element might as well be columns: whichever they are taken for, all siblings are stored, not just the last."""
     y, p = (np.random.default_rng(i).uniform(size=(rows, 5)).astype(np.float32) for i in range(2))
     state = {name: np.zeros(5, np.float32) for name in ("wrong", "missed")}
     program = ht.compile({"step": counts}, {"y": ht.Spec(y.shape), "p": ht.Spec(p.shape)}, device=device, state=state)

@@ -81,6 +81,8 @@ def test_numpys_reductions_and_ranges_have_gradients() -> None:
     made = ht.jit(ht.vmap(ht.grad(lambda a: ht.sum(ht.linspace(a, 5.0, 3) ** 2))))(x).numpy()
     np.testing.assert_allclose(made, 2 * x + (x + 5) / 2, rtol=1e-6)  # a² + ((a + 5) / 2)² + 25
     np.testing.assert_allclose(ht.grad(lambda a: ht.sum(ht.linspace(0.0, a, 4, endpoint=False)))(3.0).numpy(), 1.5)
+    wide = ht.jit(lambda a: ht.linspace(a, 1.0, 8))(np.array(0.1))
+    np.testing.assert_allclose(wide.numpy(), np.linspace(0.1, 1, 8), rtol=1e-15)
 
 
 def test_aux_is_handed_through() -> None:

@@ -103,8 +103,9 @@ def linspace(
     """
     if is_traced(start, stop):
         first, last = promoted(start, stop, dtype=None if dtype is None else dt.dtype(dtype))
-        share = np.arange(num) / max(num - 1 if endpoint else num, 1)
-        return el.add(el.multiply(first, 1 - share.astype(np.float32)), el.multiply(last, share.astype(np.float32)))
+        kind = dt.float64 if first.dtype in (dt.float64, dt.complex128) else dt.float32
+        share = (np.arange(num) / max(num - 1 if endpoint else num, 1)).astype(kind.numpy)
+        return el.add(el.multiply(first, 1 - share), el.multiply(last, share))
     usual = dt.complex64 if isinstance(start, complex) or isinstance(stop, complex) else dt.float32
     wanted = dt.dtype(dtype or usual)
     return placed(Array(np.linspace(start, stop, num, endpoint=endpoint, dtype=wanted.numpy)), device)

@@ -15,11 +15,12 @@ from .callbacks import (
     TerminateOnNaN,
 )
 from .checkpoint import BackupAndRestore
+from .entries import PartialBatchWarning
 from .history import History
 from .tensorboard import TensorBoard
 from .trainer import Trainer
 
 __all__ = [
     "BackupAndRestore", "CSVLogger", "Callback", "EarlyStopping", "History", "LambdaCallback", "LearningRateScheduler",
-    "ModelCheckpoint", "ReduceLROnPlateau", "TensorBoard", "TerminateOnNaN", "Trainer",
+    "ModelCheckpoint", "PartialBatchWarning", "ReduceLROnPlateau", "TensorBoard", "TerminateOnNaN", "Trainer",
 ]  # fmt: skip

@@ -57,7 +57,8 @@ class _Like:
     @property
     def rows(self) -> int:
         """How many samples."""
-        return self.zeros.size
+        extent: int = flatten(self.x)[0][0].shape[0]
+        return extent
 
     def of(self, rows: int) -> _Like:
         """The same with so many samples."""

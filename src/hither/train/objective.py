@@ -95,8 +95,8 @@ class Objective:
                 wrong &= labels != ignored
             if weight is not None:
                 counts = np.asarray(weight) != 0
-                counts = counts.reshape(counts.shape + (1,) * (wrong.ndim - counts.ndim))
-                wrong &= counts if counts.ndim == wrong.ndim else True
+                shape = (*counts.shape, *(1,) * wrong.ndim)[: wrong.ndim]
+                wrong &= counts.reshape(shape) if np.prod(shape) == counts.size else True
             if wrong.any():
                 place = np.argwhere(wrong)[0]
                 raise LabelOutOfRange(

@@ -323,7 +323,7 @@ def _slice(n: _Node) -> Masks | None:
         if axis in n.results[0]:
             if start or step != 1:
                 return None
-        elif not 0 <= start < each or not 0 <= start + (size - 1) * step < each:  # more than one row may not have
+        elif not 0 <= start < each or not 0 <= start + (size - 1) * step < each:  # a batch may have one row alone
             return None
     return {}
 
