@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hither.web.server import application
 
@@ -29,23 +30,30 @@ class Site:
 
 
 class _Recording:
-    """Notes the path of each request before it is answered."""
+    """Notes the path of each request before it is answered; `shared` lets pages of other origins read the answer."""
 
-    def __init__(self, app: ASGIApp, site: Site) -> None:
-        self.app, self.site = app, site
+    def __init__(self, app: ASGIApp, site: Site, shared: bool) -> None:
+        self.app, self.site, self.shared = app, site, shared
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             self.site.requests.append(scope["path"])
-        await self.app(scope, receive, send)
+
+        async def answer(message: Message) -> None:
+            if self.shared and message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Access-Control-Allow-Origin"] = "*"
+            await send(message)
+
+        await self.app(scope, receive, answer)
 
 
 @contextmanager
-def serving(folder: Path, isolated: bool = True) -> Iterator[Site]:
-    """Serve `folder` on a free port of localhost; `isolated` says whether COOP and COEP headers are sent. Where a page is
-    open the server outlives this block until the page closes: a page that still loads something must not find it gone."""
+def serving(folder: Path, isolated: bool = True, shared: bool = False) -> Iterator[Site]:
+    """Serve `folder` on a free port of localhost; `isolated` says whether COOP and COEP headers are sent, `shared` whether
+    pages of other origins may read what is served. Where a page is open the server outlives this block until the page closes: a
+    page that still loads something must not find it gone."""
     site = Site("")
-    app = _Recording(application(folder, isolated=isolated), site)
+    app = _Recording(application(folder, isolated=isolated), site, shared)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

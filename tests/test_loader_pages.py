@@ -187,6 +187,54 @@ def test_without_isolation_there_is_one_thread_and_a_reason(page: Any, affine: P
     assert threads == 1 and "COOP and COEP" in why
 
 
+def test_a_worker_that_cannot_start_is_reported(page: Any, affine: Path) -> None:
+    """A policy of the page may forbid Workers. One that fails before it is asked for anything must not be waited for."""
+    policy = "<meta http-equiv=Content-Security-Policy content=\"worker-src 'none'\">"
+    (affine.parent / "shut.html").write_text(BLANK + policy)
+    body = f"""
+      const late = async (...asked) => {{ await new Promise((next) => setTimeout(next, 300)); return fetch(...asked); }};
+      const stuck = new Promise((_, refuse) => setTimeout(() => refuse(Error("load waits for ever")), 20000));
+      const loading = load(url, {{ device: "wasm", worker: true, fetch: late }});
+      const failed = await Promise.race([loading, stuck]).catch((e) => e.message);
+      const program = await load(url, {{ device: "wasm", worker: false }});
+      return [failed, ({RUN}).y.data];
+    """
+    with serving(affine.parent) as own:
+        page.goto(f"{own.origin}/shut.html")
+        failed, values = in_page(page, own, body, affine.name)["value"]
+    assert "a worker did not start" in failed and "Content-Security-Policy" in failed and "worker: false" in failed
+    np.testing.assert_allclose(values, affine_reference(X).ravel(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("device", ["wasm", "webgpu"])
+@pytest.mark.parametrize("where", ["its own page", "text in another"])
+def test_sandboxed_frames_load_and_run(page: Any, affine: Path, where: str, device: str) -> None:
+    """Their origin is opaque: they have no Cache Storage, and Workers only of data addresses."""
+    with serving(affine.parent, isolated=False, shared=True) as own:
+        bundle_at = f"{own.origin}/{affine.name}/"
+        script = f"""<script type=module>
+          try {{
+            const {{ load }} = await import("{bundle_at}hither.js");
+            const program = await load("{bundle_at}", {{ device: "{device}", worker: true }});
+            parent.postMessage({{ worker: program.info.worker, y: Array.from(({RUN}).y.data) }}, "*");
+          }} catch (e) {{ parent.postMessage({{ error: e.message }}, "*"); }}
+        </script>"""
+        (affine.parent / "blank.html").write_text(BLANK)
+        (affine.parent / "frame.html").write_text(script)
+        page.goto(f"{own.origin}/blank.html")
+        show = """([attribute, value]) => new Promise((told) => {
+          window.onmessage = (e) => told(e.data);
+          const frame = document.createElement("iframe");
+          frame.sandbox = "allow-scripts";
+          frame[attribute] = value;
+          document.body.append(frame);
+        })"""
+        got = page.evaluate(show, ["src", "/frame.html"] if where == "its own page" else ["srcdoc", script])
+    assert "error" not in got, got
+    assert got["worker"] is True
+    np.testing.assert_allclose(got["y"], affine_reference(X).ravel(), rtol=1e-5)
+
+
 def test_a_second_load_fetches_no_weights_or_kernels(page: Any, site: Site) -> None:
     body = "const p = await load(url, { device: 'wasm' }); return p.info.transfer"
     first = in_page(page, site, body, "large")["value"]

@@ -33,7 +33,7 @@ export async function openStore(source, { fetch: own, signal: stop, integrity })
   const folder = String(source).replace(/manifest\.json$/, "").replace(/[^/]$/, "$&/");
   const root = node && !/^\w\w+:/.test(folder) ? (await import("node:url")).pathToFileURL(folder) : new URL(folder, globalThis.location?.href);
   const get = own ?? (root.protocol === "file:" ? /** @type {typeof fetch} */ (read) : fetch);
-  const opening = globalThis.caches?.open("hither").catch(() => null); // null: a private window, an opaque origin
+  const opening = (async () => globalThis.caches?.open("hither"))().catch(() => null); // null: a private window; an opaque origin throws at the name
   let cache = /** @type {Cache | null | undefined} */ (null), held = /** @type {Promise<Set<string>>} */ (Promise.resolve(new Set()));
   const store = { signal: stop, root: root.href, network: 0, cached: 0, manifest, segments, keep };
 
@@ -47,13 +47,14 @@ export async function openStore(source, { fetch: own, signal: stop, integrity })
   /** A file's bytes as they come. @param {string} name @param {number} start @param {RequestCache} mode @param {unknown} [gate] */
   async function* download(name, start, mode, gate) {
     const url = new URL(name, root), headers = start ? { Range: `bytes=${start}-` } : [];
-    const response = await get(url, { signal: store.signal, headers, cache: mode }).catch((/** @type {Error} */ e) => fail("network", `${url}: ${e.message}`));
+    const broken = (/** @type {Error} */ e) => fail("network", `${url}: ${e.message}`);
+    const response = await get(url, { signal: store.signal, headers, cache: mode }).catch(broken);
     if (!response.ok) fail("network", `${url}: the server answered ${response.status}`);
     await gate;
     let at = response.status === 206 ? start : 0; // a server without ranges starts over
     const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
     try {
-      for (let got; !(got = await reader.read()).done; at += got.value.length) {
+      for (let got; !(got = await reader.read().catch(broken)).done; at += got.value.length) {
         store.network += got.value.length;
         yield { at, chunk: got.value };
       }

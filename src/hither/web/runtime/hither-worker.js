@@ -15,20 +15,22 @@ function listen(port, handle) {
 /** Start a Worker. @param {string} target whose code it runs @param {string} file where that is */
 export function spawn(target, file) {
   const url = new URL(file);
-  // a Worker's script must come from the page's own origin, what it imports need not
-  const script = node || url.origin === globalThis.location?.origin ? url : URL.createObjectURL(new Blob([`import "${url}"`], { type: "text/javascript" }));
+  // a Worker's script must come from the page's own origin, what it imports need not; an opaque origin (a sandboxed frame) has none
+  const script = node || url.origin === globalThis.origin ? url : globalThis.origin === "null" ? `data:text/javascript,import "${url}"`
+    : URL.createObjectURL(new Blob([`import "${url}"`], { type: "text/javascript" }));
   const name = "hither-" + target; // tells a Worker made here from one of the caller's that imports this file
   const worker = /** @type {any} */ (nodeWorkers ? new nodeWorkers.Worker(url, { workerData: name, execArgv: [] }) : new Worker(script, { type: "module", name }));
   /** @type {Map<number, { resolve(x: any): void, reject(e: Error): void }>} */
   const waiting = new Map();
-  let next = 0;
+  let next = 0, stopped = "";
   const idle = () => waiting.size || worker.unref?.(); // lets Node exit
   const stop = (/** @type {string} */ reason) => {
-    for (const w of waiting.values()) w.reject(new HitherError("lost", reason));
+    stopped ||= reason; // it may come before the first call
+    for (const w of waiting.values()) w.reject(new HitherError("lost", stopped));
     waiting.clear();
     idle();
   };
-  const died = (/** @type {any} */ e) => stop(`a worker stopped (${e.message ?? "not started"}); load the program again`);
+  const died = (/** @type {any} */ e) => stop(e.message ? `a worker stopped (${e.message}); load the program again` : "a worker did not start: let the Content-Security-Policy allow it, or load with worker: false");
   if (node) worker.on("error", died);
   else worker.onerror = died;
   listen(worker, ({ id, value, error, event }) => {
@@ -45,6 +47,7 @@ export function spawn(target, file) {
     emit: (_) => {},
     /** @param {string} method @param {any[]} args @param {any[]} [lent] goes over without a copy @returns {Promise<any>} */
     call: (method, args, lent = []) => new Promise((resolve, reject) => {
+      if (stopped) return reject(new HitherError("lost", stopped));
       waiting.set(next, { resolve, reject });
       worker.ref?.();
       worker.postMessage({ id: next++, method, args }, lent);

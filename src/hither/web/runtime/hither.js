@@ -145,6 +145,8 @@ async function attempt(target, auto, builds, manifest, store, options, report, s
       return bytes;
     });
     preparing.catch(hand);
+    const begun = Promise.all([creating, handed]);
+    begun.catch(() => {}); // it is awaited, but later
     /** Where things in a part of the blob lie on the device. @param {number} start @param {number} length @returns {import("./types.d.ts").Part[]} */
     const within = (start, length) => placements.flatMap(([index, space, offset, dtype]) => {
       const tensor = weights.tensors[index], width = sizeOf([], tensor.dtype);
@@ -163,7 +165,7 @@ async function attempt(target, auto, builds, manifest, store, options, report, s
       if (!half) return put(backend, start, bytes);
       await put(backend, start, (await /** @type {NonNullable<typeof halves>} */ (halves)).widen(bytes));
       return bytes;
-    }, away && target === "wasm" && Promise.all([creating, handed])); // bytes that come quickly take the time in which a page could start a Worker and pass kernels on
+    }, away && target === "wasm" && begun); // bytes that come quickly take the time in which a page could start a Worker and pass kernels on
     const backend = await creating;
     close = hold(target, backend);
     if (alone) backend.info.why = [backend.info.why, options.worker ?? "no Worker: a run is too short", /** @type {any} */ (threads) > 1 && `one thread, not ${threads}: no Worker`].filter(Boolean).join("; ");
