@@ -95,7 +95,7 @@ def counts(state: dict[str, Any], y: Any, p: Any) -> tuple[dict[str, Any], dict[
 @pytest.mark.parametrize("device", ["cpu", "wasm"])
 @pytest.mark.parametrize("rows", [1, 3])
 def test_sums_over_one_row_are_all_stored(device: str, rows: int) -> None:
-    """Rows of one element might as well be columns: whichever they are taken for, all siblings are stored, not just the last."""
+    """Rows of one element might as well be columns: whichever they are taken for, all siblings are stored."""
     y, p = (np.random.default_rng(i).uniform(size=(rows, 5)).astype(np.float32) for i in range(2))
     state = {name: np.zeros(5, np.float32) for name in ("wrong", "missed")}
     program = ht.compile({"step": counts}, {"y": ht.Spec(y.shape), "p": ht.Spec(p.shape)}, device=device, state=state)
