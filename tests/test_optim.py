@@ -9,6 +9,7 @@ import pytest
 
 import hither as ht
 from hither import optim
+from hither.graph.tree import flatten
 
 from .keras_reference import keras
 
@@ -123,3 +124,27 @@ def test_the_learning_rate_is_state_and_schedules_follow_the_step() -> None:
 def test_unknown_names_are_answered_with_close_ones() -> None:
     with pytest.raises(ht.HitherError, match="adam"):
         optim.get("adan")
+
+
+@pytest.mark.parametrize("accumulated", [None, 2])
+@pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adam", "AdamW", "Adamax", "Adadelta", "Adagrad", "Nadam", "Lion"])
+def test_weights_in_halves_stay_halves(name: str, accumulated: int | None) -> None:
+    """The learning rate is float32, and what it makes of a weight in halves is rounded to the weight's own type, slots and
+    averages too, as variables in Keras are: the state of a compiled step cannot change its types."""
+    optimizer = getattr(optim, name)(
+        0.1, weight_decay=0.01, clipnorm=1.0, use_ema=True, gradient_accumulation_steps=accumulated
+    )
+    weights = {"w": ht.asarray(np.array([1.0, -2.0, 3.0], np.float16))}
+    state = optimizer.init(weights)
+    kinds = [a.dtype for a in flatten(state)[0]]
+    for _ in range(2):
+        weights, state = optimizer.update({"w": ht.asarray(np.array([0.3, 0.0, -0.4], np.float16))}, state, weights)
+        assert weights["w"].dtype.name == "float16" and [a.dtype for a in flatten(state)[0]] == kinds
+
+
+def test_a_layer_in_halves_trains() -> None:
+    net = ht.nn.Sequential([ht.nn.Input((1,)), ht.nn.Dense(1, dtype="float16", use_bias=False, name="d")])
+    net.load_weights({"d.kernel": np.full((1, 1), 0.5, np.float16)})
+    ht.Trainer(net, "mse", optim.SGD(0.25)).train_on_batch(np.ones((2, 1)), np.zeros((2, 1)))
+    assert net.weights["d.kernel"].dtype.name == "float16"
+    np.testing.assert_array_equal(net.weights["d.kernel"].numpy(), 0.25)  # 0.5 - 0.25 * 2 * 0.5

@@ -174,6 +174,34 @@ def test_lora_of_an_imported_model(tmp_path: Path) -> None:
     np.testing.assert_allclose(layer.merge()(x).numpy(), before, atol=1e-4)
 
 
+def test_weights_that_a_file_keeps_in_halves_train_in_float32(tmp_path: Path) -> None:
+    """As most TFLite files do, and ONNX files made small: stored in halves, widened where they are read. Steps are those of the
+    same numbers in float32, which NumPy computes; what is smaller than a half can hold is not lost."""
+    x, y = data()
+    net = dense_net()
+    net.load_weights({n: w.numpy().astype(np.float16).astype(np.float32) for n, w in net.weights.items()})
+    ht.save(net, tmp_path / "net.onnx", {"x": ht.Spec((1, *net.input.shape[1:]), "float32")})
+    file = onnx.load(tmp_path / "net.onnx")
+    casts = []
+    for stored in file.graph.initializer:
+        if stored.data_type == onnx.TensorProto.FLOAT:
+            name, array = stored.name, onnx.numpy_helper.to_array(stored).astype(np.float16)
+            stored.CopyFrom(onnx.numpy_helper.from_array(array, f"{name}.half"))
+            casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *file.graph.node]
+    del file.graph.node[:]
+    file.graph.node.extend(nodes)
+    model = load_bytes(file.SerializeToString())
+    expected, _ = numpy_steps(net, x, y, 0.5, 4)
+    layer = ht.nn.from_model(model)
+    trainer = ht.Trainer(layer, LOSS, ht.optim.SGD(0.5))
+    np.testing.assert_allclose([trainer.train_on_batch(x, y)["loss"] for _ in range(4)], expected, rtol=1e-5)
+    assert {w.dtype.name for w in layer.weights.values()} == {"float32"} and len(layer.weights) == len(casts) == 4
+    adapted = ht.nn.from_model(model, lora=2)
+    assert np.isfinite(ht.Trainer(adapted, LOSS).train_on_batch(x, y)["loss"])
+    assert sum(".lora_" in n for n in adapted.trainable_weights) == 4
+
+
 def test_lora_takes_the_output_axis_from_the_product_that_reads_a_weight() -> None:
     """ONNX has a convolution's outputs first: its change is a product of [inputs, rank] and [rank, outputs], whatever the
     file's order of axes; what is merged is that product, laid out as the file has it."""

@@ -9,15 +9,16 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 
 from ..array import Array
-from ..dtypes import dtype
+from ..dtypes import dtype, float16, float32
 from ..errors import NameMismatch, ShapeMismatch, UnsupportedFeature
-from ..graph.core import Abstract, Graph, Node, Value, prune
+from ..graph.core import Abstract, Graph, GraphBuilder, Node, Value, prune, rewrite
 from ..graph.trace import call_graph, noting, weight
 from ..model import Model
 from ..passes.channels import output_axes
@@ -191,8 +192,8 @@ class Imported(Layer):
                 raise UnsupportedFeature(
                     f"{self.name}: the size of {next(iter(whole.output_lengths))!r} depends on data; cut the model before"
                 )
-            graph = whole if self.cuts is None else self._cut(whole, notes.named)
-            self._noted = notes.statistics
+            graph, replaced = _widened(whole if self.cuts is None else self._cut(whole, notes.named))
+            self._noted = {replaced.get(v, v) for v in notes.statistics}
             weights: dict[str, list[Value]] = {}
             for value, array in graph.constants.items():
                 if value.name and array.dtype.kind == "f" and array.size > 1:
@@ -270,6 +271,27 @@ class Imported(Layer):
 
     def get_config(self) -> dict[str, Any]:
         raise self.unsupported("a configuration of an imported model: keep its file, and save the weights alone")
+
+
+def _widened(graph: Graph) -> tuple[Graph, dict[Value, Value]]:
+    """The weights that a file stores in halves and the model computes with in float32, as float32, which what training adds to
+    them needs; and which have replaced which."""
+    users = graph.users()
+    replaced = {
+        value: Value(Abstract(value.shape, float32), value.name)
+        for value in graph.constants
+        if value.dtype == float16 and value not in graph.outputs and _only_widened(users.get(value, ()))
+    }
+    constants = {replaced.get(v, v): a.astype(np.float32) if v in replaced else a for v, a in graph.constants.items()}
+
+    def rule(builder: GraphBuilder, node: Node, operands: tuple[Value, ...]) -> Sequence[Value] | None:
+        return [replaced[operands[0]]] if operands and operands[0] in replaced else None
+
+    return rewrite(replace(graph, constants=constants), rule), replaced
+
+
+def _only_widened(users: Sequence[Node]) -> bool:
+    return all(n.primitive.name == "convert" and n.results[0].dtype == float32 for n in users)
 
 
 def _outputs(users: Mapping[Value, Sequence[Node]], places: Sequence[Value]) -> tuple[int, ...] | None:

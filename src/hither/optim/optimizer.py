@@ -149,11 +149,12 @@ class Optimizer:
         for path, g in clipped.items():
             w = weights[path]
             if self.weight_decay:
-                w = w - w * (self.weight_decay * rate)
+                w = ops.astype(w - w * (self.weight_decay * rate), w.dtype)
             slots = {slot: state[slot][path] for slot in self.slots}
-            found[path], after = self.step(w, ops.astype(g, w.dtype), slots, rate, step, shared)
+            new, after = self.step(w, ops.astype(g, w.dtype), slots, rate, step, shared)
+            found[path] = ops.astype(new, w.dtype)  # of a weight in halves, what a float32 rate makes is rounded, as in Keras
             for slot in self.slots:
-                made[slot][path] = after[slot]
+                made[slot][path] = ops.astype(after[slot], slots[slot].dtype)
         return found, made
 
     def _averaged(self, found: dict[str, Any], made: State, before: Any) -> tuple[dict[str, Any], State]:
@@ -164,7 +165,7 @@ class Optimizer:
         if not self.use_ema:
             return found, made
         m = ops.where(before > 0, np.float32(self.ema_momentum), np.float32(0))  # it begins with the first step's weights
-        average = {p: m * a + (1 - m) * found[p] for p, a in made["average"].items()}
+        average = {p: ops.astype(m * a + (1 - m) * found[p], a.dtype) for p, a in made["average"].items()}
         if self.ema_overwrite_frequency:
             now = (before + 1) % self.ema_overwrite_frequency == 0
             found = {p: ops.where(now, average[p], w) if p in average else w for p, w in found.items()}
