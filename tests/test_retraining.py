@@ -172,6 +172,8 @@ def test_lora_of_an_imported_model(tmp_path: Path) -> None:
     assert all(".lora_" in n for n in layer.trainable_weights) and len(layer.trainable_weights) == 4
     before = trainer.predict(x).numpy()
     np.testing.assert_allclose(layer.merge()(x).numpy(), before, atol=1e-4)
+    with pytest.raises(UnsupportedFeature, match=r"keep its file.*save_weights"):
+        ht.save(layer, tmp_path / "net.safetensors")
 
 
 def test_weights_that_a_file_keeps_in_halves_train_in_float32(tmp_path: Path) -> None:

@@ -270,7 +270,11 @@ class Imported(Layer):
         return all(n == 1 for n in firsts) and given != {1} and len(given) == 1
 
     def get_config(self) -> dict[str, Any]:
-        raise self.unsupported("a configuration of an imported model: keep its file, and save the weights alone")
+        raise UnsupportedFeature(
+            f"{self.name!r} is an imported model, which has no configuration to write: keep its file, and save the "
+            "weights alone (hither.save_weights(net.weights, …), or trainer.save(…, weights_only=True)), or "
+            "write it all as .onnx, with specs"
+        )
 
 
 def _widened(graph: Graph) -> tuple[Graph, dict[Value, Value]]:
