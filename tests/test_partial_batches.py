@@ -103,7 +103,13 @@ def own() -> Any:
     return Centred(), {"loss": lambda t, p: ops.mean(ops.square(t - p)) + ops.var(p)}, {"x": normal(10, 3), "y": normal(10, 3)}
 
 
-NETWORKS: list[Callable[[], Any]] = [convolutional, transposed, recurrent, attentive, several, own]
+def noisy() -> Any:
+    """Normal draws, two words of a block each, of an odd number per sample."""
+    net = L.Sequential([L.Input((3,)), L.GaussianNoise(0.5), L.GaussianDropout(0.3), L.Dense(1)])
+    return net, {"loss": "mse"}, {"x": normal(6, 3), "y": normal(6, 1, seed=2)}
+
+
+NETWORKS: list[Callable[[], Any]] = [convolutional, transposed, recurrent, attentive, several, own, noisy]
 
 
 def grouped(given: dict[str, np.ndarray], rows: slice) -> tuple[Any, Any, Any]:

@@ -112,16 +112,32 @@ def uniform(keys: Like, /, shape: Sequence[int] = (), *, low: Like = 0.0, high: 
         rest = converted(bitwise_right_shift(words[1], 6), wanted)
         unit = el.multiply(el.add(el.multiply(top, 2.0**26), rest), 2.0**-53)
     else:
-        unit = el.multiply(converted(bitwise_right_shift(bits(keys, shape), 8), dt.float32), 2.0**-24)
+        unit = _unit(bits(keys, shape))
     scaled = unit if low == 0.0 and high == 1.0 else el.add(el.multiply(unit, el.subtract(high, low)), low)
     return converted(scaled, wanted)
+
+
+def _unit(words: Any) -> Any:
+    """The upper 24 bits as float32 in 0 … 1."""
+    return el.multiply(converted(bitwise_right_shift(words, 8), dt.float32), 2.0**-24)
+
+
+def _pairs(keys: Like, shape: Sequence[int]) -> tuple[Any, Any]:
+    """Two uniform float32 numbers for each element, which are both words of one block: uniform(keys, (2, *shape)). Traced, as
+    two arrays from the beginning: what a batch of fewer samples draws can then be had from a program for more."""
+    k = asarray(keys)
+    if not is_traced(k) or not math.prod(shape):
+        both = uniform(k, (2, *shape))
+        return both[0], both[1]
+    position = counter((math.prod(shape),), 0, dt.uint32, k)
+    first, second = threefry(k, el.multiply(position, 0), position)
+    return _unit(reshape(first, tuple(shape))), _unit(reshape(second, tuple(shape)))
 
 
 def normal(keys: Like, /, shape: Sequence[int] = (), *, mean: Like = 0.0, std: Like = 1.0, dtype: Any = dt.float32) -> Any:
     """Normally distributed, by Box and Muller's transform (1958)."""
     wanted = dt.dtype(dtype)
-    wide = dt.float64 if wanted is dt.float64 else dt.float32
-    both = uniform(keys, (2, *shape), dtype=wide)
+    both = uniform(keys, (2, *shape), dtype=wanted) if wanted is dt.float64 else _pairs(keys, shape)
     radius = el.sqrt(el.multiply(el.log1p(el.negative(both[0])), -2.0))
     made = el.multiply(radius, el.cos(el.multiply(both[1], 2 * math.pi)))
     return converted(el.add(el.multiply(made, std), mean), wanted)
