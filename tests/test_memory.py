@@ -9,7 +9,6 @@ import gc
 import subprocess
 import sys
 import threading
-import time
 from typing import Any
 
 import numpy as np
@@ -96,10 +95,9 @@ def test_a_dropped_program_gives_its_memory_back(device: str) -> None:
     assert found["weights"] >= w.nbytes
     assert found["live"] >= w.nbytes
     del program
-    until = time.monotonic() + 20  # wgpu's thread may be about to let go of what was read last
-    while held(device)["live"] != before["live"] and time.monotonic() < until:
-        time.sleep(0.01)
-    assert held(device)["live"] == before["live"]
+    after = held(device)
+    assert after["live"] - after["arena"] == before["live"] - before["arena"]
+    assert after["arena"] == 0 or after["programs"]  # others run in it too: eager operations on a GPU
     assert held(device)["weights"] == before["weights"]
 
 
