@@ -20,10 +20,12 @@ from . import (
 from .op_case import Op, Operand, check, flat_results
 from .tolerances import TOLERANCE
 
-TABLE: list[Op] = [
-    *op_rows_elementwise.TABLE, *op_rows_arrays.TABLE, *op_rows_nets.TABLE, *op_rows_gradients.TABLE, *op_rows_pictures.TABLE,
-    *op_rows_linalg.TABLE, *op_rows_functions.TABLE,
-]  # fmt: skip
+FAMILIES: dict[str, list[Op]] = {
+    "elementwise": op_rows_elementwise.TABLE, "arrays": op_rows_arrays.TABLE, "nets": op_rows_nets.TABLE,
+    "gradients": op_rows_gradients.TABLE, "pictures": op_rows_pictures.TABLE, "linalg": op_rows_linalg.TABLE,
+    "functions": op_rows_functions.TABLE,
+}  # fmt: skip
+TABLE: list[Op] = [row for rows in FAMILIES.values() for row in rows]
 
 
 def cases(dtypes: tuple[str, ...] | None = None) -> Iterator[tuple[str, Op, str]]:
@@ -34,4 +36,4 @@ def cases(dtypes: tuple[str, ...] | None = None) -> Iterator[tuple[str, Op, str]
                 yield f"{row.name}-{dtype}", row, dtype
 
 
-__all__ = ["TABLE", "TOLERANCE", "Op", "Operand", "cases", "check", "flat_results"]
+__all__ = ["FAMILIES", "TABLE", "TOLERANCE", "Op", "Operand", "cases", "check", "flat_results"]

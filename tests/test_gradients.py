@@ -17,23 +17,10 @@ from hither.graph.primitive import REGISTRY
 from hither.graph.pullback import pullback
 from hither.graph.trace import trace_function
 
-from . import (
-    op_rows_arrays,
-    op_rows_elementwise,
-    op_rows_functions,
-    op_rows_gradients,
-    op_rows_linalg,
-    op_rows_nets,
-    op_rows_pictures,
-)
 from .op_case import Op, check, flat_results
+from .op_table import FAMILIES
 from .targets import on_target
 
-FAMILIES = {
-    "elementwise": op_rows_elementwise.TABLE, "arrays": op_rows_arrays.TABLE, "nets": op_rows_nets.TABLE,
-    "pictures": op_rows_pictures.TABLE, "gradients": op_rows_gradients.TABLE, "linalg": op_rows_linalg.TABLE,
-    "functions": op_rows_functions.TABLE,
-}  # fmt: skip
 # These round positions: in float64 a picture's element on the edge between two falls to the other side.
 IN_FLOAT32 = {"crop_and_resize_nearest"}
 ROWS = {family: [r for r in rows if r.gradient and "float32" in r.dtypes] for family, rows in FAMILIES.items()}

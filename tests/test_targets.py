@@ -9,24 +9,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from . import (
-    op_rows_arrays,
-    op_rows_elementwise,
-    op_rows_functions,
-    op_rows_gradients,
-    op_rows_linalg,
-    op_rows_nets,
-    op_rows_pictures,
-)
 from .op_case import Op, check, flat_results
-from .op_table import cases
+from .op_table import FAMILIES, cases
 from .targets import check_target, on_target, oracle
 
-FAMILIES = {
-    "elementwise": op_rows_elementwise.TABLE, "arrays": op_rows_arrays.TABLE, "nets": op_rows_nets.TABLE,
-    "gradients": op_rows_gradients.TABLE, "pictures": op_rows_pictures.TABLE, "linalg": op_rows_linalg.TABLE,
-    "functions": op_rows_functions.TABLE,
-}  # fmt: skip
 CASES = [c for c in cases() if c[2] != "complex64"]  # which no target has
 BATCHES = sorted({(family, d) for family, rows in FAMILIES.items() for row in rows for d in row.dtypes if d != "complex64"})
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import dtypes as dt
-from ..errors import NameMismatch, ShapeMismatch
+from ..errors import NameMismatch, ShapeMismatch, UnsupportedFeature
 from ..graph.core import Abstract, Graph
 from ..graph.tree import flatten, tree_map, unflatten
 from ..nn.module import Module
@@ -162,7 +162,10 @@ def _partial(steps: Steps, name: str, like: _Like) -> tuple[Callable[..., Any] |
 
     def graph_of(rows: int) -> Graph:
         function, inputs = _entry(steps, STEPS[name], like.of(rows))
-        return trace_entry(function, inputs, name, steps.initial)
+        try:
+            return trace_entry(function, inputs, name, steps.initial)
+        except (ValueError, TypeError) as error:  # a network may take full batches alone; those are traced elsewhere, too
+            raise UnsupportedFeature(str(error)) from error
 
     kept = named_state(steps.initial)
 
@@ -175,7 +178,7 @@ def _partial(steps: Steps, name: str, like: _Like) -> tuple[Callable[..., Any] |
     try:
         fewer = for_fewer_rows(graph_of, like.rows)
         trace_entry(run, {"rows": Abstract((), dt.int32), **inputs}, name, steps.initial)
-    except (ValueError, TypeError) as error:  # no form for fewer rows, or the network takes full batches alone
+    except UnsupportedFeature as error:
         return None, str(error)
     return (run if fewer.masked or name != "predict" else None), None
 
