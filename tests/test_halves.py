@@ -173,6 +173,22 @@ def test_small_weights_and_halves_go_together() -> None:
 
 
 @pytest.mark.parametrize("device", [*DEVICES, pytest.param("webgpu in words", marks=pytest.mark.gpu)])
+def test_a_cast_rounds_wherever_it_is_fused(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There and back within one kernel: every half, what lies half way to the next and beside that, and what is beyond them."""
+    halves = np.arange(0x7C01, dtype=np.uint16).view(np.float16).astype(np.float32)  # 0 to infinity
+    middles = (halves[:-2] + halves[1:-1]) / 2
+    edges = np.array([65519.996, 65520, 65520.004, 1e9, np.nan, 2.0**-25, 3e-8], np.float32)
+    x = np.concatenate([halves, middles, np.nextafter(middles, np.float32(9e9)), np.nextafter(middles, np.float32(0)), edges])
+    x = np.concatenate([x, -x])
+    if device == "webgpu in words":
+        machine, device = replace(webgpu_machine(), float16=False), "webgpu"
+        monkeypatch.setitem(program_module.DEVICES, "webgpu", Device(lambda: machine, WebGpuSession))
+    program = compiled(lambda x: ht.astype(ht.astype(x * 0.5, "float16"), "float32") * 2, device, "float32", 2 * x)
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(run(program, 2 * x)[0], x.astype(np.float16).astype(np.float32) * 2)
+
+
+@pytest.mark.parametrize("device", [*DEVICES, pytest.param("webgpu in words", marks=pytest.mark.gpu)])
 def test_infinities_stay_infinities(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mask of minus infinity is stored as a half, in products of any kind; beyond float16's range there is nothing else."""
     x = normal(16, 32)

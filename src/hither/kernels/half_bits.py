@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 REBIASED = 2.0**112  # between the exponents of halves and of float32
 KEPT = -0x70002000  # 0x8fffe000: of a half moved to where float32 has its digits: the sign, and what is below it
 INFINITY = 0x7F800000  # of float32: the bits of its exponent, too
+OVERFLOW = 0x477FF000  # 65520, and all above round to infinity
 LEAST = 113 << 23  # the exponent of 2^-14, the smallest normal half
 # How much larger than a half's bits those of the sum below are, but for what its exponent makes: its mantissa begins so much
 # below a power of two. An even number, so that ties go to even.
@@ -57,6 +58,19 @@ def from_float(k: Builder, value: Val) -> Val:
     half = k.bitcast(rounded, dt.int32) - k.bitcast(unit * 2.0**14, dt.int32) + (exponent >> 13)
     sign = (k.bitcast(value, dt.int32) >> 16) & -0x8000
     return k.convert(k.max(k.min(half + sign, 0x7FFF), -0x8000), dt.int16)
+
+
+def rounded(k: Builder, value: Val) -> Val:
+    """A float32 rounded to what float16 holds, to nearest even, on machines without numbers of 16 bits. Cases are told apart by
+    bits: GPU compilers may take it for granted that a number is one."""
+    bits = k.bitcast(value, dt.int32)
+    magnitude = bits & 0x7FFFFFFF
+    normal = k.bitcast((bits + 0xFFF + ((bits >> 13) & 1)) & ~0x1FFF, dt.float32)  # a half lacks the last 13 digits
+    subnormal = k.round(value * 2.0**24) * 2.0**-24
+    infinite = k.bitcast((bits - magnitude) | INFINITY, dt.float32)
+    found = k.select(magnitude < LEAST, subnormal, normal)
+    found = k.select(magnitude < OVERFLOW, found, infinite)
+    return k.select(magnitude <= INFINITY, found, value)
 
 
 def stored(k: Builder, value: Val, loaded: Mapping[Val, Val]) -> Val | None:

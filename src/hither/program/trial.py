@@ -166,9 +166,9 @@ class _Switched:
 
 
 def _as_half(builder: GraphBuilder, value: Value) -> Value:
-    """A value rounded to float16, by way of its bits: what is only converted there and back may never be stored."""
-    for name, dtype in (("convert", dt.float16), ("bitcast", dt.int16), ("bitcast", dt.float16), ("convert", dt.float32)):
-        (value,) = builder.add(REGISTRY[name], (value,), {"dtype": dtype})
+    """A value rounded to float16."""
+    for dtype in (dt.float16, dt.float32):
+        (value,) = builder.add(REGISTRY["convert"], (value,), {"dtype": dtype})
     return value
 
 

@@ -16,7 +16,7 @@ from ... import dtypes as dt
 from ...dtypes import DType
 from ..core import Abstract
 from ..primitive import Elementwise, primitive
-from .rules import apply, computed, full, require_kind, require_same
+from .rules import apply, full, require_kind, require_same
 
 
 def _unary(
@@ -235,7 +235,7 @@ primitive(
     "convert",
     abstract=lambda x, dtype: Abstract(x.shape, dtype),
     evaluate=lambda x, dtype: np.asarray(convert_array(np.atleast_1d(x), dtype)).reshape(x.shape),
-    lowering=Elementwise(lambda k, x, dtype: k.convert(x, computed(dtype))),
+    lowering=Elementwise(lambda k, x, dtype: k.half(x) if dtype is dt.float16 else k.convert(x, dtype)),
     vjp=_convert_vjp,
 )
 
