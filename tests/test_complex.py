@@ -77,6 +77,9 @@ def test_quotients_of_large_and_small_numbers_do_not_overflow() -> None:
     large, small = np.float32(1e30), np.float32(1e-30)
     check(ht.jit(by_parts(ht.divide))(*(np.full(1, v) for v in (large, large, large, -large))), np.array([1j]))
     check(ht.jit(by_parts(ht.divide))(*(np.full(1, v) for v in (small, small, small, -small))), np.array([1j]))
+    x, zero = np.array([1 + 2j, -1 + 2j, 1 - 2j]), np.zeros(3)
+    with np.errstate(all="ignore"):
+        check(ht.jit(by_parts(ht.divide))(x.real, x.imag, zero, zero), x / 0j)
 
 
 def test_products_reductions_and_views() -> None:

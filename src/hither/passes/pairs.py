@@ -117,12 +117,13 @@ def _mul(a: Pair, b: Pair, name: str = "mul", dtype: Any = None, **params: Any) 
 
 @_rule("div")
 def _div(a: Pair, b: Pair) -> Pair:
-    """(a/s) · conj(b/s) / |b/s|² with s the larger part of b, so that squares neither overflow nor vanish."""
+    """(a/s) · conj(b/s) / |b/s|² with s the larger part of b, so that squares neither overflow nor vanish; a/0 part by part."""
     if b.imag is None:
         return Pair(apply("div", a.real, b.real), None if a.imag is None else apply("div", a.imag, b.real))
     size = apply("max", apply("abs", b.real), apply("abs", b.imag))
-    size = el.where(el.equal(size, 0), 1, size)
-    c, d = apply("div", b.real, size), apply("div", b.imag, size)
+    none = el.equal(size, 0)
+    size = el.where(none, 1, size)
+    c, d = el.where(none, 1, apply("div", b.real, size)), apply("div", b.imag, size)
     below = apply("add", apply("mul", b.real, c), apply("mul", b.imag, d))
     made = _mul(a, Pair(c, apply("neg", d)))
     return Pair(apply("div", made.real, below), apply("div", made.imag, below))
