@@ -26,7 +26,7 @@ class _Plan:
 
     root: list[int]  # item -> the item in whose expression it is computed (itself if in none); both as positions
     inlined: set[Node] = field(default_factory=set)
-    inner: dict[Node, set[Node]] = field(default_factory=dict)  # control item -> the values used inside it
+    inner: dict[Node, dict[Node, None]] = field(default_factory=dict)  # control item -> what is used inside, in order
     dying: dict[int, list[Node]] = field(default_factory=dict)  # position -> this block's values last used there
     used: set[Node] = field(default_factory=set)  # this block's values that are used at all
 
@@ -63,19 +63,19 @@ class _Writer:
 
     # -- planning ----------------------------------------------------------------------------------------------------
 
-    def _plan(self, block: NodeBlock) -> set[Node]:
-        """Plan a block and those inside it; returns the outer values it uses."""
+    def _plan(self, block: NodeBlock) -> dict[Node, None]:
+        """Plan a block and those inside it; returns the outer values it uses, in the order in which it does."""
         end = len(block.items)
         plan = self.plans[block] = _Plan(root=list(range(end)))
         uses: dict[Node, list[tuple[int, bool]]] = {}  # value -> (position, whether as a direct operand)
         for i, item in enumerate(block.items):
             for a in item.args:
                 uses.setdefault(a, []).append((i, True))
-            inner: set[Node] = set()
+            inner: dict[Node, None] = {}
             for nested in blocks_of(item):
                 inner |= self._plan(nested)
             if isinstance(item, LoopNode) and item.stop is not None:
-                inner.add(item.stop)
+                inner[item.stop] = None
             plan.inner[item] = inner
             for a in inner:
                 uses.setdefault(a, []).append((i, False))
@@ -101,7 +101,7 @@ class _Writer:
                 position = max(plan.root[i] for i, _ in where)
                 plan.dying.setdefault(position, []).append(v)
                 plan.used.add(v)
-        return {v for v in uses if v.block is not block and not v.is_constant}
+        return {v: None for v in uses if v.block is not block and not v.is_constant}
 
     # -- locals ------------------------------------------------------------------------------------------------------
 
