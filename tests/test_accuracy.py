@@ -384,3 +384,5 @@ def test_samples_of_an_entry_have_to_fit_it() -> None:
     entries = {"a": lambda x: network(SECOND, x), "b": lambda x: {"z": x}}
     with pytest.raises(NameMismatch):
         ht.compile(entries, SPECS, precision="int8", calibrate={"a": SAMPLES, "b": [{"other": SAMPLES[0]["x"]}]})
+    with pytest.raises(CompileError, match="entries and inputs of 'x' alike"):
+        ht.compile({"x": entries["a"]}, SPECS, precision="int8", calibrate={"x": SAMPLES})

@@ -85,8 +85,8 @@ def compile(
             share of its largest magnitude. {"top1": 0.99}: how often the largest element along the last axis must be the
             same. Or both. Weights that do too much damage take as small a step towards float32 as will do: from bytes for
             activations to int8 weights alone, from int4 to int8, to float16, to float32; such results keep float32.
-            `Program.accuracy` says which, and how
-            accurate the program is. Without samples, random numbers are used, which say less.
+            `Program.accuracy` says which, and how accurate the program is. Without samples, random numbers are used, which
+            say less.
         state: what survives calls: nested dicts and lists of arrays. Functions are then called as
             `f(state, **inputs)` and return outputs, or `(outputs, new_state)` to change it: of the same structure, shapes and
             dtypes, and nothing is copied that stays as it is. All entries share it. Program.state gives it by path

@@ -60,18 +60,19 @@ def samples_by_entry(
         specs: of the first one's inputs.
 
     Raises:
-        CompileError, NameMismatch, ShapeMismatch, DTypeMismatch: as for `samples_of`.
+        CompileError, NameMismatch, ShapeMismatch, DTypeMismatch: as for `samples_of`; CompileError for names that are those of
+            entries and of inputs.
     """
     first = next(iter(inputs))
     if calibrate is None:
         own = (specs or {}).get(first)
         return {first: samples_of(synthetic_samples(inputs[first], own if isinstance(own, Mapping) else specs), inputs[first])}
-    if (
-        isinstance(calibrate, Mapping)
-        and calibrate
-        and set(calibrate) <= set(inputs)
-        and not set(calibrate) <= set(inputs[first])
-    ):
+    if isinstance(calibrate, Mapping) and calibrate and set(calibrate) <= set(inputs):
+        if set(calibrate) <= set(inputs[first]):
+            names = ", ".join(map(repr, calibrate))
+            raise CompileError(
+                f"calibrate= names {names}: entries and inputs of {first!r} alike; give a list of {{input: array}}"
+            )
         return {entry: samples_of(calibrate[entry], inputs[entry]) for entry in inputs if entry in calibrate}
     given = calibrate if isinstance(calibrate, Mapping) or not isinstance(calibrate, Iterable) else list(calibrate)
     return {entry: samples_of(given, of) for entry, of in inputs.items() if entry == first or dict(of) == dict(inputs[first])}
