@@ -316,6 +316,30 @@ def test_fit_goes_through_the_samples(node: str, line: Path) -> None:
     assert got["nan"][0] == "loss" and got["aborted"][1].startswith("This operation was aborted")
 
 
+def test_averages_become_the_weights_as_training_ends(node: str, tmp_path: Path) -> None:
+    """As in Trainer.fit, where the optimizer has use_ema; other bundles have no such entry."""
+    x = arrays(5)(8, 2)
+    y = x @ [[2.0], [-1.0]]
+
+    def made() -> ht.Trainer:
+        L.seed(1)
+        net = L.Sequential([L.Input((2,)), L.Dense(1, name="line")])
+        return ht.Trainer(net, "mse", ht.optim.SGD(0.1, use_ema=True, ema_momentum=0.8), device="cpu")
+
+    given = {"x": ht.Spec((4, 2)), "y": ht.Spec((4, 1))}
+    ht.bundle(made(), tmp_path, given, targets=("wasm",))
+    body = """
+      const { fit } = await import(folder + "/hither-fit.js"), p = await load(folder, { device: "wasm", threads: 1 });
+      await fit(p, samples, { epochs: 3, shuffle: false });
+      return Object.fromEntries(Object.entries(await p.state()).map(([n, t]) => [n, t.data]));
+    """
+    got = in_node(node, tmp_path, body, samples={"x": x.ravel().tolist(), "y": y.ravel().tolist()})["value"]
+    trainer = made()
+    trainer.fit(x, y, batch_size=4, epochs=3, shuffle=False, verbose=0)
+    assert got["weights.line.kernel"] == got["optimizer.average.line.kernel"]
+    np.testing.assert_allclose(got["weights.line.kernel"], trainer.net.weights["line.kernel"].numpy().ravel(), rtol=1e-5)
+
+
 def test_states_that_do_not_fit_are_refused(node: str, line: Path, trained: Trained, tmp_path: Path) -> None:
     """Of another network, damaged, cut short, or with a value of another shape: an error each, and the state stays."""
     kept = tmp_path / "kept"

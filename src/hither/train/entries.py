@@ -95,7 +95,12 @@ def entries_of(trainer: Trainer, specs: Specs | None, seen: Batch | None) -> Ent
     def reset_metrics(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         return {}, {**state, "metrics": steps.initial["metrics"]}
 
+    def take_averages(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {}, {**state, "weights": {**state["weights"], **state["optimizer"]["average"]}}
+
     functions["reset_metrics"], taken["reset_metrics"] = reset_metrics, {}
+    if trainer.optimizer.use_ema:
+        functions["take_averages"], taken["take_averages"] = take_averages, {}
     for name, partial in _partial_entries(steps, likes).items():
         functions[PARTIAL[name]], taken[PARTIAL[name]] = partial, {"rows": Abstract((), dt.int32), **taken[name]}
     current: dict[str, Any] = {**steps.state, **named_state({"metrics": steps.initial["metrics"]})}

@@ -206,9 +206,10 @@ class Trainer:
 
         `predict` gives the network's outputs. `train_step` gives "loss", of this batch alone, and the other losses and metrics
         since the last reset; a batch whose loss is not finite changes nothing. `evaluate` gives all of them since the last
-        reset, without training. `reset_metrics` takes nothing and gives nothing. `train_partial` and `evaluate_partial` do the
-        same for the first `rows` samples (int32) of a batch, exactly: statistics, means, draws and metrics are of those alone;
-        what lies behind should be samples, too, such as the first again. `predict_partial` is there only where samples mix in
+        reset, without training. `reset_metrics` takes nothing and gives nothing, nor does `take_averages`, which is there
+        where the optimizer has use_ema and ends training, as in `fit`. `train_partial` and `evaluate_partial` do the same for
+        the first `rows` samples (int32) of a batch, exactly: statistics, means, draws and metrics are of those alone; what
+        lies behind should be samples, too, such as the first again. `predict_partial` is there only where samples mix in
         predicting. All work on one state: weights, the optimizer's, metrics and random keys as they are now, metrics at their
         beginning. Weights that training leaves as they are, frozen ones, are constants, folded and packed like any model's; a
         bundle exports them with the others.

@@ -27,7 +27,8 @@ export interface FitOptions extends BatchOptions {
   onEpoch?: (epoch: number, logs: Logs) => unknown;
 }
 
-/** Train, as `Trainer.fit` does: a last batch that is not full is a step on just its samples. Resolves with the logs of each epoch,
+/** Train, as `Trainer.fit` does: a last batch that is not full is a step on just its samples, and averages that the optimizer has
+ * become the weights at the end. Resolves with the logs of each epoch,
  * by name. A loss that is not finite throws a HitherError of code "loss". */
 export function fit(program: Program, samples: Samples, options?: FitOptions): Promise<Record<string, any[]>>;
 

@@ -31,6 +31,7 @@ export async function fit(program, samples, { batchSize, epochs = 1, shuffle = t
     for (const [name, value] of Object.entries(logs)) (history[name] ??= []).push(value);
     if (await onEpoch?.(epoch, logs) === false) break;
   }
+  if (program.info.variants[0].entries.take_averages) await program.run("take_averages", {}, { signal });
   return history;
 }
 
