@@ -97,7 +97,8 @@ def test_a_dropped_program_gives_its_memory_back(device: str) -> None:
     del program
     after = held(device)
     assert after["live"] - after["arena"] == before["live"] - before["arena"]
-    assert after["arena"] == 0 or after["programs"]  # others run in it too: eager operations on a GPU
+    # on a GPU others, eager operations too, run in the same one, which need not shrink at once
+    assert after["arena"] == before["arena"] or (device == "webgpu" and after["programs"])
     assert held(device)["weights"] == before["weights"]
 
 
