@@ -51,7 +51,7 @@ class Builder:
         self.scratch: list[Buffer] = []
         self._blocks: list[Block] = [Block()]
         self._known: list[dict[Any, Val]] = [{}]
-        self._halves: dict[Val, Val] = {}  # what was widened where it was loaded or rounded → its bits
+        self._halves = half_bits.Halves(self)
 
     # -- memory ------------------------------------------------------------------------------------------------------
 
@@ -121,9 +121,7 @@ class Builder:
     def _from_storage(self, value: Val, buffer: Buffer, wanted: DType | None) -> Val:
         if buffer.dtype is dt.float16:
             if value.dtype is dt.int16:
-                bits = value
-                value = half_bits.finite_to_float(self, bits) if buffer.finite else half_bits.to_float(self, bits)
-                self._halves[value] = bits
+                value = self._halves.widened(value, buffer.finite)
             else:
                 value = self.convert(value, dt.float32)
         if wanted is dt.float16:
@@ -136,23 +134,12 @@ class Builder:
                 return self.convert(value, dt.float16)
             if self.machine.gpu:  # two become a word as they are stored
                 return self.convert(value, dt.float32)
-            stored = half_bits.stored(self, value, self._halves)
-            return half_bits.from_float(self, self.convert(value, dt.float32)) if stored is None else stored
+            return self._halves.narrowed(value)
         return self.convert(value, buffer.dtype)
 
     def half(self, value: Val) -> Val:
         """A number rounded to float16, which is float32 in registers."""
-        wide = self.convert(value, dt.float32)
-        if value.dtype.bits <= 8 or wide in self._halves:  # it is one
-            return wide
-        if self.machine.float16:
-            return self.convert(self.convert(wide, dt.float16), dt.float32)
-        if self.machine.gpu:
-            return half_bits.rounded(self, wide)
-        bits = half_bits.from_float(self, wide)
-        rounded = half_bits.to_float(self, bits)
-        self._halves[rounded] = bits
-        return rounded
+        return self._halves.rounded(value)
 
     def half_to_float(self, bits: Val) -> Val:
         """The bits of a float16, as int16, to float32."""

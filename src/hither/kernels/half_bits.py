@@ -7,7 +7,6 @@ larger, infinities need no case of their own. (The idea is known from M. Dukhan'
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,7 +59,7 @@ def from_float(k: Builder, value: Val) -> Val:
     return k.convert(k.max(k.min(half + sign, 0x7FFF), -0x8000), dt.int16)
 
 
-def rounded(k: Builder, value: Val) -> Val:
+def without_bits(k: Builder, value: Val) -> Val:
     """A float32 rounded to what float16 holds, to nearest even, on machines without numbers of 16 bits. Cases are told apart by
     bits: GPU compilers may take it for granted that a number is one."""
     bits = k.bitcast(value, dt.int32)
@@ -73,20 +72,47 @@ def rounded(k: Builder, value: Val) -> Val:
     return k.select(magnitude <= INFINITY, found, value)
 
 
-def stored(k: Builder, value: Val, loaded: Mapping[Val, Val]) -> Val | None:
-    """The bits of a float16, where a float32 is only that, widened: `loaded` (with those bits), known, or chosen among such."""
-    if value in loaded:
-        return loaded[value]
-    op = value.op
-    if op is not None and op.kind == "const":
-        return k.const(of_number(op.attr), dt.int16)
-    if op is not None and op.kind == "splat":
-        scalar = stored(k, op.args[0], loaded)
-        return None if scalar is None else k.broadcast(scalar, value.width)
-    if op is not None and op.kind == "select":
-        a, b = (stored(k, v, loaded) for v in op.args[1:])
-        return None if a is None or b is None else k.select(op.args[0], a, b)
-    return None
+class Halves:
+    """The float32 values of a kernel that are halves, widened, and their bits: what was one need not be rounded again."""
+
+    def __init__(self, k: Builder) -> None:
+        self.k = k
+        self._bits: dict[Val, Val] = {}
+
+    def widened(self, bits: Val, finite: bool = False) -> Val:
+        """int16 bits as a float32."""
+        value = finite_to_float(self.k, bits) if finite else to_float(self.k, bits)
+        self._bits[value] = bits
+        return value
+
+    def narrowed(self, value: Val) -> Val:
+        """A number as the int16 bits of a float16."""
+        known = self._known(value)
+        return from_float(self.k, self.k.convert(value, dt.float32)) if known is None else known
+
+    def rounded(self, value: Val) -> Val:
+        """A number rounded to float16, as a float32."""
+        k, wide = self.k, self.k.convert(value, dt.float32)
+        if value.dtype.bits <= 8 or wide in self._bits:  # it is one
+            return wide
+        if k.machine.float16:
+            return k.convert(k.convert(wide, dt.float16), dt.float32)
+        return without_bits(k, wide) if k.machine.gpu else self.widened(from_float(k, wide))
+
+    def _known(self, value: Val) -> Val | None:
+        """The bits of a value that is a half: one that was widened, known, or chosen among such."""
+        if value in self._bits:
+            return self._bits[value]
+        k, op = self.k, value.op
+        if op is not None and op.kind == "const":
+            return k.const(of_number(op.attr), dt.int16)
+        if op is not None and op.kind == "splat":
+            scalar = self._known(op.args[0])
+            return None if scalar is None else k.broadcast(scalar, value.width)
+        if op is not None and op.kind == "select":
+            a, b = (self._known(v) for v in op.args[1:])
+            return None if a is None or b is None else k.select(op.args[0], a, b)
+        return None
 
 
 def of_number(value: float) -> int:
