@@ -26,8 +26,13 @@ GPU = pytest.param("webgpu", marks=pytest.mark.gpu)
 
 
 def held(device: str = "cpu") -> dict[str, int]:
-    gc.collect()
-    return ht.memory()[device]
+    """What ht.memory() says once nothing more goes: a finalizer may leave what the next collection finds."""
+    found: dict[str, int] = {}
+    while True:
+        gc.collect()
+        last, found = found, ht.memory()[device]
+        if found == last:
+            return found
 
 
 def difference(after: dict[str, int], before: dict[str, int]) -> dict[str, int]:
@@ -96,10 +101,10 @@ def test_a_dropped_program_gives_its_memory_back(device: str) -> None:
     assert found["live"] >= w.nbytes
     del program
     after = held(device)
-    assert after["live"] - after["arena"] == before["live"] - before["arena"]
+    assert after["live"] - after["arena"] <= before["live"] - before["arena"]
     # on a GPU others, eager operations too, run in the same one, which need not shrink at once
-    assert after["arena"] == before["arena"] or (device == "webgpu" and after["programs"])
-    assert held(device)["weights"] == before["weights"]
+    assert after["arena"] <= before["arena"] or (device == "webgpu" and after["programs"])
+    assert after["weights"] <= before["weights"]
 
 
 # -- sharing -------------------------------------------------------------------------------------------------------------
@@ -184,7 +189,7 @@ def test_webgpu_buffers_are_used_again(adapter: Any, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("kind", KINDS)
 def test_repeating_holds_no_more(kind: str, device: str) -> None:
     before, after, *_ = repeat(kind, device, times=300 if device == "cpu" else 40)
-    assert after == before
+    assert {name: n for name, n in after.items() if n > before[name]} == {}
 
 
 # -- lack of memory ------------------------------------------------------------------------------------------------------

@@ -138,11 +138,13 @@ def test_dropping_an_executable_frees_its_buffers(adapter: Any) -> None:
     settled = webgpu.memory()
     for _ in range(50):
         run(made, "double", ONES)
-    assert webgpu.memory() == settled  # nothing is allocated per run
+    now = webgpu.memory()
+    assert now["live"] <= settled["live"] and now["buffers"] <= settled["buffers"]  # nothing is allocated per run
     del made
     gc.collect()
     after = webgpu.memory()
-    assert (after["live"], after["buffers"]) == (before["live"], before["buffers"])
+    # of this one nothing is left; what tests before it left behind may have gone, too, with the same collection
+    assert after["live"] <= before["live"] and after["buffers"] <= before["buffers"]
 
 
 def test_forks_share_weights(adapter: Any) -> None:
