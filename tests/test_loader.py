@@ -159,13 +159,17 @@ def test_the_loader_is_small() -> None:
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ('// head\nconst a = "https://x/y  z"; // tail\n', 'const a="https://x/y  z";\n'),
+        ('// head\nconst a = "https://x/y  z"; // tail\n', 'let a="https://x/y  z";\n'),
         ("/** @type {A} */\nlet b = /** @type {any} */ (c)\nlet d", "let b=c\nlet d\n"),
         ("f(/[/ ]\\/ {2}/g, a / b / c);", "f(/[/ ]\\/ {2}/g,a/b/c);\n"),
         ("`a  ${b ? `c  ${ { d : 1 } }` : e}  // no`", "`a  ${b?`c  ${{d:1}}`:e}  // no`\n"),
         ("return a + +b - -c in d", "return a+ +b- -c in d\n"),
         ("a()\n(b)\n[c]\n++d", "a()\n(b)\n[c]\n++d\n"),
-        ("{ a = { b, }; c; } while (d) ; { f(); }", "{a={b};c}while(d);{f();}\n"),
+        ("{ a = { b, }; c; } while (d) ; { f(); }", "{a={b};c}while(d);{f()}\n"),
+        ("{ if (a) ; } { for (;;) ; } { g((a), b()); }", "{if(a);}{for(;;);}{g((a),b())}\n"),
+        ("const f = async (x) => (y) => g(x)", "let f=async x=>y=>g(x)\n"),
+        ("return (x) => x; (x, y) => x; ({ x }) => x; () => { x }", "return x=>x;(x,y)=>x;({x})=>x;()=>{x}\n"),
+        ("for (const x of a.const) constant(`const ${x}`)", "for(let x of a.const)constant(`const ${x}`)\n"),
         ("[x, , ]", "[x,,]\n"),
     ],
 )
