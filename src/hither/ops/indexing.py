@@ -177,10 +177,15 @@ def _expand_masks(keys: list[Any], x: Any) -> list[Any]:
 def take(x: Like, indices: Like, /, *, axis: int | None = None) -> Any:
     """Whole slices of x at indices along an axis: the axis is replaced by the axes of `indices`.
 
+    Negative indices count from the end. One that is out of range raises nothing, on any device or in a page: it is clamped,
+    so it gives the first slice or the last one. Where that would be a mistake, check the indices before.
+
     Example:
         >>> import hither as ht
         >>> ht.take(ht.asarray([10, 20, 30]), ht.asarray([2, -1, 0]), axis=0)
         Array([30, 30, 10], dtype=int32)
+        >>> ht.take(ht.asarray([10, 20, 30]), ht.asarray([3, -4]), axis=0)
+        Array([30, 10], dtype=int32)
     """
     x, indices = asarray(x), asarray(indices)
     if axis is None:
@@ -192,7 +197,10 @@ def take(x: Like, indices: Like, /, *, axis: int | None = None) -> Any:
 
 
 def take_along_axis(x: Like, indices: Like, /, *, axis: int = -1) -> Any:
-    """x at indices along an axis, matched elementwise along the others, which broadcast (ONNX's GatherElements)."""
+    """x at indices along an axis, matched elementwise along the others, which broadcast (ONNX's GatherElements).
+
+    Indices are taken as in `take`: negative ones from the end, those out of range clamped.
+    """
     x, indices = asarray(x), asarray(indices)
     axis = one_axis(axis, x.ndim)
     if x.ndim != indices.ndim:
@@ -225,7 +233,10 @@ def _wrapped_components(indices: Any, extents: Sequence[int]) -> Any:
 
 
 def gather_nd(x: Like, indices: Like, /, *, batch_dims: int = 0) -> Any:
-    """Elements or slices of x at index tuples, which lie along the last axis of `indices` (ONNX's GatherND)."""
+    """Elements or slices of x at index tuples, which lie along the last axis of `indices` (ONNX's GatherND).
+
+    Indices are taken as in `take`: negative ones from the end, those out of range clamped.
+    """
     x, indices = asarray(x), asarray(indices)
     depth = indices.shape[-1]
     return apply("gather_nd", x, _wrapped_components(indices, x.shape[batch_dims : batch_dims + depth]), batch_dims=batch_dims)
@@ -238,7 +249,7 @@ def scatter_nd(x: Like, indices: Like, updates: Like, /, *, combine: str = "set"
     """x with updates written (or added, multiplied, min, max) at index tuples (ONNX's ScatterND).
 
     Args:
-        indices: [..., k]: tuples that index the first k axes of x.
+        indices: [..., k]: tuples that index the first k axes of x; as in `take`, those out of range are clamped.
         updates: [..., *x.shape[k:]].
         combine: "set", "add", "mul", "min" or "max"; with "set" the last of equal indices wins.
     """
@@ -248,7 +259,10 @@ def scatter_nd(x: Like, indices: Like, updates: Like, /, *, combine: str = "set"
 
 
 def scatter_along_axis(x: Like, indices: Like, updates: Like, /, *, axis: int = -1, combine: str = "set") -> Any:
-    """x with updates written at indices along an axis, matched elementwise along the others (ONNX's ScatterElements)."""
+    """x with updates written at indices along an axis, matched elementwise along the others (ONNX's ScatterElements).
+
+    Indices are taken as in `take`: negative ones from the end, those out of range clamped.
+    """
     x, indices = asarray(x), asarray(indices)
     updates = asarray(updates, dtype=x.dtype)
     axis = one_axis(axis, x.ndim)

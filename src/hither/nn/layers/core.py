@@ -77,6 +77,9 @@ class Dense(Layer):
 class Embedding(Layer):
     """Rows of a table by number: [...] integers → [..., output_dim].
 
+    A number beyond the table raises nothing, on any device or in a page: it gets the last row, and a negative one
+    counts from the end (see `ht.take`). Where that would be a mistake, check numbers before.
+
     Args:
         input_dim: how many rows.
         output_dim: their extent.
