@@ -1,4 +1,4 @@
-"""JavaScript without comments and needless characters: what is shipped of the runtime, whose sources explain themselves at length.
+"""JavaScript without comments and needless characters: what is shipped of the runtime, whose sources explain themselves.
 
 Names and lines stay, so that a stack trace from a page still reads. It knows JavaScript's tokens as far as the runtime uses
 them: strings, templates with nested expressions, regular expressions (after an operator or an opening bracket), comments.
