@@ -60,6 +60,16 @@ def make_picture(folder: Path) -> dict[str, Any]:
     return bundle(lambda image: {"pixels": image * 1.0}, folder, {"image": spec})
 
 
+def make_line(folder: Path) -> dict[str, Any]:
+    """A Trainer of one dense layer with its bias, for 4 rows and for 1."""
+    import hither as ht
+
+    ht.nn.seed(2)
+    net = ht.nn.Sequential([ht.nn.Input((2,)), ht.nn.Dense(1, name="line")])
+    choices = [{"x": Spec((n, 2)), "y": Spec((n, 1))} for n in (4, 1)]
+    return bundle(ht.Trainer(net, "mse", ht.optim.SGD(0.1), device="cpu"), folder, choices, targets=("wasm",))
+
+
 def edit_manifest(folder: Path, **changes: Any) -> None:
     """Change a manifest and give it the digest that fits, as another writer could have written it."""
     path = folder / "manifest.json"

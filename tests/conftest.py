@@ -195,6 +195,16 @@ def counter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that trains: hither-fit.js's `fit` finds a line."""
+    from .bundles import make_line
+
+    folder = tmp_path_factory.mktemp("line") / "b"
+    make_line(folder)
+    return folder
+
+
 @pytest.fixture
 def copy(affine: Path, tmp_path: Path) -> Path:
     """A bundle to damage."""

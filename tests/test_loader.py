@@ -274,48 +274,6 @@ def test_results_belong_to_the_caller_and_calls_queue(node: str, affine: Path) -
     assert in_node(node, affine, body)["value"] == {"n": [2, 4, 6], "distinct": True, "same": True, "equal": True}
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        ("{ x: new Float32Array(6) }", 'input "n" is missing; "predict" takes x: float32[2,3], n: int64[2] or x: float32[5,3]'),
-        ("", 'input "x" is missing; "predict" takes x: float32[2,3], n: int64[2] or x: float32[5,3]'),
-        ("null", 'input "x" is missing; "predict" takes'),
-        ("{ x: new Float32Array(6), n: [1, 2], z: 1 }", 'input "z" does not exist; "predict" takes'),
-        ("{ x: new Float32Array(7), n: [1, 2] }", "no variant fits x: [7], n: [2]"),
-        ("{ x: { data: new Float32Array(6), shape: [3, 2] }, n: [1, 2] }", "no variant fits x: [3,2]"),
-        ("{ x: new Float64Array(6), n: [1, 2] }", 'input "x" is float32: pass Float32Array or a plain array, not Float64Array'),
-        ("{ x: new Float32Array(6), n: [1, 0.5] }", 'input "n": element 1 is 0.5, which does not fit int64'),
-        ("'nothing', {}", 'the bundle has no entry "nothing"; it has predict'),
-        ("{ x: new Float32Array(6), n: [1, 2] }, { variant: '9x9' }", "the bundle has no variant 9x9; it has 2x3_2, 5x3_2"),
-        (
-            "{ x: new Float32Array(6), n: [1, 2] }, { outputs: { y: new Float32Array(7) } }",
-            "outputs.y must be a Float32Array of 8",
-        ),
-        ("{ x: new Float32Array(6), n: [1, 2] }, { outputs: { z: new Float32Array(8) } }", 'no output "z": y'),
-    ],
-)
-def test_wrong_calls_say_what_is_right(node: str, affine: Path, call: str, message: str) -> None:
-    got = in_node(node, affine, f"const p = await load(folder, {{ device: 'wasm', threads: 1 }}); await p.run({call})")
-    assert message in got["error"]
-
-
-def test_abort(node: str, affine: Path) -> None:
-    body = """
-      const program = await load(folder, { device: "wasm", threads: 1 }), stop = new AbortController();
-      const call = program.run({ x: new Float32Array(6), n: [1, 1] }, { signal: stop.signal }).catch((e) => e.name);
-      stop.abort();
-      const after = await program.run({ x: new Float32Array(6), n: [1, 1] });
-      const load2 = await load(folder, { device: "wasm", signal: AbortSignal.abort() }).catch((e) => e.name);
-      return [await call, after.n.data[0], load2];
-    """
-    assert in_node(node, affine, body)["value"] == ["AbortError", 2, "AbortError"]
-
-
-def test_closed_programs_say_so(node: str, affine: Path) -> None:
-    got = in_node(node, affine, f"const program = await load(folder, {{ device: 'wasm' }}); program.close(); {RUN}")
-    assert got["code"] == "lost" and "it was closed" in got["error"]
-
-
 # -- nothing is used before it is verified ---------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ import { count, fail, given, HitherError } from "./hither-tensors.js";
 /** Train for some epochs; see hither-fit.d.ts. @param {Program} program @param {Samples} samples @param {FitOptions} [options] @returns {Promise<Record<string, any[]>>} */
 export async function fit(program, samples, { batchSize, epochs = 1, shuffle = true, seed = 0, validation, onBatch, onEpoch, signal } = {}) {
   const { rows, batches, step } = cut(program, "train_step", "train_partial", samples, batchSize), order = Uint32Array.from({ length: rows }, (_, i) => i), random = generator(seed);
+  const validating = validation && cut(program, "evaluate", "evaluate_partial", validation, batchSize);
   /** @type {Record<string, any[]>} */
   const history = {};
   for (let epoch = 0; epoch < epochs; epoch++) {
@@ -27,7 +28,7 @@ export async function fit(program, samples, { batchSize, epochs = 1, shuffle = t
       await onBatch?.(number, logs, epoch);
     }
     logs.loss = total / rows;
-    if (validation) for (const [name, value] of Object.entries(await evaluate(program, validation, { batchSize, signal }))) logs["val_" + name] = value;
+    if (validating) for (const [name, value] of Object.entries(await mean(program, validating, signal))) logs["val_" + name] = value;
     for (const [name, value] of Object.entries(logs)) (history[name] ??= []).push(value);
     if (await onEpoch?.(epoch, logs) === false) break;
   }
@@ -37,7 +38,11 @@ export async function fit(program, samples, { batchSize, epochs = 1, shuffle = t
 
 /** Loss and metrics of all samples; see hither-fit.d.ts. @param {Program} program @param {Samples} samples @param {{ batchSize?: number, signal?: AbortSignal }} [options] @returns {Promise<Logs>} */
 export async function evaluate(program, samples, { batchSize, signal } = {}) {
-  const { batches, step } = cut(program, "evaluate", "evaluate_partial", samples, batchSize);
+  return mean(program, cut(program, "evaluate", "evaluate_partial", samples, batchSize), signal);
+}
+
+/** Loss and metrics of what has been cut. @param {Program} program @param {ReturnType<typeof cut>} samples @param {AbortSignal} [signal] @returns {Promise<Logs>} */
+async function mean(program, { batches, step }, signal) {
   await program.run("reset_metrics", {}, { signal });
   let logs = /** @type {Logs} */ ({});
   for (const batch of batches) logs = numbers(await step(batch, (i) => i, { signal }));
@@ -94,17 +99,20 @@ function cut(program, entry, partial, samples, wanted) {
     }
     batches.push({ at, count, size });
   }
-  /** Run an entry on a batch; rows that are too many are its first one again. @param {{ at: number, count: number, size: number }} batch
+  /** What a program for so many samples is given, batch after batch: `run` has copied it when it resolves. @type {Record<number, Record<string, { data: any, shape: number[] }>>} */
+  const made = {};
+  /** Run an entry on a batch, the one before having ended; rows that are too many are its first one again. @param {{ at: number, count: number, size: number }} batch
    * @param {(i: number) => number} order @param {{ signal?: AbortSignal }} options */
   const step = ({ at, count, size }, order, options) => {
-    const values = Object.fromEntries(parts.map(({ name, inner, data, stride }) => {
-      const made = Array.isArray(data) ? Array(size * stride) : new data.constructor(size * stride);
+    const values = made[size] ??= Object.fromEntries(parts.map(({ name, inner, data, stride }) =>
+      [name, { data: Array.isArray(data) ? Array(size * stride) : new data.constructor(size * stride), shape: [size, ...inner] }]));
+    for (const { name, data, stride } of parts) {
+      const to = values[name].data;
       for (let i = 0; i < size; i++) {
         const row = order(at + (i < count ? i : 0));
-        for (let j = 0; j < stride; j++) made[i * stride + j] = data[row * stride + j];
+        for (let j = 0; j < stride; j++) to[i * stride + j] = data[row * stride + j];
       }
-      return [name, { data: made, shape: [size, ...inner] }];
-    }));
+    }
     return size !== count && counts ? program.run(partial, { rows: count, ...values }, options) : program.run(entry, values, options);
   };
   return { rows, batches, step };

@@ -103,10 +103,10 @@ export const given = (x) =>
  * sent to a worker would take all of the memory behind it along. Its shape has been checked.
  * @param {Given} given @param {Spec} spec @param {string} to @param {Uint8Array[]} spare memory of earlier copies @returns {Uint8Array} */
 export function encode({ data }, { name, dtype }, to, spare) {
-  const what = `input "${name}"`, kind = data.constructor;
+  const what = `input "${name}"`, kind = data[Symbol.toStringTag], array = arrayOf(dtype).name; // its constructor may be another frame's
   if (Array.isArray(data)) return convert(cast(data, "", dtype, what), dtype, to, what);
-  const from = dtype === "int64" && kind === Int32Array ? "int32" : kind === arrayOf(dtype) || (dtype === "uint8" && kind === Uint8ClampedArray) ? dtype
-    : fail("input", `${what} is ${dtype}: pass ${arrayOf(dtype).name}${dtype === "int64" ? ", Int32Array" : ""} or a plain array, not ${kind.name}`);
+  const from = dtype === "int64" && kind === "Int32Array" ? "int32" : kind === array || (dtype === "uint8" && kind === "Uint8ClampedArray") ? dtype
+    : fail("input", `${what} is ${dtype}: pass ${array}${dtype === "int64" ? ", Int32Array" : ""} or a plain array, not ${kind}`);
   const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength), fits = spare.findIndex((s) => s.length === bytes.length);
   const copy = fits < 0 ? new Uint8Array(bytes.length) : spare.splice(fits, 1)[0];
   copy.set(bytes);

@@ -48,7 +48,8 @@ export interface LoadOptions {
 }
 
 export interface RunOptions {
-  /** Arrays to fill with results, by output name. */
+  /** Arrays to fill with results, by output name: of the output's dtype, with room for its whole shape (a result whose extent is known
+   * only after the run fills the beginning). Wrong ones are refused before the run. */
   outputs?: Record<string, TypedArray>;
   signal?: AbortSignal;
   variant?: string | number;
@@ -112,7 +113,8 @@ export interface Program extends Disposable {
   readonly info: Info;
   /** Resolves with the reason when the device is lost; the program must then be loaded again. */
   readonly lost: Promise<string>;
-  /** Run an entry, the default one if none is named, on inputs by name; resolves with the results by name. */
+  /** Run an entry, the default one if none is named, on inputs by name; resolves with the results by name. Indices that a model looks up
+   * in a table (an embedding) raise nothing if they are out of range, but are clamped to it. */
   run(inputs: Record<string, TensorInput | MediaInput>, options?: RunOptions): Promise<Record<string, Tensor>>;
   run(entry: string, inputs: Record<string, TensorInput | MediaInput>, options?: RunOptions): Promise<Record<string, Tensor>>;
   /** Run an entry once on zeros, the default one if none is named, and undo it. */

@@ -1,7 +1,7 @@
 // hither: loads a bundle and runs it. What every page needs is shipped as one file (web/join.py); the other hither-*.js files are
 // fetched when they are needed.
 import { openStore } from "./hither-store.js";
-import { convert, count, decode, encode, fail, fitting, given, HitherError, sizeOf } from "./hither-tensors.js";
+import { arrayOf, convert, count, decode, encode, fail, fitting, given, HitherError, sizeOf } from "./hither-tensors.js";
 import { wasm } from "./hither-wasm.js";
 import { remote, spawn } from "./hither-worker.js";
 /** @typedef {import("./types.d.ts").Manifest} Manifest */
@@ -258,18 +258,23 @@ class Program {
     const { outputs = {}, signal, variant: wanted } = /** @type {RunOptions} */ (options);
     signal?.throwIfAborted();
     const { variant, specs, inputs } = await this.#match(entry, values, wanted), plan = this.#build.variants[variant][entry];
-    for (const name in outputs) if (!specs.outputs.some((s) => s.name === name)) fail("input", `no output "${name}": ${specs.outputs.map((s) => s.name)}`);
+    const hidden = plan.outputs.flatMap(({ lengths = [] }) => lengths.map((l) => l.output)); // the extent of another
+    const gives = specs.outputs.filter((_, i) => !hidden.includes(i));
+    for (const [name, mine] of Object.entries(outputs)) {
+      const { dtype, shape } = gives.find((s) => s.name === name) ?? fail("input", `no output "${name}"; "${entry}" gives ${gives.map(text).join(", ")}`);
+      const array = arrayOf(dtype).name, least = count(shape);
+      if (mine && !(mine[Symbol.toStringTag] === array && mine.length >= least)) fail("input", `outputs.${name} must be a ${array} of ${least} elements, got ${mine.constructor.name} of ${mine.length}`);
+    }
     const encoded = inputs.map((x, i) => ({ offset: plan.inputs[i].offset, bytes: encode(x, specs.inputs[i], plan.inputs[i].dtype, this.#spare) }));
     const ran = await this.#call(variant, entry, encoded, signal);
     /** @type {Record<string, Tensor>} */
-    const results = {}, hidden = plan.outputs.flatMap(({ lengths = [] }) => lengths.map((l) => l.output));
+    const results = {};
     specs.outputs.forEach((spec, i) => {
-      if (hidden.includes(i)) return; // the extent of another
+      if (hidden.includes(i)) return;
       const { dtype, lengths = [] } = plan.outputs[i];
       const known = lengths.map(({ axis, output }) => ({ axis, length: Number(decode(ran[output], plan.outputs[output].dtype, specs.outputs[output], []).data[0]) }));
       const result = results[spec.name] = decode(ran[i], dtype, spec, known), mine = outputs[spec.name], { data } = result;
       if (!mine) return;
-      if (mine.constructor !== data.constructor || mine.length < data.length) fail("input", `outputs.${spec.name} must be a ${data.constructor.name} of ${data.length} elements`);
       mine.set(data);
       result.data = mine.subarray(0, data.length);
     });

@@ -1,17 +1,30 @@
 // Opt-in service worker: the page works offline after its first visit, and is cross-origin isolated (threads) even on hosts
-// that cannot set headers. Weights and kernels are not kept here: the loader caches them by hash.
+// that cannot set headers. Weights and kernels are not kept here: the loader caches them by hash when it has run.
+// As "sw.js" it keeps the bundle that it lies in, and the page there. A browser gives it the pages of its folder and below; what they
+// consist of is named: "sw.js?file=train.html&file=train.js". A page above its bundles has a copy of this file beside it, and names
+// them: "sw.js?bundle=model/&file=./&file=app.js". Addresses are relative to this file.
 /// <reference lib="webworker" />
 
 const worker = /** @type {ServiceWorkerGlobalScope} */ (/** @type {unknown} */ (self));
 const SHELL = "hither-shell";
 const FILES = [
   "./", "manifest.json", "try.js", "hither.js", "hither-webgpu.js", "hither-media.js", "hither-room.js", "hither-refine.js",
-  "hither-state.js", "hither-sha256.js",
+  "hither-state.js", "hither-fit.js", "hither-sha256.js",
 ];
+const asked = new URL(location.href).searchParams, bundles = asked.has("bundle") ? asked.getAll("bundle") : ["."];
 
-worker.addEventListener("install", (event) => {
-  event.waitUntil(caches.open(SHELL).then((cache) => cache.addAll(FILES)).then(() => worker.skipWaiting()));
-});
+worker.addEventListener("install", (event) => event.waitUntil(install()));
+
+/** Keep all files, or say which one cannot be had. */
+async function install() {
+  const cache = await caches.open(SHELL), names = [...bundles.flatMap((b) => FILES.map((name) => `${b}/${name}`)), ...asked.getAll("file")];
+  await Promise.all(names.map(async (name) => {
+    const url = new URL(name.replace("//", "/"), location.href), response = await fetch(url);
+    if (!response.ok) throw Error(`hither: nothing is kept for offline use: ${url}: the server answered ${response.status}`);
+    await cache.put(url, response);
+  }));
+  await worker.skipWaiting();
+}
 
 worker.addEventListener("activate", (event) => event.waitUntil(worker.clients.claim()));
 
@@ -29,7 +42,7 @@ async function answer(request, hashed) {
     if (response.status === 200 && !hashed) await cache.put(request, response.clone());
     return isolated(response);
   } catch (error) {
-    const known = await cache.match(request, { ignoreSearch: true, ignoreVary: true });
+    const known = await cache.match(request, { ignoreVary: true }) ?? await cache.match(request, { ignoreSearch: true, ignoreVary: true });
     if (known) return isolated(known);
     throw error;
   }
