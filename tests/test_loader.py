@@ -167,6 +167,11 @@ def test_the_loader_is_small() -> None:
         ("a()\n(b)\n[c]\n++d", "a()\n(b)\n[c]\n++d\n"),
         ("{ a = { b, }; c; } while (d) ; { f(); }", "{a={b};c}while(d);{f()}\n"),
         ("{ if (a) ; } { for (;;) ; } { g((a), b()); }", "{if(a);}{for(;;);}{g((a),b())}\n"),
+        ("let a = 1;\nconst { b } = c, d = () => { let e; f; let g; };\nlet h;", "let a=1,{b}=c,d=()=>{let e;f;let g},h;\n"),
+        (
+            "let a = 1; b; let c; for (let d = 0; ;) let_; let e\nf; let g",
+            "let a=1;b;let c;for(let d=0;;)let_;let e\nf;let g\n",
+        ),
         ("const f = async (x) => (y) => g(x)", "let f=async x=>y=>g(x)\n"),
         ("return (x) => x; (x, y) => x; ({ x }) => x; () => { x }", "return x=>x;(x,y)=>x;({x})=>x;()=>{x}\n"),
         ("for (const x of a.const) constant(`const ${x}`)", "for(let x of a.const)constant(`const ${x}`)\n"),

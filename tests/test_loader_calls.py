@@ -27,6 +27,9 @@ RUN = "await program.run({ x: Float32Array.from([0, 1, 2, 3, 4, 5]), n: [3, -4] 
         ("{ x: { data: new Float32Array(6), shape: [3, 2] }, n: [1, 2] }", "no variant fits x: [3,2]"),
         ("{ x: new Float64Array(6), n: [1, 2] }", 'input "x" is float32: pass Float32Array or a plain array, not Float64Array'),
         ("{ x: new Float32Array(6), n: [1, 0.5] }", 'input "n": element 1 is 0.5, which does not fit int64'),
+        ("{ x: [1, 2, 3, 4, 5, undefined], n: [1, 2] }", 'input "x": element 5 is undefined, which does not fit float32'),
+        ("{ x: ['one', 2, 3, 4, 5, 6], n: [1, 2] }", 'input "x": element 0 is one, which does not fit float32'),
+        ("{ x: Array(6), n: [1, 2] }", 'input "x": element 0 is undefined'),
         ("'nothing', {}", 'the bundle has no entry "nothing"; it has predict'),
         ("{ x: new Float32Array(6), n: [1, 2] }, { variant: '9x9' }", "the bundle has no variant 9x9; it has 2x3_2, 5x3_2"),
         (
@@ -66,6 +69,32 @@ def test_wrong_arrays_for_results_are_refused_before_the_run(node: str, counter:
     ]
     assert all(text in message for text, (_, message) in zip(texts, found, strict=True)), found
     assert totals == [12, 14, 14, 14 + 14 + 1]
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "message"),
+    [
+        (
+            "(await load(folder, { device: 'wasm' })).warmup({ entry: 'nothing' })",
+            "input",
+            'has no entry "nothing"; it has predict',
+        ),
+        ("load(folder, { device: 'wasm', threads: NaN })", "option", "threads is NaN, not a number"),
+        ("load(folder, { device: 'wasm', threads: 'all' })", "option", "threads is all, not a number"),
+    ],
+)
+def test_wrong_options_say_what_is_right(node: str, affine: Path, call: str, code: str, message: str) -> None:
+    """They used to be a TypeError of the loader's insides, or a want of memory that there was not."""
+    got = in_node(node, affine, f"await {call}")
+    assert got["code"] == code and message in got["error"]
+
+
+def test_half_a_thread_is_none(node: str, affine: Path) -> None:
+    """What is computed of the number of cores may be no whole number: at most so many are threads that exist."""
+    body = (
+        "return Promise.all([0, 0.5, 1.5].map(async (n) => (await load(folder, { device: 'wasm', threads: n })).info.threads))"
+    )
+    assert in_node(node, affine, body)["value"] == [1, 1, 1]
 
 
 def test_abort(node: str, affine: Path) -> None:

@@ -2,7 +2,8 @@
 
 Names and lines stay, so that a stack trace from a page still reads. It knows JavaScript's tokens as far as the runtime uses
 them: strings, templates with nested expressions, regular expressions (after an operator or an opening bracket), comments.
-`const` becomes `let`, which compresses better; that nothing is assigned to one is what the type checker is for.
+`const` becomes `let`, which compresses better, and declarations that follow one another become one; that nothing is assigned to
+a constant is what the type checker is for.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _CAST = re.compile(r"/\*\* @type (?:(?!\*/).)*\*/ \((\w+)\)(?! =>)")  # the parentheses belong to the comment
 _SPACE = re.compile(r"\s+")
 _WORD = re.compile(r"[\w$#]")
-_CONST = re.compile(r"const(?=[\s{[])")
+_DECLARE = re.compile(r"(?:const|let)(?=[\s{[])")
 _HEAD = re.compile(r"\b(?:if|for|while)$")  # after its brackets a statement may be empty
 _BEFORE_REGEX = set("(,=:[!&|?{};+-*%<>~^") | {""}
 
@@ -38,6 +39,8 @@ class _Squeezer:
         opened: list[int] = []  # where in `out` each bracket that is still open is
         start = 0  # and the last that has closed
         head = False  # whether the last bracket to close was that of an `if`, `for` or `while`
+        declares = [False]  # whether the statement is a declaration, in each block or bracket that is open
+        declared = False  # whether the last semicolon ended one
         while self.at < len(self.source):
             c = self.source[self.at]
             if space := _SPACE.match(self.source, self.at) or _COMMENT.match(self.source, self.at):
@@ -51,7 +54,21 @@ class _Squeezer:
             token = self._token(last)
             if gap and _needed(gap, last, token[0]):
                 out.append(gap)
+                if gap == "\n":
+                    declares[-1] = False
+            begins = not last or last in ";{}(" or out[-1] == "\n"
             gap = ""
+            if token == "let" and begins:
+                declares[-1] = True
+                if last == ";" and declared:
+                    out[-1] = ","
+                    continue
+            elif token == ";":
+                declared, declares[-1] = declares[-1], False
+            elif token in ("(", "[", "{"):
+                declares.append(False)
+            elif token in (")", "]", "}"):
+                declares.pop()
             if token == "(":
                 opened.append(len(out))
             elif token == ")":
@@ -69,8 +86,8 @@ class _Squeezer:
         if self.source[start] == "`":
             return self._template()
         found = _STRING.match(self.source, start)
-        if not _WORD.match(last or " ") and last != "." and (constant := _CONST.match(self.source, start)):
-            self.at = constant.end()
+        if not _WORD.match(last or " ") and last != "." and (keyword := _DECLARE.match(self.source, start)):
+            self.at = keyword.end()
             return "let"
         if found is None and self.source[start] == "/" and last in _BEFORE_REGEX:
             found = _REGEX.match(self.source, start)

@@ -35,12 +35,13 @@ const task = () => new Promise((resolve) => {
 /** Give them to the backend, segment by segment. @param {import("./types.d.ts").Backend} backend
  * @param {(start: number, length: number) => import("./types.d.ts").Part[]} within @param {Map<number, Uint8Array>} lower @param {{ why: string }} gone */
 export async function apply(backend, within, lower, gone) {
-  await backend.refine([]); // whatever it needs is there from now on
+  const { shared } = backend.info, refine = (/** @type {import("./types.d.ts").Piece[]} */ pieces) => shared ? add(shared.bytes, shared.at, pieces) : backend.refine(pieces);
+  await refine([]); // whatever it needs is there from now on
   let added = false;
   try {
     for (const [start, bytes] of lower) {
       if (added) await task();
-      await backend.refine(within(start, 2 * bytes.length).map(({ space, at, from, to }) => [space, at, bytes.subarray(from / 2, to / 2)]));
+      await refine(within(start, 2 * bytes.length).map(({ space, at, from, to }) => [space, at, bytes.subarray(from / 2, to / 2)]));
       added = lower.delete(start);
     }
   } catch (e) { // rounded numbers among exact ones give no results; but what a GPU refuses, it refuses whole
@@ -49,11 +50,14 @@ export async function apply(backend, within, lower, gone) {
   }
 }
 
-/** Add halves to words in memory. @param {Uint8Array} memory @param {number} at @param {Uint8Array} lower */
-export function add(memory, at, lower) {
-  const words = new Int32Array(memory.buffer, memory.byteOffset + at, lower.length / 2), n = words.length;
-  const halves = new Int16Array(lower.buffer, lower.byteOffset, n);
-  for (let i = 0; i < n; i++) words[i] = (words[i] + halves[i]) | 0; // signed: engines compute it in integers
+/** Add halves to words in memory. @param {Uint8Array} memory @param {Record<string, number>} at where its regions begin
+ * @param {import("./types.d.ts").Piece[]} pieces */
+export function add(memory, at, pieces) {
+  for (const [space, offset, lower] of pieces) {
+    const words = new Int32Array(memory.buffer, memory.byteOffset + at[space] + offset, lower.length / 2), n = words.length;
+    const halves = new Int16Array(lower.buffer, lower.byteOffset, n);
+    for (let i = 0; i < n; i++) words[i] = (words[i] + halves[i]) | 0; // signed: engines compute it in integers
+  }
 }
 
 const WGSL = `

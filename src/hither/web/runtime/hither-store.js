@@ -30,8 +30,10 @@ const read = async (/** @type {any} */ url) => new Response(/** @type {BodyInit}
 
 /** @param {string | URL} source @param {{ fetch?: typeof fetch, signal?: AbortSignal, integrity?: string }} options */
 export async function openStore(source, { fetch: own, signal: stop, integrity }) {
-  const folder = String(source).replace(/manifest\.json$/, "").replace(/[^/]$/, "$&/");
-  const root = node && !/^\w\w+:/.test(folder) ? (await import("node:url")).pathToFileURL(folder) : new URL(folder, globalThis.location?.href);
+  const path = String(source), root = node && !/^\w\w+:/.test(path) ? (await import("node:url")).pathToFileURL(path) : new URL(path, globalThis.location?.href);
+  const { search } = root; // every file is asked for with it
+  root.pathname = root.pathname.replace(/manifest\.json$/, "").replace(/[^/]$/, "$&/");
+  root.search = root.hash = "";
   const get = own ?? (root.protocol === "file:" ? /** @type {typeof fetch} */ (read) : fetch);
   const opening = (async () => globalThis.caches?.open("hither"))().catch(() => null); // null: a private window; an opaque origin throws at the name
   let cache = /** @type {Cache | null | undefined} */ (null), held = /** @type {Promise<Set<string>>} */ (Promise.resolve(new Set()));
@@ -46,7 +48,7 @@ export async function openStore(source, { fetch: own, signal: stop, integrity })
 
   /** A file's bytes as they come. @param {string} name @param {number} start @param {RequestCache} mode @param {unknown} [gate] */
   async function* download(name, start, mode, gate) {
-    const url = new URL(name, root), headers = start ? { Range: `bytes=${start}-` } : [];
+    const url = new URL(name + search, root), headers = start ? { Range: `bytes=${start}-` } : [];
     const broken = (/** @type {Error} */ e) => fail("network", `${url}: ${e.message}`);
     const response = await get(url, { signal: store.signal, headers, cache: mode }).catch(broken);
     if (!response.ok) fail("network", `${url}: the server answered ${response.status}`);

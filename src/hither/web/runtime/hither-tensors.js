@@ -22,17 +22,25 @@ export const fail = (code, message) => {
 export const tooLarge = (where, bytes, why, build) => new HitherError("memory",
   `${where} has no room for the ${bytes} bytes of this program (${why}): close others, or load a smaller variant or for another device`, build);
 
-export const node = typeof process === "object" && !!process.versions?.node;
+export const node = !!globalThis.process?.versions?.node;
 
 // () -> i32 { i32x4.relaxed_dot_i8x16_i7x16_add_s(127s, 255s, 0s)[0] }: valid exactly where relaxed SIMD is
 const DOT = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 127, 3, 2, 1, 0, 7, 5, 1, 1, 102, 0, 0, 10, 64, 1, 62, 0,
   ...[127, 255, 0].flatMap((byte) => [253, 12, ...Array(16).fill(byte)]), 253, 147, 2, 253, 27, 0, 11];
 
+/** What has not compiled was valid. @param {any} e @returns {never} */
+export const barred = (e) => fail("device", `${e.message}: let the Content-Security-Policy allow 'wasm-unsafe-eval'`);
+
 /** The first WASM build that suits this engine; -1 if there is none. @param {import("./types.d.ts").Build[]} builds */
 export function fitting(builds) {
   const code = new Uint8Array(DOT), relaxed = WebAssembly.validate(code);
-  // bytes above 127 show how products are made: x86 without an operation of its own adds two, and saturates at 16 bits
-  const apart = relaxed && /** @type {any} */ (new WebAssembly.Instance(new WebAssembly.Module(code)).exports).f() === 65534;
+  let apart = false;
+  try {
+    // bytes above 127 show how products are made: x86 without an operation of its own adds two, and saturates at 16 bits
+    apart = relaxed && /** @type {any} */ (new WebAssembly.Instance(new WebAssembly.Module(code)).exports).f() === 65534;
+  } catch (e) {
+    barred(e);
+  }
   return builds.findIndex((b) => b.requires.every((x) => x === "relaxed-simd" ? relaxed : x === "dot-apart" && apart));
 }
 
@@ -65,7 +73,7 @@ export const convert = (bytes, from, to, what) => (from === to ? bytes : cast(el
 function cast(source, from, to, what) {
   const out = new (arrayOf(to))(source.length), big = /int64/.test(to), integer = /int/.test(to);
   for (let i = 0; i < out.length; i++) {
-    const x = from === "float16" && !Half ? fromHalf(source[i]) : source[i], whole = !integer || Number.isInteger(Number(x));
+    const x = from === "float16" && !Half ? fromHalf(source[i]) : source[i], whole = integer ? Number.isInteger(Number(x)) : x == Number(x) || x !== x; // not undefined
     if (whole) out[i] = big ? BigInt(x) : to === "bool" ? !!x : to === "float16" && !Half ? toHalf(Number(x)) : Number(x);
     if (!whole || (integer && out[i] != x)) fail("input", `${what}: element ${i} is ${x}, which does not fit ${to}${from ? `, as which this device carries ${from}` : ""}`);
   }

@@ -1,5 +1,5 @@
 // The WebAssembly backend: one memory, one instance per thread. With more threads than one it runs where waiting is allowed: a Worker, or Node.
-import { fail, fitting, node, tooLarge } from "./hither-tensors.js";
+import { barred, fail, fitting, node, tooLarge } from "./hither-tensors.js";
 import { host, spawn } from "./hither-worker.js";
 /** @typedef {{ module: WebAssembly.Module, memory: WebAssembly.Memory, at: Record<string, number>, thread: number }} Team */
 
@@ -21,7 +21,8 @@ async function join(team) {
 async function room(build, { layouts, snapshot, threads: wanted }) {
   const { weights, state } = layouts[build.layout], { sync, arena, io, scratch: each } = build;
   const cores = globalThis.navigator?.hardwareConcurrency ?? (await import("node:os")).availableParallelism();
-  const threads = shareable ? Math.max(1, wanted ?? Math.min(8, cores > 4 ? cores >> 1 : cores)) : 1;
+  const threads = shareable ? Math.floor(Math.max(1, wanted ?? Math.min(8, cores > 4 ? cores >> 1 : cores))) : 1;
+  if (!threads) fail("option", `threads is ${wanted}, not a number`);
   const sizes = { sync, weights, state, arena, io, kept: snapshot ? state : 0, scratch: each * threads };
   /** @type {Record<string, number>} */
   const at = { each };
@@ -63,7 +64,7 @@ async function create(options, emit) {
     },
     async prepare(kernels, variant, rehearse) {
       kernels[build.shared_flag_offset] = shareable ? 3 : 1; // memory limits: a maximum, and whether shared
-      const module = await WebAssembly.compile(/** @type {BufferSource} */ (kernels)), team = { module, memory, at, thread: 0 };
+      const module = await WebAssembly.compile(/** @type {BufferSource} */ (kernels)).catch(barred), team = { module, memory, at, thread: 0 };
       exports = await instantiate(team);
       await Promise.all(pool.map((p, i) => p.call("join", [{ ...team, thread: i + 1 }]))); // a Worker starts only while its maker does not wait
       if (rehearse) enter(build.variants[variant][rehearse].call, 16); // in small chunks: optimised code takes over between them
@@ -74,10 +75,7 @@ async function create(options, emit) {
       for (const [space, offset, data] of pieces) bytes.set(data, at[space] + offset);
       return lent;
     },
-    async refine(pieces) {
-      const { add } = await import("./hither-refine.js");
-      for (const [space, offset, lower] of pieces) add(bytes, at[space] + offset, lower);
-    },
+    refine: async (pieces) => (await import("./hither-refine.js")).add(bytes, at, pieces),
     async run(variant, entry, inputs, outputs, keep) {
       if (broken) fail("lost", broken);
       for (const x of inputs) bytes.set(x.bytes, at.io + x.offset);

@@ -44,7 +44,7 @@ export function spawn(target, file) {
   idle();
   const port = {
     /** Takes what the hosted backend emits. @type {import("./types.d.ts").Emit} */
-    emit: (_) => {},
+    emit(_) {},
     /** @param {string} method @param {any[]} args @param {any[]} [lent] goes over without a copy @returns {Promise<any>} */
     call: (method, args, lent = []) => new Promise((resolve, reject) => {
       if (stopped) return reject(new HitherError("lost", stopped));
@@ -75,16 +75,10 @@ export function remote(port, options, emit) {
       for (const [space, offset, data] of pieces) bytes.set(data, at[space] + offset); // here, for the Worker may be rehearsing
       return lent;
     },
-    async refine(/** @type {any} */ pieces) {
-      const { bytes, at } = backend.info.shared || {};
-      if (!bytes) return port.call("refine", [pieces]);
-      const { add } = await import("./hither-refine.js");
-      for (const [space, offset, lower] of pieces) add(bytes, at[space] + offset, lower);
-    },
     ready: (/** @type {number} */ variant) => ready[variant] ??= port.call("ready", [variant]),
     run: (/** @type {any[]} */ ...args) => port.call("run", args, [...new Set(args[2].map((/** @type {any} */ p) => p.bytes.buffer))]),
   };
-  for (const method of ["prepare", "rollback", "read"]) backend[method] = (/** @type {any[]} */ ...args) => port.call(method, args);
+  for (const method of ["prepare", "refine", "rollback", "read"]) backend[method] = (/** @type {any[]} */ ...args) => port.call(method, args);
   const created = port.call("create", [options]).then((info) => Object.assign(backend, { info }), (e) => {
     port.close();
     throw e;
@@ -94,7 +88,7 @@ export function remote(port, options, emit) {
 
 /** In a Worker that `spawn` made for this target, serve its maker; elsewhere nothing. @param {string} target @param {any} code what the backend's file exports */
 export function host(target, code) {
-  if ((nodeWorkers ? nodeWorkers.workerData : typeof document === "undefined" && /** @type {any} */ (globalThis).name) !== "hither-" + target) return;
+  if ((nodeWorkers ? nodeWorkers.workerData : !globalThis.document && /** @type {any} */ (globalThis).name) !== "hither-" + target) return;
   const port = /** @type {any} */ (nodeWorkers?.parentPort ?? globalThis);
   /** @type {any} */
   let backend;

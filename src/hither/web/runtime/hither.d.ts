@@ -7,7 +7,7 @@ export type TypedArray =
 /** A result. float16 is a Float16Array, or a Uint16Array of the bits where that is missing; int64 a BigInt64Array; bool a Uint8Array. */
 export interface Tensor { data: any; shape: number[]; dtype: string }
 
-/** A tensor given: an array (the shape is then the bundle's), or data with its shape. */
+/** A tensor given: a flat array (the shape is then the bundle's), or such data with its shape. */
 export type TensorInput = TypedArray | number | bigint | boolean | readonly unknown[] | { data: TypedArray | ArrayLike<number>; shape: readonly number[] };
 
 /** For inputs that the bundle marks as pictures or sounds. Pictures are stretched to the input's size; sounds resampled, mixed to mono, cut or padded. */
@@ -161,5 +161,8 @@ export interface DeviceMemory {
  * before it takes more. */
 export function memory(): { webgpu: number; wasm: number; programs: number; devices: { webgpu: DeviceMemory; wasm: DeviceMemory } };
 
-/** Load a bundle from the address of its folder; in Node also from a path. Resolves when the program is warm. */
+/** Load a bundle from the address of its folder; in Node also from a path. Resolves when the program is warm. Each of its files is asked for with
+ * the address's query ("model/?token=…"). From another origin its server must send `Access-Control-Allow-Origin`. A policy
+ * (Content-Security-Policy) needs `script-src 'self' 'wasm-unsafe-eval'`, and for a bundle of another origin, whose Workers begin in the page's
+ * own, `worker-src blob:`. */
 export function load(source: string | URL, options?: LoadOptions): Promise<Program>;

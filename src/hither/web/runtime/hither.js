@@ -12,7 +12,7 @@ import { remote, spawn } from "./hither-worker.js";
 /** @typedef {import("./types.d.ts").RunOptions} RunOptions */
 /** @typedef {import("./types.d.ts").Tensor} Tensor */
 
-const page = typeof document !== "undefined";
+const page = !!globalThis.document;
 const LIGHT = 2 ** 22; // operations and bytes of a run (see most_work in kernels/steps.py): one to four milliseconds on a desktop's core; products, a tenth of one
 /** @type {FinalizationRegistry<() => void>} */
 const dropped = new FinalizationRegistry((close) => close());
@@ -83,8 +83,8 @@ export async function load(source, options = {}) {
         report({ phase: "ready" });
         stop();
         return program;
-      } catch (e) {
-        if (last || !(e instanceof HitherError) || !/^(device|memory)$/.test(e.code)) throw e;
+      } catch (/** @type {any} */ e) { // its class may be that of another copy of this file: "hither.js?v=2"
+        if (last || !/^(device|memory)$/.test(e.code)) throw e;
         why.push(`not ${target}: ${e.message}`);
       }
     }
@@ -99,7 +99,7 @@ export async function load(source, options = {}) {
  * @param {Manifest} manifest @param {Store} store @param {LoadOptions} options @param {(change: object) => void} report
  * @param {() => import("./hither-worker.js").Port | undefined} spare a Worker for WASM that is starting */
 async function attempt(target, auto, builds, manifest, store, options, report, spare) {
-  const { gpu, threads, signal, variant = 0, warmup = true, refine = true } = options;
+  const { threads, signal, variant = 0, warmup = true, refine = true } = options, gpu = target === "wasm" ? undefined : options.gpu;
   const { layouts, variants, weights, default_entry: entry } = manifest;
   const first = find(variants, variant), snapshot = variants.some((v) => Object.values(v.entries).some((e) => e.updates_state));
   const light = builds.every((b) => b.variants.every((v) => Object.values(v).every((e) => /** @type {any} */ (e.work) < LIGHT)));
@@ -311,10 +311,14 @@ class Program {
     });
   }
 
+  /** What an entry takes and gives, by variant. @param {string} entry */
+  #signatures(entry) {
+    return this.#manifest.variants.map((v) => v.entries[entry] ?? fail("input", `the bundle has no entry "${entry}"; it has ${Object.keys(v.entries).join(", ")}`));
+  }
+
   /** Find the variant whose shapes the values have. @param {string} entry @param {Record<string, any>} values @param {string | number} [wanted] */
   async #match(entry, values, wanted) {
-    const { variants } = this.#manifest, signatures = variants.map((v) => v.entries[entry]);
-    if (!signatures[0]) fail("input", `the bundle has no entry "${entry}"; it has ${Object.keys(variants[0].entries).join(", ")}`);
+    const { variants } = this.#manifest, signatures = this.#signatures(entry);
     const takes = `"${entry}" takes ${signatures.map((s) => s.inputs.map(text).join(", ")).join(" or ")}`;
     const names = signatures[0].inputs.map((s) => s.name), tensors = names.map((n) => given(values[n]));
     for (const n of [...names, ...Object.keys(values)]) {
@@ -332,7 +336,7 @@ class Program {
   /** Build a variant and run an entry of it once, on zeros, without a trace. @param {{ variant?: string | number, entry?: string, onProgress?: (change: any) => void, signal?: AbortSignal }} [options] */
   async warmup({ variant = this.first, entry = this.info.entry, onProgress, signal } = {}) {
     onProgress?.({ phase: "warmup" });
-    const v = find(this.#manifest.variants, variant), { inputs } = this.#manifest.variants[v].entries[entry];
+    const v = find(this.#manifest.variants, variant), { inputs } = this.#signatures(entry)[v];
     await this.#call(v, entry, this.#build.variants[v][entry].inputs.map((p, i) => ({ offset: p.offset, bytes: new Uint8Array(sizeOf(inputs[i].shape, p.dtype)) })), signal, true);
   }
 
