@@ -200,6 +200,26 @@ def test_the_runtime_is_well_typed(tsc: list[str], tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout[-4000:]
 
 
+@pytest.mark.parametrize("library", ["es2022", "esnext"])
+def test_declarations_need_no_others(tsc: list[str], tmp_path: Path, library: str) -> None:
+    """A project that checks its libraries has neither WebGPU's types nor, of an older target, `using`'s."""
+    for name in ("hither.d.ts", "hither-fit.d.ts"):
+        shutil.copy(RUNTIME_SOURCE / name, tmp_path)
+    (tmp_path / "page.ts").write_text("""
+      import { load, HitherError, type Program } from "./hither.js";
+      import { fit } from "./hither-fit.js";
+      using program: Program = await load("model/", { device: "auto" });
+      const { scores } = await program.run({ image: new Image() }, { outputs: { scores: new Float32Array(3) } });
+      const { loss } = await fit(program, { x: new Float32Array(4), y: [1, 2] }, { onEpoch: (epoch, logs) => logs.loss > epoch });
+      if (scores.shape.length > loss.length) throw new HitherError("input");
+    """)
+    options = {"strict": True, "noEmit": True, "target": library, "lib": [library, "dom"], "types": [], "module": "esnext"}
+    settings = {"compilerOptions": {**options, "moduleResolution": "bundler"}, "files": ["page.ts"]}
+    (tmp_path / "tsconfig.json").write_text(json.dumps(settings))
+    done = subprocess.run([*tsc, "-p", str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
 def test_own_sha256_is_sha256(node: str) -> None:
     """Pages on plain http have no crypto.subtle."""
     program = """

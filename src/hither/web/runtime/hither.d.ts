@@ -1,5 +1,11 @@
 /** The public interface of hither's loader. */
 
+declare global { // what a project's libraries may lack: they need neither "esnext.disposable" nor @webgpu/types
+  interface SymbolConstructor { readonly dispose: unique symbol }
+  interface Disposable { [Symbol.dispose](): void }
+  interface GPUDevice {}
+}
+
 export type TypedArray =
   | Int8Array | Uint8Array | Uint8ClampedArray | Int16Array | Uint16Array | Int32Array | Uint32Array
   | Float32Array | Float64Array | BigInt64Array | BigUint64Array;
