@@ -161,6 +161,7 @@ def test_the_loader_is_small() -> None:
     [
         ('// head\nconst a = "https://x/y  z"; // tail\n', 'let a="https://x/y  z";\n'),
         ("/** @type {A} */\nlet b = /** @type {any} */ (c)\nlet d", "let b=c\nlet d\n"),
+        ("f(/** @type {A} */ (a.b), /** @type {B} */ (c[d])(), /** @type {C} */ (e?.f).g)", "f(a.b,c[d](),(e?.f).g)\n"),
         ("f(/[/ ]\\/ {2}/g, a / b / c);", "f(/[/ ]\\/ {2}/g,a/b/c);\n"),
         ("`a  ${b ? `c  ${ { d : 1 } }` : e}  // no`", "`a  ${b?`c  ${{d:1}}`:e}  // no`\n"),
         ("return a + +b - -c in d", "return a+ +b- -c in d\n"),

@@ -26,6 +26,7 @@ def site(affine: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sit
     allowed = "default-src 'none'; connect-src 'self'; script-src 'self' 'wasm-unsafe-eval'"
     for name, policy in (("strict", allowed), ("shut", "script-src 'self'")):
         (root / f"{name}.html").write_text(BLANK + POLICY % policy + "<script type=module src=app.js></script>")
+    (root / "trusted.html").write_text(BLANK + POLICY % "require-trusted-types-for 'script'")
     app = """import { load } from "./affine/hither.js";
       globalThis.run = async (options) => {
         try {
@@ -62,6 +63,15 @@ def test_an_address_may_have_a_query(page: Any, site: Site, address: str) -> Non
     np.testing.assert_allclose(got["value"], EXPECTED, rtol=1e-5)
     files = [url for url in asked if any(name in url for name in ("manifest", "kernels", "weights"))]
     assert len(files) == 3 and all(url.endswith("?v=3") == ("v=3" in address) for url in files), asked
+
+
+def test_without_a_worker_none_is_made(page: Any, site: Site) -> None:
+    """A page may have a reason, such as a policy (trusted types) under which the attempt is an error."""
+    page.goto(f"{site.origin}/trusted.html")
+    body = f"""const program = await load(url, {{ device: "wasm", worker: false }}); return {RUN}"""
+    got = in_page(page, site, body)
+    assert "value" in got, got
+    np.testing.assert_allclose(got["value"], EXPECTED, rtol=1e-5)
 
 
 def test_a_query_of_the_script_makes_no_difference(page: Any, site: Site) -> None:

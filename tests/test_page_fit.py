@@ -39,6 +39,9 @@ def test_fit_goes_through_the_samples(node: str, line: Path) -> None:
         weights: Object.fromEntries(Object.entries(await p.state()).map(([n, t]) => [n, t.data])),
         short: await error(fit(p, { x: samples.x.slice(1), y: samples.y })), none: await error(fit(p, { x: samples.x })),
         other: await error(fit(p, { ...samples, z: [1] })),
+        turned: await error(fit(p, { x: { data: samples.x, shape: [2, 11] }, y: samples.y })),
+        shaped: await error(fit(p, { x: { data: samples.x, shape: [11, 2] }, y: { data: samples.y, shape: [11, 1] } })),
+        epochs: await error(fit(p, samples, { epochs: "many" })),
         nan: await error(fit(p, { x: samples.x.map(() => NaN), y: samples.y })),
         aborted: await error(fit(p, samples, { signal: AbortSignal.abort() })),
       };
@@ -51,8 +54,10 @@ def test_fit_goes_through_the_samples(node: str, line: Path) -> None:
     assert got["first"]["val_loss"][-1] == got["all"]["loss"] < 1e-3
     np.testing.assert_allclose(got["weights"]["weights.line.kernel"], [2, -1], atol=0.02)
     np.testing.assert_allclose(got["weights"]["weights.line.bias"], [0.5], atol=0.02)
-    assert got["short"] == ["input", '"x" has 21 elements, which are not 10 rows of [2]']
+    assert got["short"] == ["input", '"x" has 21 elements, not 10 rows of [2]']
     assert got["none"][0] == "input" and '"z" of the samples is no input' in got["other"][1]
+    assert got["turned"] == ["input", '"x" has the shape [2,11], not 11 rows of [2]'] and got["shaped"] is None
+    assert got["epochs"] == ["option", "epochs is many, not a number"]
     assert got["nan"][0] == "loss" and got["aborted"][1].startswith("This operation was aborted")
 
 

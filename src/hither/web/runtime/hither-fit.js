@@ -9,6 +9,7 @@ import { count, fail, given, HitherError } from "./hither-tensors.js";
 /** Train for some epochs; see hither-fit.d.ts. @param {Program} program @param {Samples} samples @param {FitOptions} [options] @returns {Promise<Record<string, any[]>>} */
 export async function fit(program, samples, { batchSize, epochs = 1, shuffle = true, seed = 0, validation, onBatch, onEpoch, signal } = {}) {
   const { rows, batches, step } = cut(program, "train_step", "train_partial", samples, batchSize), order = Uint32Array.from({ length: rows }, (_, i) => i), random = generator(seed);
+  if (!(epochs >= 0)) fail("option", `epochs is ${epochs}, not a number`);
   const validating = validation && cut(program, "evaluate", "evaluate_partial", validation, batchSize);
   /** @type {Record<string, any[]>} */
   const history = {};
@@ -70,13 +71,13 @@ export async function predict(program, samples, { batchSize, signal } = {}) {
 function cut(program, entry, partial, samples, wanted) {
   const { variants } = program.info, signatures = variants.map((v) => v.entries[entry]?.inputs ?? fail("input", `the bundle has no entry "${entry}": bundle a hither.Trainer`));
   const parts = signatures[0].map(({ name, shape: [, ...inner], ...spec }) => {
-    const data = given(samples[name])?.data ?? fail("input", `"${name}" of the samples is missing, or no array`);
-    return { name, inner, data, stride: count(inner), .../** @type {{ classes?: number, ignored?: number }} */ (spec) };
+    const { data, shape } = given(samples[name]) ?? fail("input", `"${name}" of the samples is missing, or no array`);
+    return { name, inner, data, shape, stride: count(inner), .../** @type {{ classes?: number, ignored?: number }} */ (spec) };
   });
   const other = Object.keys(samples).find((n) => !parts.some((p) => p.name === n));
   if (other) fail("input", `"${other}" of the samples is no input; "${entry}" takes ${parts.map((p) => p.name).join(", ")}`);
-  const rows = Math.floor(parts[0].data.length / parts[0].stride), wrong = rows ? parts.find((p) => p.data.length !== rows * p.stride) : parts[0];
-  if (wrong) fail("input", `"${wrong.name}" has ${wrong.data.length} elements, which are not ${rows || "some"} rows of [${wrong.inner}]`);
+  const rows = Math.floor(parts[0].data.length / parts[0].stride), wrong = rows ? parts.find((p) => p.data.length !== rows * p.stride || p.shape && String(p.shape) !== String([rows, ...p.inner])) : parts[0];
+  if (wrong) fail("input", `"${wrong.name}" has ${wrong.shape ? `the shape [${wrong.shape}]` : `${wrong.data.length} elements`}, not ${rows || "some"} rows of [${wrong.inner}]`);
   for (const { name, data, stride, classes = 0, ignored } of parts.filter((p) => p.classes)) {
     const weights = parts.find((p) => p.name === "sample_weight" + name.slice(1) || p.name === "sample_weight"), each = weights && rows * weights.stride;
     for (let i = 0; i < data.length; i++) {

@@ -62,7 +62,7 @@ export async function load(source, options = {}) {
   report({});
   if ([...held].filter((h) => h.fresh).length > 1) await (await rooms()).collect(held);
   // a Worker is long in starting: where one is bound to be needed, it starts while the manifest comes
-  let port = page && (device === "wasm" || !(gpu || globalThis.navigator.gpu)) ? worker("wasm") : undefined;
+  let port = page && (options.worker ?? true) && (device === "wasm" || !(gpu || globalThis.navigator.gpu)) ? worker("wasm") : undefined;
   const spare = () => [port, (port = undefined)][0]; // it serves one attempt
   try {
     const store = await openStore(source, options), manifest = await store.manifest();
