@@ -211,7 +211,7 @@ def test_declarations_need_no_others(tsc: list[str], tmp_path: Path, library: st
       import { fit } from "./hither-fit.js";
       using program: Program = await load("model/", { device: "auto" });
       const { scores } = await program.run({ image: new Image() }, { outputs: { scores: new Float32Array(3) } });
-      const { loss } = await fit(program, { x: new Float32Array(4), y: [1, 2] }, { onEpoch: (epoch, logs) => logs.loss > epoch });
+      const { loss } = await fit(program, { x: new Float32Array(4), y: [1, 2] }, { onEpoch: (n, logs) => logs.loss > n });
       if (scores.shape.length > loss.length) throw new HitherError("input");
     """)
     options = {"strict": True, "noEmit": True, "target": library, "lib": [library, "dom"], "types": [], "module": "esnext"}

@@ -109,6 +109,19 @@ def test_abort(node: str, affine: Path) -> None:
     assert in_node(node, affine, body)["value"] == ["AbortError", 2, "AbortError"]
 
 
+def test_calls_of_the_state_keep_their_turn(node: str, counter: Path, tmp_path: Path) -> None:
+    """What reads or changes the state does so after the calls before it and before those after it, also the first time."""
+    body = f"""
+      const add = {COUNT}, p = await load(folder, {{ device: "wasm", threads: 1 }}), total = (s) => s.total.data[0];
+      const all = await Promise.all([p.save(file), add(p, 1), p.state().then(total), add(p, 1), p.restore(file), add(p, 2),
+        p.loadState({{ total: [100, 100, 100] }}), add(p, 1), p.state().then(total)]);
+      const wrong = p.loadState({{ nothing: [1] }}).catch((e) => e.code);
+      return [...all.map((x) => x ?? null), await wrong, await add(p, 1)];
+    """
+    got = in_node(node, counter, body, file=str(tmp_path / "kept"))["value"]
+    assert got == [None, 12, 12, 14, None, 13, None, 102, 102, "state", 104]
+
+
 def test_closed_programs_say_so(node: str, affine: Path) -> None:
     got = in_node(node, affine, f"const program = await load(folder, {{ device: 'wasm' }}); program.close(); {RUN}")
     assert got["code"] == "lost" and "it was closed" in got["error"]

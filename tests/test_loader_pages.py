@@ -40,6 +40,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, affine: Path, large: Path) ->
     rows = ht.ones((1, 700))
     bundle(lambda x: {"y": (x[:, None] * rows) @ ht.Array(TABLE)}, root / "heavy", {"x": ht.Spec((8,), "float32")})
     bundle(lambda x: x.T, root / "moving", {"x": ht.Spec((512, 2048), "float32")})
+    numbers = ht.asarray(np.array([10, 20, 30, 40], np.float32))
+    bundle(lambda x: {"y": ht.take(numbers, x)}, root / "table", {"x": ht.Spec((8,), "int32")})
     (root / "blank.html").write_text(BLANK)
     with serving(root) as running:
         yield running
@@ -260,6 +262,30 @@ def test_pictures_become_tensors(page: Any, site: Site) -> None:
     expected = [(1 - 0.5) / 0.5, 51 / 255 - 0.25, 102 / 255 / 2]
     np.testing.assert_allclose(planes, np.repeat(np.array(expected)[:, None], 24, 1), atol=1e-6)
     assert got["same"] and got["requests"] == 0
+
+
+def test_pictures_keep_their_turn_and_arrays_their_values(page: Any, site: Site) -> None:
+    """Calls take place in the order in which they are made, though a picture takes long; an array is the caller's at once."""
+    body = """
+      const p = await load(url, { device: "wasm" }), order = [];
+      const canvas = new OffscreenCanvas(6, 4), array = new Float32Array(72).fill(1);
+      canvas.getContext("2d");
+      const calls = [canvas, array].map((image, i) => p.run({ image }).then((r) => (order.push(i), r.pixels.data[0])));
+      array.fill(2);
+      return [await Promise.all(calls), order];
+    """
+    (_, kept), order = in_page(page, site, body, "picture")["value"]
+    assert kept == 1 and order == [0, 1]
+
+
+@pytest.mark.parametrize("device", ["wasm", "webgpu"])
+def test_numbers_beyond_a_table_are_clamped(page: Any, site: Site, device: str) -> None:
+    """As everywhere (see take): nothing is raised, and nothing else's memory read."""
+    body = f"""
+      const program = await load(url, {{ device: "{device}" }});
+      return (await program.run({{ x: [0, 3, 4, 1000, -1, -4, -5, -1000] }})).y.data;
+    """
+    assert in_page(page, site, body, "table")["value"] == [10, 40, 40, 40, 40, 10, 10, 10]
 
 
 def test_the_page_shows_a_result_and_works_offline(page: Any, affine: Path) -> None:

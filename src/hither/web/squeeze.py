@@ -13,7 +13,7 @@ import re
 _STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'')
 _REGEX = re.compile(r"/(?:[^/\\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])+/\w*")
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
-_CAST = re.compile(r"/\*\* @type (?:(?!\*/).)*\*/ \(([\w.]+(?:\[\w+\])?|\[\])\)(?! =>)")  # the parentheses belong to the comment
+_CAST = re.compile(r"/\*\* @type (?:(?!\*/).)*\*/ \(([\w.]+(?:\[\w+\])?|\[\])\)(?! =>)")  # the brackets are the comment's
 _SPACE = re.compile(r"\s+")
 _WORD = re.compile(r"[\w$#]")
 _DECLARE = re.compile(r"(?:const|let)(?=[\s{[])")

@@ -136,7 +136,7 @@ export async function openStore(source, { fetch: own, signal: stop, integrity })
       const accepted = [];
       const [{ offset }] = missing, chunks = download(name, offset, mode, gate);
       try {
-        let at = 0, chunk = /** @type {Uint8Array} */ (new Uint8Array());
+        let at = 0, chunk = /** @type {Uint8Array} */ (new Uint8Array);
         for (const s of missing) {
           const bytes = new Uint8Array(s.bytes), stop = s.offset + s.bytes;
           for (let end = s.offset, piece; end < stop; end += piece.length) {

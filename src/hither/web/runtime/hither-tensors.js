@@ -103,7 +103,7 @@ export function toHalf(x) {
 
 /** What a caller gave, as {data, shape}; null if it is not a tensor (perhaps a picture). @param {any} x @returns {Given | null} */
 export const given = (x) =>
-  Array.isArray(x) || (ArrayBuffer.isView(x) && !(x instanceof DataView)) ? { data: x }
+  Array.isArray(x) || (ArrayBuffer.isView(x) && "length" in x) ? { data: x } // no DataView
   : x?.data && Array.isArray(x.shape) ? x
   : /number|bigint|boolean/.test(typeof x) ? { data: [x], shape: [] } : null;
 

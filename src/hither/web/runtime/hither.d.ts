@@ -119,7 +119,8 @@ export interface Program extends Disposable {
   readonly info: Info;
   /** Resolves with the reason when the device is lost; the program must then be loaded again. */
   readonly lost: Promise<string>;
-  /** Run an entry, the default one if none is named, on inputs by name; resolves with the results by name. Indices that a model looks up
+  /** Run an entry, the default one if none is named, on inputs by name; resolves with the results by name. Calls, those of the state
+   * included, take place in the order in which they were made; arrays may be changed as soon as this has returned. Indices that a model looks up
    * in a table (an embedding) raise nothing if they are out of range, but are clamped to it. */
   run(inputs: Record<string, TensorInput | MediaInput>, options?: RunOptions): Promise<Record<string, Tensor>>;
   run(entry: string, inputs: Record<string, TensorInput | MediaInput>, options?: RunOptions): Promise<Record<string, Tensor>>;
@@ -170,5 +171,5 @@ export function memory(): { webgpu: number; wasm: number; programs: number; devi
 /** Load a bundle from the address of its folder; in Node also from a path. Resolves when the program is warm. Each of its files is asked for with
  * the address's query ("model/?token=…"). From another origin its server must send `Access-Control-Allow-Origin`. A policy
  * (Content-Security-Policy) needs `script-src 'self' 'wasm-unsafe-eval'`, and for a bundle of another origin, whose Workers begin in the page's
- * own, `worker-src blob:`. */
+ * own, `worker-src blob:` beside that other origin. */
 export function load(source: string | URL, options?: LoadOptions): Promise<Program>;

@@ -11,6 +11,7 @@ import { remote, spawn } from "./hither-worker.js";
 /** @typedef {import("./types.d.ts").LoadOptions} LoadOptions */
 /** @typedef {import("./types.d.ts").RunOptions} RunOptions */
 /** @typedef {import("./types.d.ts").Tensor} Tensor */
+/** @typedef {import("./types.d.ts").Placed} Placed */
 
 const page = !!globalThis.document;
 const LIGHT = 2 ** 22; // operations and bytes of a run (see most_work in kernels/steps.py): one to four milliseconds on a desktop's core; products, a tenth of one
@@ -257,15 +258,19 @@ class Program {
     const [entry, values, options = {}] = typeof first === "string" ? [first, second ?? {}, third] : [this.info.entry, first ?? {}, second];
     const { outputs = {}, signal, variant: wanted } = /** @type {RunOptions} */ (options);
     signal?.throwIfAborted();
-    const { variant, specs, inputs } = await this.#match(entry, values, wanted), plan = this.#build.variants[variant][entry];
+    const { variant, specs, tensors } = this.#match(entry, values, wanted), plan = this.#build.variants[variant][entry];
     const hidden = plan.outputs.flatMap(({ lengths = [] }) => lengths.map((l) => l.output)); // the extent of another
     const gives = specs.outputs.filter((_, i) => !hidden.includes(i));
     for (const [name, mine] of Object.entries(outputs)) {
       const { dtype, shape } = gives.find((s) => s.name === name) ?? fail("input", `no output "${name}"; "${entry}" gives ${gives.map(text).join(", ")}`);
       const array = arrayOf(dtype).name, least = count(shape);
-      if (mine && !(mine[Symbol.toStringTag] === array && mine.length >= least)) fail("input", `outputs.${name} must be a ${array} of ${least} elements, got ${mine.constructor.name} of ${mine.length}`);
+      if (mine && (mine[Symbol.toStringTag] !== array || mine.length < least)) fail("input", `outputs.${name} must be a ${array} of ${least} elements, got ${mine.constructor.name} of ${mine.length}`);
     }
-    const encoded = inputs.map((x, i) => ({ offset: plan.inputs[i].offset, bytes: encode(x, specs.inputs[i], plan.inputs[i].dtype, this.#spare) }));
+    const encoded = specs.inputs.map((s, i) => {
+      const { offset, dtype } = plan.inputs[i], put = (/** @type {any} */ t) => ({ offset, bytes: encode(t, s, dtype, this.#spare) });
+      // arrays are copied at once, for the caller may change them; pictures are drawn while the call waits for its turn
+      return tensors[i] ? put(tensors[i]) : import("./hither-media.js").then((code) => code.toTensor(values[s.name], s)).then(put);
+    });
     const ran = await this.#call(variant, entry, encoded, signal);
     /** @type {Record<string, Tensor>} */
     const results = {};
@@ -273,21 +278,23 @@ class Program {
       if (hidden.includes(i)) return;
       const { dtype, lengths = [] } = plan.outputs[i];
       const known = lengths.map(({ axis, output }) => ({ axis, length: Number(decode(ran[output], plan.outputs[output].dtype, specs.outputs[output], []).data[0]) }));
-      const result = results[spec.name] = decode(ran[i], dtype, spec, known), mine = outputs[spec.name], { data } = result;
+      const result = results[spec.name] = decode(ran[i], dtype, spec, known), mine = outputs[spec.name];
       if (!mine) return;
-      mine.set(data);
-      result.data = mine.subarray(0, data.length);
+      mine.set(result.data);
+      result.data = mine.subarray(0, result.data.length);
     });
     return results;
   }
 
-  /** @param {number} variant @param {string} entry @param {{ offset: number, bytes: Uint8Array }[]} inputs @param {AbortSignal} [signal] @param {boolean} [dry] undo */
-  #call(variant, entry, inputs, signal, dry) {
-    const { outputs, updates_state: keep } = this.#manifest.variants[variant].entries[entry], plan = this.#build.variants[variant][entry];
+  /** @param {number} variant @param {string} entry @param {(Placed | Promise<Placed>)[]} given @param {AbortSignal} [signal] @param {boolean} [dry] undo */
+  #call(variant, entry, given, signal, dry) {
+    const { outputs, updates_state: keep } = this.#signatures(entry)[variant], plan = this.#build.variants[variant][entry];
     const ranges = plan.outputs.map((p, i) => ({ offset: p.offset, bytes: sizeOf(outputs[i].shape, p.dtype) }));
+    const giving = Promise.all(given);
+    giving.catch(() => {}); // it is awaited, but later
     return this.#enqueue(async () => {
       await this.#backend.ready(variant);
-      const { outputs: found, lent = inputs, ...counts } = await this.#backend.run(variant, entry, inputs, ranges, keep);
+      const inputs = await giving, { outputs: found, lent = inputs, ...counts } = await this.#backend.run(variant, entry, inputs, ranges, keep);
       this.#spare = lent.map((x) => x.bytes);
       if (keep && (dry || signal?.aborted)) await this.#backend.rollback();
       Object.assign(this.info, counts);
@@ -307,7 +314,7 @@ class Program {
     return new Promise((resolve, reject) => {
       const abort = () => reject(signal?.reason);
       signal?.addEventListener("abort", abort);
-      turn.then(resolve, reject).finally(() => signal?.removeEventListener("abort", abort));
+      turn.then(resolve, reject).then(() => signal?.removeEventListener("abort", abort));
     });
   }
 
@@ -317,7 +324,7 @@ class Program {
   }
 
   /** Find the variant whose shapes the values have. @param {string} entry @param {Record<string, any>} values @param {string | number} [wanted] */
-  async #match(entry, values, wanted) {
+  #match(entry, values, wanted) {
     const { variants } = this.#manifest, signatures = this.#signatures(entry);
     const takes = `"${entry}" takes ${signatures.map((s) => s.inputs.map(text).join(", ")).join(" or ")}`;
     const names = signatures[0].inputs.map((s) => s.name), tensors = names.map((n) => given(values[n]));
@@ -329,8 +336,7 @@ class Program {
       const t = tensors[i];
       return t ? t.data.length === count(shape) && String(t.shape ?? shape) === String(shape) : media;
     })) ?? fail("input", `no variant fits ${names.map((n, i) => `${n}: [${tensors[i]?.shape ?? tensors[i]?.data.length ?? values[n]?.constructor?.name}]`).join(", ")}; ${takes}`);
-    const specs = signatures[variant];
-    return { variant, specs, inputs: await Promise.all(specs.inputs.map(async (s, i) => tensors[i] ?? (await import("./hither-media.js")).toTensor(values[s.name], s))) };
+    return { variant, specs: signatures[variant], tensors };
   }
 
   /** Build a variant and run an entry of it once, on zeros, without a trace. @param {{ variant?: string | number, entry?: string, onProgress?: (change: any) => void, signal?: AbortSignal }} [options] */
@@ -346,15 +352,15 @@ class Program {
   }
 
   /** Call a function of hither-state.js with what it needs of this program. @param {"state" | "loadState" | "save" | "restore" | "pack" | "unpack"} act @param {any[]} args */
-  async #state(act, ...args) {
-    const code = await import("./hither-state.js"), manifest = this.#manifest, { layouts, weights: { tensors } } = manifest, { state, placements } = layouts[this.#build.layout];
-    return /** @type {any} */ (code[act])({
+  #state(act, ...args) {
+    const manifest = this.#manifest, { state, placements } = manifest.layouts[this.#build.layout];
+    return this.#enqueue(async () => /** @type {any} */ (await import("./hither-state.js"))[act]({
       manifest,
       store: this.#store,
-      places: placements.filter((p) => p[1] === "state").map(([i, , at, stored]) => ({ ...tensors[i], at, stored })),
-      read: () => this.#enqueue(() => this.#backend.read("state", 0, state)),
-      write: (/** @type {import("./types.d.ts").Piece[]} */ pieces) => this.#enqueue(() => this.#backend.place(pieces, [])),
-    }, ...args);
+      places: placements.filter((p) => p[1] === "state").map(([i, , at, stored]) => ({ ...manifest.weights.tensors[i], at, stored })),
+      read: () => this.#backend.read("state", 0, state),
+      write: (/** @type {import("./types.d.ts").Piece[]} */ pieces) => this.#backend.place(pieces, []),
+    }, ...args));
   }
 
   /** What survives calls, by name. */
