@@ -15,6 +15,7 @@ import numpy as np
 
 from ..array import Array
 from ..graph.core import Abstract, GraphBuilder
+from ..graph.identity import identity
 from ..graph.primitive import Primitive
 from ..graph.primitives import REPEAT
 from ..runtime.webgpu_device import when_lost
@@ -37,7 +38,7 @@ def evaluate(primitive: Primitive, operands: Sequence[Any], params: Mapping[str,
     arrays = [o if isinstance(o, Array) else Array(np.asarray(o)) for o in operands]
     abstracts = tuple(Abstract(a.shape, a.dtype) for a in arrays)
     repeated = tuple(_is_repeated(a) for a in arrays)  # numbers: one element goes over, not as many as there are to meet
-    key = (primitive.name, abstracts, repeated, _frozen(params))
+    key = (primitive.name, abstracts, repeated, identity(params))
     with _guard:
         program = _programs.get(key)
     if program is None:
@@ -74,16 +75,3 @@ def _compile(
     machine = machine_for("webgpu")
     check_dtypes(graph, machine)
     return Program(plan({"call": optimize(graph)}, machine), "webgpu", "call")
-
-
-def _frozen(value: Any) -> Any:
-    """A key that tells parameters apart: numbers of different types and zeros of different signs too."""
-    if isinstance(value, Mapping):
-        return tuple((k, _frozen(v)) for k, v in sorted(value.items()))
-    if isinstance(value, list | tuple):
-        return tuple(map(_frozen, value))
-    if isinstance(value, float | complex):
-        return type(value), repr(value)
-    if isinstance(value, np.ndarray):
-        return value.dtype.str, value.shape, value.tobytes()
-    return type(value), value
