@@ -16,8 +16,10 @@ import numpy as np
 
 from ..array import Array, ArrayMethods, evaluator
 from ..dtypes import DType
-from .core import Abstract, Graph, GraphBuilder, Node, Value, abstract_of, evaluate, prune
-from .primitive import Primitive
+from .core import Abstract, Graph, GraphBuilder, Node, Value, abstract_of, evaluate, evaluations, prune
+from .primitive import Control, Primitive
+
+MANY = 256  # evaluations of a node on NumPy take about as long as compiling it
 
 
 class Trace:
@@ -68,14 +70,14 @@ class Trace:
         waiting = [value]
         while waiting:
             wanted = waiting[-1]
-            node = None if wanted in self._seen else self._makers.get(wanted)
-            missing = [o for o in node.operands if o not in self._seen] if node is not None else []
+            maker = None if wanted in self._seen else self._makers.get(wanted)
+            missing = [o for o in maker.operands if o not in self._seen] if maker is not None else []
             if missing:
                 waiting += missing
                 continue
-            if node is not None:
-                arrays = [self._seen[o] for o in node.operands]
-                self._seen.update(zip(node.results, node.primitive.run(*arrays, **node.params), strict=True))
+            if maker is not None:
+                arrays = [self._seen[o] for o in maker.operands]
+                self._seen.update(zip(maker.results, maker.primitive.run(*arrays, **maker.params), strict=True))
             elif wanted not in self._seen:
                 constant = self.builder.constants.get(wanted)
                 self._seen[wanted] = _numbers(self.given[wanted]) if constant is None else constant
@@ -262,7 +264,7 @@ def bind(primitive: Primitive, *operands: Any, **params: Any) -> Any:
         stray = next((o for o in operands if isinstance(o, Tracer)), None)
         if stray is not None:
             raise escaped(stray)
-        elsewhere = evaluator(operands)
+        elsewhere = evaluator(operands, compiled=limit is None and _goes_round(primitive, params))
         results: tuple[Any, ...]
         if elsewhere is not None:
             results = elsewhere(primitive, operands, params)
@@ -277,6 +279,17 @@ def bind(primitive: Primitive, *operands: Any, **params: Any) -> Any:
         if limit is not None:
             limit.check(primitive, tuple(r.value.abstract for r in results), False)
     return results[0] if len(results) == 1 else results
+
+
+def _goes_round(primitive: Primitive, params: Mapping[str, Any]) -> bool:
+    """Whether compiling an operation's Graphs pays in the first run, because their loops may go round so often.
+
+    Shapes alone decide that, not time: equal calls give equal bits.
+    """
+    if not isinstance(primitive.lowering, Control):
+        return False
+    nodes, most = evaluations(params)
+    return most >= MANY * nodes
 
 
 def record(primitive: Primitive, **params: Any) -> Any:
