@@ -318,7 +318,7 @@ class Trainer:
                 whole, held_out = split(whole, validation_split)
                 validation_data = (held_out.x, held_out.y, held_out.sample_weight)
             if class_weight:
-                whole = weighted_by_class(whole, class_weight)
+                whole, class_weight = weighted_by_class(whole, class_weight), None
             x, y, sample_weight = whole.x, whole.y, whole.sample_weight
         data = batches_of(x, y, sample_weight, size=batch_size, shuffle=shuffle, seed=self.seed, steps=steps_per_epoch)
         validation = self._validation(validation_data, validation_batch_size or batch_size, validation_steps)
@@ -334,14 +334,27 @@ class Trainer:
         if backup is not None:
             backup.watch([history, *own])
             self.position = self._restore(backup, data) or self.position
+        logs = self._fit(data, epochs, everything, class_weight, validation, validation_freq)
+        self._take_averages()
+        everything.call("on_train_end", logs)
+        self.sync()
+        return history
+
+    def _fit(
+        self, data: Epochs, epochs: int, everything: CallbackList, class_weight: Mapping[int, float] | None,
+        validation: Epochs | None, validation_freq: int,
+    ) -> Logs:  # fmt: skip
+        """The epochs from `self.position` on; what was said of the last of them."""
+        history = self.last_history
+        assert history is not None
         logs: Logs = {}
         while self.position[0] < epochs and not self.stop_training:
             epoch, _ = self.position
             began = time.perf_counter()
             try:
-                made = self._epoch(data, everything, None if is_arrays(x) else class_weight)
+                made = self._epoch(data, everything, class_weight)
             except NonFiniteLoss as error:
-                if not any(isinstance(c, TerminateOnNaN) for c in own):
+                if not any(isinstance(c, TerminateOnNaN) for c in everything.callbacks):
                     self.sync()
                     raise
                 print(f"Training ends: {error}")
@@ -357,10 +370,7 @@ class Trainer:
             history.seconds.append(time.perf_counter() - began)
             self.position = (epoch + 1, 0)
             everything.call("on_epoch_end", epoch, logs)
-        self._take_averages()
-        everything.call("on_train_end", logs)
-        self.sync()
-        return history
+        return logs
 
     def _epoch(self, data: Epochs, everything: CallbackList, class_weight: Mapping[int, float] | None) -> Logs | None:
         """The batches of an epoch that are left from `self.position` on: what the metrics say then, None if there are none."""
