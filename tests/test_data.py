@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
+import warnings
 import wave
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,12 @@ import hither as ht
 from hither.data import Dataset, EmptyFolder, audio_folder, image_folder
 from hither.errors import ShapeMismatch
 from hither.media import MediaError
-from hither.train.batches import ArrayBatches, Batch, batches_of
+from hither.train.batches import ArrayBatches, Batch
+from hither.train.epochs import Epochs, OutOfDataWarning, batches_of
+
+from .keras_reference import keras
+
+EpochIterator = pytest.importorskip("keras.src.trainers.epoch_iterator").EpochIterator
 
 
 def numbers(count: int) -> Dataset:
@@ -103,7 +109,7 @@ def test_shuffling_is_even() -> None:
 def test_full_shuffles_are_those_of_fit() -> None:
     """An array pipeline and `fit` of the same arrays see the same batches."""
     x = np.arange(23, dtype=np.float32)
-    made = ArrayBatches(Batch(x), 5, shuffle=True, seed=9)
+    made = Epochs(ArrayBatches(Batch(x), 5, shuffle=True, seed=9))
     for epoch in range(3):
         ours = Dataset.from_arrays(x).shuffle(seed=9).batch(5).epoch(epoch)
         assert plain(ours) == [b.x.tolist() for b in made.epoch(epoch)]
@@ -406,6 +412,7 @@ def test_fit_evaluate_predict() -> None:
     assert not threads()
 
 
+@pytest.mark.filterwarnings("ignore::hither.train.epochs.OutOfDataWarning")
 @pytest.mark.parametrize("steps", [None, 4])
 def test_an_interrupted_training_goes_on_exactly(steps: int | None, tmp_path: Path) -> None:
     """Stopped in the middle of an epoch, with random changes and threads in the pipeline: the end is the same, bit by bit."""
@@ -440,14 +447,75 @@ def test_an_interrupted_training_goes_on_exactly(steps: int | None, tmp_path: Pa
     assert found.history == expected.history and bits(again) == bits(whole)
 
 
-def test_steps_go_on_through_passes() -> None:
-    """steps_per_epoch of a Dataset: an epoch begins where the last stopped."""
-    data = numbers(7).map(lambda n: np.full(1, n)).batch(2)
-    made = batches_of(data, steps=3)
-    assert [[b.x[:, 0].tolist() for b in made.epoch(e)] for e in range(3)] == [
-        [[0, 1], [2, 3], [4, 5]], [[6], [0, 1], [2, 3]], [[4, 5], [6], [0, 1]],
-    ]  # fmt: skip
-    assert [b.x[:, 0].tolist() for b in made.epoch(1, 1)] == [[0, 1], [2, 3]]
+def given(kind: str, count: int) -> Any:
+    """The numbers up to `count` as arrays that `fit` cuts, or batches of two of them, of each kind that it takes."""
+    x = np.arange(count, dtype=np.float32)[:, None]
+    batches = [x[i : i + 2] for i in range(0, count, 2)]
+
+    class Sequence(keras.utils.PyDataset):  # type: ignore[misc]
+        def __len__(self) -> int:
+            return len(batches)
+
+        def __getitem__(self, i: int) -> Any:
+            return (batches[i],)
+
+    class Anew:
+        def __iter__(self) -> Iterator[Any]:
+            return iter([(b,) for b in batches])
+
+    kinds = {
+        "arrays": lambda: x, "sequence": Sequence, "anew": Anew, "dataset": lambda: Dataset.from_arrays(x).batch(2),
+        "stream": lambda: Dataset.from_generator(lambda: iter(batches)),
+        "endless": lambda: Dataset.from_arrays(x).batch(2).repeat(),
+        "generator": lambda: ((b,) for _ in range(9) for b in batches),
+    }  # fmt: skip
+    return kinds[kind]()
+
+
+@pytest.mark.parametrize("kind", ["arrays", "sequence", "anew", "dataset", "stream", "endless", "generator"])
+@pytest.mark.parametrize("count, steps", [(14, 3), (12, 3), (13, 3), (6, 4), (4, 1)])
+def test_epochs_go_on_where_the_last_stopped(kind: str, count: int, steps: int) -> None:
+    """With steps_per_epoch, as in Keras: an epoch in which data end is shorter, with a warning; what has no end has none."""
+    first = lambda item: item[0] if isinstance(item, tuple) else item  # noqa: E731
+    expected = []
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        keras_kind = {"sequence": "sequence", "endless": "generator", "generator": "generator"}.get(kind, "arrays")
+        source = given(keras_kind, count)
+        theirs = EpochIterator(source, batch_size=2 if keras_kind == "arrays" else None, steps_per_epoch=steps)
+        for _ in range(6):
+            expected.append([np.asarray(first(buffer[0])).reshape(-1).tolist() for _, _, buffer in theirs])
+    data = given(kind, count)
+    made = batches_of(data, size=2 if kind == "arrays" else None, steps=steps)
+    found = []
+    for epoch in range(6):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            found.append([np.asarray(b.x).reshape(-1).tolist() for b in made.epoch(epoch)])
+        assert [w.category for w in said] == [OutOfDataWarning] * (len(found[-1]) < steps)
+    assert found == expected
+    for epoch, skip in ((4, 0), (2, 1), (5, 1), (0, 0)):  # to go on after an interruption
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            again = batches_of(given(kind, count), size=2 if kind == "arrays" else None, steps=steps)
+            assert again.first().x.reshape(-1).tolist() == expected[0][0]
+            assert [np.asarray(b.x).reshape(-1).tolist() for b in again.epoch(epoch, skip)] == expected[epoch][skip:]
+
+
+def test_training_ends_when_an_iterator_does() -> None:
+    x, y = samples()
+    batches = [(x[i : i + 4], y[i : i + 4]) for i in range(0, 20, 4)]
+    with pytest.warns(OutOfDataWarning, match="epoch 3 has 1 of 2 steps"):
+        history = trainer().fit(iter(batches), steps_per_epoch=2, epochs=5, verbose=0)
+    assert history.epoch == [0, 1, 2]
+    with pytest.warns(OutOfDataWarning), pytest.raises(ShapeMismatch, match="no batches"):
+        trainer().fit(iter([]), verbose=0)
+
+
+def test_steps_of_arrays_make_their_batches() -> None:
+    """As in Keras: without a batch_size, `steps` are a pass."""
+    assert [len(b.x) for b in batches_of(np.zeros((10, 1)), steps=4).epoch(0)] == [3, 3, 3, 1]
+    assert [len(b.x) for b in batches_of(np.zeros((40, 1))).epoch(0)] == [32, 8]
 
 
 def test_training_says_what_is_wrong_with_a_dataset() -> None:

@@ -68,6 +68,28 @@ def test_an_operation_is_compiled_once(x: Any) -> None:
     np.testing.assert_array_equal(y.numpy(), X)
 
 
+def test_a_function_is_compiled_once(x: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What transforms trace anew in each call gives equal Graphs, and equal Graphs are one program."""
+    forgetful = ht.checkpoint(lambda a: ht.sin(ht.sin(a)) * 2)
+    ruled = ht.custom_gradient(lambda a: (ht.exp(a), lambda g: ht.clip(g, -1.0, 1.0)))
+    product = lambda a: ht.scan(lambda carry, row: (carry * row, carry), a[0], a)[0]  # noqa: E731
+    doubled = lambda a: ht.while_loop(lambda b: ht.max(b) < 5, lambda b: b * 2 + 1, a, bound=5)  # noqa: E731
+    once = lambda: [  # noqa: E731
+        forgetful(x), ruled(x), ht.grad(lambda a: ht.sum(forgetful(a)))(x), ht.grad(lambda a: ht.sum(ruled(a)))(x),
+        ht.grad(lambda a: ht.sum(product(a)))(x), ht.vmap(doubled)(x), ht.vmap(forgetful)(x),
+    ]  # fmt: skip
+    first = once()
+    monkeypatch.setattr(eager, "_compile", lambda primitive, *rest: pytest.fail(f"{primitive} is compiled again"))
+    for one, other in zip(first, once(), strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    monkeypatch.undo()
+    np.testing.assert_allclose(first[0].numpy(), 2 * np.sin(np.sin(X)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        ht.checkpoint(lambda a: ht.sin(ht.sin(a)) * 3)(x).numpy(), 3 * np.sin(np.sin(X)), rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_allclose(first[3].numpy(), np.ones_like(X), rtol=1e-6)
+
+
 def test_programs_leave_results_where_their_inputs_were(x: Any) -> None:
     program = ht.compile(lambda x: {"y": x @ W, "n": ht.sum(x)}, {"x": ht.Spec(X.shape, "float32")}, device="webgpu")
     there, here = program(x), program(X)

@@ -14,6 +14,7 @@ import pytest
 
 import hither as ht
 from hither.kernels.steps import Copy, Launch, While, walk
+from hither.program import eager
 
 from .wasm_session import in_node
 
@@ -79,3 +80,34 @@ def test_a_scan_stores_one_row_a_turn() -> None:
         rows.append(carry)
         carry = carry * 0.5 + row
     np.testing.assert_allclose(program(x=x)["output"].numpy(), rows, rtol=1e-5, atol=1e-5)
+
+
+def test_long_loops_are_compiled_once_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Called at once, what goes round often would take NumPy longer than compiling it takes, and every later call much longer.
+    What goes round a few times, or is complex, is NumPy's, and so is everything where there is no LLVM."""
+    made: list[str] = []
+    now = eager._compile
+    monkeypatch.setattr(eager, "_programs", type(eager._programs)())
+    monkeypatch.setattr(eager, "_compile", lambda primitive, *rest: (made.append(primitive.name), now(primitive, *rest))[1])
+    rng = np.random.default_rng(0)
+    for n, compiled in ((4, []), (40, ["call"]), (40, [])):
+        made.clear()
+        x = rng.standard_normal((n, n)).astype(np.float32)
+        np.testing.assert_allclose(ht.linalg.eigh(x)[0].numpy(), np.linalg.eigvalsh(x), atol=1e-4)
+        np.testing.assert_allclose(ht.linalg.eigh(x + 0j)[0].numpy(), np.linalg.eigvalsh(x), atol=1e-4)
+        assert made == compiled
+
+    def smoothed(x: Any) -> Any:
+        return ht.sum(ht.scan(lambda carry, row: (0.9 * carry + row,) * 2, ht.zeros(3), x)[1])
+
+    x = rng.standard_normal((500, 3)).astype(np.float32)
+    expected = ((1 - 0.9 ** np.arange(500, 0, -1)) / 0.1)[:, None].repeat(3, 1)
+    for compiled in (True, False):
+        made.clear()
+        np.testing.assert_allclose(ht.grad(smoothed)(x).numpy(), expected, rtol=1e-4)
+        assert bool(made) == compiled
+    made.clear()
+    monkeypatch.setattr(eager, "has_llvm", lambda: False)
+    np.testing.assert_allclose(ht.grad(smoothed)(x + 1).numpy(), expected, rtol=1e-4)
+    np.testing.assert_allclose(ht.linalg.svdvals(x[:30]).numpy(), np.linalg.svd(x[:30])[1], rtol=1e-4)
+    assert not made

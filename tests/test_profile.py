@@ -26,7 +26,9 @@ from hither.program.profile import Profile, short
 from hither.program.roofline import Roofline, better, roofline
 
 SIZE = 32
-ROOF = Roofline("a machine", 1, 1e11, ((1 << 14, 2e11), (1 << 20, 1e11), (1 << 27, 1e10)))
+ROOF = Roofline(
+    "a machine", 1, {"float32": 1e11, "bytes": 4e11, "pairs": 2e11}, ((1 << 14, 2e11), (1 << 20, 1e11), (1 << 27, 1e10))
+)
 
 
 @pytest.fixture(autouse=True)
@@ -108,26 +110,58 @@ def test_profiling_leaves_the_program_as_it_was_and_refuses_what_a_run_refuses()
 
 
 def test_the_roofline_is_the_slower_of_arithmetic_and_memory() -> None:
-    assert ROOF.least_seconds(10**9, 1000) == pytest.approx(1e-2) and ROOF.bound(10**9, 1000) == "compute"
-    assert ROOF.least_seconds(1, 1 << 20) == pytest.approx((1 << 20) / 1e11) and ROOF.bound(1, 1 << 20) == "memory"
+    assert ROOF.least_seconds({"float32": 1e9}, 1000) == pytest.approx(1e-2)
+    assert ROOF.least_seconds({"float32": 1e8, "bytes": 4e8}, 0) == pytest.approx(2e-3)
+    assert ROOF.bound({"float32": 1e9}, 1000) == "compute"
+    assert (
+        ROOF.least_seconds({"bytes": 1}, 1 << 20) == pytest.approx((1 << 20) / 1e11)
+        and ROOF.bound({"bytes": 1}, 1 << 20) == "memory"
+    )
     assert ROOF.bandwidth(1) == 2e11 and ROOF.bandwidth(1 << 40) == 1e10
     assert 1e11 < ROOF.bandwidth(1 << 17) < 2e11
-    other = Roofline("a machine", 1, 2e11, ((1 << 14, 1e11), (1 << 20, 2e11), (1 << 27, 1e10)))
-    assert better(ROOF, other) == Roofline("a machine", 1, 2e11, ((1 << 14, 2e11), (1 << 20, 2e11), (1 << 27, 1e10)))
+    other = Roofline(
+        "a machine", 1, {"float32": 2e11, "bytes": 1e11, "pairs": 2e11}, ((1 << 14, 1e11), (1 << 20, 2e11), (1 << 27, 1e10))
+    )
+    assert better(ROOF, other) == Roofline(
+        "a machine", 1, {"float32": 2e11, "bytes": 4e11, "pairs": 2e11}, ((1 << 14, 2e11), (1 << 20, 2e11), (1 << 27, 1e10))
+    )
 
 
 def test_a_roofline_that_a_launch_disproves_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    slow = Roofline("a machine", 1, 1.0, ((1 << 14, 1e12), (1 << 27, 1e12)))
+    slow = Roofline("a machine", 1, dict.fromkeys(ROOF.peaks, 1.0), ((1 << 14, 1e12), (1 << 27, 1e12)))
     monkeypatch.setattr(profiles, "roofline", lambda machine, threads, again=False: ROOF if again else slow)
     prog = ht.compile(lambda x: x @ x, {"x": ht.Spec((512, 512), "float32")})
     assert prog.profile(np.ones((512, 512), np.float32), repeats=1).roofline is ROOF
+
+
+def test_operations_are_those_of_the_kernel() -> None:
+    """Bytes are multiplied four at a time where a float is, and Winograd's convolution of 3×3 multiplies 4 times less: held
+    against FLOPs of floats, both would take less time than is possible."""
+    rng = np.random.default_rng(0)
+    w, filters = rng.standard_normal((64, 64)).astype(np.float32), rng.standard_normal((64, 64, 3, 3)).astype(np.float32)
+
+    def slowest(function: Any, shape: tuple[int, ...], **precision: str) -> Any:
+        prog = ht.compile(function, {"x": ht.Spec(shape, "float32")}, **precision)
+        rows = prog.profile(rng.standard_normal(shape).astype(np.float32), repeats=1).rows
+        return max(rows, key=lambda row: row.flops)
+
+    floats = slowest(lambda x: x @ w, (64, 64))
+    assert floats.operations == {"float32": pytest.approx(2 * 64**3)} and floats.arithmetic == "float32"
+    small = slowest(lambda x: x @ w, (64, 64), precision="int8", activations="int8")
+    if machine_for("cpu").dot:
+        assert small.arithmetic == "bytes" and small.operations["bytes"] == pytest.approx(2 * 64**3, rel=0.2)
+        assert small.least_seconds < 0.5 * floats.least_seconds
+    direct = 2 * 64 * 64 * 9 * 32 * 32
+    fewer = slowest(lambda x: ht.conv(x, filters, padding=((1, 1), (1, 1))), (1, 64, 32, 32))
+    assert "winograd" in fewer.kernel and fewer.flops == direct
+    assert direct / 4 <= fewer.operations["float32"] < 0.6 * direct
 
 
 @pytest.mark.slow
 def test_a_machine_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HITHER_CACHE_DIR", str(tmp_path))
     first = roofline(machine_for("wasm"))
-    assert first.peak > 1e8 and all(rate > 1e7 for _, rate in first.bandwidths)
+    assert min(first.peaks.values()) > 1e8 and all(rate > 1e7 for _, rate in first.bandwidths)
     assert roofline(machine_for("wasm")) == first
 
 
@@ -198,7 +232,7 @@ def test_the_page_is_whole_and_asks_for_nothing(tmp_path: Path) -> None:
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
     assert found is not None
     data = json.loads(found[1])
-    assert data["title"] == "a </script><b> & $DATA" and data["peak"] == ROOF.peak
+    assert data["title"] == "a </script><b> & $DATA" and data["peaks"]["float32"][0] == 1e11
     assert sum(row["flops"] for row in data["launches"]) == profile.flops
     assert [row["seconds"] for row in data["launches"]] == [row.seconds for row in profile.rows]
 

@@ -146,17 +146,26 @@ def test_while_runs_as_often_as_its_condition_says(device: str) -> None:
     agree(counted_loop(), [{"n": np.array(n, np.int32), "x": floats(3)} for n in (0, 1, 5)], device)
 
 
-def test_fourier_transform_magnitudes() -> None:
+@pytest.mark.parametrize("device", ["numpy", "cpu"])
+@pytest.mark.parametrize("shape, to", [((2, 4, 8), (4, 8)), ((3, 20), (1, 11)), ((1, 5000), (1, 5003)), ((6, 5), (8, 6))])
+def test_fourier_transforms(shape: tuple[int, ...], to: tuple[int, int], device: str) -> None:
+    """Cut or padded, of any length, and what makes complex numbers real; between the two they are numbers like others."""
     file = File()
     graph = file.graph()
-    x, lengths = graph.tensor((2, 4, 8), name="x"), graph.constant(np.array([4, 8], np.int32))
-    spectrum, y = graph.tensor((2, 4, 5), "complex64"), graph.tensor((2, 4, 5), name="y")
+    x, lengths = graph.tensor(shape, name="x"), graph.constant(np.array(to, np.int32))
+    made = (*shape[:-2], to[0], to[1] // 2 + 1)
+    spectrum, doubled = graph.tensor(made, "complex64"), graph.tensor(made, "complex64")
     graph.operator("RFFT2D", [x, lengths], [spectrum])
-    graph.operator("COMPLEX_ABS", [spectrum], [y])
-    graph.inputs, graph.outputs = [x], [y]
-    given = floats(2, 4, 8)
-    got = load_bytes(file.finish(), device="numpy")(given)["y"].numpy()
-    np.testing.assert_allclose(got, np.abs(np.fft.rfft2(given)), rtol=1e-5, atol=1e-5)
+    graph.operator("ADD", [spectrum, spectrum], [doubled])
+    graph.inputs, graph.outputs = [x], []
+    for name in ("COMPLEX_ABS", "REAL", "IMAG"):
+        graph.outputs.append(graph.tensor(made, name=name))
+        graph.operator(name, [doubled], graph.outputs[-1:])
+    given = floats(*shape)
+    got = load_bytes(file.finish(), device=device)(given)
+    expected = 2 * np.fft.rfft2(given, to)
+    for name, want in (("COMPLEX_ABS", np.abs(expected)), ("REAL", expected.real), ("IMAG", expected.imag)):
+        np.testing.assert_allclose(got[name].numpy(), want, rtol=1e-5, atol=2e-5 * np.abs(expected).max())
 
 
 # -- sparse weights --------------------------------------------------------------------------------------------------------

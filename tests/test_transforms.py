@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import hither as ht
+from hither.graph.primitive import Primitive
 
 from .op_case import Op, check, flat_results
 from .op_table import cases
@@ -357,3 +358,32 @@ def test_gradients_of_scans_are_those_of_loops(order: int) -> None:
         np.testing.assert_allclose(got.numpy(), expected[name].numpy(), rtol=1e-9, atol=1e-9)
         if batched:
             np.testing.assert_allclose(batched[name].numpy()[1], expected[name].numpy(), rtol=1e-9, atol=1e-9)
+
+
+def test_gradients_compute_what_is_looked_at_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function that is differentiated at once may look at its numbers; if it does not, nothing is computed twice, and if it
+    does, only what leads there is."""
+    runs: list[str] = []
+    run = Primitive.run
+    monkeypatch.setattr(Primitive, "run", lambda self, *a, **p: (runs.append(self.name), run(self, *a, **p))[1])
+    x = ht.asarray(X)
+    assert ht.vjp(lambda x: ht.sum(ht.exp(x)), x)[0].shape == ()
+    assert runs.count("exp") == 1
+    runs.clear()
+
+    def chosen(x: Any) -> Any:
+        y = ht.exp(x)
+        return ht.sum(y if ht.sum(ht.sin(x)) > 100 else -y)
+
+    np.testing.assert_allclose(ht.grad(chosen)(x).numpy(), -np.exp(X), rtol=1e-6)
+    assert runs.count("sin") == 1 and runs.count("exp") == 1
+
+    def halved(x: Any) -> Any:
+        while ht.max(x) > 1e-3:  # thousands of nodes, each computed once and not once a look
+            x = x * 0.99
+        return ht.sum(x)
+
+    runs.clear()
+    turns = np.ceil(np.log(1e-3 / X.max()) / np.log(0.99))
+    np.testing.assert_allclose(ht.grad(halved)(x).numpy(), np.full(X.shape, 0.99**turns), rtol=1e-3)
+    assert runs.count("mul") <= 4 * turns  # looking, the value, the gradients by x and 0.99

@@ -18,8 +18,8 @@ from hither.graph.trace import trace_function
 from hither.kernels.builder import Builder
 from hither.kernels.steps import Code, Launch, Ref
 from hither.kernels.templates import winograd
-from hither.kernels.templates.toom_cook import filtering
 from hither.passes.bytes import Byte, takes_bytes
+from hither.passes.filtering import exact_in_pairs, filtering
 from hither.program import Program
 from hither.program.compile import machine_for
 
@@ -156,7 +156,7 @@ def test_bytes_whose_sums_could_overflow_stay_exact() -> None:
     """More channels than 32 bits take, or bytes of any size where seven bits would fit: not in whole numbers then."""
     axes = (filtering(4, 3, whole=True),) * 2
     for most, channels in ((127, 149), (255, 74)):
-        assert winograd.exact_in_pairs(axes, channels, most) and not winograd.exact_in_pairs(axes, channels + 1, most)
+        assert exact_in_pairs(axes, channels, most) and not exact_in_pairs(axes, channels + 1, most)
         assert takes_bytes(*conv_of(channels // 4 * 4), Byte(bits=8 if most == 255 else 7))
         assert not takes_bytes(*conv_of(channels // 4 * 4 + 4), Byte(bits=8 if most == 255 else 7))
 

@@ -211,13 +211,19 @@ ArrayMethods.__hash__ = object.__hash__  # type: ignore[method-assign]  # == is 
 _ELSEWHERE = {"webgpu": ("hither.runtime.webgpu_arrays", "hither.program.eager")}
 
 
-def evaluator(operands: Iterable[Any]) -> Callable[..., tuple[Array, ...]] | None:
-    """What applies a primitive, `(primitive, operands, params)`, where one of these operands lives; None: on the CPU."""
-    for operand in operands:
-        if isinstance(operand, Array) and (device := operand.device) != "cpu":
-            found: Callable[..., tuple[Array, ...]] = import_module(_ELSEWHERE[device][1]).evaluate
-            return found
-    return None
+_COMPILED = "hither.program.eager"
+
+
+def evaluator(operands: Iterable[Any], compiled: bool = False) -> Callable[..., tuple[Array, ...]] | None:
+    """What applies a primitive, `(primitive, operands, params)`, where one of these operands lives, or `compiled`.
+
+    None: NumPy does.
+    """
+    module = next((_ELSEWHERE[o.device][1] for o in operands if isinstance(o, Array) and o.device != "cpu"), None)
+    if module is None and not compiled:
+        return None
+    found: Callable[..., tuple[Array, ...]] = import_module(module or _COMPILED).evaluate
+    return found
 
 
 _alive: set[weakref.ref[Array]] = set()

@@ -234,6 +234,19 @@ def evaluate(graph: Graph, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(env[o] for o in graph.outputs)
 
 
+def evaluations(params: Mapping[str, Any]) -> tuple[int, int]:
+    """How many nodes there are in the Graphs among a node's parameters, and how often they are evaluated at most, all in all.
+    Loops that nothing bounds count as one turn."""
+    turns = params.get("bound") or 1
+    nodes = most = 0
+    for graph in params.values():
+        for node in graph.nodes if isinstance(graph, Graph) else ():
+            inside, often = evaluations(node.params)
+            nodes += 1 + inside
+            most += turns * (1 + often)
+    return nodes, most
+
+
 def format_graph(graph: Graph, indent: str = "") -> str:
     """A Graph as text: one line per node, sub-Graphs indented below the node that owns them."""
     names: dict[Value, str] = {}

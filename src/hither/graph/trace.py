@@ -16,22 +16,27 @@ import numpy as np
 
 from ..array import Array, ArrayMethods, evaluator
 from ..dtypes import DType
-from .core import Abstract, Graph, GraphBuilder, Node, Value, abstract_of, evaluate, prune
-from .primitive import Primitive
+from .core import Abstract, Graph, GraphBuilder, Node, Value, abstract_of, evaluate, evaluations, prune
+from .primitive import Control, Primitive
+
+MANY = 256  # evaluations of a node on NumPy take about as long as compiling it
 
 
 class Trace:
     """A recording in progress. `captured` holds the outer values that the function turned out to use.
 
-    `known` are the values of what is recorded, where they are wanted and can be had: a function that is differentiated at
-    once, not compiled, may look at its numbers.
+    `given` are the values of its inputs, where they can be had: a function that is differentiated at once, not compiled, may
+    look at its numbers, which are computed when it does.
     """
 
     def __init__(self, parent: Trace | None, knows: bool = False) -> None:
         self.builder = GraphBuilder()
         self.parent = parent
         self.captured: dict[Value, Tracer] = {}
-        self.known: dict[Value, np.ndarray] | None = {} if knows else None
+        self.given: dict[Value, Any] | None = {} if knows else None
+        self._seen: dict[Value, np.ndarray] = {}
+        self._makers: dict[Value, Node] = {}
+        self._noted = 0  # nodes whose results are among them
         self._lifted: dict[tuple[Trace, Value], Value] = {}
 
     def value_of(self, x: Any) -> Value:
@@ -44,8 +49,8 @@ class Trace:
                 value = self.builder.input(x.value.abstract)
                 self._lifted[key] = value
                 self.captured[value] = x
-                if self.known is not None and (outer := x.known()) is not None:
-                    self.known[value] = outer
+                if self.given is not None:
+                    self.given[value] = x
             return self._lifted[key]
         array = x.numpy() if isinstance(x, Array) else np.asarray(x)
         if array.size > 1 and not any(array.strides):  # one repeated value stays a scalar and a broadcast
@@ -54,6 +59,40 @@ class Trace:
             one = self.builder.constant(scalar(array.reshape(-1)[0], abstract_of(array).dtype))
             return self.builder.add(REPEAT, [one], {"shape": tuple(array.shape), "axes": ()})[0]
         return self.builder.constant(array)
+
+    def look(self, value: Value) -> np.ndarray | None:
+        """The numbers of one of its values, in a trace that knows them."""
+        if self.given is None:
+            return None
+        for node in self.builder.nodes[self._noted :]:
+            self._makers.update(dict.fromkeys(node.results, node))
+        self._noted = len(self.builder.nodes)
+        waiting = [value]
+        while waiting:
+            wanted = waiting[-1]
+            maker = None if wanted in self._seen else self._makers.get(wanted)
+            missing = [o for o in maker.operands if o not in self._seen] if maker is not None else []
+            if missing:
+                waiting += missing
+                continue
+            if maker is not None:
+                arrays = [self._seen[o] for o in maker.operands]
+                self._seen.update(zip(maker.results, maker.primitive.run(*arrays, **maker.params), strict=True))
+            elif wanted not in self._seen:
+                constant = self.builder.constants.get(wanted)
+                self._seen[wanted] = _numbers(self.given[wanted]) if constant is None else constant
+            waiting.pop()
+        return self._seen[value]
+
+
+def _numbers(x: Any) -> np.ndarray:
+    """The elements of an array, or of a traced value of a trace that knows them."""
+    if isinstance(x, Tracer):
+        found = x.known()
+        if found is None:
+            raise escaped(x)
+        return found
+    return x.numpy() if isinstance(x, Array) else np.asarray(x)
 
 
 _current: ContextVar[Trace | None] = ContextVar("hither_trace", default=None)
@@ -156,10 +195,7 @@ class Tracer(ArrayMethods):
 
     def known(self) -> np.ndarray | None:
         """The values, in a trace that knows them."""
-        if self.trace.known is None:
-            return None
-        found = self.trace.known.get(self.value)
-        return self.trace.builder.constants.get(self.value) if found is None else found
+        return self.trace.look(self.value)
 
     def _value(self, what: str) -> Any:
         found = self.known()
@@ -228,7 +264,7 @@ def bind(primitive: Primitive, *operands: Any, **params: Any) -> Any:
         stray = next((o for o in operands if isinstance(o, Tracer)), None)
         if stray is not None:
             raise escaped(stray)
-        elsewhere = evaluator(operands)
+        elsewhere = evaluator(operands, compiled=limit is None and _goes_round(primitive, params))
         results: tuple[Any, ...]
         if elsewhere is not None:
             results = elsewhere(primitive, operands, params)
@@ -240,19 +276,20 @@ def bind(primitive: Primitive, *operands: Any, **params: Any) -> Any:
     else:
         values = [trace.value_of(o) for o in operands]
         results = tuple(Tracer(trace, v) for v in trace.builder.add(primitive, values, params, _source.get()))
-        if trace.known is not None:
-            _learn(trace, trace.builder.nodes[-1])
         if limit is not None:
             limit.check(primitive, tuple(r.value.abstract for r in results), False)
     return results[0] if len(results) == 1 else results
 
 
-def _learn(trace: Trace, node: Node) -> None:
-    """Compute what was just recorded, if all that it needs is known."""
-    assert trace.known is not None
-    arrays = [trace.known.get(o, trace.builder.constants.get(o)) for o in node.operands]
-    if all(a is not None for a in arrays):
-        trace.known.update(zip(node.results, node.primitive.run(*arrays, **node.params), strict=True))  # type: ignore[arg-type]
+def _goes_round(primitive: Primitive, params: Mapping[str, Any]) -> bool:
+    """Whether compiling an operation's Graphs pays in the first run, because their loops may go round so often.
+
+    Shapes alone decide that, not time: equal calls give equal bits.
+    """
+    if not isinstance(primitive.lowering, Control):
+        return False
+    nodes, most = evaluations(params)
+    return most >= MANY * nodes
 
 
 def record(primitive: Primitive, **params: Any) -> Any:
@@ -263,10 +300,7 @@ def record(primitive: Primitive, **params: Any) -> Any:
     trace = _current.get()
     if trace is None:
         return bind(primitive, **params)
-    made = Tracer(trace, trace.builder.add(primitive, (), params, _source.get())[0])
-    if trace.known is not None:
-        _learn(trace, trace.builder.nodes[-1])
-    return made
+    return Tracer(trace, trace.builder.add(primitive, (), params, _source.get())[0])
 
 
 def repeat(node: Node, operands: Sequence[Any]) -> tuple[Any, ...]:
@@ -297,12 +331,11 @@ def trace_function(
         The Graph, and the outer traced values it captured: they are its last inputs, in this order.
     """
     outer = _current.get()
-    arrays = [_known_array(v) for v in values] if values is not None and (outer is None or outer.known is not None) else None
-    trace = Trace(outer, knows=arrays is not None and all(a is not None for a in arrays))
+    trace = Trace(outer, knows=values is not None and (outer is None or outer.given is not None))
     labels = tuple(names) or ("",) * len(abstracts)
     inputs = [Tracer(trace, trace.builder.input(a, n)) for a, n in zip(abstracts, labels, strict=True)]
-    if trace.known is not None and arrays is not None:
-        trace.known.update((tracer.value, a) for tracer, a in zip(inputs, arrays, strict=True) if a is not None)
+    if trace.given is not None and values is not None:
+        trace.given.update((tracer.value, x) for tracer, x in zip(inputs, values, strict=True))
     token = _current.set(trace)
     try:
         outputs = [trace.value_of(o) for o in function(*inputs)]
@@ -310,12 +343,6 @@ def trace_function(
         _current.reset(token)
     graph = trace.builder.finish(outputs, names, name=name)
     return graph, tuple(trace.captured.values())
-
-
-def _known_array(x: Any) -> np.ndarray | None:
-    if isinstance(x, Tracer):
-        return x.known()
-    return x.numpy() if isinstance(x, Array) else np.asarray(x)
 
 
 def call_graph(graph: Graph, *operands: Any, constants: Mapping[Value, Any] | None = None) -> tuple[Any, ...]:

@@ -21,12 +21,12 @@ import numpy as np
 from .. import dtypes as dt
 from ..graph.core import Graph, GraphBuilder, Node, Value
 from ..graph.primitive import REGISTRY
+from .filtering import exact_in_pairs, filtering
 from .ranges import ANYTHING, Range, digest_of, proven
 
 LEAST_DEPTH = 32  # products that are summed: for fewer, rounding what they multiply takes longer than they do
 TRANSPOSED_DEPTH = 16  # of transposed convolutions, where each number must be in LEAST_DEPTH products instead
 MOST_DEPTH = 1 << 16  # for more, sums may leave 32 bits
-WINOGRAD = 18 * 49  # what F(4x4, 3x3) in whole numbers makes a product of two bytes at most (kernels.templates.winograd)
 SIGNED_OFFSET = 128  # between a byte taken as unsigned and as signed
 
 
@@ -191,7 +191,7 @@ def _by_winograd(node: Node, shape: tuple[int, ...], byte: Byte) -> bool:
     """Whether a convolution takes Winograd's way in floats, which needs as few operations as bytes do; bytes that take it in
     whole numbers need half as many."""
     (channels, *window), dense = shape, all(n == 1 for n in (*node.params["strides"], *node.params["dilation"]))
-    whole = window == [3, 3] and not byte.signed and channels * WINOGRAD * byte.levels * 128 < 1 << 31
+    whole = window == [3, 3] and not byte.signed and exact_in_pairs((filtering(4, 3, whole=True),) * 2, channels, byte.levels)
     return dense and len(window) == 2 and min(window) >= 3 and max(window) <= 5 and not whole
 
 

@@ -60,6 +60,30 @@ def guard(
     }
     synthetic = calibrate is None
     samples = samples_by_entry(calibrate, inputs, specs)
+    numbers, searches = _searched(graphs, numbers, samples, state, tolerance, synthetic)
+    program, numbers, outputs = _kept_within(numbers, searches, samples, compiled, tolerance)
+    first = next(iter(graphs))
+    name = numbers.precision if numbers.activations == "float32" else f"{numbers.precision}, activations {numbers.activations}"
+    kept: dict[str, Kept] = {}
+    for search in searches.values():
+        kept |= {key: one for key, one in search.kept(numbers).items() if key not in kept}
+    report = AccuracyReport(
+        name, tolerance, sum(map(len, samples.values())), synthetic,
+        {_named(entry, out, first): one for entry, each in outputs.items() for out, one in each.items()},
+        {_named(entry, out, first): one for entry, search in searches.items() for out, one in search.everything.items()},
+        tuple(kept.values()), len(numbers.ranges), numbers.kept, numbers.steps, numbers.ranges,
+        tuple(entry for entry in graphs if inputs[entry] and entry not in samples),
+    )  # fmt: skip
+    if not all(accepts(each, tolerance) for each in outputs.values()):
+        raise AccuracyError(f"{name} cannot be had within the tolerance, though everything keeps float32:\n{report}")
+    return program, report
+
+
+def _searched(
+    graphs: Mapping[str, Graph], numbers: Numbers, samples: Mapping[str, Samples], state: Mapping[str, np.ndarray],
+    tolerance: Mapping[str, float], synthetic: bool,
+) -> tuple[Numbers, dict[str, _Search]]:  # fmt: skip
+    """What the entries need to keep the tolerance by trial, and their searches for it."""
     feeds = {entry: [{**state, **sample} for sample in each] for entry, each in samples.items()}
     ranges: dict[str, Range] = {}
     for entry, each in feeds.items() if not synthetic and numbers.activations == "int8" else ():
@@ -75,6 +99,15 @@ def guard(
     for search in searches.values():
         search.levels = search.found(numbers)
         numbers = search.chosen(numbers)
+    return numbers, searches
+
+
+def _kept_within(
+    numbers: Numbers, searches: Mapping[str, _Search], samples: Mapping[str, Samples], compiled: Callable[[Numbers], Program],
+    tolerance: Mapping[str, float],
+) -> tuple[Program, Numbers, dict[str, dict[str, OutputAccuracy]]]:  # fmt: skip
+    """The program, in the numbers that it needs because its device rounds otherwise than the trial did; and how accurate the
+    entries' outputs are, which may be off further if everything keeps float32."""
     tried = 1
     while True:
         program = compiled(numbers)
@@ -84,26 +117,11 @@ def guard(
         }
         off = [search for entry, search in searches.items() if not accepts(outputs[entry], tolerance)]
         if all(search.levels == search.last for search in off):
-            break
-        for search in off:  # the device rounds otherwise than the trial did
+            return program, numbers, outputs
+        for search in off:
             search.raise_first(tried)
             numbers = search.chosen(numbers)
         tried = 2 * tried + 1
-    first = next(iter(graphs))
-    name = numbers.precision if numbers.activations == "float32" else f"{numbers.precision}, activations {numbers.activations}"
-    kept: dict[str, Kept] = {}
-    for search in searches.values():
-        kept |= {key: one for key, one in search.kept(numbers).items() if key not in kept}
-    report = AccuracyReport(
-        name, tolerance, sum(map(len, samples.values())), synthetic,
-        {_named(entry, out, first): one for entry, each in outputs.items() for out, one in each.items()},
-        {_named(entry, out, first): one for entry, search in searches.items() for out, one in search.everything.items()},
-        tuple(kept.values()), len(numbers.ranges), numbers.kept, numbers.steps, numbers.ranges,
-        tuple(entry for entry in graphs if inputs[entry] and entry not in samples),
-    )  # fmt: skip
-    if off:
-        raise AccuracyError(f"{name} cannot be had within the tolerance, though everything keeps float32:\n{report}")
-    return program, report
 
 
 def _named(entry: str, output: str, first: str) -> str:

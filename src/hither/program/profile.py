@@ -1,14 +1,16 @@
 """Profile: where the time of a run goes, launch by launch, against what the device can do.
 
 Times are medians over repeated passes in which every launch is timed on its own; FLOPs and bytes are those that the
-computation cannot avoid (program/work.py); efficiency is the least time that the measured roofline allows over the time
-taken. Whole runs are timed in between, so that what lies between launches shows too.
+computation cannot avoid (program/work.py); efficiency is the least time that the measured roofline allows for them, or for as
+many operations as the kernel carries out, over the time taken. Whole runs are timed in between, so that what lies between
+launches shows too.
 """
 
 from __future__ import annotations
 
 import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +21,7 @@ import numpy as np
 from ..kernels.steps import Copy, Launch
 from .roofline import Roofline, device_name, roofline
 from .stepping import WHOLE, Inputs, Steps, stepper, versions
+from .work import operations
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -47,6 +50,7 @@ class Row:
     bytes_read: int
     bytes_written: int
     depth: int = 0  # loops around it
+    operations: Mapping[str, float] = field(default_factory=dict)  # that its kernel carries out, by kind of arithmetic
 
     @property
     def name(self) -> str:
@@ -73,6 +77,11 @@ class Row:
     def intensity(self) -> float:
         """FLOP per byte of compulsory traffic."""
         return self.flops / self.bytes if self.bytes else 0.0
+
+    @property
+    def arithmetic(self) -> str:
+        """The kind of its operations: "float32", "bytes" or, of 16 bits, "pairs"; of mixed ones that of most."""
+        return max(self.operations, key=self.operations.__getitem__, default="float32")
 
     @property
     def efficiency(self) -> float:
@@ -172,7 +181,7 @@ def _added(rows: Sequence[Row]) -> Row:
         first.index, first.label, first.kernel, tuple(dict.fromkeys(s for r in rows for s in r.sources)),
         total(lambda r: r.calls), total(lambda r: r.launches), total(lambda r: r.seconds), total(lambda r: r.least_seconds),
         max(bounds, key=bounds.__getitem__), total(lambda r: r.flops), total(lambda r: r.bytes_read),
-        total(lambda r: r.bytes_written), first.depth,
+        total(lambda r: r.bytes_written), first.depth, dict(sum((Counter(r.operations) for r in rows), Counter())),
     )  # fmt: skip
 
 
@@ -217,16 +226,18 @@ def profile(
 
 def _row(plan: Plan, ceilings: Roofline, index: int, leaf: Launch | Copy, seconds: float, calls: int, depth: int) -> Row:
     sources: tuple[str, ...] = ()
+    done: Mapping[str, float] = {}
     if isinstance(leaf, Copy):
         label = kernel = "copy"
         flops, read, written = 0, leaf.source.nbytes, leaf.target.nbytes
     else:
         label, kernel, work = leaf.label, plan.code.kernels[leaf.kernel].name, leaf.work
         flops, read, written, sources = work.flops, work.bytes_read, work.bytes_written, tuple(map(short, work.sources))
+        done = operations(plan.code.kernels[leaf.kernel], flops)
     return Row(
         index, label, kernel, sources, calls, 1 if calls else 0, seconds,
-        calls * ceilings.least_seconds(flops, read + written), ceilings.bound(flops, read + written),
-        calls * flops, calls * read, calls * written, depth,
+        calls * ceilings.least_seconds(done, read + written), ceilings.bound(done, read + written),
+        calls * flops, calls * read, calls * written, depth, {kind: calls * count for kind, count in done.items()},
     )  # fmt: skip
 
 

@@ -7,6 +7,8 @@ import json
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from .profile_text import OPERATIONS
+
 if TYPE_CHECKING:
     from .profile import Profile, Row
 
@@ -30,7 +32,7 @@ def _numbers(profile: Profile, title: str) -> dict[str, Any]:
         "machine": profile.machine,
         "versions": ", ".join(f"{name} {version}" for name, version in profile.versions.items()),
         "whole_seconds": profile.whole_seconds,
-        "peak": profile.roofline.peak,
+        "peaks": {kind: [peak, OPERATIONS[kind]] for kind, peak in profile.roofline.peaks.items()},
         "bandwidths": profile.roofline.bandwidths,
         "launches": [_row(row) for row in profile.rows],
         "kernels": [_row(row) for row in profile.grouped()],
@@ -39,5 +41,5 @@ def _numbers(profile: Profile, title: str) -> dict[str, Any]:
 
 def _row(row: Row) -> dict[str, Any]:
     fields = ("index", "label", "kernel", "name", "sources", "calls", "launches", "seconds", "least_seconds", "bound", "flops",
-              "bytes_read", "bytes_written", "depth")  # fmt: skip
-    return {name: getattr(row, name) for name in fields}
+              "bytes_read", "bytes_written", "depth", "arithmetic")  # fmt: skip
+    return {name: getattr(row, name) for name in fields} | {"operations": sum(row.operations.values())}

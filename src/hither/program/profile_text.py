@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .profile import Profile, Row
 
 _GOOD, _POOR = 0.5, 0.2  # efficiencies that are shown green, and red below
+OPERATIONS = {"float32": "GFLOP/s", "bytes": "Gop/s of bytes", "pairs": "Gop/s of 16-bit integers"}
 _NUMBERS = ("calls", "time", "share", "FLOP", "GFLOP/s", "bytes", "GB/s", "of roofline")
 
 
@@ -58,13 +59,14 @@ def heading(profile: Profile) -> str:
     roof = profile.roofline
     threads = f", {profile.threads} threads" if profile.threads > 1 else ""
     (cache, fast), (memory, slow) = roof.bandwidths[0], roof.bandwidths[-1]
+    kinds = [kind for kind in roof.peaks if any(row.arithmetic == kind for row in profile.rows)]
+    peaks = ", ".join(f"{roof.peaks[kind] / 1e9:.4g} {OPERATIONS[kind]}" for kind in kinds)
     lines = [
         f"{profile.entry} on {profile.device}{threads}: {duration(profile.whole_seconds)} a run "
         f"({duration(profile.seconds)} in {len(profile.rows)} launches), median of {profile.repeats}",
         f"{amount(profile.flops)}FLOP at {profile.flops / max(profile.seconds, 1e-12) / 1e9:.4g} GFLOP/s, "
         f"{amount(profile.bytes)}B moved, {100 * profile.efficiency:.0f} % of what the roofline allows",
-        f"roofline: {roof.peak / 1e9:.4g} GFLOP/s; {fast / 1e9:.3g} GB/s from {size(cache)}, "
-        f"{slow / 1e9:.3g} GB/s from {size(memory)}",
+        f"roofline: {peaks}; {fast / 1e9:.3g} GB/s from {size(cache)}, {slow / 1e9:.3g} GB/s from {size(memory)}",
         "; ".join((profile.machine, ", ".join(f"{k} {v}" for k, v in profile.versions.items()), profile.date)),
         "",
     ]

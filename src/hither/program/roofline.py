@@ -1,4 +1,4 @@
-"""The roofline of a device: how fast it multiplies and adds, and how fast it reads data sets of each size, measured.
+"""The roofline of a device: how fast it multiplies and adds numbers of each kind, and reads data sets of each size, measured.
 
 The kernels that measure are written in kernel IR and compiled like any other, so the ceilings are those of the very
 instructions that programs are made of. Results are kept on disk: a machine is measured once per device and thread count.
@@ -14,7 +14,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -26,8 +26,9 @@ from ..kernels.builder import Builder
 from ..kernels.ir import Kernel, Machine, Val
 from ..kernels.steps import ALIGN, Code, Launch, Ref
 from .stepping import NOTHING, WHOLE, stepper, versions
+from .work import KINDS
 
-_VERSION = "2"  # of the measurement; changes when its figures cannot be compared with older ones
+_VERSION = "3"  # of the measurement; changes when its figures cannot be compared with older ones
 _ENOUGH = 1e-3  # seconds that a measured kernel should take: far above what calls and clocks are off by
 _SAMPLES = 25
 _GROWTH = 4
@@ -38,11 +39,12 @@ _GPU_SETS = tuple(1 << n for n in (16, 20, 24, 26))
 
 @dataclass(frozen=True)
 class Roofline:
-    """What a device can do at most: FLOP per second, and bytes per second by the size of the data set (bytes, rising)."""
+    """What a device can do at most: operations per second by kind of arithmetic (`work.KINDS`; a multiply-add is two), and
+    bytes per second by the size of the data set (bytes, rising)."""
 
     device: str
     threads: int
-    peak: float
+    peaks: Mapping[str, float]
     bandwidths: tuple[tuple[int, float], ...]
 
     def bandwidth(self, nbytes: int) -> float:
@@ -55,16 +57,22 @@ class Roofline:
         share = math.log(nbytes / low) / math.log(high / low)
         return slow * (fast / slow) ** share
 
-    def least_seconds(self, flops: int, nbytes: int) -> float:
+    def least_seconds(self, operations: Mapping[str, float], nbytes: int) -> float:
         """The least time for this much work: whichever takes longer, its arithmetic or its memory traffic.
 
         The traffic is taken to come from the nearest cache that holds it all, so this is a bound, not a forecast.
         """
-        return max(flops / self.peak, nbytes / self.bandwidth(nbytes) if nbytes else 0.0)
+        return max(self._computing(operations), self._moving(nbytes))
 
-    def bound(self, flops: int, nbytes: int) -> str:
+    def bound(self, operations: Mapping[str, float], nbytes: int) -> str:
         """ "compute" or "memory": what the least time is made of."""
-        return "compute" if nbytes == 0 or flops / self.peak >= nbytes / self.bandwidth(nbytes) else "memory"
+        return "compute" if nbytes == 0 or self._computing(operations) >= self._moving(nbytes) else "memory"
+
+    def _computing(self, operations: Mapping[str, float]) -> float:
+        return sum(count / self.peaks[kind] for kind, count in operations.items())
+
+    def _moving(self, nbytes: int) -> float:
+        return nbytes / self.bandwidth(nbytes) if nbytes else 0.0
 
 
 def roofline(machine: Machine, threads: int = 1, again: bool = False) -> Roofline:
@@ -101,8 +109,11 @@ def measure(machine: Machine, threads: int, name: str = "") -> Roofline:
         for size in _GPU_SETS if machine.gpu else _SETS:
             reads = _fastest(partial(_reading, machine, size), machine, threads)
             bandwidths.append((size, reads))
-        peak = max(_fastest(partial(_multiplying, machine, n), machine, threads) for n in _chains(machine))
-        return Roofline(name, threads, peak, tuple(bandwidths))
+        peaks = {
+            kind: max(_fastest(partial(_multiplying, machine, kind, n), machine, threads) for n in _chains(machine))
+            for kind in _kinds(machine)
+        }
+        return Roofline(name, threads, peaks, tuple(bandwidths))
 
     return once() if machine.gpu else better(once(), once())
 
@@ -110,12 +121,12 @@ def measure(machine: Machine, threads: int, name: str = "") -> Roofline:
 def better(a: Roofline, b: Roofline) -> Roofline:
     """The higher of each ceiling of two measurements of one device."""
     bandwidths = tuple((size, max(x, y)) for (size, x), (_, y) in zip(a.bandwidths, b.bandwidths, strict=True))
-    return Roofline(a.device, a.threads, max(a.peak, b.peak), bandwidths)
+    return Roofline(a.device, a.threads, {kind: max(peak, b.peaks[kind]) for kind, peak in a.peaks.items()}, bandwidths)
 
 
 @dataclass(frozen=True)
 class _Probe:
-    """A kernel and how much (FLOP or bytes) it does."""
+    """A kernel and how much (operations or bytes) it does."""
 
     kernel: Kernel
     amount: float
@@ -159,6 +170,13 @@ def _times(probe: _Probe, machine: Machine, threads: int, samples: int) -> list[
 # -- probes --------------------------------------------------------------------------------------------------------------
 
 
+def _kinds(machine: Machine) -> tuple[str, ...]:
+    """The kinds of arithmetic that the machine has."""
+    if not machine.dot:
+        return ("float32",)
+    return ("float32", "bytes") if machine.gpu else ("float32", "bytes", "pairs")
+
+
 def _chains(machine: Machine) -> tuple[int, ...]:
     """Numbers of independent accumulators to try: enough to hide a multiply-add's latency, few enough for the registers."""
     return (8,) if machine.gpu else (8, 12)
@@ -185,23 +203,34 @@ def _sum(values: tuple[Val, ...]) -> Val:
     return total
 
 
-def _multiplying(machine: Machine, chains: int, trips: int) -> _Probe:
-    """x ← x·a + a, in `chains` independent chains per thread: at a = ½ it stays near 1."""
+def _multiplying(machine: Machine, kind: str, chains: int, trips: int) -> _Probe:
+    """x ← x·a + a, in `chains` independent chains per thread: at a = ½ it stays near 1. Integers add x, so that no product is
+    the same from turn to turn."""
     k = Builder(machine)
     width, ways, unroll = machine.lanes(32), _ways(machine), 4
-    source = k.buffer("source", dt.float32, chains * width)
-    target = k.buffer("target", dt.float32, ways * width, "write")
+    stored = dt.float32 if kind == "float32" else dt.int32
+    source = k.buffer("source", stored, chains * width)
+    target = k.buffer("target", stored, ways * width, "write")
+
+    def step(x: Val) -> Val:
+        match kind:
+            case "bytes":
+                return k.dot(x, a, x, seven_bits=True)
+            case "pairs":
+                return k.dot_pairs(x, a, x)
+        return k.fma(x, a, a)
+
     with k.loop(0, ways, kind="parallel") as each:
         a = k.load(source, 0, width)
         start = [k.load(source, i * width, width) for i in range(chains)]
         with k.loop(0, 16 * trips, init=start) as loop:
             x = loop.carried
             for _ in range(unroll):
-                x = tuple(k.fma(v, a, a) for v in x)
+                x = tuple(map(step, x))
             loop.yield_(*x)
         k.store(target, each.index * width, _sum(loop.results))
-    amount = 2.0 * width * chains * unroll * 16 * trips * ways
-    return _Probe(k.finish("roofline_multiply_add"), amount, (4 * chains * width, 4 * ways * width))
+    amount = 2.0 * KINDS[kind] * width * chains * unroll * 16 * trips * ways
+    return _Probe(k.finish(f"roofline_multiply_add_{kind}"), amount, (4 * chains * width, 4 * ways * width))
 
 
 def _reading(machine: Machine, nbytes: int, trips: int) -> _Probe:

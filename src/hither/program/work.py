@@ -1,19 +1,25 @@
 """How much a launch has to do: the arithmetic of its nodes, and the bytes it cannot avoid to move.
 
 Both are properties of what is computed, not of how: a kernel that recomputes or rereads does not look better for it. They
-are what profiles divide times by.
+are what profiles divide times by. What a machine does at most depends on the numbers, and a kernel may know a way that takes
+fewer operations (Winograd's convolutions); so profiles ask kernels of which kind their operations are, and how many.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import operator
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 from ..graph.core import Node, Value
 from ..graph.primitive import Control, Indexed
 from ..kernels.emitter import Lowered
 from ..kernels.fusion import Group
-from ..kernels.ir import Machine
+from ..kernels.ir import BINARY, INDEX, UNARY, Block, Kernel, Machine, Op, Val
 from ..kernels.steps import Work
+
+KINDS = {"float32": 1, "bytes": 4, "pairs": 2}  # multiply-adds of one operation in a lane of 32 bits; pairs are of 16 bits
 
 
 def node_flops(node: Node) -> int:
@@ -27,6 +33,64 @@ def node_flops(node: Node) -> int:
     if isinstance(node.primitive.lowering, Indexed | Control):
         return 0
     return node.results[0].abstract.size
+
+
+def operations(kernel: Kernel, flops: int) -> dict[str, float]:
+    """The operations among `flops` that a kernel carries out, by kind: all of them, or as many as it has.
+
+    A loop whose length is not known before it runs counts as one turn, one whose length changes as its first.
+    """
+    found: Counter[str] = Counter()
+    counters: dict[Val, int] = {}
+
+    def visit(block: Block, times: int) -> None:
+        for op in block.ops:
+            turns = 1
+            if op.kind == "loop":
+                start, stop = (_number(v, counters) for v in op.args[:2])
+                if start is not None:
+                    counters[op.blocks[0].params[0]] = start
+                    turns = 1 if stop is None else max(-(-(stop - start) // op.attr.step), 0)
+            for inner in op.blocks:
+                visit(inner, times * turns)
+            kind, count = _arithmetic(op)
+            found[kind] += times * count
+
+    visit(kernel.body, math.prod((*kernel.grid, *kernel.workgroup)) if kernel.grid else 1)
+    total = found.total()
+    if not total:
+        return {"float32": float(flops)} if flops else {}
+    return {kind: count * min(1.0, flops / total) for kind, count in found.items() if count and flops}
+
+
+def _number(value: Val, counters: dict[Val, int]) -> int | None:
+    """What an index is, by constants and the counters of loops around it."""
+    op = value.op
+    if op is None or op.kind not in ("const", *_INDICES):
+        return counters.get(value)
+    if op.kind == "const":
+        return int(op.attr)
+    a, b = (_number(v, counters) for v in op.args)
+    return None if a is None or b is None else _INDICES[op.kind](a, b)
+
+
+_INDICES: dict[str, Callable[[int, int], int]] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "min": min,
+    "max": max,
+}
+
+
+def _arithmetic(op: Op) -> tuple[str, int]:
+    """The kind of an operation on numbers, and how many it counts for; addresses are none."""
+    if op.kind == "dot":
+        kind = "pairs" if op.attr == "pairs" else "bytes"
+        return kind, 2 * KINDS[kind] * op.results[0].width
+    if op.kind not in UNARY | BINARY | {"fma", "select", "convert", "reduce"} or op.results[0].dtype is INDEX:
+        return "float32", 0
+    return "float32", (2 if op.kind == "fma" else 1) * max(v.width for v in (*op.args, *op.results))
 
 
 def works(group: Group, lowered: Sequence[Lowered], machine: Machine) -> list[Work]:

@@ -1,15 +1,15 @@
-"""Batches: what fit, evaluate and predict take, cut into batches, in an order that a seed and the epoch decide.
+"""Batches: what fit, evaluate and predict take, read in passes, in an order that a seed and the number of the pass decide.
 
 Arrays, alone or in dicts and lists, are cut here; anything that gives batches (a hither.data.Dataset, a generator, a data
-loader, a sequence with `__getitem__` and `__len__`) is taken as it is.
+loader, a sequence with `__getitem__` and `__len__`) is taken as it is. epochs.py makes epochs of passes.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -32,16 +32,6 @@ class Batch:
         """How many samples."""
         first = flatten(self.x)[0][0]
         return int(first.shape[0]) if first.ndim else 1
-
-
-class Batches(Protocol):
-    """Batches by epoch. `steps`: how many, if that is known beforehand."""
-
-    steps: int | None
-
-    def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, without the first `skip`."""
-        ...  # pragma: no cover
 
 
 def plain(value: Any) -> np.ndarray:
@@ -97,100 +87,70 @@ class ArrayBatches:
     Args:
         batch: all samples.
         size: of a batch.
-        shuffle: whether each epoch has an order of its own: 0 … n-1 as `random.permutation` of the seed and the epoch gives it.
+        shuffle: whether each pass has an order of its own: 0 … n-1 as `random.permutation` of the seed and the pass gives it.
         seed: of the order.
-        steps: at most so many batches an epoch; more than one pass has are made of several passes.
     """
 
-    def __init__(self, batch: Batch, size: int, shuffle: bool = False, seed: int = 0, steps: int | None = None) -> None:
+    def __init__(self, batch: Batch, size: int, shuffle: bool = False, seed: int = 0) -> None:
         counts = {a.shape[0] if a.ndim else None for a in flatten((batch.x, batch.y, batch.sample_weight))[0]}
         if len(counts) != 1 or None in counts:
             raise ShapeMismatch(f"inputs, targets and weights have one row per sample, got {sorted(map(str, counts))} rows")
         if size < 1:
             raise ValueError(f"batch_size is 1 or more, got {size}")
         self.batch, self.size, self.shuffle, self.seed = batch, size, shuffle, seed
-        self.count = counts.pop()
+        self.count = int(counts.pop() or 0)
         if not self.count:
             raise ShapeMismatch("there are no samples: the arrays have 0 rows")
-        self.a_pass = -(-self.count // size)
-        self.steps: int | None = self.a_pass if steps is None else steps
+        self.length: float | None = -(-self.count // size)
 
-    def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
-        order, of = None, -1
-        for step in range(skip, self.steps or 0):
-            # With steps_per_epoch, passes do not begin with epochs: the next goes on where the last stopped, as in Keras.
-            passed, place = divmod(number * (self.steps or 0) + step, self.a_pass)
-            if self.shuffle and of != passed:
-                order = random.permutation(random.fold_in(random.key(self.seed), passed), int(self.count or 0)).numpy()
-                of = passed
-            start = place * self.size
+    def read(self, number: int, skip: int = 0) -> Iterator[Batch]:
+        order = None
+        if self.shuffle:
+            order = random.permutation(random.fold_in(random.key(self.seed), number), self.count).numpy()
+        parts = self.batch.x, self.batch.y, self.batch.sample_weight
+        for start in range(skip * self.size, self.count, self.size):
             rows = slice(start, start + self.size) if order is None else order[start : start + self.size]
-            yield Batch(*(tree_map(lambda a, rows=rows: a[rows], p) for p in self._parts()))
+            yield Batch(*(tree_map(lambda a, rows=rows: a[rows], p) for p in parts))
 
-    def _parts(self) -> tuple[Any, Any, Any]:
-        return self.batch.x, self.batch.y, self.batch.sample_weight
+    def epoch_ended(self) -> None:
+        pass
 
 
 class MadeBatches:
-    """What an iterable of batches gives: x, (x,), (x, y) or (x, y, sample_weight).
+    """What an iterable of batches gives: x, (x,), (x, y) or (x, y, sample_weight). An iterator has one pass."""
 
-    An iterator goes on from epoch to epoch, `steps` batches each; anything else is begun anew.
-    """
-
-    def __init__(self, source: Any, steps: int | None = None, shuffle: bool = False, seed: int = 0) -> None:
+    def __init__(self, source: Any, shuffle: bool = False, seed: int = 0) -> None:
         self.source = source
         self.indexed = hasattr(source, "__getitem__") and hasattr(source, "__len__") and not isinstance(source, Mapping)
-        self.once = not self.indexed and iter(source) is source
-        known = len(source) if hasattr(source, "__len__") else None
         self.shuffle, self.seed = shuffle and self.indexed, seed
-        self.steps: int | None = known if steps is None else steps
-        self.done = 0  # batches that an iterator has given
+        self.length: float | None = len(source) if hasattr(source, "__len__") else None
 
-    def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
-        if self.once and skip + number * (self.steps or 0) > self.done:
-            for _ in range(skip + number * (self.steps or 0) - self.done):  # to go on where an interrupted run stopped
-                next(self.source)
-                self.done += 1
-        stream: Iterable[Any] = self.source
-        if self.indexed:
-            count = len(self.source)
-            order: Any = range(count)
-            if self.shuffle:
-                order = random.permutation(random.fold_in(random.key(self.seed), number), count).numpy()
-            stream = (self.source[int(i)] for i in order)
-        left = skip if not self.once else 0
-        for i, item in enumerate(_limited(stream, None if self.steps is None else self.steps - skip + left)):
-            self.done += self.once
-            if i >= left:
-                yield batch_of(item)
+    def read(self, number: int, skip: int = 0) -> Iterator[Batch]:
+        if not self.indexed:
+            return map(batch_of, itertools.islice(self.source, skip, None))
+        count = len(self.source)
+        order: Any = range(count)
+        if self.shuffle:
+            order = random.permutation(random.fold_in(random.key(self.seed), number), count).numpy()
+        return (batch_of(self.source[int(i)]) for i in order[skip:])
+
+    def epoch_ended(self) -> None:
         if hasattr(self.source, "on_epoch_end"):
             self.source.on_epoch_end()
 
 
 class DatasetBatches:
-    """The elements of a hither.data.Dataset, which are batches. Epochs are the Dataset's own.
+    """The elements of a hither.data.Dataset, which are batches. Passes are its epochs."""
 
-    With `steps`, epochs follow one another without a seam: each goes on where the last stopped, pass after pass.
-    """
+    def __init__(self, source: Any) -> None:
+        self.source = source
+        self.length: float | None = source.length
 
-    def __init__(self, source: Any, steps: int | None = None) -> None:
-        if steps is None and source.length == math.inf:
-            raise ValueError("the Dataset has no end: say how many batches an epoch has (steps_per_epoch, or steps)")
-        self.source, self.steps = source, source.length if steps is None else steps
-        self.endless = source.repeat() if steps is not None else None
-        self.stream: Iterator[Any] = iter(())
-        self.place = -1  # of the stream's next batch
+    def read(self, number: int, skip: int = 0) -> Iterator[Batch]:
+        return map(_whole, self.source.epoch(number, skip))
 
-    def epoch(self, number: int, skip: int = 0) -> Iterator[Batch]:
-        if self.endless is None:
-            yield from map(_whole, self.source.epoch(number, skip))
-            return
-        start = number * (self.steps or 0) + skip
-        if self.place != start:
-            self.stream, self.place = self.endless.epoch(0, start), start
-        for item in _limited(self.stream, (self.steps or 0) - skip):
-            self.place += 1
-            yield _whole(item)
+    def epoch_ended(self) -> None:
+        pass
 
 
 def _whole(item: Any) -> Batch:
@@ -199,19 +159,6 @@ def _whole(item: Any) -> Batch:
     if any(a.ndim == 0 for a in flatten((batch.x, batch.y))[0]):
         raise ShapeMismatch("the Dataset gives single samples, training takes batches of them: dataset.batch(32)")
     return batch
-
-
-def _limited(stream: Iterable[Any], count: int | None) -> Iterator[Any]:
-    """At most so many of the stream's items, of which no more are taken than are given."""
-    if count is None:
-        yield from stream
-        return
-    source = iter(stream)
-    for _ in range(count):
-        try:
-            yield next(source)
-        except StopIteration:
-            return
 
 
 def batch_of(item: Any) -> Batch:
@@ -227,32 +174,6 @@ def batch_of(item: Any) -> Batch:
             raise TypeError(f"a batch is x, (x,), (x, y) or (x, y, sample_weight), got {len(item)} parts")
         return Batch(*map(arrays_of, item))
     return Batch(arrays_of(item))
-
-
-def batches_of(
-    x: Any, y: Any = None, sample_weight: Any = None, *, size: int | None = None, shuffle: bool = False, seed: int = 0,
-    steps: int | None = None,
-) -> Batches:  # fmt: skip
-    """Batches of what a user gave.
-
-    Raises:
-        TypeError: neither arrays nor an iterable of batches; targets beside an iterable, which brings its own; a size of
-            batches beside a Dataset.
-        ValueError: a Dataset without end, and no steps.
-    """
-    if is_arrays(x):
-        batch = Batch(arrays_of(x), arrays_of(y), arrays_of(sample_weight))
-        return ArrayBatches(batch, 32 if size is None else size, shuffle, seed, steps)
-    if not isinstance(x, Iterable) and not hasattr(x, "__getitem__"):
-        raise TypeError(f"x is an array, a dict or list of arrays, or an iterable of batches; got a {type(x).__name__}")
-    for name, given in (("y", y), ("sample_weight", sample_weight)):
-        if given is not None:
-            raise TypeError(f"x gives batches, (x, y) or (x, y, sample_weight), so {name} is not given beside it")
-    if hasattr(x, "epoch") and hasattr(x, "repeat"):
-        if size is not None:
-            raise TypeError("batch_size is for arrays; a Dataset's batches are its own: dataset.batch(…)")
-        return DatasetBatches(x, steps)
-    return MadeBatches(x, steps, shuffle, seed)
 
 
 def split(batch: Batch, fraction: float) -> tuple[Batch, Batch]:
@@ -293,5 +214,5 @@ def weighted_by_class(batch: Batch, weights: Mapping[int, float]) -> Batch:
 
 
 __all__ = [
-    "ArrayBatches", "Batch", "Batches", "DatasetBatches", "MadeBatches", "batch_of", "batches_of", "split", "weighted_by_class",
+    "ArrayBatches", "Batch", "DatasetBatches", "MadeBatches", "batch_of", "split", "weighted_by_class",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ import numpy as np
 from .callbacks import Callback, Logs
 
 if TYPE_CHECKING:
-    from .batches import Batches
+    from .epochs import Epochs
 
 COLORS = ("#2563eb", "#dc2626", "#059669", "#9333ea", "#d97706", "#0891b2")
 
@@ -34,7 +34,7 @@ class History(Callback):
         self.history: dict[str, list[Any]] = {}
         self.epoch: list[int] = []
         self.seconds: list[float] = []
-        self.validation: Batches | None = None
+        self.validation: Epochs | None = None
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self.epoch.append(epoch)

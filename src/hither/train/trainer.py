@@ -24,9 +24,10 @@ from ..nn.module import Module
 from ..ops import asarray
 from ..optim import get as get_optimizer
 from ..program.compile import Entries
-from .batches import ArrayBatches, Batch, Batches, arrays_of, batches_of, is_arrays, split, weighted_by_class
+from .batches import Batch, arrays_of, is_arrays, split, weighted_by_class
 from .callbacks import Callback, CallbackList, TerminateOnNaN
 from .checkpoint import BackupAndRestore, replace_file
+from .epochs import Epochs, batches_of
 from .history import History
 from .nonfinite import origin
 from .objective import Objective
@@ -291,10 +292,12 @@ class Trainer:
             x: arrays (for several inputs a list or a dict of them), or batches, (x, y) or (x, y, sample_weight), from a
                 hither.data.Dataset, a generator or another iterable.
             y: targets, for several outputs a list or a dict of them.
-            batch_size: of arrays; 32 if not given.
+            batch_size: of arrays; 32 if not given, or what makes `steps_per_epoch` of them.
             validation_data: (x, y), (x, y, sample_weight), or an iterable of batches.
             validation_split: the last part of the arrays, taken for validation.
             shuffle: whether each epoch has an order of its own, which the Trainer's seed decides; a Dataset shuffles itself.
+            steps_per_epoch: batches of an epoch. The next one goes on where it stopped; the epoch in which the data end is
+                shorter, with a warning, and the next begins them again, or training ends if it cannot.
             class_weight: {class number: factor of its samples' weights}.
             resume: a folder (or a BackupAndRestore with more settings): the training is kept there, and goes on from there when
                 it was interrupted, ending bit by bit as it would have.
@@ -315,10 +318,9 @@ class Trainer:
                 whole, held_out = split(whole, validation_split)
                 validation_data = (held_out.x, held_out.y, held_out.sample_weight)
             if class_weight:
-                whole = weighted_by_class(whole, class_weight)
-            data: Batches = ArrayBatches(whole, batch_size or 32, shuffle, self.seed, steps_per_epoch)
-        else:
-            data = batches_of(x, y, sample_weight, size=batch_size, shuffle=shuffle, seed=self.seed, steps=steps_per_epoch)
+                whole, class_weight = weighted_by_class(whole, class_weight), None
+            x, y, sample_weight = whole.x, whole.y, whole.sample_weight
+        data = batches_of(x, y, sample_weight, size=batch_size, shuffle=shuffle, seed=self.seed, steps=steps_per_epoch)
         validation = self._validation(validation_data, validation_batch_size or batch_size, validation_steps)
         history = self.last_history = History()
         history.set_trainer(self)
@@ -332,31 +334,46 @@ class Trainer:
         if backup is not None:
             backup.watch([history, *own])
             self.position = self._restore(backup, data) or self.position
-        logs: Logs = {}
-        while self.position[0] < epochs and not self.stop_training:
-            epoch, _ = self.position
-            began = time.perf_counter()
-            try:
-                logs = self._epoch(data, everything, None if is_arrays(x) else class_weight)
-            except NonFiniteLoss as error:
-                if not any(isinstance(c, TerminateOnNaN) for c in own):
-                    self.sync()
-                    raise
-                print(f"Training ends: {error}")
-                self.stop_training = True
-                break
-            if validation is not None and (epoch + 1) % validation_freq == 0:
-                logs |= {f"val_{n}": v for n, v in self._evaluate(validation, everything).items()}
-            history.seconds.append(time.perf_counter() - began)
-            self.position = (epoch + 1, 0)
-            everything.call("on_epoch_end", epoch, logs)
+        logs = self._fit(data, epochs, everything, class_weight, validation, validation_freq)
         self._take_averages()
         everything.call("on_train_end", logs)
         self.sync()
         return history
 
-    def _epoch(self, data: Batches, everything: CallbackList, class_weight: Mapping[int, float] | None) -> Logs:
-        """The batches of an epoch that are left from `self.position` on; what the metrics say behind them."""
+    def _fit(
+        self, data: Epochs, epochs: int, everything: CallbackList, class_weight: Mapping[int, float] | None,
+        validation: Epochs | None, validation_freq: int,
+    ) -> Logs:  # fmt: skip
+        """The epochs from `self.position` on; what was said of the last of them."""
+        history = self.last_history
+        assert history is not None
+        logs: Logs = {}
+        while self.position[0] < epochs and not self.stop_training:
+            epoch, _ = self.position
+            began = time.perf_counter()
+            try:
+                made = self._epoch(data, everything, class_weight)
+            except NonFiniteLoss as error:
+                if not any(isinstance(c, TerminateOnNaN) for c in everything.callbacks):
+                    self.sync()
+                    raise
+                print(f"Training ends: {error}")
+                self.stop_training = True
+                break
+            if made is None:
+                if not history.epoch:
+                    raise ShapeMismatch("there are no batches; is the iterator at its end?")
+                break  # of which it was warned
+            logs = made
+            if validation is not None and (epoch + 1) % validation_freq == 0:
+                logs |= {f"val_{n}": v for n, v in self._evaluate(validation, everything).items()}
+            history.seconds.append(time.perf_counter() - began)
+            self.position = (epoch + 1, 0)
+            everything.call("on_epoch_end", epoch, logs)
+        return logs
+
+    def _epoch(self, data: Epochs, everything: CallbackList, class_weight: Mapping[int, float] | None) -> Logs | None:
+        """The batches of an epoch that are left from `self.position` on: what the metrics say then, None if there are none."""
         epoch, start = self.position
         everything.call("on_epoch_begin", epoch)
         if not start and self._steps is not None:
@@ -371,9 +388,7 @@ class Trainer:
             everything.call("on_train_batch_end", step, logs)
             if self.stop_training:
                 break
-        if not logs and self.position == (epoch, 0):
-            raise ShapeMismatch(f"epoch {epoch + 1} had no batches; is the iterator at its end?")
-        return logs or self._reported()
+        return None if self.position == (epoch, 0) else logs or self._reported()
 
     def _take_averages(self) -> None:
         """What an optimizer with use_ema has averaged becomes the weights, as training ends."""
@@ -392,18 +407,17 @@ class Trainer:
                 nested.setdefault(metric, {})[leaf] = array
         return _logs(self._steps.objective.results(nested))
 
-    def _restore(self, backup: BackupAndRestore, data: Batches) -> tuple[int, int] | None:
+    def _restore(self, backup: BackupAndRestore, data: Epochs) -> tuple[int, int] | None:
         """Go on from a checkpoint, if there is one; the state needs to know a batch's shape first."""
         if not backup.path.exists():
             return None
-        first = next(iter(data.epoch(0))) if self._steps is None else None
-        if first is not None:
-            self.prepare(first)
+        if self._steps is None:
+            self.prepare(data.first())
         found = backup.restore(self)
         self._stale = True
         return found
 
-    def _validation(self, given: Any, size: int | None, steps: int | None) -> Batches | None:
+    def _validation(self, given: Any, size: int | None, steps: int | None) -> Epochs | None:
         if given is None:
             return None
         if isinstance(given, tuple) and 2 <= len(given) <= 3 and is_arrays(given[0]):
@@ -419,7 +433,7 @@ class Trainer:
         shown = CallbackList([*progress_for(verbose), *(callbacks or ())], self, {"epochs": 1, "steps": data.steps})
         return self._evaluate(data, shown)
 
-    def _evaluate(self, data: Batches, callbacks: CallbackList) -> Logs:
+    def _evaluate(self, data: Epochs, callbacks: CallbackList) -> Logs:
         callbacks.call("on_test_begin")
         logs: Logs = {}
         for i, batch in enumerate(data.epoch(0)):

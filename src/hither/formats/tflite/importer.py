@@ -15,11 +15,11 @@ from ...errors import InvalidModel, LimitExceeded, UnsupportedFeature, Unsupport
 from ...graph.trace import note_name, weight
 from ...model import BoundedOutput
 from ..interpreter import Interpreter, arity, stays_visible
-from .registry import CUSTOM, OPERATORS, Complex, Handle, Node, Operator
+from .registry import CUSTOM, OPERATORS, Handle, Node, Operator
 from .schema import ModelDef, OperatorDef, SubgraphDef, TensorDef
 
 _SPECIAL: dict[type, str] = {  # values that are no arrays, for messages
-    Handle: "a variable itself", Complex: "complex numbers", BoundedOutput: "an array whose length is known only at run time",
+    Handle: "a variable itself", BoundedOutput: "an array whose length is known only at run time",
 }  # fmt: skip
 MAX_DEPTH = 64  # of subgraphs called by subgraphs
 

@@ -31,7 +31,7 @@ Function = Callable[..., Any]
 @dataclass(frozen=True)
 class Operator:
     """A registered function. `stored`: it takes quantised numbers as the integers that they are stored as; `accepts`: which
-    inputs that are no arrays it takes (Handle, Complex, BoundedOutput)."""
+    inputs that are no arrays it takes (Handle, BoundedOutput)."""
 
     name: str
     function: Function
@@ -64,14 +64,6 @@ class Handle:
     """What VAR_HANDLE gives: the name of a variable."""
 
     name: str
-
-
-@dataclass(frozen=True)
-class Complex:
-    """Complex numbers as two real arrays: what there is between a Fourier transform and the operators that make it real."""
-
-    real: Any
-    imaginary: Any
 
 
 @dataclass(frozen=True)

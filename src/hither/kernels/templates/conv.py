@@ -82,13 +82,11 @@ def tiles_of(
     of the input that the next line of output needs lie."""
     k, group, node = e.k, e.group, e.group.anchor
     assert node is not None
-    x, w = node.operands
+    x, _ = node.operands
     result = node.results[0]
     groups = int(node.params["groups"])
     channels, outputs = x.shape[-1] // groups, result.shape[-1] // groups
-    panels = -(-outputs // tile.columns)
-    window, out = w.shape[2:], result.shape[1:-1]
-    depth = channels * math.prod(window)
+    out = result.shape[1:-1]
     strides, dilation = tuple(node.params["strides"]), tuple(node.params["dilation"])
     if held is None:
         stored, (image, *pixel_strides, apart) = _picture(e, x)
@@ -98,31 +96,8 @@ def tiles_of(
         left, (image, *pixel_strides, apart) = held
         steps = [0, *pixel_strides[1:]]
     computed = left is None
-    codes = panels_of_w if isinstance(panels_of_w, CodePanels) else None
-    packed = panels_of_w.packed if isinstance(panels_of_w, CodePanels) else panels_of_w
-    merge = groups == 1 and apart == 1 and not computed and codes is None  # each tap has scales of its own
-    taps, run = _taps(window, dilation, pixel_strides, channels, merge)
-    if apart != 1:
-        taps.reverse()  # neighbours of a line outermost: only they are read by several rows
-    sums: Value | None = None
-    right_dtype, steps_of_panel = w.dtype, depth
-    dots = apart == 1 and not computed and codes is None and can_dot(e.context, node, tile, run)
-    if dots:
-        sums = byte_offsets(e.context, packed, moved(e.context, x))
-        packed, right_dtype, steps_of_panel, run = words(e.context, packed), dt.int32, depth // 4, run // 4
-        taps = [(extent, elements, steps // 4) for extent, elements, steps in taps]
-    product = Product(
-        e, left, x.dtype, e.buffer(packed), right_dtype, result.dtype, tile, taps, run, 4 if dots else apart, tile.columns,
-        alternate=panels > 1 and not lines, panels=panels, depth=steps_of_panel, dots=dots,
-        turned=moved(e.context, x) != 0, seven_bits=x in e.context.seven_bits, codes=codes,
-    )  # fmt: skip
-    # A tile's rows lie in one line of output pixels, so that they are a constant apart and share one address. Where the whole
-    # image is one line (pointwise), or lines are too short to fill a tile, rows may be any pixels.
-    contiguous = math.prod(window) == 1 and all(s == 1 for s in strides) and apart == 1
-    if group.placement is not None and out[-1] >= 2 * tile.rows:
-        contiguous = False  # lines are apart where the result is stored
-    by_line = contiguous or lines or out[-1] >= min(6, tile.rows)
-    length = out[-1] if lines or (by_line and not contiguous) else math.prod(result.shape[:-1])
+    product, sums = _product(e, panels_of_w, tile, left, pixel_strides, apart, lines)
+    by_line, length = _lines(group, tile, apart, lines)
     total_tiles = math.prod(result.shape[:-1]) // length * -(-length // tile.rows)
     neighbour = pixel_strides[-1] * strides[-1]
 
@@ -159,13 +134,66 @@ def tiles_of(
                 e.finish_element((*unflatten(pixel + r, (result.shape[0], *out)), channel), values)
 
         if lines or math.prod(result.shape[:-1]) < outputs:  # one panel after the other
-            product.prefetch(steps_of_panel * tile.columns, line if length <= tile.rows else first // tile.rows, total_tiles)
+            product.prefetch(product.depth * tile.columns, line if length <= tile.rows else first // tile.rows, total_tiles)
         bias = product.offsets(sums, instance, panel) or product.bias(
             outputs, result.abstract.rank, lambda column: first_column + column
         )
         product.compute(rows, right, columns, store, bias)
 
     return product, length, tile_at
+
+
+def _product(
+    e: Emitter, panels_of_w: Value | CodePanels, tile: Tile, left: Buffer | None, pixel_strides: Sequence[int], apart: int,
+    lines: bool,
+) -> tuple[Product, Value | None]:  # fmt: skip
+    """The product of windows by filters, and of bytes what is taken off its sums.
+
+    Args:
+        left: what windows are read from; None: they are computed.
+        pixel_strides, apart: elements there between pixels along each axis, and between channels.
+        lines: as of `tiles_of`.
+    """
+    node = e.group.anchor
+    assert node is not None
+    (x, w), result = node.operands, node.results[0]
+    groups = int(node.params["groups"])
+    channels, outputs = x.shape[-1] // groups, result.shape[-1] // groups
+    panels = -(-outputs // tile.columns)
+    codes = panels_of_w if isinstance(panels_of_w, CodePanels) else None
+    packed = panels_of_w.packed if isinstance(panels_of_w, CodePanels) else panels_of_w
+    plain = apart == 1 and left is not None and codes is None
+    merge = groups == 1 and plain  # with codes each tap has scales of its own
+    taps, run = _taps(w.shape[2:], tuple(node.params["dilation"]), pixel_strides, channels, merge)
+    if apart != 1:
+        taps.reverse()  # neighbours of a line outermost: only they are read by several rows
+    sums: Value | None = None
+    right_dtype, depth = w.dtype, channels * math.prod(w.shape[2:])
+    dots = plain and can_dot(e.context, node, tile, run)
+    if dots:
+        sums = byte_offsets(e.context, packed, moved(e.context, x))
+        packed, right_dtype, depth, run = words(e.context, packed), dt.int32, depth // 4, run // 4
+        taps = [(extent, elements, steps // 4) for extent, elements, steps in taps]
+    product = Product(
+        e, left, x.dtype, e.buffer(packed), right_dtype, result.dtype, tile, taps, run, 4 if dots else apart, tile.columns,
+        alternate=panels > 1 and not lines, panels=panels, depth=depth, dots=dots,
+        turned=moved(e.context, x) != 0, seven_bits=x in e.context.seven_bits, codes=codes,
+    )  # fmt: skip
+    return product, sums
+
+
+def _lines(group: Group, tile: Tile, apart: int, lines: bool) -> tuple[bool, int]:
+    """Whether a tile's rows lie in one line of output pixels, so that they are a constant apart and share one address; and the
+    length of what rows are taken from. Where the whole image is one line (pointwise), or lines are too short to fill a tile,
+    rows may be any pixels."""
+    node = group.anchor
+    assert node is not None
+    pixels = node.results[0].shape[:-1]
+    contiguous = math.prod(node.operands[1].shape[2:]) == 1 and all(s == 1 for s in node.params["strides"]) and apart == 1
+    if group.placement is not None and pixels[-1] >= 2 * tile.rows:
+        contiguous = False  # lines are apart where the result is stored
+    by_line = contiguous or lines or pixels[-1] >= min(6, tile.rows)
+    return by_line, pixels[-1] if lines or (by_line and not contiguous) else math.prod(pixels)
 
 
 def _picture(e: Emitter, x: Value) -> tuple[Value | None, list[int]]:

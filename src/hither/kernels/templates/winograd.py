@@ -2,7 +2,7 @@
 
 The result is cut into tiles, 4×4 pixels for a 3×3 window. A tile's patch of the input and the filters are transformed into as
 many positions as the patch has pixels, multiplied position by position, which sums over channels and is a matrix product, and
-transformed back: 36 multiplications for 16 pixels instead of 144. toom_cook.py has the transforms, and what they cost in
+transformed back: 36 multiplications for 16 pixels instead of 144. passes/filtering.py has the transforms, and what they cost in
 accuracy. An infinity or NaN in the input spreads to all pixels of the tiles that see it, as NaN.
 
 * One step transforms the filters in every run, from the panels of the direct convolution into the arena: those of a network
@@ -25,20 +25,21 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from ... import dtypes as dt
 from ...graph.core import Abstract, Node, Value
+from ...passes.filtering import Filtering, exact_in_pairs, filtering
 from ..emitter import GRAIN, Context, Emitter, Lowered, lane, pieces
 from ..fusion import Group, flatten, unflatten
 from ..index import Index, Var, constant, variable
 from ..ir import Machine, Val
 from .product import Product
 from .tile import Tile, accumulator, row_tiles, tile_for
-from .toom_cook import Filtering, filtering, transform
+from .toom_cook import transform
 
 MOST_SCRATCH = 1 << 20  # a block's tiles, transformed, take a quarter of this or of the second-level cache, or half if need be
 BLOCK, LEAST_BLOCK = 24, 8  # tiles: more do not use a panel that was loaded noticeably better, fewer do it badly
@@ -131,21 +132,6 @@ def _become_floats(context: Context, group: Group) -> bool:
     e = Emitter(context, group)
     e.take_bias()
     return e.take_float()
-
-
-def exact_in_pairs(axes: Sequence[Filtering], channels: int, most: int) -> bool:
-    """Whether bytes of 0 to `most`, and signed ones, are numbers of 16 bits when transformed, and sums of products over all
-    channels such of 32."""
-    for position in np.ndindex(*(a.points for a in axes)):
-        above, below, weights = 1, 0, 128
-        for axis, p in zip(axes, position, strict=True):
-            positive, negative = (int(sum(max(sign * c, 0) for c in axis.data[p])) for sign in (1, -1))
-            above, below = above * positive + below * negative, above * negative + below * positive
-            weights *= int(sum(map(abs, axis.filter[p])))
-        data = max(above, below) * most
-        if max(data, weights) >= 1 << 15 or channels * data * weights >= 1 << 31:
-            return False
-    return True
 
 
 def _counts(axes: tuple[Filtering, ...], out: tuple[int, ...]) -> tuple[int, ...]:

@@ -51,10 +51,18 @@ def share(arch: str) -> str:
     Where `shared` is null there is one chunk, and nothing atomic.
     """
     pause, declaration = relax(arch)
-    stores = "\n".join(f"{_slot(f'{n}.slot', 'shared', at)}\n  store ptr %{n}, ptr %{n}.slot, align 8" for n, at in _fields())
     return f"""{declaration}
 define internal void @share(ptr %shared, ptr %step, i64 %most, {_REGIONS}) noinline nounwind {{
-start:
+{_publish()}{_work()}{_wait(pause)}leave:
+  ret void
+}}
+"""
+
+
+def _publish() -> str:
+    """Write the job, then each thread's range, the driver's last: its first chunk is the driver's already."""
+    stores = "\n".join(f"{_slot(f'{n}.slot', 'shared', at)}\n  store ptr %{n}, ptr %{n}.slot, align 8" for n, at in _fields())
+    return f"""start:
   %alone = icmp eq ptr %shared, null
   br i1 %alone, label %whole, label %publish
 whole:
@@ -87,7 +95,12 @@ open:
   store atomic i64 %word, ptr %slot release, align 8
   %before = sub i64 %range, 1
   br i1 %driver, label %work, label %open
-work:
+"""
+
+
+def _work() -> str:
+    """Chunks of the driver's range, then of the others', as long as there are some."""
+    return f"""work:
   %chunk = phi i64 [ 0, %open ], [ %next, %claim ]
   %mine = phi i64 [ 0, %open ], [ %more.mine, %claim ]
   %current = phi i64 [ 0, %open ], [ %from, %claim ]
@@ -111,7 +124,12 @@ closed:
   %from.next = add i64 %from, 1
   %further = icmp ult i64 %from.next, %ranges
   br i1 %further, label %look, label %rest
-rest:
+"""
+
+
+def _wait(pause: str) -> str:
+    """Until helpers have done what they have claimed."""
+    return f"""rest:
   %others = sub i64 %chunks, %more.mine
   br label %wait
 wait:
@@ -129,9 +147,6 @@ sleep:
   %function = load ptr, ptr %rest.slot, align 8
   call i32 %function(i32 {REST_MICROSECONDS})
   br label %wait
-leave:
-  ret void
-}}
 """
 
 

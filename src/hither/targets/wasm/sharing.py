@@ -20,6 +20,7 @@ STEP_PARAMS = (I32,) * (1 + len(SPACES) + 3)  # step, regions, chunk, chunks, sc
 _JOB = range(1 + len(SPACES))  # step, regions: words of the job
 _STEP, _MOST, _REGION = 0, 1, 2  # locals of share
 _THREADS, _SYNC, _SCRATCH, _CHUNK, _CHUNKS, _MINE, _SPIN, _SEEN = range(_REGION + len(SPACES), _REGION + len(SPACES) + 8)
+_PUBLISHED = (_STEP, *range(_REGION, _REGION + len(SPACES)))  # what helpers need to know
 SHARE_PARAMS = (I32,) * _CHUNK  # step, most chunks, regions, threads, sync, scratch
 
 
@@ -28,21 +29,7 @@ def share(step: int) -> Function:
 
     One thread runs it as one chunk, and nothing atomic. `step` is the index of the function that runs a chunk of a step.
     """
-    regions = range(_REGION, _REGION + len(SPACES))
-    pushed = "\n".join(f"local.get {i}" for i in (_STEP, *regions))
-    job = "\n".join(
-        f"local.get {_SYNC}\n local.get {source}\n i32.store 2 {JOB + 4 * word}"
-        for word, source in zip(_JOB, (_STEP, *regions), strict=True)
-    )
-    finished = f"""
-        local.get {_SYNC}
-        i32.atomic.load 2 {DONE}
-        local.tee {_SEEN}
-        local.get {_MINE}
-        i32.add
-        local.get {_CHUNKS}
-        i32.eq
-    """
+    pushed = "\n".join(f"local.get {i}" for i in _PUBLISHED)
     text = f"""
         local.get {_THREADS}
         i32.const 2
@@ -55,6 +42,20 @@ def share(step: int) -> Function:
           call {step}
           return
         end
+        {_publish()}
+        {_work(step, pushed)}
+        {_wait()}
+    """
+    return Function("share", SHARE_PARAMS, (), ((_SEEN + 1 - _CHUNK, I32),), assemble(text))
+
+
+def _publish() -> str:
+    """Write the job, then the word with its chunks, of which the first is the driver's; and wake who sleeps."""
+    job = "\n".join(
+        f"local.get {_SYNC}\n local.get {source}\n i32.store 2 {JOB + 4 * word}"
+        for word, source in zip(_JOB, _PUBLISHED, strict=True)
+    )
+    return f"""
         local.get {_THREADS}
         i32.const {CHUNKS_PER_THREAD}
         i32.mul
@@ -77,6 +78,12 @@ def share(step: int) -> Function:
         i32.or
         i32.atomic.store 2 {WORD}
         {_wake(_SYNC)}
+    """
+
+
+def _work(step: int, pushed: str) -> str:
+    """Chunks, as long as there are some; count them in _MINE."""
+    return f"""
         loop                          ; chunk 0, then what is left
           {pushed}
           local.get {_CHUNK}
@@ -97,6 +104,21 @@ def share(step: int) -> Function:
           i32.lt_u
           br_if 0
         end
+    """
+
+
+def _wait() -> str:
+    """Until helpers have done what they have claimed: spin for a moment, then sleep."""
+    finished = f"""
+        local.get {_SYNC}
+        i32.atomic.load 2 {DONE}
+        local.tee {_SEEN}
+        local.get {_MINE}
+        i32.add
+        local.get {_CHUNKS}
+        i32.eq
+    """
+    return f"""
         i32.const {_SPINS}
         local.set {_SPIN}
         loop
@@ -129,7 +151,6 @@ def share(step: int) -> Function:
         i32.const 0
         i32.atomic.store 2 {AWAITED}
     """
-    return Function("share", SHARE_PARAMS, (), ((_SEEN + 1 - _CHUNK, I32),), assemble(text))
 
 
 def wake() -> Function:

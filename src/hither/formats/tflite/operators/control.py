@@ -9,10 +9,10 @@ from .... import ops
 from ....errors import HitherError, LimitExceeded, NeedsValue, UnsupportedFeature
 from ....graph.trace import is_tracing, static_value, weight
 from ....model import BoundedOutput
-from ..registry import Complex, Handle, Node, operator
+from ..registry import Handle, Node, operator
 
 MOST_COMPUTED_TURNS = 1024  # of a loop that depends on no input; a longer one is recorded, so that importing ends
-EVERYTHING = (Handle, Complex, BoundedOutput)
+EVERYTHING = (Handle, BoundedOutput)
 
 
 @operator("CALL", "STABLEHLO_COMPOSITE", stored=True, accepts=EVERYTHING)
