@@ -274,6 +274,10 @@ op(
     lambda x: np.cumsum(x[::-1], 0)[::-1] - x, A((6, 2)), dtypes=("float32", "int32"), gradient=True, tolerance="sums",
 )  # fmt: skip
 op(
+    "cumulative_sum_reverse_initial", lambda x: ht.cumulative_sum(x, axis=1, include_initial=True, reverse=True),
+    lambda x: np.stack([x[:, i:].sum(1) for i in range(5)], 1), dtypes=("float32", "int32"), gradient=True, tolerance="sums",
+)  # fmt: skip
+op(
     "cumulative_prod",
     lambda x: ht.cumulative_prod(x, axis=1),
     lambda x: np.cumprod(x, 1),

@@ -288,8 +288,9 @@ def _pool_geometry(
         for n, size, step, (lo, hi), by in zip(spatial, k, s, pairs, d):
             reach = (size - 1) * by + 1
             outputs = -(-(n + lo + hi - reach) // step) + 1
-            if (outputs - 1) * step >= n + lo:  # the last window must start inside the input or the padding before it
-                outputs -= 1
+            begun = -(-(n + lo) // step)  # windows must start inside the input or the padding before it
+            if outputs > begun:
+                outputs, hi = begun, 0
             made.append((lo, max(hi, (outputs - 1) * step + reach - n - lo)))
         grown = tuple(made)
     return x, k, s, d, pairs, grown
@@ -368,8 +369,9 @@ def avg_pool(
     ones = np.ones((1, 1, *_spatial(x, layout)), x.dtype.numpy)
     rest = grown
     if count_include_pad:
-        ones = np.pad(ones, [(0, 0), (0, 0), *pairs], constant_values=1)
-        rest = tuple((0, hi - more) for (_, hi), (_, more) in zip(grown, pairs))
+        kept = [(lo, min(hi, more)) for (lo, hi), (_, more) in zip(grown, pairs)]  # ceil_mode may drop windows, too
+        ones = np.pad(ones, [(0, 0), (0, 0), *kept], constant_values=1)
+        rest = tuple((0, hi - more) for (_, hi), (_, more) in zip(grown, kept))
     counts = window_sums(asarray(ones), k, s, d, rest, "channels_first").numpy()
     if layout == "channels_last":
         counts = np.moveaxis(counts, 1, -1)
