@@ -112,6 +112,7 @@ for _label, _x, _w, _options in [
     ("dilated", (1, 2, 4, 4), (2, 3, 3, 3), {"dilation": 2, "padding": ((1, 0), (2, 1))}),
     ("grouped", (1, 4, 3, 3), (4, 2, 3, 3), {"groups": 2, "strides": (2, 1)}),
     ("1d", (1, 2, 7), (2, 3, 4), {"strides": 3}),
+    ("empty", (1, 2, 1, 1), (2, 3, 3, 3), {"padding": ((0, 0), (2, 1))}),
 ]:  # fmt: skip
     op(
         f"conv_transpose_{_label}", lambda x, w, o=_options: ht.conv_transpose(x, w, **o),
