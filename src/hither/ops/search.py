@@ -16,7 +16,7 @@ from ..graph.trace import static_value
 from . import elementwise as el
 from . import reduce as rd
 from .control import fori_loop
-from .operands import Like, apply, asarray, converted, floating, is_traced, one_axis, promoted
+from .operands import Like, apply, asarray, converted, floating, is_traced, one_axis, promoted, with_axes
 from .shape import concat, expand_dims, moveaxis, reshape, slice_axis
 
 
@@ -187,7 +187,7 @@ def nms_bounded(
     Returns:
         Rows (batch, class, box), sorted by batch, class, then falling score; and how many of them count.
     """
-    boxes, scores = promoted(boxes, scores)
+    boxes, scores = promoted(with_axes("nms(boxes)", boxes, "[B, N, 4]"), with_axes("nms(scores)", scores, "[B, C, N]"))
     boxes, scores = floating(boxes), floating(scores)
     most = asarray(max_output, dtype=dt.int64)
     if bound is None:

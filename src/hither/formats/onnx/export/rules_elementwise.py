@@ -138,7 +138,7 @@ def bitwise_not(w: Writer, node: Any, x: str) -> str:
 @rule("shift_left", "shift_right")
 def shift(w: Writer, node: Any, a: str, b: str) -> str:
     """ONNX shifts unsigned integers, by less than their width. To the left the bits are the same; to the right a signed shift
-    is a floor division. What is shifted by more, or by less than nothing, keeps its sign to the right, and nothing to the left."""
+    is a floor division. By more, or by less than nothing, the sign stays to the right, and nothing to the left."""
     kind, left = _kind(node), node.primitive.name == "shift_left"
     known = w.found.known(node.operands[1])
     if kind is dt.uint64 or (kind.kind == "u" and known is not None and np.all(known < kind.bits)):
