@@ -381,6 +381,13 @@ op(
     dtypes=FLOAT,
     tolerance="exact",
 )
+op(  # more columns than are written out: they are sorted by in a loop
+    "unique_bounded_rows", lambda x: ht.unique_bounded(ht.take(x, [0, 1, 2, 1, 0, 3], axis=0), axis=0)[1:],
+    lambda x: (lambda found: (
+        np.append(found[1], [6, 6]), found[2].ravel(), np.append(found[3], [0, 0]), np.array(4)
+    ))(np.unique(x[[0, 1, 2, 1, 0, 3]], axis=0, return_index=True, return_inverse=True, return_counts=True)),
+    A((4, 20), 0, 2), dtypes=("int32",),
+)  # fmt: skip
 
 # -- the rest of the standard ------------------------------------------------------------------------------------------------
 

@@ -310,13 +310,23 @@ def unique_bounded(x: Like, /, *, axis: int | None = None, in_order: bool = Fals
     return distinct if axis is None else moveaxis(distinct, 0, one_axis(axis, x.ndim)), first, inverse, total, count
 
 
+_WRITTEN_OUT = 16  # columns; sorting by more is a loop
+
+
 def _runs(rows: Any) -> tuple[Any, Any]:
     """The order that sorts rows [n, m] lexicographically, and int64 [n]: 1 where a run of equal rows starts in it."""
     n, m = rows.shape
     order: Any = asarray(np.arange(n, dtype=np.int64))
-    for column in reversed(range(m)):
-        _, turn = apply("sort", apply("take", rows[:, column], order, axis=0), axis=0, descending=False)
-        order = apply("take", order, turn, axis=0)
+
+    def by(column: Any, order: Any) -> Any:
+        _, turn = apply("sort", apply("take", column, order, axis=0), axis=0, descending=False)
+        return apply("take", order, turn, axis=0)
+
+    if m <= _WRITTEN_OUT:
+        for k in reversed(range(m)):
+            order = by(rows[:, k], order)
+    else:
+        order = fori_loop(0, m, lambda k, order: by(apply("take", rows, el.subtract(m - 1, k), axis=1), order), order)
     ordered = apply("take", rows, order, axis=0)
     differs = rd.any(el.not_equal(ordered[1:], ordered[:-1]), axis=1)
     return order, concat([asarray(np.ones(1, np.int64)), converted(differs, dt.int64)], axis=0)
