@@ -274,6 +274,10 @@ op(
     lambda x: np.cumsum(x[::-1], 0)[::-1] - x, A((6, 2)), dtypes=("float32", "int32"), gradient=True, tolerance="sums",
 )  # fmt: skip
 op(
+    "cumulative_sum_reverse_initial", lambda x: ht.cumulative_sum(x, axis=1, include_initial=True, reverse=True),
+    lambda x: np.stack([x[:, i:].sum(1) for i in range(5)], 1), dtypes=("float32", "int32"), gradient=True, tolerance="sums",
+)  # fmt: skip
+op(
     "cumulative_prod",
     lambda x: ht.cumulative_prod(x, axis=1),
     lambda x: np.cumprod(x, 1),
@@ -377,6 +381,13 @@ op(
     dtypes=FLOAT,
     tolerance="exact",
 )
+op(  # more columns than are written out: they are sorted by in a loop
+    "unique_bounded_rows", lambda x: ht.unique_bounded(ht.take(x, [0, 1, 2, 1, 0, 3], axis=0), axis=0)[1:],
+    lambda x: (lambda found: (
+        np.append(found[1], [6, 6]), found[2].ravel(), np.append(found[3], [0, 0]), np.array(4)
+    ))(np.unique(x[[0, 1, 2, 1, 0, 3]], axis=0, return_index=True, return_inverse=True, return_counts=True)),
+    A((4, 20), 0, 2), dtypes=("int32",),
+)  # fmt: skip
 
 # -- the rest of the standard ------------------------------------------------------------------------------------------------
 

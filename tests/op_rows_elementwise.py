@@ -114,6 +114,11 @@ op("bitwise_xor", ht.bitwise_xor, np.bitwise_xor, X, X, dtypes=(*INTS, "bool"))
 op("bitwise_invert", ht.bitwise_invert, np.bitwise_not, dtypes=(*INTS, "bool"))
 op("shift_left", ht.bitwise_left_shift, np.left_shift, X, A((3, 4), 0, 7), dtypes=INTS)
 op("shift_right", ht.bitwise_right_shift, np.right_shift, X, A((3, 4), 0, 7), dtypes=INTS)
+for _name in ("left", "right"):  # by the width or more, and by less than nothing
+    op(
+        f"shift_{_name}_outside", getattr(ht, f"bitwise_{_name}_shift"), getattr(np, f"{_name}_shift"), A((1, 8)),
+        A((4, 1), values=[[-1], [-100], [64], [100]]), dtypes=INTS,
+    )  # fmt: skip
 op(
     "astype_int",
     lambda x: ht.astype(x, "int32"),

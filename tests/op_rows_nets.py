@@ -112,6 +112,7 @@ for _label, _x, _w, _options in [
     ("dilated", (1, 2, 4, 4), (2, 3, 3, 3), {"dilation": 2, "padding": ((1, 0), (2, 1))}),
     ("grouped", (1, 4, 3, 3), (4, 2, 3, 3), {"groups": 2, "strides": (2, 1)}),
     ("1d", (1, 2, 7), (2, 3, 4), {"strides": 3}),
+    ("empty", (1, 2, 1, 1), (2, 3, 3, 3), {"padding": ((0, 0), (2, 1))}),
 ]:  # fmt: skip
     op(
         f"conv_transpose_{_label}", lambda x, w, o=_options: ht.conv_transpose(x, w, **o),
@@ -143,6 +144,12 @@ for _label, _x, _options in [
 op(
     "avg_pool_exclusive", lambda x: ht.avg_pool(x, 3, strides=2, padding=1),
     lambda x: ref.pool(x, np.nanmean, np.nan, window=3, strides=2, padding=1), A((1, 2, 6, 6)), gradient=True, tolerance="sums",
+)  # fmt: skip
+op(  # windows that would begin in the padding after the input are left out
+    "avg_pool_ceil",
+    lambda x: ht.avg_pool(x, 2, strides=2, padding=((2, 4),), ceil_mode=True, count_include_pad=True),
+    lambda x: np.stack([x[:, :, 0] * 0, (x[:, :, 0] + x[:, :, 1]) / 2, x[:, :, 2] / 2], 2), A((1, 2, 3)), gradient=True,
+    tolerance="sums",
 )  # fmt: skip
 op("max_pool_indices", lambda x: ht.max_pool_with_indices(x, 2)[1], ref.max_pool_indices, A((2, 3, 4, 6)), dtypes=FLOAT)
 op(

@@ -67,6 +67,32 @@ def test_mistakes_raise(wrong: Any, error: type[Exception]) -> None:
         wrong()
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda: ht.one_hot(ht.asarray([1, 2]), 3, axis=2), "axis 2 is out of range for an array of 2 axes"),
+        (lambda: ht.flatten(ht.ones((2, 3)), 3), "axis 3 is out of range"),
+        (lambda: ht.random.shuffle(ht.random.key(0), ht.ones((2, 3)), axis=2), "axis 2 is out of range"),
+        (lambda: ht.nn.BatchNormalization(axis=4)(ht.ones((2, 3))), "axis 4 is out of range"),
+        (lambda: ht.argmax(ht.ones((2, 3)), axis=(0, 1)), r"an axis is one integer here, got \(0, 1\)"),
+        (lambda: ht.depth_to_space(ht.ones((4, 2, 2)), 2), r"depth_to_space takes \[N, C, H, W\], got .* \(4, 2, 2\)"),
+        (lambda: ht.group_norm(ht.ones((4,)), 2), r"group_norm takes \[N, C, \*spatial\]"),
+        (lambda: ht.group_norm(ht.ones((4, 4)), 0), "4 channels do not divide into 0 groups"),
+        (lambda: ht.gather_nd(ht.ones((4,)), 1), r"gather_nd\(indices\) takes \[..., k\]"),
+        (lambda: ht.nms(ht.ones((3, 4)), ht.ones((1, 1, 3)), 2), r"nms\(boxes\) takes \[B, N, 4\]"),
+        (lambda: ht.tensordot(ht.ones((2,)), ht.ones((2,)), axes=2), "over 2 axes"),
+        (lambda: ht.split(ht.ones((2,)), 0), "at least one section, got 0"),
+        (lambda: ht.pad(ht.ones((2,)), [(1,)]), r"one \(before, after\) pair .* got \[\(1,\)\]"),
+        (lambda: ht.max_pool(ht.ones((1, 1, 4)), 2, padding=[(1,)]), r"one amount or pair .* got \[\(1,\)\]"),
+        (lambda: ht.einsum(ht.ones((2, 2)), "ij"), "einsum begins with its equation"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_named(wrong: Any, said: str) -> None:
+    """Some gave a result for another axis, others Python's words for what went wrong inside."""
+    with pytest.raises((ValueError, TypeError, IndexError), match=said):
+        wrong()
+
+
 # -- operators and promotion -------------------------------------------------------------------------------------------------
 
 

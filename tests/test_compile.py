@@ -226,6 +226,21 @@ def test_a_stack_of_products_is_one_product_only_if_its_matrices_are_equal(axes:
     np.testing.assert_allclose(program(x, w)["output"].numpy(), x @ stack, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("convolve", "weights", "expected"),
+    [(ht.conv, (3, 0, 2, 2), (1, 3, 3, 3)), (ht.conv_transpose, (0, 3, 2, 2), (1, 3, 5, 5))],
+    ids=["conv", "conv_transpose"],
+)
+def test_a_convolution_of_no_channels_is_zero(
+    convolve: Callable[..., Any], weights: tuple[int, ...], expected: tuple[int, ...]
+) -> None:
+    """As a product over nothing is: eagerly, and in a program, where no kernel is cut into so little."""
+    x, w = np.zeros((1, 0, 4, 4), np.float32), np.zeros(weights, np.float32)
+    compiled = ht.compile(lambda x, w: convolve(x, w), {"x": ht.Spec(x.shape), "w": ht.Spec(w.shape)})
+    for got in (convolve(x, w), compiled(x=x, w=w)["output"]):
+        np.testing.assert_array_equal(got.numpy(), np.zeros(expected))
+
+
 @on_every_machine
 def test_a_reduction_over_no_axes_can_be_finished_elementwise(machine: Machine) -> None:
     one = planned(lambda x: bind(REGISTRY["reduce_sum"], x, axes=()) * 2 + 1, machine, x=())

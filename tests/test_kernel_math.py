@@ -257,6 +257,8 @@ def specials(dtype: str) -> np.ndarray:
         2,
         3,
         4,
+        100,  # e^100 is beyond float32, e^720 beyond float64
+        720,
         1e4,
         2.0**24,
         2.0**25 + 4,

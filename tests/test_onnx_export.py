@@ -50,6 +50,34 @@ def test_the_op_table_through_onnx_runtime(row: Op, dtype: str) -> None:
         check(np.asarray(result).astype(expected.dtype), expected, row.tolerance, factor=4)
 
 
+LEAST = np.iinfo(np.int32).min
+
+
+@pytest.mark.parametrize(
+    ("function", "arrays", "expected"),
+    [
+        (ht.negative, [np.uint8([0, 1, 200])], np.uint8([0, 255, 56])),
+        (ht.isinf, [np.float16([1, -np.inf, np.nan])], np.array([False, True, False])),
+        (ht.log1p, [np.float16([0, 1, np.inf])], np.log1p(np.float16([0, 1, np.inf]))),
+        (ht.expm1, [np.float16([0, 1, 10])], np.expm1(np.float16([0, 1, 10]))),
+        (ht.matmul, [np.uint8([[100, 200]]), np.uint8([[7], [9]])], np.uint8([[(700 + 1800) % 256]])),
+        (ht.truncated_divide, [np.int32([7, -7, LEAST, 5]), np.int32([0, 2, -1, -1])], np.int32([0, -3, LEAST, -5])),
+        (ht.fmod, [np.int32([7, -7, LEAST, 5]), np.int32([0, 2, -1, -1])], np.int32([0, -1, 0, 0])),
+        (ht.bitwise_right_shift, [np.int64([-5, 5, -5, 5]), np.int64([63, 63, -1, 1])], np.int64([-1, 0, -1, 2])),
+        (ht.bitwise_left_shift, [np.uint8([3, 3, 3]), np.uint8([7, 8, 0])], np.uint8([128, 0, 3])),
+    ],
+    ids=["negative", "isinf", "log1p", "expm1", "matmul", "divide", "fmod", "right", "left"],
+)  # fmt: skip
+def test_halves_and_integers_at_their_ends(function: Any, arrays: list[np.ndarray], expected: np.ndarray) -> None:
+    """What ONNX Runtime refuses (halves, unsigned numbers), stops at (division by zero) or leaves to the processor."""
+    feeds = {f"x{i}": a for i, a in enumerate(arrays)}
+    proto = export(function, {n: ht.Spec(a.shape, a.dtype) for n, a in feeds.items()})
+    back = load_bytes(proto.SerializeToString()).to("numpy")(feeds)
+    for got in (run(proto, feeds)[0], next(iter(back.values())).numpy()):
+        assert got.dtype == expected.dtype
+        np.testing.assert_allclose(got, expected, rtol=2e-3)
+
+
 def test_a_network_keeps_its_names_and_weights(tmp_path: Path) -> None:
     net = ht.nn.Sequential([ht.nn.Input((4,), name="features"), ht.nn.Dense(3, activation="softmax", name="scores")])
     save(net, tmp_path / "net.onnx", {"features": ht.Spec((2, 4))})

@@ -37,6 +37,8 @@ def test_slice_by_opset() -> None:
     check_node("Slice", [floats(4, 5)], opset=9, starts=[1, -3], ends=[9, -1], axes=[0, 1])
     check_node("Slice", [floats(4, 5), longs(3, -1), longs(0, -9), longs(0, 1), longs(-1, -2)], opset=13)
     check_node("Slice", [floats(4, 5), longs(3), longs(2)], opset=10)
+    # backwards, a start before the first element is the first
+    check_node("Slice", [floats(4, 5), longs(-9, 2), longs(-99, -99), longs(0, 1), longs(-1, -2)], opset=13)
 
 
 def test_pad_by_opset_and_mode() -> None:

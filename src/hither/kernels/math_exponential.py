@@ -93,7 +93,7 @@ def sinh(k: Builder, x: Val) -> Val:
     f = format_of(x)
     half = _expm1_quarter(k, k.abs(x)) * 2.0
     result = half + half / k.fma(half, constant(k, 2.0, x), constant(k, 1.0, x))
-    result = k.select(k.const((f.bias + 7) << f.mantissa, f.integer) <= magnitude_bits(k, x), half, result)  # |x| >= 128
+    result = k.select(k.const((f.bias + 6) << f.mantissa, f.integer) <= magnitude_bits(k, x), half, result)  # |x| >= 64
     return _or_itself(k, x, with_sign(k, result, sign_bits(k, x)))
 
 

@@ -68,7 +68,7 @@ def bitwise_invert(x: Like, /) -> Any:
 
 
 def bitwise_left_shift(x1: Like, x2: Like, /) -> Any:
-    """x1 << x2; 0 once every bit is shifted out."""
+    """x1 << x2; 0 once every bit is shifted out, as by a negative x2."""
     return combine("shift_left", x1, x2)
 
 

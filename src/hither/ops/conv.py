@@ -18,7 +18,7 @@ from . import elementwise as el
 from . import reduce as rd
 from .creation import zeros
 from .indexing import scatter_nd
-from .operands import Like, apply, asarray, converted, promoted, wide_float
+from .operands import Like, apply, asarray, converted, promoted, wide_float, with_axes
 from .shape import pad, permute_dims, reshape, slice_axis
 
 Amounts = int | Sequence[int]
@@ -65,10 +65,9 @@ def resolve_padding(
         raise ValueError(f"padding is 'valid', 'same', 'same_lower' or amounts, got {padding!r}")
     if isinstance(padding, int | np.integer):
         return ((int(padding), int(padding)),) * count
-    pairs = tuple((int(p), int(p)) if isinstance(p, int | np.integer) else (int(p[0]), int(p[1])) for p in padding)
-    if len(pairs) != count:
+    if len(padding) != count or not all(np.shape(p) in ((), (2,)) for p in padding):
         raise ValueError(f"padding takes one amount or pair for each of the {count} spatial axes, got {padding}")
-    return pairs
+    return tuple((int(p), int(p)) if isinstance(p, int | np.integer) else (int(p[0]), int(p[1])) for p in padding)
 
 
 def _spatial(x: Any, layout: str) -> tuple[int, ...]:
@@ -143,7 +142,8 @@ def separable_conv(
         >>> ht.separable_conv(ht.ones((1, 3, 8, 8)), ht.ones((6, 1, 3, 3)), ht.ones((4, 6)), padding="same").shape
         (1, 4, 8, 8)
     """
-    x, w = asarray(x), asarray(pointwise)
+    x = with_axes("separable_conv", x, "[N, C, *spatial]")
+    w = with_axes("separable_conv(pointwise)", pointwise, "[O, C, *ones]")
     channels = x.shape[1] if layout == "channels_first" else x.shape[-1]
     made = conv(x, depthwise, strides=strides, padding=padding, dilation=dilation, groups=channels, layout=layout)
     return conv(made, reshape(w, (*w.shape[:2], *(1,) * (x.ndim - 2))), bias, layout=layout)
@@ -288,8 +288,9 @@ def _pool_geometry(
         for n, size, step, (lo, hi), by in zip(spatial, k, s, pairs, d):
             reach = (size - 1) * by + 1
             outputs = -(-(n + lo + hi - reach) // step) + 1
-            if (outputs - 1) * step >= n + lo:  # the last window must start inside the input or the padding before it
-                outputs -= 1
+            begun = -(-(n + lo) // step)  # windows must start inside the input or the padding before it
+            if outputs > begun:
+                outputs, hi = begun, 0
             made.append((lo, max(hi, (outputs - 1) * step + reach - n - lo)))
         grown = tuple(made)
     return x, k, s, d, pairs, grown
@@ -368,8 +369,9 @@ def avg_pool(
     ones = np.ones((1, 1, *_spatial(x, layout)), x.dtype.numpy)
     rest = grown
     if count_include_pad:
-        ones = np.pad(ones, [(0, 0), (0, 0), *pairs], constant_values=1)
-        rest = tuple((0, hi - more) for (_, hi), (_, more) in zip(grown, pairs))
+        kept = [(lo, min(hi, more)) for (lo, hi), (_, more) in zip(grown, pairs)]  # ceil_mode may drop windows, too
+        ones = np.pad(ones, [(0, 0), (0, 0), *kept], constant_values=1)
+        rest = tuple((0, hi - more) for (_, hi), (_, more) in zip(grown, kept))
     counts = window_sums(asarray(ones), k, s, d, rest, "channels_first").numpy()
     if layout == "channels_last":
         counts = np.moveaxis(counts, 1, -1)

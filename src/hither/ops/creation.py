@@ -13,7 +13,7 @@ from ..array import Array
 from ..dtypes import promote
 from ..graph.primitives import counter
 from . import elementwise as el
-from .operands import Like, apply, asarray, is_traced, is_weak, lifted, number, placed, promoted, weak_dtype
+from .operands import Like, apply, asarray, is_traced, is_weak, lifted, number, one_axis, placed, promoted, weak_dtype
 
 
 def _shape(shape: int | Sequence[int]) -> tuple[int, ...]:
@@ -189,11 +189,13 @@ def one_hot(indices: Like, depth: int, /, *, values: tuple[Any, Any] = (0.0, 1.0
     indices = asarray(indices)
     if not indices.dtype.is_integer or indices.dtype.bits < 32:  # narrow ones could not count to `depth`
         indices = asarray(indices, dtype=dt.int32 if indices.dtype.is_integer else dt.int64)
-    place = axis % (indices.ndim + 1)
+    place = one_axis(axis, indices.ndim + 1)
     count = np.arange(depth).astype(indices.dtype.numpy).reshape([-1 if a == place else 1 for a in range(indices.ndim + 1)])
     wrapped = el.where(el.less(indices, 0), el.add(indices, depth), indices) if indices.dtype.kind == "i" else indices
     shape = [*indices.shape]
     shape.insert(place, 1)
+    if len(values) != 2:
+        raise ValueError(f"one_hot: values are (elsewhere, at the index), got {len(values)}")
     off, on = values
     made = el.where(el.equal(apply("reshape", wrapped, shape=tuple(shape)), count), on, off)
     return made if dtype is None else asarray(made, dtype=dtype)

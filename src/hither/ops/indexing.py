@@ -15,7 +15,7 @@ import numpy as np
 from .. import dtypes as dt
 from ..graph.trace import Tracer, static_value
 from . import elementwise as el
-from .operands import Like, apply, asarray, broadcasted, common_shape, one_axis, promoted, spread, unaliased
+from .operands import Like, apply, asarray, broadcasted, common_shape, one_axis, promoted, spread, unaliased, with_axes
 from .shape import concat, expand_dims, moveaxis, permute_dims, reshape, slice_axis, stack
 
 
@@ -237,7 +237,7 @@ def gather_nd(x: Like, indices: Like, /, *, batch_dims: int = 0) -> Any:
 
     Indices are taken as in `take`: negative ones from the end, those out of range clamped.
     """
-    x, indices = asarray(x), asarray(indices)
+    x, indices = asarray(x), with_axes("gather_nd(indices)", indices, "[..., k]")
     depth = indices.shape[-1]
     return apply("gather_nd", x, _wrapped_components(indices, x.shape[batch_dims : batch_dims + depth]), batch_dims=batch_dims)
 
@@ -253,7 +253,7 @@ def scatter_nd(x: Like, indices: Like, updates: Like, /, *, combine: str = "set"
         updates: [..., *x.shape[k:]].
         combine: "set", "add", "mul", "min" or "max"; with "set" the last of equal indices wins.
     """
-    x, indices = asarray(x), asarray(indices)
+    x, indices = asarray(x), with_axes("scatter_nd(indices)", indices, "[..., k]")
     updates = asarray(updates, dtype=x.dtype)
     return apply("scatter_nd", x, _wrapped_components(indices, x.shape[: indices.shape[-1]]), updates, combine=combine)
 

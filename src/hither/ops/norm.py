@@ -12,7 +12,7 @@ from . import elementwise as el
 from . import reduce as rd
 from .conv import window_sums
 from .creation import one_hot
-from .operands import Axis, Like, asarray, axes_of, converted, one_axis, wide_float
+from .operands import Axis, Like, asarray, axes_of, converted, one_axis, wide_float, with_axes
 from .shape import reshape
 
 
@@ -112,9 +112,9 @@ def instance_norm(x: Like, scale: Like | None = None, bias: Like | None = None, 
 
 def group_norm(x: Like, groups: int, scale: Like | None = None, bias: Like | None = None, /, *, epsilon: float = 1e-5) -> Any:
     """Channels of [N, C, *spatial] standardised in groups. Wu, He: Group Normalization, 2018."""
-    x, back = wide_float(x)
+    x, back = wide_float(with_axes("group_norm", x, "[N, C, *spatial]"))
     n, channels, *spatial = x.shape
-    if channels % groups:
+    if groups < 1 or channels % groups:
         raise ValueError(f"group_norm: {channels} channels do not divide into {groups} groups")
     grouped = reshape(x, (n, groups, channels // groups * math.prod(spatial)))
     made = reshape(_standardize(grouped, (2,), epsilon), x.shape)

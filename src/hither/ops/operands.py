@@ -272,7 +272,10 @@ class AxisError(ValueError, IndexError):
 
 def one_axis(axis: int, rank: int) -> int:
     """A non-negative axis; AxisError where there is none."""
-    axis = operator.index(axis)
+    try:
+        axis = operator.index(axis)
+    except TypeError:
+        raise TypeError(f"an axis is one integer here, got {axis!r}") from None
     if not -rank <= axis < rank:
         raise AxisError(f"axis {axis} is out of range for an array of {rank} axes")
     return axis % rank
@@ -287,3 +290,16 @@ def axes_of(axis: Axis, rank: int) -> tuple[int, ...]:
     if len(set(made)) != len(made):
         raise ValueError(f"axes {axis} repeat")
     return tuple(sorted(made))
+
+
+def with_axes(function: str, x: Like, form: str) -> Any:
+    """x as an array, if it has the axes of a form: all of "[N, C, H, W]", two or more for "[N, C, *spatial]".
+
+    Raises:
+        ValueError: it has others; says which it should have.
+    """
+    made, parts = asarray(x), form.strip("[]").split(", ")
+    named = [p for p in parts if not p.startswith(("*", "..."))]
+    if made.ndim < len(named) or (made.ndim > len(named) and named == parts):
+        raise ValueError(f"{function} takes {form}, got an array of shape {tuple(made.shape)}")
+    return made

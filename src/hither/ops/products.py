@@ -93,6 +93,8 @@ def tensordot(x1: Like, x2: Like, /, *, axes: int | tuple[Sequence[int], Sequenc
     """Contraction over pairs of axes: the last `axes` of x1 with the first of x2, or the ones listed."""
     a, b = promoted(x1, x2)
     if isinstance(axes, int):
+        if not 0 <= axes <= min(a.ndim, b.ndim):
+            raise ValueError(f"tensordot over {axes} axes takes arrays that have them, got shapes {a.shape} and {b.shape}")
         left, right = list(range(a.ndim - axes, a.ndim)), list(range(axes))
     else:
         left, right = [one_axis(i, a.ndim) for i in axes[0]], [one_axis(i, b.ndim) for i in axes[1]]
@@ -172,6 +174,8 @@ def einsum(equation: str, /, *operands: Like) -> Any:
         >>> ht.einsum("ij,jk->ik", ht.ones((2, 3)), ht.ones((3, 4))).shape
         (2, 4)
     """
+    if not isinstance(equation, str):
+        raise TypeError(f'einsum begins with its equation, as in einsum("ij,jk->ik", a, b), got a {type(equation).__name__}')
     arrays = promoted(*operands)
     terms, output = _parse(equation, arrays)
     pending = [_without_repeats(x, labels) for x, labels in zip(arrays, terms, strict=True)]

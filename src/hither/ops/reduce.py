@@ -218,7 +218,7 @@ def _cumulative(
         from .creation import full
 
         edge = full([1 if a == axis else n for a, n in enumerate(x.shape)], 1 if combine == "mul" else 0, dtype=x.dtype)
-        made = concat([edge, made], axis=axis)
+        made = concat([made, edge] if reverse else [edge, made], axis=axis)
     return made
 
 
@@ -229,7 +229,7 @@ def cumulative_sum(
     """Running sums along an axis.
 
     Args:
-        include_initial: start with 0, one element longer.
+        include_initial: start with 0, one element longer; with `reverse` that is the last element.
         exclusive: leave each element out of its own sum.
         reverse: from the end.
 

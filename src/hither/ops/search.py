@@ -16,7 +16,7 @@ from ..graph.trace import static_value
 from . import elementwise as el
 from . import reduce as rd
 from .control import fori_loop
-from .operands import Like, apply, asarray, converted, floating, is_traced, one_axis, promoted
+from .operands import Like, apply, asarray, converted, floating, is_traced, one_axis, promoted, with_axes
 from .shape import concat, expand_dims, moveaxis, reshape, slice_axis
 
 
@@ -187,7 +187,7 @@ def nms_bounded(
     Returns:
         Rows (batch, class, box), sorted by batch, class, then falling score; and how many of them count.
     """
-    boxes, scores = promoted(boxes, scores)
+    boxes, scores = promoted(with_axes("nms(boxes)", boxes, "[B, N, 4]"), with_axes("nms(scores)", scores, "[B, C, N]"))
     boxes, scores = floating(boxes), floating(scores)
     most = asarray(max_output, dtype=dt.int64)
     if bound is None:
@@ -310,13 +310,23 @@ def unique_bounded(x: Like, /, *, axis: int | None = None, in_order: bool = Fals
     return distinct if axis is None else moveaxis(distinct, 0, one_axis(axis, x.ndim)), first, inverse, total, count
 
 
+_WRITTEN_OUT = 16  # columns; sorting by more is a loop
+
+
 def _runs(rows: Any) -> tuple[Any, Any]:
     """The order that sorts rows [n, m] lexicographically, and int64 [n]: 1 where a run of equal rows starts in it."""
     n, m = rows.shape
     order: Any = asarray(np.arange(n, dtype=np.int64))
-    for column in reversed(range(m)):
-        _, turn = apply("sort", apply("take", rows[:, column], order, axis=0), axis=0, descending=False)
-        order = apply("take", order, turn, axis=0)
+
+    def by(column: Any, order: Any) -> Any:
+        _, turn = apply("sort", apply("take", column, order, axis=0), axis=0, descending=False)
+        return apply("take", order, turn, axis=0)
+
+    if m <= _WRITTEN_OUT:
+        for k in reversed(range(m)):
+            order = by(rows[:, k], order)
+    else:
+        order = fori_loop(0, m, lambda k, order: by(apply("take", rows, el.subtract(m - 1, k), axis=1), order), order)
     ordered = apply("take", rows, order, axis=0)
     differs = rd.any(el.not_equal(ordered[1:], ordered[:-1]), axis=1)
     return order, concat([asarray(np.ones(1, np.int64)), converted(differs, dt.int64)], axis=0)

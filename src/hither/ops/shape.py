@@ -28,6 +28,7 @@ from .operands import (
     promoted,
     spread,
     unaliased,
+    with_axes,
 )  # fmt: skip
 
 _MOST_RUNS = 4  # of evenly spaced places that are cheaper as slices than as a lookup
@@ -126,8 +127,8 @@ def flatten(x: Like, /, axis: int = 0) -> Any:
     """One axis for axis=0; else two, split before `axis` (ONNX's Flatten with axis ≥ 1)."""
     x = asarray(x)
     if axis == 0:
-        return reshape(x, (-1,)) if x.size else reshape(x, (0,))
-    axis = axis % x.ndim if axis < 0 else axis
+        return reshape(x, (x.size,))
+    axis = one_axis(axis, x.ndim + (axis > 0))  # the end, too
     return reshape(x, (math.prod(x.shape[:axis]), math.prod(x.shape[axis:])))
 
 
@@ -200,6 +201,8 @@ def split(x: Like, sections: int | Sequence[int], /, *, axis: int = 0) -> list[A
     axis = one_axis(axis, x.ndim)
     n = x.shape[axis]
     if isinstance(sections, int | np.integer):
+        if sections < 1:
+            raise ValueError(f"split takes at least one section, got {sections}")
         size = -(-n // int(sections))
         sizes = [max(0, min(size, n - i * size)) for i in range(int(sections))]
     else:
@@ -343,9 +346,10 @@ def pad(x: Like, padding: Sequence[Sequence[int]] | int, /, *, mode: str = "cons
         Array([2, 1, 2, 3, 2, 1], dtype=int32)
     """
     x = asarray(x)
-    pairs = [(padding, padding)] * x.ndim if isinstance(padding, int) else [(int(a), int(b)) for a, b in padding]
-    if len(pairs) != x.ndim:
-        raise ValueError(f"pad takes one (before, after) pair for each of the {x.ndim} axes, got {len(pairs)}")
+    given = [(padding, padding)] * x.ndim if isinstance(padding, int) else list(padding)
+    if len(given) != x.ndim or not all(np.shape(p) == (2,) for p in given):
+        raise ValueError(f"pad takes one (before, after) pair for each of the {x.ndim} axes, got {padding}")
+    pairs = [(int(a), int(b)) for a, b in given]
     if mode not in ("constant", "reflect", "symmetric", "edge", "wrap"):
         raise ValueError(f"pad: mode is constant, reflect, symmetric, edge or wrap, got {mode!r}")
     x = _slice(x, {a: range(max(0, -lo), x.shape[a] - max(0, -hi)) for a, (lo, hi) in enumerate(pairs) if min(lo, hi) < 0})
@@ -400,7 +404,7 @@ def depth_to_space(x: Like, block: int, /, *, mode: str = "DCR", layout: str = "
         x: [N, C·block², H, W], or channels last.
         mode: "DCR" (depth, column, row) or "CRD", as in ONNX's DepthToSpace.
     """
-    x = asarray(x)
+    x = with_axes("depth_to_space", x, "[N, C, H, W]")
     if layout == "channels_last":
         made = depth_to_space(permute_dims(x, (0, 3, 1, 2)), block, mode=mode)
         return permute_dims(made, (0, 2, 3, 1))
@@ -419,7 +423,7 @@ def depth_to_space(x: Like, block: int, /, *, mode: str = "DCR", layout: str = "
 
 def space_to_depth(x: Like, block: int, /, *, mode: str = "DCR", layout: str = "channels_first") -> Any:
     """block × block pixels laid out as channels: the inverse of depth_to_space."""
-    x = asarray(x)
+    x = with_axes("space_to_depth", x, "[N, C, H, W]")
     if mode not in ("DCR", "CRD"):
         raise ValueError(f"space_to_depth: mode is DCR or CRD, got {mode!r}")
     if layout == "channels_last":

@@ -10,7 +10,7 @@ import numpy as np
 from .. import dtypes as dt
 from . import elementwise as el
 from .fft import irfft, rfft
-from .operands import Like, asarray, one_axis
+from .operands import Like, asarray, one_axis, with_axes
 from .shape import pad, reshape, slice_axis, take_known
 
 Window = Callable[..., Any]  # (length, dtype=) → [length]
@@ -96,7 +96,7 @@ def overlap_and_add(signal: Like, frame_step: int, /) -> Any:
         >>> ht.signal.overlap_and_add(ht.ones((2, 3)), 2)
         Array([1., 1., 2., 1., 1.], dtype=float32)
     """
-    x = asarray(signal)
+    x = with_axes("overlap_and_add", signal, "[..., frames, frame_length]")
     *lead, count, length = x.shape
     parts = -(-length // frame_step)
     rest = [(0, 0)] * len(lead)

@@ -5,23 +5,28 @@ Values that folding would blow up (a broadcast of a scalar to an image) stay as 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..graph.core import Graph, GraphBuilder, Node, Value, rewrite
 from ..graph.primitive import REGISTRY, Control, Reduction
 from .sink import sink
 
+CONVOLUTIONS = ("conv", "conv_transpose")  # sums of products, of no channels or samples sometimes
 FREE = 1 << 12  # bytes: results up to here are folded however small their operands are
 
 
 def fold(graph: Graph) -> Graph:
-    """Evaluate nodes whose operands are all constants, and reductions of nothing; fold inside branch and loop bodies too."""
+    """Evaluate nodes whose operands are all constants, and sums of nothing; fold inside branch and loop bodies too."""
 
     def rule(builder: GraphBuilder, node: Node, operands: tuple[Value, ...]) -> list[Value] | None:
         if isinstance(node.primitive.lowering, Control):
             return _fold_bodies(builder, node, operands)
         if isinstance(node.primitive.lowering, Reduction) and not operands[0].abstract.size:
-            return [_empty_reduction(builder, node, node.primitive.lowering)]
+            return [_repeated(builder, node, node.primitive.lowering.initial(node.results[0].dtype))]
+        if node.primitive.name in CONVOLUTIONS and not all(o.abstract.size for o in operands):
+            return [_repeated(builder, node, 0)]
         if not all(o in builder.constants for o in operands):
             return None
         size = sum(r.abstract.nbytes for r in node.results)
@@ -34,14 +39,14 @@ def fold(graph: Graph) -> Graph:
     return rewrite(graph, rule)
 
 
-def _empty_reduction(builder: GraphBuilder, node: Node, reduction: Reduction) -> Value:
-    """What a reduction of no elements gives, for every element of the result."""
+def _repeated(builder: GraphBuilder, node: Node, value: Any) -> Value:
+    """The same number for every element of the result: what a reduction of no elements gives."""
     result = node.results[0].abstract
-    initial = builder.constant(np.asarray(reduction.initial(result.dtype), result.dtype.numpy), "")
+    initial = builder.constant(np.asarray(value, result.dtype.numpy), "")
     if not result.rank:
         return initial
-    (value,) = builder.add(REGISTRY["broadcast"], [initial], {"shape": result.shape, "axes": ()}, node.source)
-    return value
+    (made,) = builder.add(REGISTRY["broadcast"], [initial], {"shape": result.shape, "axes": ()}, node.source)
+    return made
 
 
 def _fold_bodies(builder: GraphBuilder, node: Node, operands: tuple[Value, ...]) -> list[Value]:

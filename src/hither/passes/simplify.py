@@ -215,6 +215,8 @@ def _transposed_without_strides(s: Sweep, node: Node, operands: tuple[Value, ...
     )
     if p["groups"] != 1 or any(n != 1 for n in p["strides"]) or min(min(pair) for pair in padding) < 0:
         return None
+    if not node.results[0].abstract.size:  # padding takes away all there is; no convolution leaves so little
+        return None
     turned = s.add("transpose", (w,), {"permutation": (1, 0, *range(2, rank))}, node.source)
     ends = {"starts": (0, 0, *(n - 1 for n in window)), "sizes": turned.shape, "steps": (1, 1, *(-1 for _ in window))}
     if math.prod(window) > 1:

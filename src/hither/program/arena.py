@@ -11,7 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 TRIES = 16  # for each order
+MANY = 1 << 12  # values; where there are more, tries are fewer, as each takes time by their square
 
 
 @dataclass(frozen=True)
@@ -49,31 +52,31 @@ def place(lives: Sequence[Life]) -> tuple[list[int], int]:
     """An offset for each value, and the arena's size. Offsets are multiples of what all sizes are multiples of."""
     least = most_alive(lives)
     best, smallest = [0] * len(lives), -1
+    tries = max(1, min(TRIES, TRIES * MANY // max(1, len(lives))))
     for key in _ORDERS:
         order = sorted((i for i, x in enumerate(lives) if x.nbytes), key=lambda i: key(lives[i]))
-        for _ in range(TRIES):
+        for _ in range(tries):
             offsets = _in_order(lives, order)
             top = max((offsets[i] + lives[i].nbytes for i in order), default=0)
             if smallest < 0 or top < smallest:
                 best, smallest = offsets, top
             if smallest <= least:
                 return best, smallest
-            highest = [i for i in order if offsets[i] + lives[i].nbytes == top]
-            order = highest + [i for i in order if i not in highest]
+            order.sort(key=lambda i: offsets[i] + lives[i].nbytes != top)  # the highest first; the others keep their order
     return best, smallest
 
 
 def _in_order(lives: Sequence[Life], order: Sequence[int]) -> list[int]:
     """Each value, in this order, at the lowest place free during its life."""
     offsets = [0] * len(lives)
-    placed: list[int] = []
-    for i in order:
+    births, deaths, lows, highs = np.empty((4, len(order)), np.int64)  # of those that have a place
+    for count, i in enumerate(order):
         life, offset = lives[i], 0
-        neighbours = (j for j in placed if lives[j].birth <= life.death and life.birth <= lives[j].death)
-        for low, high in sorted((offsets[j], offsets[j] + lives[j].nbytes) for j in neighbours):
+        neighbours = np.flatnonzero((births[:count] <= life.death) & (deaths[:count] >= life.birth))
+        for low, high in sorted(zip(lows[neighbours].tolist(), highs[neighbours].tolist())):
             if offset + life.nbytes <= low:
                 break
             offset = max(offset, high)
         offsets[i] = offset
-        placed.append(i)
+        births[count], deaths[count], lows[count], highs[count] = life.birth, life.death, offset, offset + life.nbytes
     return offsets

@@ -147,8 +147,9 @@ def _conv(
             target = made[..., group * width : (group + 1) * width]
             if unfold:
                 columns = [part[(slice(None), *where)] for _, where in taps_of(window, strides, dilation, extents)]
-                matrix = np.concatenate(columns, axis=-1).reshape(-1, depth * math.prod(window))
-                rows = np.moveaxis(mine, 1, -1).reshape(width, -1)  # [out, *window, in]: the order of the columns
+                reads = depth * math.prod(window)  # of each result
+                matrix = np.concatenate(columns, axis=-1).reshape(batch * math.prod(extents), reads)
+                rows = np.moveaxis(mine, 1, -1).reshape(width, reads)  # [out, *window, in]: the order of the columns
                 target[...] = (matrix @ rows.T).reshape(target.shape)
             else:
                 for tap, where in taps_of(window, strides, dilation, extents):

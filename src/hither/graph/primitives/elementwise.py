@@ -375,20 +375,21 @@ def _atan2_vjp(g: Any, a: Any, b: Any, y: Any) -> tuple[Any, Any]:
     return _mul(scaled, b), _neg(_mul(scaled, a))
 
 
-def _shift(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda a, b: function(a, b)
+def _shifted_out(a: Any, b: Any) -> Any:
+    """Whether no bit stays, as for NumPy: by the width or more, or by less than nothing. Hardware takes b modulo the width."""
+    far = b >= a.dtype.bits
+    return far | (b < 0) if b.dtype.kind == "i" else far
 
 
 def _emit_shift_left(k: Any, a: Any, b: Any) -> Any:
-    outside = b >= a.dtype.bits  # shifted out entirely; hardware would take the count modulo the width
+    outside = _shifted_out(a, b)
     return k.select(outside, k.const(0, a.dtype), a << k.select(outside, k.const(0, b.dtype), b))
 
 
 def _emit_shift_right(k: Any, a: Any, b: Any) -> Any:
-    most = k.const(a.dtype.bits - 1, b.dtype)
-    if a.dtype.kind == "i":
-        return a >> k.min(b, most)
-    outside = b >= a.dtype.bits
+    outside = _shifted_out(a, b)
+    if a.dtype.kind == "i":  # copies of the sign are left
+        return a >> k.select(outside, k.const(a.dtype.bits - 1, b.dtype), b)
     return k.select(outside, k.const(0, a.dtype), a >> k.select(outside, k.const(0, b.dtype), b))
 
 
@@ -422,8 +423,8 @@ _binary("atan2", np.arctan2, lambda k, a, b: k.math("atan2", a, b), _atan2_vjp, 
 _binary("bit_and", np.bitwise_and, lambda k, a, b: a & b, None, "biu")
 _binary("bit_or", np.bitwise_or, lambda k, a, b: a | b, None, "biu")
 _binary("bit_xor", np.bitwise_xor, lambda k, a, b: a ^ b, None, "biu")
-_binary("shift_left", _shift(np.left_shift), _emit_shift_left, None, "iu")
-_binary("shift_right", _shift(np.right_shift), _emit_shift_right, None, "iu")
+_binary("shift_left", np.left_shift, _emit_shift_left, None, "iu")
+_binary("shift_right", np.right_shift, _emit_shift_right, None, "iu")
 _binary("eq", np.equal, _emit_compare("eq"), None, "biufc", dt.bool_)
 _binary("ne", np.not_equal, _emit_compare("ne"), None, "biufc", dt.bool_)
 _binary("lt", np.less, _emit_compare("lt"), None, "biuf", dt.bool_)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ... import dtypes as dt
 from ... import ops
+from ...ops.operands import one_axis
 from .. import config, constraints, initializers, regularizers
 from ..layer import Layer
 
@@ -18,7 +19,7 @@ Axes = int | Sequence[int]
 
 def axes_of(axis: Axes, rank: int) -> tuple[int, ...]:
     """Axes counted from 0, in order."""
-    return tuple(sorted(a % rank for a in ((axis,) if isinstance(axis, int) else axis)))
+    return tuple(sorted(one_axis(a, rank) for a in ((axis,) if isinstance(axis, int) else axis)))
 
 
 class _Scaled(Layer):
@@ -109,7 +110,7 @@ class BatchNormalization(_Scaled):
         self.moving_variance_initializer = initializers.get(moving_variance_initializer)
 
     def build(self, input_shape: Any) -> None:
-        shape = (input_shape[self.axis],)
+        shape = (input_shape[one_axis(self.axis, len(input_shape))],)
         self.add_scale(shape)
         self.add_weight("moving_mean", shape, self.moving_mean_initializer, trainable=False)
         self.add_weight("moving_variance", shape, self.moving_variance_initializer, trainable=False)
@@ -125,7 +126,7 @@ class BatchNormalization(_Scaled):
 
     def _moments(self, x: Any, mask: Any) -> tuple[Any, Any]:
         """Mean and variance of each channel, of the elements that count."""
-        channels = self.axis % x.ndim
+        channels = one_axis(self.axis, x.ndim)
         axes = tuple(a for a in range(x.ndim) if a != channels)
         if mask is None:
             return ops.mean(x, axis=axes), ops.var(x, axis=axes)
@@ -226,14 +227,14 @@ class GroupNormalization(_Scaled):
         self.groups = groups
 
     def build(self, input_shape: Any) -> None:
-        channels = int(input_shape[self.axis])
+        channels = int(input_shape[one_axis(self.axis, len(input_shape))])
         groups = channels if self.groups == -1 else self.groups
         if groups < 1 or channels % groups:
             raise ValueError(f"{self.name}: {channels} channels do not divide into {self.groups} groups")
         self.add_scale([channels])
 
     def call(self, x: Any) -> Any:
-        axis = self.axis % x.ndim
+        axis = one_axis(self.axis, x.ndim)
         channels = x.shape[axis]
         first = ops.moveaxis(x, axis, 1)
         y = ops.group_norm(first, channels if self.groups == -1 else self.groups, self.gamma, self.beta, epsilon=self.epsilon)

@@ -18,7 +18,7 @@ from ...graph.primitives import counter
 from .. import elementwise as el
 from .. import reduce as rd
 from ..bits import bitwise_and, bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor
-from ..operands import Like, apply, asarray, converted, is_traced
+from ..operands import Like, apply, asarray, converted, is_traced, one_axis
 from ..search import argsort
 from ..shape import concat, reshape, slice_axis
 
@@ -214,7 +214,8 @@ def permutation(keys: Like, count: int, /) -> Any:
 def shuffle(keys: Like, x: Like, /, *, axis: int = 0) -> Any:
     """x with the slices along an axis in random order."""
     x = asarray(x)
-    return apply("take", x, permutation(keys, x.shape[axis]), axis=axis % x.ndim)
+    axis = one_axis(axis, x.ndim)
+    return apply("take", x, permutation(keys, x.shape[axis]), axis=axis)
 
 
 __all__ = [

@@ -19,7 +19,7 @@ PLAIN = {
     "neg": "Neg", "abs": "Abs", "sign": "Sign", "floor": "Floor", "ceil": "Ceil", "round": "Round", "exp": "Exp", "log": "Log",
     "sqrt": "Sqrt", "sin": "Sin", "cos": "Cos", "tan": "Tan", "asin": "Asin", "acos": "Acos", "atan": "Atan", "sinh": "Sinh",
     "cosh": "Cosh", "tanh": "Tanh", "asinh": "Asinh", "acosh": "Acosh", "atanh": "Atanh", "erf": "Erf", "sigmoid": "Sigmoid",
-    "is_nan": "IsNaN", "is_inf": "IsInf", "div": "Div", "pow": "Pow", "eq": "Equal", "lt": "Less", "le": "LessOrEqual",
+    "is_nan": "IsNaN", "div": "Div", "pow": "Pow", "eq": "Equal", "lt": "Less", "le": "LessOrEqual",
     "select": "Where",
 }  # fmt: skip
 # What an operator takes in ONNX Runtime is less than what ONNX says; bool and narrow integers are computed in int32.
@@ -48,22 +48,43 @@ def plain(w: Writer, node: Any, *x: str) -> str:
 
 @rule("neg", "abs", "sign")
 def signed(w: Writer, node: Any, x: str) -> str:
+    kind = _kind(node)
+    if node.primitive.name == "neg" and kind.kind == "u":  # which ONNX does not negate
+        return _widened(w, node, lambda v: w.op("Sub", w.number(0, dt.int32 if kind.name in NARROW else kind), v), x)
     return w.op(PLAIN[node.primitive.name], x)
 
 
-@rule("div")
+@rule("is_inf")
+def is_infinite(w: Writer, node: Any, x: str) -> str:
+    return _infinite(w, _kind(node), x)
+
+
+def _infinite(w: Writer, kind: DType, x: str) -> str:
+    """ONNX asks this of halves from opset 20 on."""
+    return w.op("IsInf", w.cast(x, dt.float32) if kind is dt.float16 else x)
+
+
+@rule("div", "rem")
 def divide(w: Writer, node: Any, a: str, b: str) -> str:
-    """ONNX Runtime stops at an integer divided by zero, which is 0 here."""
-    kind = _kind(node)
+    """ONNX Runtime stops at an integer divided by zero, where quotient and remainder are 0 here, and the processor at the
+    least of all divided by -1."""
+    kind, rest = _kind(node), node.primitive.name == "rem"
     known = w.found.known(node.operands[1])
-    if kind.kind == "f" or (known is not None and np.all(known != 0)):
-        return _widened(w, node, lambda *v: w.op("Div", *v), a, b)
+
+    def compute(x: str, y: str) -> str:
+        return w.op("Mod", x, y, fmod=1) if rest else w.op("Div", x, y)
+
+    if kind.kind == "f" or (known is not None and not np.isin(known, (0, -1)).any()):
+        return _widened(w, node, compute, a, b)
 
     def guarded(x: str, y: str) -> str:
-        compute = dt.int32 if kind.name in NARROW else kind
-        zero, one = w.number(0, compute), w.number(1, compute)
+        wide = dt.int32 if kind.name in NARROW else kind
+        zero, one = w.number(0, wide), w.number(1, wide)
         nothing = w.op("Equal", y, zero)
-        return w.op("Where", nothing, zero, w.op("Div", x, w.op("Where", nothing, one, y)))
+        overflows = w.op("Equal", y, w.number(-1, wide)) if wide.kind == "i" else nothing
+        either = w.op("Or", nothing, overflows)
+        made = w.op("Where", nothing, zero, compute(x, w.op("Where", either, one, y)))
+        return w.op("Where", overflows, zero if rest else w.op("Sub", zero, x), made) if wide.kind == "i" else made
 
     return _widened(w, node, guarded, a, b)
 
@@ -116,21 +137,22 @@ def bitwise_not(w: Writer, node: Any, x: str) -> str:
 
 @rule("shift_left", "shift_right")
 def shift(w: Writer, node: Any, a: str, b: str) -> str:
-    """ONNX shifts unsigned integers. To the left the bits are the same; to the right a signed shift is a floor division."""
+    """ONNX shifts unsigned integers, by less than their width. To the left the bits are the same; to the right a signed shift
+    is a floor division. By more, or by less than nothing, the sign stays to the right, and nothing to the left."""
     kind, left = _kind(node), node.primitive.name == "shift_left"
-    if kind.kind == "u":
+    known = w.found.known(node.operands[1])
+    if kind is dt.uint64 or (kind.kind == "u" and known is not None and np.all(known < kind.bits)):
         return w.op("BitShift", a, b, direction="LEFT" if left else "RIGHT")
-    wide = [w.cast(v, dt.int64) for v in (a, b)]
-    power = w.cast(w.op("Pow", w.cast(w.const(2), dt.float64), w.cast(wide[1], dt.float64)), dt.int64)
+    wide, amount = (w.cast(v, dt.int64) for v in (a, b))
+    most = kind.bits - (2 if kind.kind == "i" and not left else 1)  # further to the right, a sign is all there is
+    zero = w.const(0)
+    outside = w.op("Or", w.op("Less", amount, zero), w.op("Greater", amount, w.const(most)))
+    amount = w.cast(w.op("Where", outside, zero, amount), dt.float64)
+    power = w.cast(w.op("Pow", w.cast(w.const(2), dt.float64), amount), dt.int64)
     if left:
-        return w.cast(w.op("Mul", wide[0], power), kind)
-    rest = w.op("Mod", wide[0], power)  # of the divisor's sign
-    return w.cast(w.op("Div", w.op("Sub", wide[0], rest), power), kind)
-
-
-@rule("rem")
-def remainder(w: Writer, node: Any, a: str, b: str) -> str:
-    return _widened(w, node, lambda *v: w.op("Mod", *v, fmod=1), a, b)
+        return w.cast(w.op("Where", outside, zero, w.op("Mul", wide, power)), kind)
+    floored = w.op("Div", w.op("Sub", wide, w.op("Mod", wide, power)), power)  # Mod is of the divisor's sign
+    return w.cast(w.op("Where", outside, w.op("Where", w.op("Less", wide, zero), w.const(-1), zero), floored), kind)
 
 
 @rule("trunc")
@@ -149,7 +171,7 @@ def expm1(w: Writer, node: Any, x: str) -> str:
     u = w.op("Exp", x)
     less = w.op("Sub", u, one)
     corrected = w.op("Div", w.op("Mul", less, x), w.op("Log", u))
-    straight = w.op("Or", w.op("Equal", less, minus), w.op("IsInf", u))
+    straight = w.op("Or", w.op("Equal", less, minus), _infinite(w, _kind(node), u))
     return w.op("Where", w.op("Equal", u, one), x, w.op("Where", straight, less, corrected))
 
 
@@ -159,7 +181,7 @@ def log1p(w: Writer, node: Any, x: str) -> str:
     u = w.op("Add", x, one)
     logged = w.op("Log", u)
     corrected = w.op("Div", w.op("Mul", logged, x), w.op("Sub", u, one))
-    return w.op("Where", w.op("Equal", u, one), x, w.op("Where", w.op("IsInf", u), logged, corrected))
+    return w.op("Where", w.op("Equal", u, one), x, w.op("Where", _infinite(w, _kind(node), u), logged, corrected))
 
 
 @rule("atan2")

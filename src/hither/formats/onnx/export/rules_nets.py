@@ -30,7 +30,8 @@ def matmul(w: Writer, node: Any, a: str, b: str, zero_points: Sequence[str] = ()
         return w.op("MatMulInteger", a, b, *zero_points)
     if result.kind == "f" or all(k.bits >= 32 for k in kinds):
         return w.op("MatMul", a, b)
-    return w.cast(w.op("MatMul", w.cast(a, dt.float64), w.cast(b, dt.float64)), result)
+    made = w.op("MatMul", w.cast(a, dt.float64), w.cast(b, dt.float64))
+    return w.cast(w.cast(made, dt.int64), result)  # integers wrap, floats beyond their range need not
 
 
 def _bytes(node: Any) -> bool:

@@ -178,7 +178,9 @@ class Writer:
             if node.primitive.name == "broadcast":
                 continue  # written where it is read as such
             composite = composites.get(id(node))
-            if composite is not None:
+            if not any(r.abstract.size for r in node.results):  # not every operator of ONNX Runtime makes nothing
+                made = [self.const(np.zeros(r.shape), r.dtype.numpy) for r in node.results]
+            elif composite is not None:
                 made = composite.write(self, *[self.name_of(o) for o in composite.operands])
             else:
                 made = RULES[node.primitive.name](self, node, *self._operands(node))

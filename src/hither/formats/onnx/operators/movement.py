@@ -155,7 +155,10 @@ def slice_of(node: Node, x: Any, starts: Any = None, ends: Any = None, axes: Any
 def _sliced(x: Any, first: Any, last: Any, where: Any, step: Any) -> Any:
     begins, sizes, strides = [0] * len(x.shape), list(x.shape), [1] * len(x.shape)
     for s, e, axis, k in zip(first, last, where, step):
-        span = range(*slice(s, e, k).indices(x.shape[axis]))
+        n = x.shape[axis]
+        if k < 0:  # a start before the first element is the first, where Python has none
+            s = max(s, -n)
+        span = range(*slice(s, e, k).indices(n))
         begins[axis], sizes[axis], strides[axis] = (span.start if len(span) else 0), len(span), (k if len(span) > 1 else 1)
     if tuple(sizes) == tuple(x.shape) and all(k == 1 for k in strides):
         return x
