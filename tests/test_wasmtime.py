@@ -322,6 +322,9 @@ MALFORMED = {
     "an input without a name": (
         lambda m: m["variants"][0]["entries"]["predict"]["inputs"][0].update(name=[]), BundleError, r"inputs is called \[\]"
     ),
+    "labels that are no list": (
+        lambda m: m["variants"][0]["entries"]["predict"]["outputs"][0].update(labels=5), BundleError, "the labels of 'y' are 5"
+    ),
     "no name": (_without("name"), BundleError, "malformed: KeyError"),
     "extensions that are no list": (lambda m: m.update(extensions_required=7), BundleError, "does not know: 7"),
     "no build that runs here": (

@@ -229,6 +229,8 @@ def _signature(entry: Mapping[str, Any]) -> EntrySignature:
             if not isinstance(t["name"], str):
                 _malformed(f"one of the {which} is called {t['name']!r}")
             meaning = {key: t[key] for key in _MEANING if key in t}  # what later versions add says nothing here
+            if not isinstance(meaning.get("labels", []), list):
+                _malformed(f"the labels of {t['name']!r} are {meaning['labels']!r:.100}")
             found.append(TensorSpec(t["name"], _shape(t["shape"]), dtype(t["dtype"]).name, **meaning))
         return tuple(found)
 
