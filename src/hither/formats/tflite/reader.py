@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ... import dtypes as dt
-from ...errors import HitherError, InvalidModel, LimitExceeded, UnsupportedFeature
+from ...errors import HitherError, InvalidModel, LimitExceeded, PackageMissing, UnsupportedFeature
 from ..interpreter import MAX_NODES, MAX_VALUE_BYTES
 from ..room import Room
 from .schema import ModelDef, OperatorDef, Quantization, Signature, SubgraphDef, TensorDef
@@ -66,7 +66,7 @@ def schema_package() -> Any:
     try:
         import tflite
     except ImportError as error:
-        raise ImportError("reading TensorFlow Lite files needs the tflite package: pip install 'hither[tflite]'") from error
+        raise PackageMissing("reading TensorFlow Lite files", "tflite", "tflite") from error
     return tflite
 
 
