@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from hither.cli import application
 from hither.cli.arguments import ArgumentError, one_variant, pairs, shapes, variants
+from hither.errors import HitherError
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +107,18 @@ def test_wrong_inputs_are_named(linear: Path, tmp_path: Path) -> None:
     assert "no input 'nope'" in refused(hither("run", linear, "-i", "x=random", "-i", "nope=1", "--shape", "x=1,3"))
     assert "--shape x=1,3" in refused(hither("run", linear, "-i", "x=random"))
     assert "no file" in refused(hither("run", linear, "-i", "x=missing.npy"))
-    (tmp_path / "bad.npy").write_bytes(b"not an array")
-    assert "no NumPy file" in refused(hither("run", linear, "-i", f"x={tmp_path / 'bad.npy'}"))
+    np.savez(tmp_path / "whole.npz", x=np.ones((1, 3), np.float32))
+    archive = (tmp_path / "whole.npz").read_bytes()
+    bad = {
+        "bad.npy": b"not an array", "cut.npz": archive[: len(archive) // 2], "latin.json": b"[1, 2, \xe9]",
+        "deep.json": b"[" * 100_000,
+    }  # fmt: skip
+    for name, data in bad.items():
+        (tmp_path / name).write_bytes(data)
+        says = "is no value for input 'x'" if name.endswith(".json") else "no NumPy file"
+        assert says in refused(hither("run", linear, "-i", f"x={tmp_path / name}"))
+    np.savez(tmp_path / "objects.npz", x=np.array([{}], object))
+    assert "no NumPy file of numbers" in refused(hither("run", linear, "-i", f"x={tmp_path / 'objects.npz'}"))
     assert "x takes" in refused(hither("run", linear, "-i", "x=[[1, 2]]")).replace("'", "")
 
 
@@ -158,6 +169,30 @@ def test_bundle_in_several_precisions(linear: Path, tmp_path: Path) -> None:
     assert "float32 against float32" in made.output and "float16 against float32" in made.output
     shown = hither("inspect", tmp_path / "b")
     assert "float32 or float16" in shown.output and "float16:" in shown.output and "to download" in shown.output
+
+
+def test_a_bundle_is_inspected_by_its_manifest_too(linear: Path, tmp_path: Path) -> None:
+    assert hither("bundle", linear, "-o", tmp_path / "b", "--shape", "x=1,3", "--targets", "wasm").exit_code == 0
+    by_folder, by_file = (hither("inspect", tmp_path / "b" / name) for name in ("", "manifest.json"))
+    assert by_file.exit_code == 0 and by_file.output == by_folder.output
+
+
+def test_calibration_passes_over_what_begins_with_a_dot(linear: Path, tmp_path: Path) -> None:
+    """Tools leave files of theirs in folders of samples."""
+    (tmp_path / "samples").mkdir()
+    np.save(tmp_path / "samples" / "a.npy", np.ones((1, 3), np.float32))
+    (tmp_path / "samples" / ".DS_Store").write_bytes(b"x")
+    options = ("--shape", "x=1,3", "--targets", "wasm", "--precision", "int8", "--calibrate", tmp_path / "samples")
+    made = hither("bundle", linear, "-o", tmp_path / "b", *options)
+    assert made.exit_code == 0, made.output
+
+
+def test_a_missing_package_is_an_error_of_one_line(linear: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever installed hither alone and opens an ONNX file must be told what to install."""
+    monkeypatch.setenv("HITHER_CACHE", "off")
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    result = hither("inspect", linear)
+    assert isinstance(result.exception, HitherError) and "pip install 'hither[onnx]'" in str(result.exception)
 
 
 def test_serve_sends_what_threads_and_wasm_need(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_imports_with_nothing_optional_installed(tmp_path: Path) -> None:
         "            raise ImportError(f'{name} is blocked by the test')\n"
         "sys.meta_path.insert(0, Blocker())\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(SOURCE.parent)])}
     run = subprocess.run([sys.executable, "-c", "import hither"], env=environment, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
 

@@ -305,3 +305,13 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
 def test_wrong_arguments_are_errors_that_name_the_layer(kind: str, arguments: dict[str, Any]) -> None:
     with pytest.raises(HitherError, match=kind):
         nn.deserialize({"class_name": kind, "config": arguments})
+
+
+def test_a_sparse_one_hot_of_keras_is_refused() -> None:
+    """There are no sparse arrays; a dense one in its place would be another network."""
+    numbers = np.array([0, 2], np.int32)
+    data = {"module": "keras.src.ops.nn", "class_name": "OneHot", "config": {"num_classes": 3, "sparse": False}}
+    assert nn.deserialize(data)(numbers).numpy().tolist() == [[1, 0, 0], [0, 0, 1]]
+    data["config"] = {"num_classes": 3, "sparse": True}
+    with pytest.raises(UnsupportedFeature, match="sparse=True"):
+        nn.deserialize(data)(numbers)

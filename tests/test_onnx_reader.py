@@ -15,6 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 import hither.formats
 from hither.errors import HitherError, InvalidModel, LimitExceeded, UnsupportedFeature, UnsupportedOperators
 from hither.formats.onnx import load_bytes
+from hither.formats.onnx.external import ExternalData
+from hither.formats.onnx.proto import Decoder
 
 from .onnx_build import build, info, one_node
 
@@ -114,6 +116,25 @@ def test_tensor_with_too_few_bytes() -> None:
     tensor.dims[0] = 1 << 40
     with pytest.raises(LimitExceeded):
         load_bytes(model.SerializeToString())
+
+
+def test_sparse_tensors_expand_to_a_bounded_size() -> None:
+    """Some bytes each, gigabytes as dense arrays: together they are refused before the memory is taken."""
+    model = relu()
+    for i in range(6):
+        value = helper.make_tensor(f"s{i}", TensorProto.FLOAT, [1], [1.0])
+        place = helper.make_tensor(f"i{i}", TensorProto.INT64, [1], [0])
+        model.graph.sparse_initializer.append(helper.make_sparse_tensor(value, place, [1 << 26]))
+    with pytest.raises(LimitExceeded, match=r"'s4'.*sparse tensors"):
+        load_bytes(model.SerializeToString())
+
+
+def test_a_byte_that_is_no_bool_is_true() -> None:
+    """NumPy and kernels would disagree about a bool of 2."""
+    model = relu()
+    model.graph.initializer.add(name="w", data_type=TensorProto.BOOL, dims=[3], raw_data=bytes([2, 0, 1]))
+    (weight,) = (t for t in Decoder({"": 17}, ExternalData(None)).graph(model.graph).initializers.values())
+    assert weight.dtype == bool and weight.view(np.uint8).tolist() == [1, 0, 1]
 
 
 def test_names_must_be_text() -> None:

@@ -72,6 +72,30 @@ def test_damaged_files_are_refused_or_harmless(tmp_path: Path) -> None:
             assert str(error)
 
 
+def test_a_byte_that_is_no_bool_is_true(tmp_path: Path) -> None:
+    """NumPy and kernels would disagree about a bool of 2: it counts as true, and is 1 from then on."""
+    save_file({"w": np.array([True, False, True])}, tmp_path / "b.safetensors")
+    data = bytearray((tmp_path / "b.safetensors").read_bytes())
+    data[-3] = 2
+    (tmp_path / "b.safetensors").write_bytes(bytes(data))
+    assert ht.load_weights(tmp_path / "b.safetensors")["w"].numpy().view(np.uint8).tolist() == [1, 0, 1]
+
+
+def test_a_configuration_larger_than_its_file_is_refused(tmp_path: Path) -> None:
+    """A file of some bytes must not have a network of terabytes built, nor end in an error that is not ours."""
+    net = network()
+    config = json.dumps(ht.nn.serialize(net))
+    huge = config.replace('"units": 3', f'"units": {10**11}')
+    deep = config
+    for _ in range(2000):
+        deep = f'{{"class_name": "Sequential", "config": {{"layers": [{deep}]}}}}'
+    for wrong in (huge, deep):
+        assert wrong != config
+        save_file({"w": np.zeros(1, np.float32)}, tmp_path / "net.safetensors", {"hither.network": wrong})
+        with pytest.raises(InvalidModel):
+            ht.load(tmp_path / "net.safetensors")
+
+
 def test_convert_writes_what_the_name_says(tmp_path: Path) -> None:
     net = network()
     ht.save(net, tmp_path / "net.safetensors")

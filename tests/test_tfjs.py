@@ -18,6 +18,7 @@ import pytest
 
 import hither as ht
 from hither.errors import HitherError, InvalidModel, LimitExceeded, UnsupportedFeature, UnsupportedOperators
+from hither.formats.tfjs.graphdef import graph_def
 
 from .tfjs_build import GraphModel, frame_loop, function, node
 
@@ -155,6 +156,29 @@ def test_sizes_are_checked_before_anything_is_made(tmp_path: Path) -> None:
     (tmp_path / "deep.json").write_text('{"modelTopology":' + "[" * 200_000 + "]" * 200_000 + "}")
     with pytest.raises(InvalidModel):
         ht.load(tmp_path / "deep.json", format="TF.js")
+
+
+def constant(extent: int, **values: Any) -> dict[str, Any]:
+    """A node of a GraphDef that is a vector of floats."""
+    tensor = {"dtype": "DT_FLOAT", "tensorShape": {"dim": [{"size": str(extent)}]}, **values}
+    return {"name": f"c{id(tensor)}", "op": "Const", "attr": {"value": {"tensor": tensor}}}
+
+
+def test_constants_in_json_take_a_bounded_size_together() -> None:
+    """One number may stand for many: some hundred bytes a node must not become gigabytes."""
+    filled = [constant(1 << 24, floatVal=[0]) for _ in range(5)]
+    with pytest.raises(LimitExceeded, match=r"constants written in JSON take more than \d+ bytes together"):
+        graph_def({"node": filled}, "model.json")
+    library = {"function": [{"signature": {"name": f"f{i}"}, "nodeDef": [node]} for i, node in enumerate(filled)]}
+    with pytest.raises(LimitExceeded, match="together"):
+        graph_def({"node": [], "library": library}, "model.json")
+
+
+def test_weights_of_the_manifest_may_be_larger_than_what_json_holds() -> None:
+    """An embedding table of 2^27 numbers is a constant without values in the JSON: its bytes are in the shards."""
+    graph, _ = graph_def({"node": [constant(1 << 27)]}, "model.json")
+    (node,) = graph.nodes.values()
+    assert node.attributes["value"].shape == (1 << 27,) and node.attributes["value"].values is None
 
 
 # -- addresses -----------------------------------------------------------------------------------------------------------------

@@ -353,6 +353,23 @@ def test_shared_vectors_do_not_multiply() -> None:
         load_bytes(file.finish())
 
 
+def test_tensors_that_share_a_buffer_askew_do_not_multiply() -> None:
+    """Where a file lies at an odd address its tensors are copied; a thousand of one buffer must not take a thousand copies."""
+    file = File()
+    graph = file.graph()
+    x, y = graph.tensor((1,), name="x"), graph.tensor((1,))
+    first = graph.constant(floats(1000))
+    for _ in range(1000):
+        graph.tensors[graph.tensor((1000,))].buffer = graph.tensors[first].buffer
+    graph.operator("ADD", [x, x], [y], "AddOptions")
+    graph.inputs, graph.outputs = [x], [y]
+    data = file.finish()
+    assert len(load_bytes(data).weights) == 1001
+    askew = memoryview(b"x" + data)[1:]
+    with pytest.raises(LimitExceeded, match="askew"):
+        load_bytes(askew)  # type: ignore[arg-type]
+
+
 def test_a_subgraph_that_calls_itself_ends() -> None:
     file = File()
     graph = file.graph()

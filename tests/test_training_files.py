@@ -83,9 +83,25 @@ def test_a_killed_training_goes_on_exactly(kills: int, tmp_path: Path) -> None:
         assert set(got) == set(expected)
         for name in expected:
             assert got[name].tobytes() == expected[name].tobytes(), name
-    assert (folder / "log.csv").read_text() == (tmp_path / "whole" / "log.csv").read_text()
+    assert (folder / "log.csv").read_bytes() == (tmp_path / "whole" / "log.csv").read_bytes()
     left = {p.name for p in folder.iterdir()}
     assert left == {"end.npz", "log.csv", "mark", "training.safetensors"}, "half-written checkpoints are cleared away"
+
+
+def test_a_log_is_taken_up_again_byte_by_byte(tmp_path: Path) -> None:
+    """Its lines end as CSV's do, those from before an interruption and those from after it."""
+    logger = ht.train.CSVLogger(tmp_path / "log.csv")
+    logger.on_train_begin()
+    logger.on_epoch_end(0, {"loss": 0.5})
+    state, before = logger.state(), (tmp_path / "log.csv").read_bytes()
+    logger.on_epoch_end(1, {"loss": 0.25})
+    after = (tmp_path / "log.csv").read_bytes()
+    again = ht.train.CSVLogger(tmp_path / "log.csv")
+    again.on_train_begin()
+    again.load_state(json.loads(json.dumps(state)))
+    assert (tmp_path / "log.csv").read_bytes() == before == b"epoch,loss\r\n0,0.5\r\n"
+    again.on_epoch_end(1, {"loss": 0.25})
+    assert (tmp_path / "log.csv").read_bytes() == after
 
 
 def test_checkpoints_of_other_trainings_are_refused(tmp_path: Path) -> None:

@@ -316,6 +316,17 @@ MALFORMED = {
     "a shape of words": (
         lambda m: m["variants"][0]["entries"]["predict"]["inputs"][0].update(shape=["two"]), BundleError, "'two' stands"
     ),
+    "a placement of three parts": (
+        lambda m: [x["placements"][0].pop() for x in m["layouts"]], BundleError, "malformed: ValueError"
+    ),
+    "an input without a name": (
+        lambda m: m["variants"][0]["entries"]["predict"]["inputs"][0].update(name=[]), BundleError, r"inputs is called \[\]"
+    ),
+    "labels that are no list": (
+        lambda m: m["variants"][0]["entries"]["predict"]["outputs"][0].update(labels=5), BundleError, "the labels of 'y' are 5"
+    ),
+    "no name": (_without("name"), BundleError, "malformed: KeyError"),
+    "extensions that are no list": (lambda m: m.update(extensions_required=7), BundleError, "does not know: 7"),
     "no build that runs here": (
         lambda m: m.update(builds=[b for b in m["builds"] if b["target"] == "webgpu"]), UnsupportedFeature, "builds for webgpu"
     ),
@@ -331,6 +342,21 @@ def test_a_manifest_that_does_not_add_up_is_refused(copy: Path, name: str) -> No
     (copy / "manifest.json").write_bytes(seal(manifest))
     with pytest.raises(error, match=says):
         ht.load(copy)
+
+
+def test_a_manifest_that_is_nested_without_end_is_refused(copy: Path) -> None:
+    (copy / "manifest.json").write_bytes(b'{"format": "hither-bundle", "x": ' + b"[" * 200_000)
+    with pytest.raises(BundleError, match="nested too deep"):
+        ht.load(copy)
+
+
+def test_what_a_later_version_says_of_an_input_beside_the_rest_is_passed_over(copy: Path) -> None:
+    """As the JavaScript loader does: extensions that are not required may add to what is there."""
+    manifest = json.loads((copy / "manifest.json").read_text())
+    for variant in manifest["variants"]:
+        variant["entries"]["predict"]["inputs"][0]["unit"] = "metres"
+    (copy / "manifest.json").write_bytes(seal(manifest))
+    assert list(ht.load(copy).inputs) == ["x", "n"]
 
 
 def test_integrity_pins_a_bundle(affine: Path) -> None:

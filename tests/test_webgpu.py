@@ -234,6 +234,23 @@ def test_a_lost_device_is_reported_and_replaced(adapter: Any, monkeypatch: pytes
     assert run(again, "double", ONES)[0] == 2
 
 
+def test_what_compiles_when_it_is_called_comes_back_after_a_device_was_lost(
+    adapter: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can load a jitted function again, nor should a Model have to be read anew: the next call compiles."""
+    monkeypatch.setattr(webgpu_device, "_device", None)  # a device of its own: other tests keep theirs
+    model = ht.Model(
+        lambda arrays: {"y": arrays["x"] * 2}, {"x": ht.Spec((2,), "float32")}, {"y": ht.Spec((2,), "float32")}, device="webgpu"
+    )
+    x = np.ones(2, np.float32)
+    for call in (ht.jit(lambda x: x * 2, device="webgpu"), lambda x: model(x)["y"]):
+        assert call(x).numpy().tolist() == [2, 2]
+        webgpu.device().handle.destroy()
+        with pytest.raises(webgpu.DeviceLost):
+            call(x)
+        assert call(x).numpy().tolist() == [2, 2]
+
+
 # -- the binding plan ----------------------------------------------------------------------------------------------------
 
 

@@ -21,6 +21,8 @@ from tests.wasm_node import run_wasm
 class NodeSession:
     """A session that calls a plan's module in Node. Plain SIMD: what every engine has."""
 
+    lost = False
+
     def __init__(self, plan: Plan, threads: int = 1) -> None:
         self.plan, self.threads = plan, threads
         self.module = print_module(plan.code, plan.machine, relaxed=False, worth_sharing=1)

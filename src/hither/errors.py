@@ -52,6 +52,14 @@ class LabelOutOfRange(HitherError, ValueError):
     """A target is no number of a class that the network has an output for."""
 
 
+class PackageMissing(HitherError, ModuleNotFoundError):
+    """Something needs a package that hither itself does without, and that is not installed."""
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        said = f"{what} needs the package {package}, which is not installed: pip install 'hither[{extra}]'"
+        super().__init__(said, name=package)
+
+
 class OutOfMemory(HitherError, MemoryError):
     """A device has no room for what is asked for. What was there before still works."""
 

@@ -107,10 +107,10 @@ def _pcm(path: Path) -> tuple[np.ndarray, int]:
             with wave.open(str(path)) as file:
                 width, rate, channels = file.getsampwidth(), file.getframerate(), file.getnchannels()
                 raw = file.readframes(file.getnframes())
-            if width in (2, 4):
+            if width in (1, 2, 3, 4):
                 whole = len(raw) // (width * channels)  # a file that is cut off ends within a frame
-                data = np.frombuffer(raw, f"<i{width}", whole * channels).reshape(-1, channels)
-                return (data / 2.0 ** (8 * width - 1)).mean(1), rate
+                data = _integers(raw[: whole * channels * width], width).reshape(-1, channels)
+                return (data / 2.0**31).mean(1), rate
         except (wave.Error, EOFError):
             pass  # float samples or another container: soundfile says what it is
     try:
@@ -122,6 +122,15 @@ def _pcm(path: Path) -> tuple[np.ndarray, int]:
     except soundfile.LibsndfileError as error:
         raise MediaError(f"cannot read {path}: {error}") from error
     return data.mean(1), rate
+
+
+def _integers(raw: bytes, width: int) -> np.ndarray:
+    """PCM samples of so many bytes as int32, whose upper bytes they are. Those of one byte have no sign in .wav files."""
+    parts = np.zeros((len(raw) // width, 4), np.uint8)
+    parts[:, 4 - width :] = np.frombuffer(raw, np.uint8).reshape(-1, width)
+    if width == 1:
+        parts[:, 3] ^= 0x80
+    return parts.view("<i4")[:, 0]
 
 
 def image_array(pixels: np.ndarray, spec: Any, shape: Sequence[Any], layout: str) -> np.ndarray:

@@ -105,7 +105,8 @@ class Model:
         self.tune = tune
         self._initial = dict(state or {})
         self._keeper: Any = None  # the program that ran last: it holds the state
-        self._turn = threading.Lock()
+        self._turn = threading.Lock()  # of programs that share a state
+        self._guard = threading.Lock()  # over `_programs`: threads may call a Model at the same time
         self._static: set[str] = set()
         self._programs: OrderedDict[Any, Callable[[dict[str, np.ndarray]], dict[str, Array]]] = OrderedDict()
 
@@ -183,6 +184,7 @@ class Model:
         other = copy.copy(self)
         other.inputs, other.outputs = dict(self.inputs), dict(self.outputs)
         other._static, other._programs = set(self._static), OrderedDict()
+        other._guard = threading.Lock()
         other._keeper, other._turn = None, threading.Lock()  # a state of its own
         return other
 
@@ -344,17 +346,19 @@ class Model:
             static = {n: a for n, a in arrays.items() if n in self._static}
             where = self.device or default_device()
             key = (where, *((n, a.dtype.str, a.shape, a.tobytes() if n in static else None) for n, a in arrays.items()))
-            program = self._programs.get(key)
-            if program is None:
+            with self._guard:
+                program = self._programs.get(key)
+            if program is None or getattr(program, "lost", False):
                 try:
                     program = self._specialise(arrays, static)
                 except NeedsValue as need:
                     self._learn(need, arrays)
                     continue
+            with self._guard:
                 self._programs[key] = program
+                self._programs.move_to_end(key)
                 if len(self._programs) > MAX_PROGRAMS:
                     self._programs.popitem(last=False)
-            self._programs.move_to_end(key)
             return program, {n: a for n, a in arrays.items() if n not in static}
 
     def _learn(self, need: NeedsValue, arrays: Mapping[str, np.ndarray]) -> None:

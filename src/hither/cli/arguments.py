@@ -7,6 +7,8 @@ input's Spec; whatever had to be assumed (a picture's layout, its scaling) is sa
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -120,9 +122,9 @@ def literal(text: str, spec: Spec, name: str) -> np.ndarray:
     """A number or a JSON list as an array of the input's dtype."""
     try:
         return np.asarray(json.loads(text), spec.dtype.numpy)
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise ArgumentError(
-            f"{text!r} is no value for input {name!r} ({spec}): expected a number or a list ({error})"
+            f"{text!r:.100} is no value for input {name!r} ({spec}): expected a number or a list ({error})"
         ) from error
 
 
@@ -163,7 +165,9 @@ def samples(model: Model, sources: Sequence[str], specs: Mapping[str, Spec]) -> 
     """
     files: list[Path] = []
     for source in map(Path, sources):
-        found = sorted(p for p in source.iterdir() if p.is_file()) if source.is_dir() else [source]
+        found = [source]
+        if source.is_dir():  # what begins with a dot is some tool's
+            found = sorted(p for p in source.iterdir() if p.is_file() and not p.name.startswith("."))
         if not found or not found[0].is_file():
             raise ArgumentError(f"--calibrate {source}: no such file, or no file in it")
         files += found
@@ -197,12 +201,10 @@ def _read(source: str, name: str, own: Spec, shape: tuple[int, ...] | None, note
         if suffix and not suffix[1:].isdecimal():
             raise ArgumentError(f"no file {source!r} for input {name!r}")
         array = literal(source, own, name)
-    elif suffix == ".npy":
-        array = _numpy(path)
-    elif suffix == ".npz":
-        array = _member(path, name)
+    elif suffix in (".npy", ".npz"):
+        array = _numpy(path, name)
     elif suffix == ".json":
-        array = literal(path.read_text(), own, name)
+        array = literal(path.read_text("utf-8", errors="replace"), own, name)  # what is no text is no JSON
     elif suffix in media.IMAGES:
         array = _image(path, name, own, shape, notes)
     elif suffix in media.SOUNDS:
@@ -214,18 +216,21 @@ def _read(source: str, name: str, own: Spec, shape: tuple[int, ...] | None, note
     return array
 
 
-def _numpy(path: Path) -> Any:
+def _numpy(path: Path, name: str) -> np.ndarray:
+    """The array of a NumPy file; of several, the one of this name."""
     try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ArgumentError(f"{path} is no NumPy file: {error}") from error
-
-
-def _member(path: Path, name: str) -> np.ndarray:
-    with _numpy(path) as archive:
-        if name not in archive and len(archive.files) != 1:
-            raise ArgumentError(f"{path} has no array {name!r}; it has {', '.join(archive.files)}")
-        return archive[name if name in archive else archive.files[0]]
+        found = np.load(path, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            return found
+        with found as archive:
+            if name not in archive and len(archive.files) != 1:
+                raise ArgumentError(f"{path} has no array {name!r}; it has {', '.join(archive.files)}")
+            array: np.ndarray = archive[name if name in archive else archive.files[0]]
+            return array
+    except ArgumentError:
+        raise
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise ArgumentError(f"{path} is no NumPy file of numbers, or is damaged: {error}") from error
 
 
 def _made(kind: str, name: str, own: Spec, shape: tuple[int, ...] | None, notes: list[str]) -> np.ndarray:

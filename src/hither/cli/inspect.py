@@ -29,12 +29,14 @@ def inspect_command(
     """Show inputs, outputs, operators, parameters, FLOPs, kernels and dispatches; draw the graph."""
     from . import arguments, report
 
-    if (Path(model) / "manifest.json").is_file():
+    path = Path(model)
+    folder = path.parent if path.name == "manifest.json" else path
+    if (folder / "manifest.json").is_file():
         if shape or value or graph or kernels or html or svg:
             raise arguments.ArgumentError(
                 "--shape, --value, --graph, --kernels, --html and --svg are for models; a bundle is compiled already"
             )
-        _bundle(Path(model))
+        _bundle(folder)
         return
     chosen = device.replace(",", " ").split()
     unknown = [d for d in chosen if d not in DEVICES]

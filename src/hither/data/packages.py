@@ -14,6 +14,7 @@ distribution would run its code), and npm's scripts are off. The second call nee
 from __future__ import annotations
 
 import difflib
+import errno
 import gzip
 import hashlib
 import importlib.util
@@ -435,8 +436,9 @@ def _locked(folder: Path) -> Iterator[None]:
                 try:
                     msvcrt.locking(handle.fileno(), msvcrt.LK_LOCK, 1)
                     break
-                except OSError:
-                    continue  # LK_LOCK gives up after ten seconds; a download may take longer
+                except OSError as error:
+                    if error.errno != errno.EDEADLOCK:  # LK_LOCK gives up after ten seconds; a download may take longer
+                        raise
             try:
                 yield
             finally:

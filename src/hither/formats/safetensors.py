@@ -19,6 +19,7 @@ from .. import nn
 from ..array import Array
 from ..errors import InvalidModel, LimitExceeded, NameMismatch, UnsupportedFeature
 from ..model import Model
+from .configuration import guarded
 
 MAX_FILE_BYTES = 1 << 34
 MAX_CONFIG_BYTES = 16 << 20
@@ -89,7 +90,7 @@ def load(
                 f"{where.name} holds {len(arrays)} arrays and no network: give one, hither.load(path, network=net), or "
                 "read the arrays alone with hither.load_weights"
             )
-        network = _network(where.name, metadata[CONFIG])
+        network = _network(where.name, metadata[CONFIG], sum(a.size for a in arrays.values()))
     arrays = _renamed(arrays, names)
     if transform is not None:
         arrays = {name: np.asarray(transform(name, array)) for name, array in arrays.items()}
@@ -121,14 +122,16 @@ def save(target: Any, path: str | os.PathLike[str], specs: Mapping[str, Any] | N
         raise UnsupportedFeature(f"{type(target).__name__} has no weights to write; a safetensors file holds arrays by name")
 
 
-def _network(name: str, config: str) -> nn.Module:
+def _network(name: str, config: str, numbers: int) -> nn.Module:
+    """The network of a configuration, whose weights are so many numbers of the file."""
     if len(config) > MAX_CONFIG_BYTES:
         raise LimitExceeded(f"{name}: a configuration of {len(config)} characters; at most {MAX_CONFIG_BYTES} are read")
     try:
         data = json.loads(config)
     except (ValueError, RecursionError) as error:
         raise InvalidModel(f"{name}: the configuration of the network is no JSON: {error}") from error
-    made = nn.deserialize(data, nn.Layer)
+    with nn.weights_to_come(numbers):
+        made = guarded(lambda: nn.deserialize(data, nn.Layer), name)
     if not made.built:
         raise InvalidModel(f"{name}: the network does not say the shape of its input")
     return made
@@ -156,6 +159,8 @@ def _array(file: str, name: str, entry: Mapping[str, Any]) -> np.ndarray:
         return (np.frombuffer(data, np.uint16).astype(np.uint32) << 16).view(np.float32).reshape(shape)
     if kind not in DTYPES:
         raise UnsupportedFeature(f"{file}: {name!r} is {kind}; hither reads {', '.join(DTYPES)} and BF16")
+    if kind == "BOOL":
+        return (np.frombuffer(data, np.uint8) != 0).reshape(shape)  # a byte that is neither 0 nor 1 is no bool of NumPy's
     return np.frombuffer(data, np.dtype(DTYPES[kind])).reshape(shape).copy()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import dtypes as dt
 from .. import ops
+from ..errors import UnsupportedFeature
 from . import config
 from .layer import Layer
 
@@ -79,6 +80,8 @@ def _pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 
 
 
 def _one_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse: bool = False) -> Any:
+    if sparse:
+        raise UnsupportedFeature("one_hot: sparse=True is not supported, as there are no sparse arrays; leave it out")
     return ops.one_hot(x, num_classes, axis=axis, dtype=dtype or dt.float32)
 
 

@@ -114,9 +114,10 @@ def jit(
         signature = tuple((a.shape, a.dtype) for a in arrays)
         where = device or next((a.device for a in arrays if a.device != "cpu"), None) or default_device()
         key = (where, nest, signature)
-        if key not in programs:
-            programs[key] = _compile(function, nest, arrays, where)
-        program, made = programs[key]
+        found = programs.get(key)
+        if found is None or found[0].lost:
+            found = programs[key] = _compile(function, nest, arrays, where)
+        program, made = found
         return made.filled(program({f"input_{i}": a for i, a in enumerate(arrays)}).values())
 
     compiled.programs = programs  # type: ignore[attr-defined]

@@ -38,6 +38,9 @@ PlanSource = Callable[[], "Plan"]
 class Session(Protocol):
     """Code on a device with its own state and arena: what a Program drives."""
 
+    @property
+    def lost(self) -> bool: ...  # pragma: no cover
+
     def call(self, entry: str, inputs: list[tuple[Port, Any]], outputs: list[Port], stay: bool) -> list[Any]:
         """Inputs are host arrays, or Tensors of the session's device; with `stay` results are Tensors too."""
         ...  # pragma: no cover
@@ -56,6 +59,8 @@ class Session(Protocol):
 class CpuSession:
     """A session of the native CPU target. Arena and io are borrowed for each run, so threads may run one program at a time
     each, as long as it has no state."""
+
+    lost = False
 
     def __init__(self, executable: CpuExecutable) -> None:
         self.executable = executable
@@ -128,6 +133,10 @@ class WebGpuSession:
             plan.release(executable.stored)
         self.executable = executable
         self._lock = threading.Lock()
+
+    @property
+    def lost(self) -> bool:
+        return bool(self.executable.device.lost)
 
     def call(self, entry: str, inputs: list[tuple[Port, Any]], outputs: list[Port], stay: bool = False) -> list[Any]:
         with self._lock:
@@ -234,6 +243,11 @@ class Program:
     def plan(self) -> Plan:
         """Kernels, steps and weights; a program from disk traces and lowers its model when it is first asked for them."""
         return self._make_plan()
+
+    @property
+    def lost(self) -> bool:
+        """Whether the device that it is on went away, so that it cannot run any more."""
+        return self.session.lost
 
     @property
     def entries(self) -> dict[str, Entry]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class WasmSession:
     """A session of the WebAssembly target, through wasmtime."""
 
+    lost = False
+
     def __init__(self, plan: Plan, executable: Any = None) -> None:
         from ..runtime.wasm import WasmExecutable
 

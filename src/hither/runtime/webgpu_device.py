@@ -54,6 +54,7 @@ class Device:
         import wgpu
 
         self.info: dict[str, Any] = dict(adapter.info)
+        self.lost = False
         features = [f for f in _WANTED_FEATURES if f in adapter.features]
         limits = {name: adapter.limits[name] for name in LIMITS.values()}
         self.handle = adapter.request_device_sync(label="hither", required_features=features, required_limits=limits)
@@ -160,6 +161,7 @@ when_lost: list[Callable[[], object]] = []  # called when a device was lost: wha
 def forget(lost: Device) -> None:
     """Drop a lost device."""
     global _device
+    lost.lost = True
     with _device_lock:
         if _device is lost:
             _device = None

@@ -333,11 +333,11 @@ class CSVLogger(Callback):
             writer.writerow([epoch, *(_text(logs.get(c, "NA")) for c in self.columns)])
 
     def state(self) -> dict[str, Any]:
-        return {"columns": self.columns, "text": self.path.read_text(encoding="utf-8")}
+        return {"columns": self.columns, "text": self.path.read_bytes().decode("utf-8")}  # as it is, ends of lines included
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         self.columns = state["columns"]
-        self.path.write_text(state["text"], encoding="utf-8")  # without what was written after the checkpoint
+        self.path.write_bytes(state["text"].encode("utf-8"))  # without what was written after the checkpoint
 
 
 def _text(value: Any) -> Any:
@@ -346,10 +346,8 @@ def _text(value: Any) -> Any:
 
 
 class TerminateOnNaN(Callback):
-    """Ends the training, quietly, at the first batch whose loss is NaN or infinite, where `fit` otherwise raises NonFiniteLoss.
-
-    The weights stay what they were before that batch.
-    """
+    """Ends the training at the first batch whose loss is NaN or infinite, with a line that says where the first such value came
+    from, where `fit` otherwise raises NonFiniteLoss. The weights stay what they were before that batch."""
 
 
 __all__ = [

@@ -200,7 +200,7 @@ def bundle(
                 variants = [{e: planned.entries[_export(i, e)] for e in entries} for i, entries in enumerate(graphs)]
                 builds += [_webgpu(planned, variants, pool, each)] if kind == "webgpu" else _wasm(planned, variants, pool, each)
     frozen = tuple(pool.add_frozen(n, a) for n, a in made[0].frozen.items()) if isinstance(made[0], Entries) else ()
-    signatures = [_variant(entries, variants[i], made[i], meanings[i]) for i, entries in enumerate(graphs)]
+    signatures = [_variant(*each) for each in zip(variants, made, meanings, strict=True)]
     return write_bundle(
         directory,
         BundleSpec(
@@ -412,7 +412,7 @@ def _webgpu(planned: Plan, variants: Sequence[Mapping[str, Entry]], pool: Tensor
     )
 
 
-def _variant(graphs: Mapping[str, Graph], entries: Mapping[str, Entry], target: Any, specs: Any) -> Variant:
+def _variant(entries: Mapping[str, Entry], target: Any, specs: Any) -> Variant:
     """Signatures: shapes and dtypes from the plan, what they mean to a person from the Specs."""
     outputs = getattr(target, "outputs", None) or {}
     known_inputs = getattr(target, "inputs", None) or {}

@@ -20,6 +20,7 @@ from ..targets.wgsl.plan import Branch, Dispatch, Repeat
 from .join import join
 from .manifest import (
     FORMAT,
+    MAX_BYTES,
     VERSION,
     BundleError,
     BundleSpec,
@@ -141,9 +142,12 @@ def read_manifest(directory: str | Path) -> dict[str, Any]:
     """
     path = Path(directory) / "manifest.json"
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise BundleError(f"{directory} is not a bundle: {error}") from error
+    if len(data) > MAX_BYTES:
+        raise BundleError(f"{path} has more than {MAX_BYTES} bytes; at most so many are read")
     return parse(data)
 
 

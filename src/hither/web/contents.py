@@ -12,7 +12,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,12 +20,13 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..dtypes import DType, dtype
-from ..errors import UnsupportedFeature
+from ..errors import HitherError, UnsupportedFeature
 from ..runtime.wasm import FEATURES
 from .bundle import read_manifest
 from .manifest import BundleError, EntryPlan, EntrySignature, Layout, Place, Placement, TensorSpec
 from .segments import joined
 
+_MEANING = [f.name for f in fields(TensorSpec)][3:]  # of a tensor to people; before it name, shape and dtype
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # a file beside manifest.json, never elsewhere
 
 
@@ -113,11 +114,15 @@ def _well_formed() -> Iterator[None]:
     """Taking a manifest apart: what is not there, or is something else, makes it malformed."""
     try:
         yield
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
+    except HitherError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise BundleError(f"manifest.json is malformed: {type(error).__name__}: {error}") from error
 
 
 def _contents(manifest: dict[str, Any], precision: str | None) -> Contents:
+    if not isinstance(manifest["name"], str):
+        _malformed(f"its name is {manifest['name']!r}")
     variants = tuple({str(n): _signature(e) for n, e in v["entries"].items()} for v in manifest["variants"])
     if not variants or any(manifest["default_entry"] not in entries for entries in variants):
         _malformed(f"no default entry {manifest['default_entry']!r} in every variant")
@@ -219,7 +224,15 @@ def _choose(manifest: Mapping[str, Any], precision: str | None) -> Mapping[str, 
 
 def _signature(entry: Mapping[str, Any]) -> EntrySignature:
     def specs(which: str) -> tuple[TensorSpec, ...]:
-        return tuple(TensorSpec(**{**t, "shape": _shape(t["shape"]), "dtype": dtype(t["dtype"]).name}) for t in entry[which])
+        found = []
+        for t in entry[which]:
+            if not isinstance(t["name"], str):
+                _malformed(f"one of the {which} is called {t['name']!r}")
+            meaning = {key: t[key] for key in _MEANING if key in t}  # what later versions add says nothing here
+            if not isinstance(meaning.get("labels", []), list):
+                _malformed(f"the labels of {t['name']!r} are {meaning['labels']!r:.100}")
+            found.append(TensorSpec(t["name"], _shape(t["shape"]), dtype(t["dtype"]).name, **meaning))
+        return tuple(found)
 
     return EntrySignature(specs("inputs"), specs("outputs"), bool(entry["updates_state"]))
 

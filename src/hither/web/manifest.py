@@ -22,6 +22,7 @@ from ..errors import HitherError
 FORMAT = "hither-bundle"
 VERSION = 1
 EXTENSIONS = ("refinement", "precisions", "frozen")  # extensions that this writer uses; only the first is ever required
+MAX_BYTES = 1 << 28  # of a manifest that is read
 ZERO_DIGEST = "sha256-" + "0" * 64
 
 Space = Literal["weights", "state", "arena", "io"]
@@ -291,6 +292,8 @@ def parse(data: bytes) -> dict[str, Any]:
     try:
         text = data.decode()
         manifest = json.loads(text)
+    except RecursionError as error:
+        raise BundleError("manifest.json is nested too deep to be a bundle's") from error
     except ValueError as error:
         raise BundleError(f"manifest.json is damaged: {error}; copy the bundle again") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
@@ -303,7 +306,8 @@ def parse(data: bytes) -> dict[str, Any]:
     zeroed = text.replace(digest, ZERO_DIGEST, 1) if isinstance(digest, str) and digest.startswith("sha256-") else text
     if "sha256-" + hashlib.sha256(zeroed.encode()).hexdigest() != digest:
         raise BundleError("manifest.json is damaged: its digest does not fit its contents; copy the bundle again")
-    unknown = [x for x in manifest.get("extensions_required", ()) if x not in EXTENSIONS]
+    required = manifest.get("extensions_required", [])
+    unknown = [str(x) for x in required if x not in EXTENSIONS] if isinstance(required, list) else [str(required)]
     if unknown:
         raise BundleError(f"the bundle requires extensions that this hither does not know: {', '.join(unknown)}; update hither")
     return manifest

@@ -229,9 +229,9 @@ class _Folding:
                 if exits == 1 and entries and readers.most_common(1)[0][1] > 1:
                     found.append((i, j))
                     break
-        return self._fold_apart(found, n)
+        return self._fold_apart(found)
 
-    def _fold_apart(self, found: list[tuple[int, int]], n: int) -> bool:
+    def _fold_apart(self, found: list[tuple[int, int]]) -> bool:
         taken: list[tuple[int, int]] = []
         for i, j in sorted(found, key=lambda f: (f[1] - f[0], f[0])):
             most = sum(p.kind not in EDGES for p in self.parts)

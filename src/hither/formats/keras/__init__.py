@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from typing import Any
-
 from .file import load
-
-
-def save(target: Any, path: str | os.PathLike[str], specs: Mapping[str, Any] | None = None) -> None:
-    """Write a network as `.keras`, or its weights as `.weights.h5`: see `writer.write`."""
-    from .writer import write  # with h5py, which reading does without
-
-    write(target, path, specs)
-
+from .writer import write as save
 
 __all__ = ["load", "save"]

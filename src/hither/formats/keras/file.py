@@ -10,7 +10,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ...errors import HitherError, InvalidModel, LimitExceeded, UnsupportedFeatu
 from ...model import Model
 from ...nn.activations import keras2
 from ...nn.network import Network
+from ..configuration import guarded
 from . import hdf5
 from .layouts import read_legacy, read_native
 
@@ -139,15 +140,3 @@ def build(config: Mapping[str, Any], numbers: int, version: str, name: str) -> N
     if isinstance(made, nn.Sequential) and not made.built:
         raise UnsupportedFeature(f"{name}: the network does not know the shape of its input; save it after it was built")
     return made
-
-
-def guarded(make: Callable[[], Any], name: str) -> Any:
-    """What `make` gives; whatever goes wrong in it is the fault of an untrusted configuration."""
-    try:
-        return make()
-    except HitherError:
-        raise
-    except (RecursionError, MemoryError) as error:
-        raise LimitExceeded(f"{name}: the network is nested too deep, or too large") from error
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, NotImplementedError) as error:
-        raise InvalidModel(f"{name}: its configuration makes no network: {error}") from error

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import HitherError, InvalidModel, LimitExceeded
+from ...errors import HitherError, InvalidModel, LimitExceeded, PackageMissing
 
 MAX_BYTES = 1 << 33  # of all arrays of a file
 MOST_COMPRESSED = 1032  # deflate makes at most so many bytes of one
@@ -28,18 +28,18 @@ def opened(source: Path | bytes, name: str) -> Iterator[Any]:
     """The root group of a file, or of one in memory.
 
     Raises:
-        ModuleNotFoundError: without pyfive; says what to install.
+        PackageMissing: pyfive is not installed.
         InvalidModel: in the block too, where the file turns out to be malformed.
     """
     try:
         import pyfive
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{name} is an HDF5 file, which pyfive reads: pip install 'hither[keras]'") from error
+        raise PackageMissing(f"reading {name}, an HDF5 file,", "pyfive", "keras") from error
     try:
         with pyfive.File(io.BytesIO(source) if isinstance(source, bytes) else str(source)) as file:
             file.stored_bytes = len(source) if isinstance(source, bytes) else source.stat().st_size
             yield file
-    except (HitherError, ModuleNotFoundError):
+    except HitherError:
         raise
     except Exception as error:  # the reader trusts its file: anything can come of a wrong number in it
         raise InvalidModel(f"{name} is damaged or cut short, or no HDF5 file: {error or type(error).__name__}") from error

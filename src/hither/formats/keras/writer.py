@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
-
 from ... import nn
-from ...errors import UnsupportedFeature
+from ...errors import PackageMissing, UnsupportedFeature
 from ...nn import Module
 from ...nn.layer import saved
 from ...nn.network import Network
@@ -33,6 +31,7 @@ def write(target: Any, path: str | os.PathLike[str], specs: Mapping[str, Any] | 
 
     Raises:
         UnsupportedFeature: another suffix, a network that is not built, a Model that is no network of layers.
+        PackageMissing: h5py is not installed.
     """
     network = network_of(target, specs, "Keras's files")
     where = Path(path)
@@ -41,15 +40,19 @@ def write(target: Any, path: str | os.PathLike[str], specs: Mapping[str, Any] | 
         return
     if where.suffix != ".keras":
         raise UnsupportedFeature(f"{where.name}: networks are written to .keras files, weights alone to .weights.h5 files")
-    config = json.dumps(nn.serialize(network))
+    config, stored = json.dumps(nn.serialize(network)), weights(network)
     with zipfile.ZipFile(where, "w") as archive:
         archive.writestr(METADATA, json.dumps({"keras_version": KERAS_VERSION}))
         archive.writestr(CONFIG, config)
-        archive.writestr(WEIGHTS, weights(network))
+        archive.writestr(WEIGHTS, stored)
 
 
 def weights(network: Network) -> bytes:
     """The HDF5 file of a network's weights."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise PackageMissing("writing Keras's files", "h5py", "keras") from error
     buffer = io.BytesIO()
     written: set[int] = set()
 

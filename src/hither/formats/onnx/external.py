@@ -38,10 +38,10 @@ class ExternalData:
                 f"{where}: needs {nbytes} bytes; the model says {length} at offset {offset} of {path.name}, "
                 f"which has {available}"
             )
-        array = np.fromfile(path, kind.newbyteorder("<"), size, offset=offset)
+        array = np.fromfile(path, stored_as(kind), size, offset=offset)
         if array.size != size:
             raise InvalidModel(f"{where}: {path.name} ended early")
-        return array.astype(kind, copy=False)
+        return stored(array, kind)
 
     def digests(self) -> dict[str, str] | None:
         """Location → digest of every file that was read, None if one has changed since."""
@@ -61,6 +61,16 @@ class ExternalData:
         if self.directory is None:
             raise InvalidModel(f"{where}: data is in the file {location!r}; load the model from its path, not from bytes")
         return file_inside(self.directory, location, f"{where}: external data")
+
+
+def stored_as(kind: np.dtype) -> np.dtype:
+    """What elements of a dtype are in a file: little-endian, and bools bytes, since any byte may be there."""
+    return np.dtype(np.uint8) if kind == np.bool_ else kind.newbyteorder("<")
+
+
+def stored(array: np.ndarray, kind: np.dtype) -> np.ndarray:
+    """Elements of a file, read as `stored_as` says, as the dtype that they are of."""
+    return array != 0 if kind == np.bool_ else array.astype(kind, copy=False)
 
 
 def _number(text: str, what: str, where: str) -> int:

@@ -15,11 +15,13 @@ import numpy as np
 
 from ...errors import InvalidModel, LimitExceeded, UnsupportedFeature
 from ...spec import Spec
-from .external import ExternalData
+from ..room import Room
+from .external import ExternalData, stored, stored_as
 from .few_bits import FEW_BITS, check_readers, packed_bytes, unpacked
 
 MAX_RANK = 32
 MAX_TENSOR_BYTES = 1 << 31
+MAX_SPARSE_BYTES = 1 << 30  # of all sparse tensors of a model together, which take no room in its file
 MAX_DEPTH = 32
 
 # TensorProto.DataType → NumPy dtype; what is missing here hither does not have.
@@ -178,7 +180,7 @@ def _elements(proto: Any, kind: np.dtype, size: int, external: ExternalData, whe
         raise InvalidModel(
             f"{where}: shape {list(proto.dims)} needs {size * kind.itemsize} bytes, the file has {len(proto.raw_data)}"
         )
-    return np.frombuffer(proto.raw_data, kind.newbyteorder("<")).astype(kind, copy=False)
+    return stored(np.frombuffer(proto.raw_data, stored_as(kind)), kind)
 
 
 def _typed_data(proto: Any, kind: np.dtype, size: int, where: str) -> np.ndarray:
@@ -203,8 +205,8 @@ def _typed_data(proto: Any, kind: np.dtype, size: int, where: str) -> np.ndarray
     return source.astype(kind)
 
 
-def sparse_tensor(proto: Any, external: ExternalData, where: str) -> np.ndarray:
-    """The dense array of a SparseTensorProto."""
+def sparse_tensor(proto: Any, external: ExternalData, where: str, room: Room) -> np.ndarray:
+    """The dense array of a SparseTensorProto, for which there must be room."""
     values = tensor(proto.values, external, where)
     indices = tensor(proto.indices, external, where)
     shape = tuple(proto.dims)
@@ -217,6 +219,7 @@ def sparse_tensor(proto: Any, external: ExternalData, where: str) -> np.ndarray:
         indices = indices @ np.array([math.prod(shape[i + 1 :]) for i in range(len(shape))], np.int64)
     if indices.shape != values.shape or (indices.size and (indices.min() < 0 or indices.max() >= size)):
         raise InvalidModel(f"{where}: sparse indices of shape {indices.shape} do not fit {values.size} values")
+    room.take(size * values.dtype.itemsize, where)
     dense = np.zeros(size, values.dtype)
     dense[indices] = values
     return dense.reshape(shape)
@@ -240,9 +243,10 @@ def check_text(message: Any, where: str) -> None:
 class Decoder:
     """Decodes the messages of one model; holds what they have in common."""
 
-    def __init__(self, opsets: Mapping[str, int], external: ExternalData) -> None:
+    def __init__(self, opsets: Mapping[str, int], external: ExternalData, room: Room | None = None) -> None:
         self.opsets = dict(opsets)
         self.external = external
+        self.room = room or Room(MAX_SPARSE_BYTES, "sparse tensors, as dense ones,")
 
     def attribute(self, proto: Any, where: str, depth: int) -> Any:
         """The value of an AttributeProto as Python numbers, strings, arrays, graphs, or tuples of them."""
@@ -267,7 +271,7 @@ class Decoder:
         if kind == 8:
             return tuple(s.decode("utf-8", "replace") for s in proto.strings)
         if kind == 11:
-            return sparse_tensor(proto.sparse_tensor, self.external, where)
+            return sparse_tensor(proto.sparse_tensor, self.external, where, self.room)
         if kind in (9, 10, 12, 13, 14):
             raise UnsupportedFeature(f"{where}: lists of tensors or graphs and type attributes are not supported")
         raise InvalidModel(f"{where}: {kind} is no attribute type")
@@ -296,7 +300,7 @@ class Decoder:
             initializers[t.name] = tensor(t, self.external, "initialiser", few=True)
         for s in proto.sparse_initializer:
             _once(s.values.name, initializers, where)
-            initializers[s.values.name] = sparse_tensor(s, self.external, f"sparse initialiser {s.values.name!r}")
+            initializers[s.values.name] = sparse_tensor(s, self.external, f"sparse initialiser {s.values.name!r}", self.room)
         inputs: dict[str, None] = {}
         for value in proto.input:
             _once(value.name, inputs, where)
@@ -319,7 +323,7 @@ class Decoder:
     def function(self, proto: Any, depth: int = 0) -> FunctionDef:
         """A FunctionProto's definition."""
         where = f"function {proto.domain}.{proto.name}"
-        own = Decoder({**self.opsets, **opset_versions(proto.opset_import)}, self.external)
+        own = Decoder({**self.opsets, **opset_versions(proto.opset_import)}, self.external, self.room)
         defaults = {a.name: own.attribute(a, where, depth) for a in proto.attribute_proto}
         nodes = sort_nodes([own.node(n, depth) for n in proto.node], proto.input, where, closed=True)
         domain = "" if proto.domain == "ai.onnx" else proto.domain

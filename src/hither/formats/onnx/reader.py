@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InvalidModel, UnsupportedFeature, UnsupportedOperators
+from ...errors import InvalidModel, PackageMissing, UnsupportedFeature, UnsupportedOperators
 from ...model import BoundedOutput, Build, Model
 from ...spec import Spec
 from ..interpreter import is_weight
@@ -93,7 +93,7 @@ def _parse(data: bytes, name: str) -> Any:
         import onnx
         from google.protobuf.message import DecodeError
     except ImportError as error:
-        raise ImportError("reading ONNX files needs the onnx package: pip install 'hither[onnx]'") from error
+        raise PackageMissing("reading ONNX files", "onnx", "onnx") from error
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(data)

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from ...errors import InvalidModel, LimitExceeded
+from ..room import Room
 
 MAX_NODES = 1 << 20
 MAX_RANK = 32
-MAX_CONSTANT_BYTES = 1 << 28
+MAX_CONSTANT_BYTES = 1 << 28  # of all constants that are written in the JSON, where one number may stand for many
 
 # TensorFlow's DataType by number, for files that do not write names.
 NUMBERS = {
@@ -116,11 +117,12 @@ def graph_def(topology: Any, name: str) -> tuple[GraphDef, dict[str, GraphDef]]:
         InvalidModel: if it is malformed.
     """
     topology = _object(topology, "modelTopology")
-    main = GraphDef(name, _nodes(topology.get("node"), name, set()))
+    room = Room(MAX_CONSTANT_BYTES, "constants written in JSON")
+    main = GraphDef(name, _nodes(topology.get("node"), name, set(), room))
     library = topology.get("library")
     functions: dict[str, GraphDef] = {}
     for item in _list(_object(library, "library").get("function"), "functions of the library") if library else ():
-        function = _function(item)
+        function = _function(item, room)
         if function.name in functions:
             raise InvalidModel(f"the library has two functions {function.name!r}")
         functions[function.name] = function
@@ -147,7 +149,7 @@ def _text(value: Any, what: str) -> str:
     return value
 
 
-def _nodes(items: Any, graph: str, arguments: set[str]) -> dict[str, NodeDef]:
+def _nodes(items: Any, graph: str, arguments: set[str], room: Room) -> dict[str, NodeDef]:
     listed = _list(items, f"nodes of {graph}")
     if len(listed) > MAX_NODES:
         raise LimitExceeded(f"{graph} has {len(listed)} nodes, at most {MAX_NODES}")
@@ -171,7 +173,7 @@ def _nodes(items: Any, graph: str, arguments: set[str]) -> dict[str, NodeDef]:
             else:
                 inputs.append(reference_of(text, operators))
         attributes = {
-            str(k): _attribute(v, f"attribute {k!r} of {name!r}")
+            str(k): _attribute(v, f"attribute {k!r} of {name!r}", room)
             for k, v in _object(item.get("attr") or {}, f"attributes of {name!r}").items()
             if not str(k).startswith("_output_shapes")
         }
@@ -194,7 +196,7 @@ def reference_of(text: str, operators: Mapping[str, Any]) -> Ref:
     return Ref(parts[0], index)
 
 
-def _function(item: Any) -> GraphDef:
+def _function(item: Any, room: Room) -> GraphDef:
     item = _object(item, "a function of the library")
     signature = _object(item.get("signature"), "the signature of a function")
     name = _text(signature.get("name"), "the name of a function")
@@ -204,7 +206,7 @@ def _function(item: Any) -> GraphDef:
     )
     if len(set(arguments)) != len(arguments):
         raise InvalidModel(f"function {name!r} has two arguments of one name")
-    nodes = _nodes(item.get("nodeDef"), f"function {name!r}", set(arguments))
+    nodes = _nodes(item.get("nodeDef"), f"function {name!r}", set(arguments), room)
     operators = {n.name: n.op for n in nodes.values()}
     returned = _object(item.get("ret") or {}, f"results of {name!r}")
     results = []
@@ -275,7 +277,7 @@ def shape_of(value: Any, what: str) -> tuple[int | None, ...] | None:
     return tuple(None if n == -1 else n for n in found)
 
 
-def _attribute(value: Any, what: str) -> Any:
+def _attribute(value: Any, what: str, room: Room) -> Any:
     """An AttrValue: the one of its fields that is given."""
     value = _object(value, what)
     for key, entry in value.items():
@@ -295,15 +297,15 @@ def _attribute(value: Any, what: str) -> Any:
             case "shape":
                 return shape_of(entry, what)
             case "tensor":
-                return _tensor(entry, what)
+                return _tensor(entry, what, room)
             case "func":
                 return FunctionName(_text(_object(entry, what).get("name"), what))
             case "list":
-                return _list_attribute(_object(entry, what), what)
+                return _list_attribute(_object(entry, what), what, room)
     return None
 
 
-def _list_attribute(value: Mapping[str, Any], what: str) -> tuple[Any, ...]:
+def _list_attribute(value: Mapping[str, Any], what: str, room: Room) -> tuple[Any, ...]:
     for key, entries in value.items():
         listed = _list(entries, what)
         if not listed:
@@ -312,6 +314,8 @@ def _list_attribute(value: Mapping[str, Any], what: str) -> tuple[Any, ...]:
             return tuple(bool(e) for e in listed)
         if key == "func":
             return tuple(FunctionName(_text(_object(e, what).get("name"), what)) for e in listed)
+        if key == "tensor":
+            return tuple(_tensor(e, what, room) for e in listed)
         if key in _ELEMENTS:
             return tuple(_ELEMENTS[key](e, what) for e in listed)
     return ()
@@ -324,7 +328,7 @@ _CONTENT = {
 }  # fmt: skip
 
 
-def _tensor(value: Any, what: str) -> Tensor:
+def _tensor(value: Any, what: str, room: Room) -> Tensor:
     value = _object(value, what)
     given = value.get("dtype", "DT_FLOAT")
     name = NUMBERS.get(given) if isinstance(given, int) and not isinstance(given, bool) else given
@@ -333,29 +337,28 @@ def _tensor(value: Any, what: str) -> Tensor:
     content, named = value.get("tensorContent"), _CONTENT.get(str(name))
     if named is None or shape is None or None in shape:
         return Tensor(dtype, shape)
-    size = math.prod(n or 0 for n in shape)
-    if size * 8 > MAX_CONSTANT_BYTES:
-        raise LimitExceeded(f"{what} of shape {shape} is too large to be written in JSON")
-    stored = np.dtype(named[0])
+    size, stored = math.prod(n or 0 for n in shape), np.dtype(named[0])
+    listed = _list(value.get(named[1]), what) if named[1] and not content else []
+    if not content and (not listed or len(listed) > size):
+        return Tensor(dtype, shape)  # its values are in the weight manifest
+    room.take(size * stored.itemsize, f"{what} of shape {shape}")
     if content:
         raw = bytes_of(content, what)
         if len(raw) != size * stored.itemsize:
             raise InvalidModel(f"{what} of shape {shape} has {len(raw)} bytes")
         made = np.frombuffer(raw, stored)
     else:
-        listed = _list(value.get(named[1]), what) if named[1] else []
-        if not listed or len(listed) > size:
-            return Tensor(dtype, shape)
         numbers = [
             bool(v) if dtype == "bool" else float_of(v, what) if dtype == "float32" else integer_of(v, what) for v in listed
         ]
         try:
-            made = np.array(numbers + [numbers[-1]] * (size - len(numbers)), stored)  # the last value fills the rest
+            made = np.full(size, numbers[-1], stored)  # the last value fills the rest
+            made[: len(numbers)] = numbers
         except OverflowError as error:
             raise InvalidModel(f"{what}: {error}") from error
     return Tensor(dtype, shape, made.astype(dtype).reshape([n or 0 for n in shape]))
 
 
 _ELEMENTS: dict[str, Callable[[Any, str], Any]] = {
-    "s": bytes_of, "i": integer_of, "f": float_of, "type": dtype_of, "shape": shape_of, "tensor": _tensor,
+    "s": bytes_of, "i": integer_of, "f": float_of, "type": dtype_of, "shape": shape_of,
 }  # fmt: skip

@@ -21,6 +21,8 @@ from .reader import parse, schema_package
 from .schema import ModelDef, Signature, TensorDef
 from .variables import initial_values, reachable
 
+MAX_TEXT_BYTES = 1 << 16  # of an entry of the metadata that is shown as text
+
 
 def load(
     path: str | Path,
@@ -136,8 +138,10 @@ def _metadata(definition: ModelDef) -> dict[str, str]:
     """What of the metadata is text."""
     found = {"description": definition.description} if definition.description else {}
     for key, content in definition.metadata.items():
-        text = content.rstrip(b"\0")
-        if 0 < len(text) < 1 << 16 and text.isascii() and text.decode("ascii").isprintable():
+        if len(content) > MAX_TEXT_BYTES:
+            continue
+        text = bytes(content).rstrip(b"\0")
+        if text and text.isascii() and text.decode("ascii").isprintable():
             found[key] = text.decode("ascii")
     if definition.signatures:
         found["signatures"] = ", ".join(s.key for s in definition.signatures)

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from ... import dtypes as dt
-from ...errors import HitherError, InvalidModel, LimitExceeded, UnsupportedFeature
+from ...errors import HitherError, InvalidModel, LimitExceeded, PackageMissing, UnsupportedFeature
 from ..interpreter import MAX_NODES, MAX_VALUE_BYTES
+from ..room import Room
 from .schema import ModelDef, OperatorDef, Quantization, Signature, SubgraphDef, TensorDef
 from .sparsity import Level, expand
 
@@ -65,7 +66,7 @@ def schema_package() -> Any:
     try:
         import tflite
     except ImportError as error:
-        raise ImportError("reading TensorFlow Lite files needs the tflite package: pip install 'hither[tflite]'") from error
+        raise PackageMissing("reading TensorFlow Lite files", "tflite", "tflite") from error
     return tflite
 
 
@@ -94,7 +95,8 @@ class _Reader:
     def __init__(self, data: bytes, name: str) -> None:
         self.data, self.name = data, name
         self.items = 0
-        self.expanded = 0
+        self.expanded = Room(MAX_EXPANDED_BYTES, "sparse and packed tensors")
+        self.copied = Room(2 * len(data), "tensors that lie askew and are copied")  # many may share one buffer
         self.tflite = schema_package()
 
     # -- vectors and numbers ---------------------------------------------------------------------------------------------
@@ -153,10 +155,10 @@ class _Reader:
         signatures = [
             self.signature(s, subgraphs) for s in self.tables(root.SignatureDefsLength(), root.SignatureDefs, "signatures")
         ]
-        metadata: dict[str, bytes] = {}
+        metadata: dict[str, memoryview] = {}
         for entry in self.tables(root.MetadataLength(), root.Metadata, "metadata"):
             if 0 <= entry.Buffer() < len(buffers):
-                metadata[self.text(entry.Name())] = bytes(buffers[entry.Buffer()])
+                metadata[self.text(entry.Name())] = buffers[entry.Buffer()]
         return ModelDef(subgraphs, signatures, self.text(root.Description()), metadata)
 
     def code(self, code: Any) -> tuple[str, bool, int]:
@@ -290,9 +292,7 @@ class _Reader:
             raise LimitExceeded(f"{self.name}: tensor {name!r} of shape {shape} is larger than {MAX_VALUE_BYTES} bytes")
         sparsity = tensor.Sparsity()
         if sparsity is not None or kind in _PACKED:
-            self.expanded += size * dtype.itemsize
-            if self.expanded > MAX_EXPANDED_BYTES:
-                raise LimitExceeded(f"{self.name}: packed tensors take more than {MAX_EXPANDED_BYTES} bytes")
+            self.expanded.take(size * dtype.itemsize, f"{self.name}: tensor {name!r}")
         if sparsity is not None:
             if kind in _PACKED:
                 raise UnsupportedFeature(f"{self.name}: tensor {name!r} is a sparse one of {kind}")
@@ -309,7 +309,10 @@ class _Reader:
         if kind == "BOOL":
             return (np.frombuffer(raw, np.uint8) != 0).reshape(shape)
         found = np.frombuffer(raw, dtype.numpy).reshape(shape)
-        return found if found.flags.aligned else found.copy()
+        if found.flags.aligned:
+            return found
+        self.copied.take(found.nbytes, f"{self.name}: tensor {name!r}")
+        return found.copy()
 
     def sparse(self, sparsity: Any, values: np.ndarray, name: str, shape: tuple[int, ...]) -> np.ndarray:
         levels = [

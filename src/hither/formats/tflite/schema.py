@@ -97,4 +97,4 @@ class ModelDef:
     subgraphs: Sequence[SubgraphDef]
     signatures: Sequence[Signature]
     description: str
-    metadata: Mapping[str, bytes] = field(repr=False, default_factory=dict)
+    metadata: Mapping[str, memoryview] = field(repr=False, default_factory=dict)

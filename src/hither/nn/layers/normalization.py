@@ -358,11 +358,11 @@ class Normalization(Layer):
     def call(self, x: Any) -> Any:
         x = ops.astype(x, self.dtype)
         statistics = (self.mean, self.variance) if self._given is None else self._given
-        mean, variance = (self._aligned(ops.asarray(v, dtype=self.dtype), x) for v in statistics)
+        mean, variance = (self._aligned(ops.asarray(v, dtype=self.dtype)) for v in statistics)
         deviation = ops.maximum(ops.sqrt(variance), 1e-7)
         return x * deviation + mean if self.invert else (x - mean) / deviation
 
-    def _aligned(self, v: Any, x: Any) -> Any:
+    def _aligned(self, v: Any) -> Any:
         return v if v.size == 1 and v.ndim == 0 else ops.reshape(ops.broadcast_to(v, self._shape), self._broad)
 
     def get_config(self) -> dict[str, Any]:

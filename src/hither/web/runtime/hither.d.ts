@@ -110,9 +110,9 @@ export interface Info {
 
 /** `code`: "network", "integrity" (damaged or not the pinned bundle), "format" (newer or unknown), "device" (missing adapter, feature
  * or limit), "memory", "input" (name, shape or dtype), "option", "state" (one that does not fit, or is damaged), "label" (no number of a class) or "loss" (not finite, in
- * `fit`), "lost" (device lost, or closed). */
+ * `fit`), "lost" (device lost, or closed), "internal" (whatever else went wrong in a Worker: a kernel that trapped, say). */
 export class HitherError extends Error {
-  code: "network" | "integrity" | "format" | "device" | "memory" | "input" | "option" | "state" | "loss" | "label" | "lost";
+  code: "network" | "integrity" | "format" | "device" | "memory" | "input" | "option" | "state" | "loss" | "label" | "lost" | "internal";
 }
 
 export interface Program extends Disposable {

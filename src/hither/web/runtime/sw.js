@@ -37,15 +37,19 @@ worker.addEventListener("fetch", (event) => {
 /** The network's answer, else the last one known. @param {Request} request @param {boolean} hashed the loader caches it by hash */
 async function answer(request, hashed) {
   const cache = await caches.open(SHELL);
+  let response;
   try {
-    const response = await fetch(request);
-    if (response.status === 200 && !hashed) await cache.put(request, response.clone());
-    return isolated(response);
+    response = await fetch(request);
   } catch (error) {
     const known = await cache.match(request, { ignoreVary: true }) ?? await cache.match(request, { ignoreSearch: true, ignoreVary: true });
     if (known) return isolated(known);
     throw error;
   }
+  if (response.status === 200 && !hashed) {
+    // a full disk, or an answer that must not be kept ("Vary: *"), is no reason to withhold what has come
+    await cache.put(request, response.clone()).catch((e) => console.warn(`hither: ${request.url} is not kept for offline use: ${e.message}`));
+  }
+  return isolated(response);
 }
 
 /** @param {Response} response */

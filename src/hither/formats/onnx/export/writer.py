@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ....dtypes import DType
-from ....errors import UnsupportedOperators
+from ....errors import PackageMissing, UnsupportedOperators
 from ....graph.core import Graph, Node, Value
 from ....graph.primitive import Elementwise
 from ....passes import open_barriers, tidy
@@ -64,8 +64,15 @@ def export(target: Any, specs: Mapping[str, Any] | None = None, *, name: str = "
 
 
 def save(target: Any, path: str | os.PathLike[str], specs: Mapping[str, Any] | None = None) -> None:
-    """Write an ONNX file; weights that do not fit into one go into `<file>.data` beside it. Arguments as for `export`."""
-    import onnx
+    """Write an ONNX file; weights that do not fit into one go into `<file>.data` beside it. Arguments as for `export`.
+
+    Raises:
+        PackageMissing: onnx is not installed. Otherwise as `export`.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise PackageMissing("writing ONNX files", "onnx", "onnx") from error
 
     where = Path(path)
     proto = export(target, specs, name=where.stem)
