@@ -115,7 +115,7 @@ class Layer(Module):
             raise TypeError(f"the name of a layer is text, got {name!r}")
         self.name = name or unique_name(type(self).__name__)
         self.activity_regularizer = regularizers.get(activity_regularizer)
-        self.trainable = trainable
+        self._trainable = bool(trainable)  # of this layer alone, as in Keras: what it is made of may be there already
         self.dtype = dt.dtype(_policy(dtype) or "float32")
         self.built = False
         self.batch_input_shape = tuple(batch_input_shape) if batch_input_shape is not None else None

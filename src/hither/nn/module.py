@@ -44,7 +44,17 @@ class Module:
         ['factor']
     """
 
-    trainable: bool = True
+    _trainable = True
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the weights. Setting it sets it for all modules inside, too, as in Keras."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        for _, module in self.modules():
+            module._trainable = bool(value)
 
     def parts(self) -> Iterator[tuple[str, Module]]:
         """(key, module) of the modules directly inside this one. The keys are the steps of a weight's path."""
