@@ -375,6 +375,13 @@ def test_several_inputs_and_outputs() -> None:
     logs = trainer.evaluate(x, y, verbose=0)
     assert set(logs) == {"loss", "size_loss", "kind_loss", "kind_accuracy"}
     size, kind = (p.numpy() for p in trainer.predict(x))
+    named = ht.nn.Functional({"a": a, "b": b}, dict(zip(("size", "kind"), net.outputs)))  # and as a dict, by its names
+    by_name = ht.Trainer(
+        named, {"kind": "sparse_categorical_crossentropy"}, metrics={"kind": "acc"}, weighted_metrics={"kind": "acc"}
+    )
+    np.testing.assert_array_equal(by_name.predict(x)["kind"].numpy(), kind)
+    weighed = {"loss", "kind_loss", "kind_acc", "kind_weighted_acc"}
+    assert set(by_name.evaluate(x, {"kind": y["kind"]}, sample_weight={"kind": np.ones(20)}, verbose=0)) >= weighed
     mse = ((size - y["size"]) ** 2).mean()
     cross = -np.log(kind[np.arange(20), y["kind"]]).mean()
     assert logs["loss"] == pytest.approx(0.5 * mse + cross, rel=1e-4)

@@ -20,7 +20,7 @@ from ..array import Array
 from ..errors import NonFiniteLoss, ShapeMismatch
 from ..formats import safetensors
 from ..graph.core import abstract_of
-from ..graph.tree import tree_map
+from ..graph.tree import tree_map, unflatten
 from ..nn.module import Module
 from ..ops import asarray
 from ..optim import get as get_optimizer
@@ -336,7 +336,7 @@ class Trainer:
         own, backup = _ordered_callbacks(callbacks, resume)
         shown = progress_for(verbose)
         params = {"epochs": epochs, "steps": data.steps, "verbose": verbose}
-        everything = CallbackList([history, *shown, *own, *([backup] if backup else [])], self, params)
+        everything = CallbackList([*shown, *own, history, *([backup] if backup else [])], self, params)
         self.stop_training, self.position = False, (initial_epoch, 0)
         everything.call("on_train_begin")
         if backup is not None:
@@ -448,7 +448,7 @@ class Trainer:
         self, x: Any, batch_size: int | None = None, verbose: Any = "auto", steps: int | None = None,
         callbacks: Sequence[Callback] | None = None,
     ) -> Any:  # fmt: skip
-        """The network's outputs for all samples: an array; for several outputs a list."""
+        """The network's outputs for all samples, as it gives them: an array; for several outputs a list, or a dict of them."""
         data = batches_of(x, size=batch_size, steps=steps)
         shown = CallbackList(list(callbacks or ()), self, {"epochs": 1, "steps": data.steps})
         shown.call("on_predict_begin")
@@ -460,7 +460,8 @@ class Trainer:
             shown.call("on_predict_batch_end", i)
         shown.call("on_predict_end")
         joined = [Array(np.concatenate(parts)) for parts in zip(*found, strict=True)]
-        return joined[0] if len(joined) == 1 else joined
+        structure = self._steps.structure if self._steps is not None else None
+        return joined if structure is None else unflatten(structure, joined)
 
     def __repr__(self) -> str:
         return f"<Trainer of {self._net!r} with {self.optimizer!r}>"
