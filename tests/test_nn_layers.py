@@ -265,6 +265,8 @@ def test_what_keras_3_has_no_more() -> None:
     with pytest.raises(UnsupportedFeature, match="RandomWidth"):
         nn.RandomWidth(0.5)(image, training=True)
     with pytest.raises(UnsupportedFeature, match="Lambda"):
+        nn.serialize(nn.Lambda(abs))
+    with pytest.raises(UnsupportedFeature, match="Lambda"):
         nn.deserialize({"class_name": "Lambda", "config": {"name": "f", "function": ["4wEAAAA=", None, None]}})
 
 

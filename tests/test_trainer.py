@@ -255,6 +255,84 @@ def test_frozen_layers_stay() -> None:
     assert (net.weights["hidden.kernel"].numpy() != before["hidden.kernel"]).any()
 
 
+def test_freezing_a_network_freezes_what_is_in_it() -> None:
+    """As in Keras, whose moving averages stand still where the network around a batch normalisation is frozen; and thawing the
+    network thaws layers that were frozen one by one."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(32, 5)).astype(np.float32), rng.normal(size=(32, 1)).astype(np.float32)
+    base = ht.nn.Sequential([ht.nn.Input((5,)), ht.nn.Dense(4), ht.nn.BatchNormalization()], name="base")
+    net = ht.nn.Sequential([ht.nn.Input((5,)), base, ht.nn.Dense(1)])
+    base.trainable = False
+    before, expected = base.get_weights(), np.asarray(net(x).numpy())
+    trainer = ht.Trainer(net, "mse", ht.optim.SGD(0.1))
+    loss = trainer.train_on_batch(x, y)["loss"]
+    np.testing.assert_allclose(loss, np.mean((expected - y) ** 2), rtol=1e-5)  # with averages, not with the batch's statistics
+    for old, new in zip(before, trainer.net.layers[0].get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert not base.layers[1].trainable
+    for layer in base.layers:
+        layer.trainable = False
+    net.trainable = True
+    assert len(net.trainable_weights) == 6
+
+
+def test_another_trainer_may_change_what_this_one_holds_fixed() -> None:
+    """A generator's training through a frozen discriminator, which a second Trainer trains in between: its weights become part
+    of the state, for to compile them in anew at every step takes a second each time."""
+    rng = np.random.default_rng(0)
+    made = ht.nn.Sequential([ht.nn.Input((3,)), ht.nn.Dense(5, name="made")], name="made")
+    judge = ht.nn.Sequential([ht.nn.Input((5,)), ht.nn.Dense(1, name="judge")], name="judge")
+    both = ht.nn.Sequential([ht.nn.Input((3,)), made, judge])
+    one, other = ht.Trainer(judge, "mse", ht.optim.SGD(0.1)), ht.Trainer(both, "mse", ht.optim.SGD(0.0))
+    x, y = rng.normal(size=(8, 3)).astype(np.float32), rng.normal(size=(8, 1)).astype(np.float32)
+    programs = []
+    for _ in range(5):
+        judge.trainable = True
+        one.train_on_batch(made(x), y)
+        judge.trainable = False
+        loss = other.train_on_batch(x, y)["loss"]
+        (w, b), hidden = judge.get_weights(), made(x).numpy()
+        np.testing.assert_allclose(loss, np.mean((hidden @ w + b - y) ** 2), rtol=1e-5)
+        assert other._steps is not None
+        programs.append(other._steps)
+    assert programs[2] is programs[3] is programs[4]
+
+
+def test_states_that_are_reset_begin_anew_in_training() -> None:
+    """Also where the Trainer's programs hold them, and for batches of another size outside of it."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(12, 5, 3)).astype(np.float32), rng.normal(size=(12, 2)).astype(np.float32)
+    net = ht.nn.Sequential([ht.nn.Input(batch_shape=(4, 5, 3)), ht.nn.LSTM(2, stateful=True)])
+    trainer = ht.Trainer(net, "mse", ht.optim.SGD(0.0))
+
+    def loss() -> float:
+        return trainer.fit(x, y, batch_size=4, shuffle=False, verbose=0).history["loss"][0]
+
+    first, second = loss(), loss()
+    assert first != second
+    trainer.net.layers[0].reset_states()
+    assert loss() == first
+    trainer.net.layers[0].reset_states()
+    np.testing.assert_allclose(trainer.evaluate(x, y, batch_size=4, verbose=0)["loss"], first, rtol=1e-6)
+    trainer.net.layers[0].reset_states()
+    predicted = trainer.predict(x, batch_size=4).numpy()
+    np.testing.assert_allclose(np.mean((predicted - y) ** 2), first, rtol=1e-5)
+    (kernel, recurrent, bias), steps = trainer.net.get_weights(), ht.nn.LSTM(2)
+    steps(np.concatenate([x[:4], x[4:8]], 1))
+    steps.set_weights([kernel, recurrent, bias])
+    np.testing.assert_allclose(steps(np.concatenate([x[:4], x[4:8]], 1)).numpy(), predicted[4:8], rtol=1e-5, atol=1e-6)
+    states = [n for n in trainer.net.weights if "state" in n]
+    assert all((trainer.net.weights[n].numpy() == trainer.state[f"weights.{n}"].numpy()).all() for n in states)
+    layer = ht.nn.LSTM(2, stateful=True)
+    layer(x[:4])
+    with pytest.raises(ValueError, match="reset_states"):
+        layer(x[:6])
+    layer.reset_states()
+    anew = layer(x[:6]).numpy()
+    layer.reset_states()
+    np.testing.assert_array_equal(anew[:4], layer(x[:4]).numpy())
+
+
 def test_weights_that_nothing_changes_are_constants_of_the_programs() -> None:
     """A frozen layer is folded and packed like that of a model from a file; what comes into its place is seen all the same, and
     the moving averages of a batch normalisation, which are not trained either, go on moving."""
@@ -297,6 +375,13 @@ def test_several_inputs_and_outputs() -> None:
     logs = trainer.evaluate(x, y, verbose=0)
     assert set(logs) == {"loss", "size_loss", "kind_loss", "kind_accuracy"}
     size, kind = (p.numpy() for p in trainer.predict(x))
+    named = ht.nn.Functional({"a": a, "b": b}, dict(zip(("size", "kind"), net.outputs)))  # and as a dict, by its names
+    by_name = ht.Trainer(
+        named, {"kind": "sparse_categorical_crossentropy"}, metrics={"kind": "acc"}, weighted_metrics={"kind": "acc"}
+    )
+    np.testing.assert_array_equal(by_name.predict(x)["kind"].numpy(), kind)
+    weighed = {"loss", "kind_loss", "kind_acc", "kind_weighted_acc"}
+    assert set(by_name.evaluate(x, {"kind": y["kind"]}, sample_weight={"kind": np.ones(20)}, verbose=0)) >= weighed
     mse = ((size - y["size"]) ** 2).mean()
     cross = -np.log(kind[np.arange(20), y["kind"]]).mean()
     assert logs["loss"] == pytest.approx(0.5 * mse + cross, rel=1e-4)

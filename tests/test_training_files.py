@@ -122,7 +122,7 @@ def test_checkpoints_of_other_trainings_are_refused(tmp_path: Path) -> None:
         ht.Trainer(dense_net(), LOSS, "adam").fit(x, y, verbose=0, resume=tmp_path)
 
 
-def scripted(values: list[float], callback: ht.train.Callback, **fit: Any) -> tuple[ht.Trainer, ht.train.History]:
+def scripted(values: list[float], *callbacks: ht.train.Callback, **fit: Any) -> tuple[ht.Trainer, ht.train.History]:
     """A training whose "val_loss" is what the test says."""
     x, y = data()
     trainer = ht.Trainer(dense_net(), LOSS, ht.optim.SGD(0.5))
@@ -131,7 +131,7 @@ def scripted(values: list[float], callback: ht.train.Callback, **fit: Any) -> tu
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             logs["score"] = values[epoch]
 
-    return trainer, trainer.fit(x, y, epochs=len(values), verbose=0, callbacks=[Script(), callback], **fit)
+    return trainer, trainer.fit(x, y, epochs=len(values), verbose=0, callbacks=[Script(), *callbacks], **fit)
 
 
 def test_early_stopping_waits_and_restores() -> None:
@@ -164,6 +164,16 @@ def test_learning_rates() -> None:
     np.testing.assert_allclose(rates, [0.5, 0.5, 0.25, 0.25, 0.25, 0.2])
     trainer, _ = scripted([0, 0, 0], ht.train.LearningRateScheduler(lambda epoch, rate: rate / 2))
     assert trainer.learning_rate == pytest.approx(0.5 / 8)
+
+
+def test_learning_rates_are_in_the_history_as_in_keras(tmp_path: Path) -> None:
+    """The rate of each epoch, which callbacks that come later see as well; and schedules of the epoch alone."""
+    scheduler = ht.train.LearningRateScheduler(lambda epoch: 0.5 / (1 + epoch))
+    _, history = scripted([0, 0, 0], scheduler, ht.train.CSVLogger(tmp_path / "log.csv"))
+    np.testing.assert_allclose(history.history["learning_rate"], [0.5, 0.25, 0.5 / 3], rtol=1e-6)
+    assert "learning_rate" in (tmp_path / "log.csv").read_text().splitlines()[0]
+    _, history = scripted([5, 5, 5, 4], ht.train.ReduceLROnPlateau("score", factor=0.5, patience=2))
+    np.testing.assert_allclose(history.history["learning_rate"], [0.5, 0.5, 0.5, 0.25])
 
 
 def test_model_checkpoint_keeps_the_best(tmp_path: Path) -> None:

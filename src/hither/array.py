@@ -177,12 +177,17 @@ ArrayMethods.squeeze = _method("squeeze")  # type: ignore[attr-defined]
 _NO_OPERANDS = (type(None), str, bytes, dict, set)
 
 
+def _leaves(other: Any) -> bool:
+    """Whether an operator is the other operand's to do, which says so as it does to NumPy's arrays."""
+    return isinstance(other, _NO_OPERANDS) or getattr(other, "__array_ufunc__", other) is None
+
+
 def _operator(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
     def forward(self: Any, other: Any) -> Any:
-        return NotImplemented if isinstance(other, _NO_OPERANDS) else _operation(name)(self, other)
+        return NotImplemented if _leaves(other) else _operation(name)(self, other)
 
     def reflected(self: Any, other: Any) -> Any:
-        return NotImplemented if isinstance(other, _NO_OPERANDS) else _operation(name)(other, self)
+        return NotImplemented if _leaves(other) else _operation(name)(other, self)
 
     return forward, reflected
 

@@ -10,7 +10,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
+from ..array import Array
 from ..errors import InvalidModel
+from ..ops import asarray
 from . import config
 from .layer import Layer
 from .symbolic import Call, InputLayer, SymbolicTensor, symbols
@@ -18,6 +22,7 @@ from .symbolic import Call, InputLayer, SymbolicTensor, symbols
 _TENSOR = "__keras_tensor__"
 _TUPLE = "__tuple__"
 _SLICE = "__slice__"
+_ARRAYS = ("__tensor__", "__numpy__")  # constants among a call's arguments
 Key = tuple[str, int, int]  # layer, call, result
 
 
@@ -43,6 +48,8 @@ def write(network: Any) -> dict[str, Any]:
         if isinstance(value, slice):
             bounds = {"start": value.start, "stop": value.stop, "step": value.step}
             return {"class_name": _SLICE, "config": bounds}
+        if isinstance(value, Array | np.ndarray):
+            return {"class_name": _ARRAYS[0], "config": {"value": np.asarray(value).tolist(), "dtype": value.dtype.name}}
         return config.serialize(value)
 
     def structure(value: Any) -> Any:
@@ -180,6 +187,12 @@ def _arguments(node: Any, tensor: Callable[[Any], SymbolicTensor | None]) -> tup
             if not isinstance(bounds, Mapping):
                 raise InvalidModel(f"a slice has start, stop and step, got {str(value)[:100]}")
             return slice(*(bounds.get(k) for k in ("start", "stop", "step")))
+        elif isinstance(value, Mapping) and value.get("class_name") in _ARRAYS:
+            about = value.get("config")
+            try:
+                return asarray(about["value"], dtype=about["dtype"])  # type: ignore[index]
+            except (TypeError, KeyError, ValueError) as error:
+                raise InvalidModel(f"an array has a value and a dtype, got {str(value)[:100]}") from error
         elif isinstance(value, Mapping):
             return {k: fill(v) for k, v in value.items()}
         elif not _is_key(value):

@@ -7,6 +7,7 @@ first input's shape, symbolic inputs are recorded instead of computed, `training
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 import re
 from collections import Counter
@@ -24,7 +25,7 @@ from ..errors import InvalidModel, ShapeMismatch, UnsupportedFeature
 from ..graph.trace import Tracer, source
 from ..graph.tree import flatten, tree_map
 from ..ops import asarray
-from . import config, initializers, regularizers
+from . import config, constraints, initializers, regularizers
 from .module import Module, fitting, note_made
 
 _training: ContextVar[bool | None] = ContextVar("training", default=None)
@@ -115,7 +116,7 @@ class Layer(Module):
             raise TypeError(f"the name of a layer is text, got {name!r}")
         self.name = name or unique_name(type(self).__name__)
         self.activity_regularizer = regularizers.get(activity_regularizer)
-        self.trainable = trainable
+        self._trainable = bool(trainable)  # of this layer alone, as in Keras: what it is made of may be there already
         self.dtype = dt.dtype(_policy(dtype) or "float32")
         self.built = False
         self.batch_input_shape = tuple(batch_input_shape) if batch_input_shape is not None else None
@@ -175,8 +176,8 @@ class Layer(Module):
 
     def add_weight(
         self,
-        name: str,
-        shape: Sequence[int],
+        name: str | None = None,
+        shape: Sequence[int] = (),
         initializer: Any = "glorot_uniform",
         *,
         trainable: bool = True,
@@ -184,13 +185,16 @@ class Layer(Module):
         constraint: Any = None,
         persistent: bool = True,
         dtype: Any = None,
-    ) -> None:
-        """Make an array and keep it as the attribute `name`.
+    ) -> Array:
+        """Make an array that is one of the layer's weights, and keep it as an attribute.
+
+        The attribute is `name`, or the one that the result is assigned to at once, as in Keras:
+        `self.w = self.add_weight(shape=(3, 4))`.
 
         Args:
-            name: the attribute.
+            name: the attribute; made up if not given.
             shape: its shape.
-            initializer: how it begins.
+            initializer: how it begins; None is "glorot_uniform".
             trainable: whether training changes it.
             regularizer, constraint: for training.
             persistent: whether files hold it; the state of a stateful layer, say, they do not.
@@ -199,6 +203,10 @@ class Layer(Module):
         Raises:
             ShapeMismatch: if an extent of the shape is free.
         """
+        if not isinstance(name, str | None):
+            raise TypeError(f"add_weight takes the name first; give the shape as shape={name!r}")
+        if name is None:
+            name = next(n for i in itertools.count() if not hasattr(self, n := f"variable_{i}" if i else "variable"))
         if any(n is None for n in shape):
             raise ShapeMismatch(
                 f"{self.name}: weight {name!r} would have the shape {tuple(shape)}; give the input a number where it is None"
@@ -206,14 +214,36 @@ class Layer(Module):
         wanted = self.dtype if dtype is None else dt.dtype(dtype)
         extents, room = tuple(int(n) for n in shape), _room.get()
         if room is None or not persistent:
-            setattr(self, name, asarray(initializers.get(initializer)(extents, dtype=wanted), dtype=wanted))
+            begin = initializers.get("glorot_uniform" if initializer is None else initializer)
+            setattr(self, name, asarray(begin(extents, dtype=wanted), dtype=wanted))
         else:
             room[0] -= math.prod(extents)
             if room[0] < 0 or min(extents, default=0) < 0:
                 raise InvalidModel(f"{self.name}: weight {name!r} of shape {extents} is more than the file has numbers for")
             setattr(self, name, Array(np.broadcast_to(np.zeros((), wanted.numpy), extents)))
-        self._kept[name] = Weight(trainable, regularizer, constraint, persistent)
+        self._kept[name] = Weight(trainable, regularizers.get(regularizer), constraints.get(constraint), persistent)
         note_made(self, name)
+        made: Array = getattr(self, name)
+        vars(self)["_latest"] = name, made
+        return made
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        kept: dict[str, Weight] = vars(self).get("_kept", {})
+        name, made = vars(self).pop("_latest", (key, None))
+        if name != key and value is made:  # what add_weight has just given: it is the one attribute that holds it
+            vars(self).pop(name)
+            kept[key] = kept.pop(name)
+            super().__setattr__(key, value)
+            note_made(self, key)
+            return
+        if isinstance(value, list | tuple | dict):
+            own = {id(vars(self).get(n)) for n in kept}
+            if any(id(v) in own for v in (value.values() if isinstance(value, dict) else value)):
+                raise TypeError(
+                    f"{type(self).__name__}.{key} is a {type(value).__name__} of weights, which would not be found there: keep "
+                    "each as an attribute of its own"
+                )
+        super().__setattr__(key, value)
 
     def is_trainable(self, name: str) -> bool:
         kept = self._kept.get(name)

@@ -44,7 +44,17 @@ class Module:
         ['factor']
     """
 
-    trainable: bool = True
+    _trainable = True
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the weights. Setting it sets it for all modules inside, too, as in Keras."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        for _, module in self.modules():
+            module._trainable = bool(value)
 
     def parts(self) -> Iterator[tuple[str, Module]]:
         """(key, module) of the modules directly inside this one. The keys are the steps of a weight's path."""
@@ -125,6 +135,11 @@ class Module:
             NameMismatch: a path that does not exist, or (strict) is not given.
             ShapeMismatch: an array of another shape.
         """
+        if not isinstance(weights, Mapping):
+            raise TypeError(
+                f"load_weights takes arrays by path, got {weights!r:.80}; hither.load_weights(path) reads them from a "
+                "safetensors file, and hither.load(path, network=net) takes those of any file"
+            )
         places = {path: (module, name) for path, module, name in self._places()}
         unknown = [path for path in weights if path not in places]
         missing = [path for path in places if path not in weights]
@@ -149,6 +164,34 @@ class Module:
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Keras's way to train. Raises an error that shows the Trainer."""
         self._no_keras("fit")
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Keras's way to evaluate. Raises an error that shows the Trainer."""
+        self._no_keras("evaluate")
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Keras's way to train. Raises an error that shows the Trainer."""
+        self._no_keras("train_on_batch")
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Keras's way to run in batches. Raises an error that shows how."""
+        raise UnsupportedFeature(
+            "a hither network has no predict(); net(x) runs it at once, hither.compile(net, specs) makes a program of it, and "
+            "hither.Trainer(net).predict(x) runs it in batches"
+        )
+
+    def save(self, *args: Any, **kwargs: Any) -> Any:
+        """Keras's way to save. Raises an error that shows how."""
+        raise UnsupportedFeature(
+            'a hither network has no save(); hither.save(net, "net.keras") does it, or a path that ends in .safetensors'
+        )
+
+    def save_weights(self, *args: Any, **kwargs: Any) -> Any:
+        """Keras's way to save the weights. Raises an error that shows how."""
+        raise UnsupportedFeature(
+            'a hither network has no save_weights(); hither.save_weights(net.weights, "net.safetensors") does it, or '
+            'hither.save(net, "net.weights.h5")'
+        )
 
     def _no_keras(self, method: str) -> None:
         raise UnsupportedFeature(

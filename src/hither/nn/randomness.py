@@ -54,7 +54,20 @@ def randomness(key: Any) -> Iterator[_Keys]:
 
 
 def next_key(what: str = "", *, concrete: bool = False) -> Any:
-    """A fresh key for the layer named `what`; `concrete`: one for initial weights, which are no part of a trace.
+    """A fresh key of random numbers, for what a layer's `call` draws: another one in each call and each step of training.
+
+    Args:
+        what: the layer's name, for the error.
+        concrete: for initial weights, which are no part of a trace.
+
+    Example:
+        >>> import numpy as np, hither as ht
+        >>> class Sampling(ht.nn.Layer):
+        ...     def call(self, inputs):
+        ...         mean, log_variance = inputs
+        ...         return mean + ht.exp(0.5 * log_variance) * ht.random.normal(ht.nn.next_key(), mean.shape)
+        >>> Sampling()([np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32)]).shape
+        (2, 3)
 
     Raises:
         RuntimeError: inside a function that is being compiled, without `randomness` around.

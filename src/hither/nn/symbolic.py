@@ -26,7 +26,11 @@ _TRIED = ((2, 64), (3, 96))  # (batch, any other free extent)
 
 @dataclass(frozen=True, eq=False)
 class SymbolicTensor:
-    """A value in a network that is being drawn. `call` made it as its result number `index`; None: an input."""
+    """A value in a network that is being drawn. `call` made it as its result number `index`; None: an input.
+
+    Operators and indices apply to it as to arrays, and are layers of the network then: `x + h`, `2 * x`, `x[:, -1]`. Functions
+    take it through a layer: `Lambda(hither.tanh)(x)`.
+    """
 
     shape: Shape
     dtype: DType
@@ -43,8 +47,46 @@ class SymbolicTensor:
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(
-            f"{self!r} has no values yet: pass it to layers; put what else is done with it into a layer of your own"
+            f"{self!r} has no values yet, so functions of arrays cannot take it. Layers and operators do; anything else is "
+            "done in a layer: hither.nn.Lambda(lambda x: hither.sum(x, axis=1))(x), or a Layer of your own"
         )
+
+    __array_ufunc__ = None  # NumPy's arrays, and hither's, leave operators to it
+    __iter__ = None  # though it has __getitem__
+
+    def __getitem__(self, key: Any) -> Any:
+        return _operation("GetItem", self, key)
+
+    def __neg__(self) -> Any:
+        return _operation("Negative", self)
+
+    def __abs__(self) -> Any:
+        return _operation("Absolute", self)
+
+
+def _operation(name: str, *args: Any) -> Any:
+    """A call of one of Keras's functions as a layer."""
+    from .operations import OPERATIONS  # whose layers are recorded here
+
+    return OPERATIONS[name]({})(*args)
+
+
+def _operator(name: str, reflected: bool) -> Any:
+    def method(self: SymbolicTensor, other: Any) -> Any:
+        return _operation(name, other, self) if reflected else _operation(name, self, other)
+
+    return method
+
+
+for _symbol, _name in {
+    "add": "Add", "sub": "Subtract", "mul": "Multiply", "truediv": "TrueDivide", "floordiv": "FloorDivide", "mod": "Mod",
+    "pow": "Power", "matmul": "Matmul",
+}.items():  # fmt: skip
+    setattr(SymbolicTensor, f"__{_symbol}__", _operator(_name, False))
+    setattr(SymbolicTensor, f"__r{_symbol}__", _operator(_name, True))
+
+for _symbol, _name in {"lt": "Less", "le": "LessEqual", "gt": "Greater", "ge": "GreaterEqual"}.items():
+    setattr(SymbolicTensor, f"__{_symbol}__", _operator(_name, False))
 
 
 @dataclass(eq=False)

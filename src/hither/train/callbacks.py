@@ -7,6 +7,7 @@ that was killed goes on exactly: see `BackupAndRestore`.
 from __future__ import annotations
 
 import csv
+import inspect
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -53,7 +54,7 @@ class Callback:
     def on_train_begin(self, logs: Logs = None) -> None: ...
     def on_train_end(self, logs: Logs = None) -> None: ...
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None: ...
-    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None: ...
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None: ...  # what it puts into logs, later ones and History see
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None: ...
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None: ...
     def on_test_begin(self, logs: Logs = None) -> None: ...
@@ -215,6 +216,8 @@ class ReduceLROnPlateau(_Watching):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         value = monitored(self, self.monitor, logs)
+        if isinstance(logs, dict):
+            logs["learning_rate"] = self.trainer.learning_rate  # of this epoch; the History keeps it, as Keras's does
         if self.cooldown_counter > 0:
             self.cooldown_counter -= 1
             self.wait = 0
@@ -240,15 +243,27 @@ class ReduceLROnPlateau(_Watching):
 
 
 class LearningRateScheduler(Callback):
-    """Sets the learning rate at the beginning of each epoch: `schedule(epoch, rate)` gives it."""
+    """Sets the learning rate at the beginning of each epoch: `schedule(epoch, rate)`, or `schedule(epoch)`, gives it."""
 
-    def __init__(self, schedule: Callable[[int, float], float], verbose: int = 0) -> None:
+    def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
         self.schedule, self.verbose = schedule, verbose
+        try:
+            inspect.signature(schedule).bind(0, 0.0)
+            self.takes_rate = True
+        except TypeError:
+            self.takes_rate = False
+        except ValueError:  # a built-in function, whose arguments are not known
+            self.takes_rate = True
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        self.trainer.learning_rate = float(self.schedule(epoch, self.trainer.learning_rate))
+        rate = self.schedule(epoch, self.trainer.learning_rate) if self.takes_rate else self.schedule(epoch)
+        self.trainer.learning_rate = float(rate)
         if self.verbose:
             print(f"Epoch {epoch + 1}: the learning rate is {self.trainer.learning_rate}")
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        if isinstance(logs, dict):
+            logs["learning_rate"] = self.trainer.learning_rate
 
 
 class ModelCheckpoint(_Watching):

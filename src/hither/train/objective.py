@@ -70,7 +70,7 @@ class Objective:
                     if like is None:
                         raise NameMismatch(f"the output {name!r} has the metric {identifier!r} and no targets")
                     metric = _metric(identifier, own, like, predictions[i])
-                    self._add(f"{name}_{metric.name}" if several else metric.name, metric, i, counts)
+                    self._add(f"{name}_" if several else "", metric, i, counts)
         self._first = self._initial(targets, predictions)
         self.classes: list[tuple[int, int | None] | None] = [
             _classes(output.loss, like, mask) for output, like, mask in zip(self.outputs, predictions, masked, strict=True)
@@ -105,9 +105,10 @@ class Objective:
                     "there are classes, or name the label that is to be left out (ignore_class of the loss)"
                 )
 
-    def _add(self, name: str, metric: Metric, output: int, counts: bool) -> None:
+    def _add(self, prefix: str, metric: Metric, output: int, counts: bool) -> None:
+        name = f"{prefix}{metric.name}"
         if counts and name in self.metrics:
-            name = f"weighted_{name}"
+            name = f"{prefix}weighted_{metric.name}"
         base, count = name, 0
         while name in self.metrics or name == "loss" or name in self.loss_names:
             count += 1

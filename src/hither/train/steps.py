@@ -37,8 +37,8 @@ from .objective import Objective
 State = dict[str, Any]
 
 
-def apply(net: Module, x: Any, training: bool) -> tuple[list[Any], list[Any], list[str]]:
-    """What a network makes of a batch's inputs: its outputs, their masks, their names."""
+def apply(net: Module, x: Any, training: bool) -> tuple[list[Any], list[Any], list[str], Structure]:
+    """What a network makes of a batch's inputs: its outputs, their masks, their names, and in which structure it gives them."""
     masks: Any = None
     if isinstance(net, Layer):
         result, masks = net.with_mask((x,), {}, None, training)
@@ -50,7 +50,7 @@ def apply(net: Module, x: Any, training: bool) -> tuple[list[Any], list[Any], li
     values, structure = flatten(result)
     marks = [masks] if structure.kind is None else list(masks.values()) if isinstance(masks, Mapping) else list(masks or ())
     marks += [None] * (len(values) - len(marks))
-    return values, marks, output_names(net, result, len(values))
+    return values, marks, output_names(net, result, len(values)), structure
 
 
 def output_names(net: Module, result: Any, count: int) -> list[str]:
@@ -110,6 +110,8 @@ class Steps:
             "metrics": {} if objective is None else objective.init(),
             "keys": {"train": key, "test": random.fold_in(key, 1)},
         }
+        self.structure: Structure | None = None  # of the outputs, once something was predicted
+        self.carries = False  # whether predicting and testing change weights: the states of stateful layers
         self._programs: dict[Any, tuple[Program, Program]] = {}  # a program, and the one in whose memory its state lies
         self._keeper: Program | None = None  # in whose memory the state is up to date
         self._current: dict[str, Array] = {n: Array(a) for n, a in named_state(self.initial).items()}
@@ -127,7 +129,7 @@ class Steps:
         def loss_of(learned: dict[str, Any]) -> Any:
             with self._holding({**learned, **kept_by_layers}) as after, randomness(step_key) as draws:
                 with collecting_penalties() as penalties:
-                    predicted, masks, _ = apply(self.net, x, True)
+                    predicted, masks, *_ = apply(self.net, x, True)
                 total, each = objective.loss(y, predicted, masks, weights)
                 total = total + self._penalty(penalties) if penalties or self._regularized() else total
             drew.append(draws.count)
@@ -152,26 +154,35 @@ class Steps:
         return {"batch_loss": loss, **objective.results(kept["metrics"])}, kept
 
     def test(self, state: State, x: Any, y: Sequence[Any], weights: Sequence[Any]) -> tuple[dict[str, Any], State]:
-        """Add a batch to the metrics."""
+        """Add a batch to the metrics; stateful layers go on from batch to batch."""
         objective = self.objective
         assert objective is not None
         key, step_key = random.split(state["keys"]["test"])
-        with self._holding(state["weights"]), randomness(step_key) as draws:
+        with self._holding(state["weights"]) as after, randomness(step_key) as draws:
             with collecting_penalties() as penalties:
-                predicted, masks, _ = apply(self.net, x, False)
+                predicted, masks, *_ = apply(self.net, x, False)
             loss, each = objective.loss(y, predicted, masks, weights)
             loss = loss + self._penalty(penalties) if penalties or self._regularized() else loss
         found = objective.update(state["metrics"], loss, each, y, predicted, masks, weights)
         keys = {**state["keys"], "test": key if draws.count else state["keys"]["test"]}
-        return objective.results(found), {**state, "metrics": found, "keys": keys}
+        return objective.results(found), {**state, **self._carried(state, after), "metrics": found, "keys": keys}
 
     def predict(self, state: State, x: Any, y: Any = (), weights: Any = ()) -> Any:
         """The network's outputs, in order; of x alone."""
         key, step_key = random.split(state["keys"]["test"])
-        with self._holding(state["weights"]), randomness(step_key) as draws:
-            predicted, _, _ = apply(self.net, x, False)
+        with self._holding(state["weights"]) as after, randomness(step_key) as draws:
+            predicted, *_, self.structure = apply(self.net, x, False)
         outputs = {f"output.{i}": p for i, p in enumerate(predicted)}
-        return (outputs, {**state, "keys": {**state["keys"], "test": key}}) if draws.count else outputs
+        changed = self._carried(state, after)
+        if draws.count:
+            changed["keys"] = {**state["keys"], "test": key}
+        return (outputs, {**state, **changed}) if changed else outputs
+
+    def _carried(self, state: State, after: Mapping[str, Any]) -> State:
+        """The weights after a call that is no training, if it changed some: {"weights": …}, or nothing."""
+        changed = {p: after[p] for p, w in state["weights"].items() if after[p] is not w}
+        self.carries |= bool(changed)
+        return {"weights": {**state["weights"], **changed}} if changed else {}
 
     def _holding(self, weights: Mapping[str, Any]) -> AbstractContextManager[dict[str, Any]]:
         """The network with these weights of the state and with the constant ones; yields what `swapped` does."""
@@ -290,7 +301,7 @@ def ensure_built(net: Module, batch: Batch) -> tuple[list[Abstract], list[str], 
 
     def run(*tracers: Any) -> list[Any]:
         with net.swapped({}), randomness(random.key(0)):
-            values, masks, found = apply(net, unflatten(structure, tracers), False)
+            values, masks, found, _ = apply(net, unflatten(structure, tracers), False)
         names[:], masked[:] = found, [m is not None for m in masks]
         return values
 
@@ -311,7 +322,7 @@ def unchanging(net: Module, batch: Batch) -> dict[str, Array]:
     def run(*tracers: Any) -> list[Any]:
         given = {path: weight(array.numpy(), path) for path, array in net.weights.items()}
         with net.swapped(given) as after, randomness(random.key(0)), collecting_penalties():
-            values, _, _ = apply(net, unflatten(structure, tracers), True)
+            values, *_ = apply(net, unflatten(structure, tracers), True)
         changed.update(path for path, array in after.items() if array is not given[path])
         return values
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from ..array import Array
 from ..errors import NonFiniteLoss, ShapeMismatch
 from ..formats import safetensors
 from ..graph.core import abstract_of
-from ..graph.tree import tree_map
+from ..graph.tree import tree_map, unflatten
 from ..nn.module import Module
 from ..ops import asarray
 from ..optim import get as get_optimizer
@@ -78,6 +79,7 @@ class Trainer:
         self._given = (loss, metrics, weighted_metrics, loss_weights)
         self._steps: Steps | None = None
         self._arrays: dict[str, Any] = {}  # the network's arrays as they were last brought up to date
+        self._assigned: Counter[str] = Counter()  # how often others changed weights that training leaves as they are
         self._stale = False  # whether the programs' weights are newer
         self._seen: Batch | None = None  # what the largest batch that it was fitted with looks like, and its rows
         self._rows = 0
@@ -177,6 +179,8 @@ class Trainer:
             or self._frozen_otherwise(steps)
             or any(current[p] is not a for p, a in steps.constant.items())  # which their programs hold
         ):
+            if steps is not None:
+                self._assigned.update(p for p, a in steps.constant.items() if current[p] is not a)
             steps = self._make(batch)
         return steps
 
@@ -195,7 +199,7 @@ class Trainer:
                 targets = [_abstract(t) for t in by_output(batch.y, names, "y")]
                 loss, metrics, weighted, factors = self._given
                 objective = Objective(loss, metrics, weighted, factors, names, targets, predicted, masked)
-        constant = unchanging(self._net, batch)
+        constant = {p: a for p, a in unchanging(self._net, batch).items() if self._assigned[p] < 2}  # set once, it may stay so
         steps = Steps(self._net, objective, self.optimizer, self.device, self.precision, self.seed, constant)
         fresh = steps.state
         steps.load_state({n: a for n, a in before.items() if n in fresh and a.shape == fresh[n].shape})
@@ -270,7 +274,13 @@ class Trainer:
         batch = Batch(*map(arrays_of, (x, y, sample_weight)))
         steps = self.prepare(batch)
         steps.reset_metrics()
-        return _logs(steps.run("test", batch))
+        return _logs(self._run(steps, "test", batch))
+
+    def _run(self, steps: Steps, entry: str, batch: Batch) -> dict[str, Array]:
+        """Run what is no training."""
+        outputs = steps.run(entry, batch)
+        self._stale |= steps.carries
+        return outputs
 
     def predict_on_batch(self, x: Any) -> Any:
         """The network's outputs for one batch: an array, or a list, or a dict where the network gives one."""
@@ -328,7 +338,7 @@ class Trainer:
         own, backup = _ordered_callbacks(callbacks, resume)
         shown = progress_for(verbose)
         params = {"epochs": epochs, "steps": data.steps, "verbose": verbose}
-        everything = CallbackList([history, *shown, *own, *([backup] if backup else [])], self, params)
+        everything = CallbackList([*shown, *own, history, *([backup] if backup else [])], self, params)
         self.stop_training, self.position = False, (initial_epoch, 0)
         everything.call("on_train_begin")
         if backup is not None:
@@ -443,7 +453,7 @@ class Trainer:
             if i == 0:
                 steps.reset_metrics()
             callbacks.call("on_test_batch_begin", i)
-            logs = _logs(steps.run("test", batch))
+            logs = _logs(self._run(steps, "test", batch))
             callbacks.call("on_test_batch_end", i, logs)
         callbacks.call("on_test_end", logs)
         return logs
@@ -452,7 +462,7 @@ class Trainer:
         self, x: Any, batch_size: int | None = None, verbose: Any = "auto", steps: int | None = None,
         callbacks: Sequence[Callback] | None = None,
     ) -> Any:  # fmt: skip
-        """The network's outputs for all samples: an array; for several outputs a list."""
+        """The network's outputs for all samples, as it gives them: an array; for several outputs a list, or a dict of them."""
         data = batches_of(x, size=batch_size, steps=steps)
         shown = CallbackList(list(callbacks or ()), self, {"epochs": 1, "steps": data.steps})
         shown.call("on_predict_begin")
@@ -460,11 +470,12 @@ class Trainer:
         for i, batch in enumerate(data.epoch(0)):
             steps_ = self.prepare(Batch(batch.x))
             shown.call("on_predict_batch_begin", i)
-            found.append([a.numpy() for a in steps_.run("predict", Batch(batch.x)).values()])
+            found.append([a.numpy() for a in self._run(steps_, "predict", Batch(batch.x)).values()])
             shown.call("on_predict_batch_end", i)
         shown.call("on_predict_end")
         joined = [Array(np.concatenate(parts)) for parts in zip(*found, strict=True)]
-        return joined[0] if len(joined) == 1 else joined
+        structure = self._steps.structure if self._steps is not None else None
+        return joined if structure is None else unflatten(structure, joined)
 
     def __repr__(self) -> str:
         return f"<Trainer of {self._net!r} with {self.optimizer!r}>"

@@ -1,7 +1,8 @@
-"""Dense, Embedding, Masking, activations as layers, and what files may hold but not run: Lambda."""
+"""Dense, Embedding, Masking, activations and functions as layers."""
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -204,10 +205,43 @@ class ActivityRegularization(Layer):
 
 @config.register()
 class Lambda(Layer):
-    """Refused: a Lambda layer's function is Python bytecode in the file, which nothing runs here."""
+    """A Python function of arrays as a layer.
 
-    def __init__(self, function: Any = None, *args: Any, name: str | None = None, **kwargs: Any) -> None:
-        raise UnsupportedFeature(
-            f"Lambda layer {name or ''!r}: its function is code inside the file, which hither does not run. Write the layer as "
-            "a subclass of hither.nn.Layer, decorate it with @hither.nn.register() and name it in the file's place"
+    It cannot be saved: files hold no code, and a Lambda layer in a Keras file, which is bytecode, is refused. What is to be
+    saved is a subclass of `Layer`, registered.
+
+    Args:
+        function: takes what the layer is given, and `training` and `mask` if it names them.
+        arguments: further arguments by name.
+
+    Raises:
+        UnsupportedFeature: `function` is code from a file.
+
+    Example:
+        >>> import hither as ht
+        >>> x = ht.nn.Input((6,))
+        >>> ht.nn.Lambda(lambda x: ht.sum(x, axis=-1, keepdims=True))(x).shape
+        (None, 1)
+    """
+
+    def __init__(
+        self, function: Any = None, output_shape: Any = None, mask: Any = None, arguments: Any = None, **kwargs: Any
+    ) -> None:
+        if not callable(function):
+            raise UnsupportedFeature(
+                f"Lambda layer {kwargs.get('name') or ''!r}: its function is code inside the file, which hither does not run. "
+                "Write the layer as a subclass of hither.nn.Layer, decorate it with @hither.nn.register() and name it in the "
+                "file's place"
+            )
+        super().__init__(**kwargs)
+        self.function, self.arguments = function, dict(arguments or {})
+
+    def call(self, x: Any, training: bool = False, mask: Any = None) -> Any:
+        taken = inspect.signature(self.function).parameters
+        also = {k: v for k, v in (("training", training), ("mask", mask)) if k in taken}
+        return self.function(x, **self.arguments, **also)
+
+    def get_config(self) -> dict[str, Any]:
+        raise self.unsupported(
+            "saving (files hold no code; a subclass of hither.nn.Layer, decorated with @hither.nn.register(), can be saved)"
         )

@@ -59,6 +59,7 @@ class RNN(Layer):
             raise ValueError(f"a cell has a state_size, which {type(self.cell).__name__} has not")
         self.return_sequences, self.return_state, self.go_backwards = return_sequences, return_state, go_backwards
         self.stateful, self.unroll, self.zero_output_for_mask = stateful, unroll, zero_output_for_mask
+        self._forgot = False  # whether the states are those of no batch yet
 
     def build(self, input_shape: Any) -> None:
         shape = input_shape[0] if isinstance(input_shape, list) else input_shape
@@ -85,6 +86,7 @@ class RNN(Layer):
         if self.stateful:
             for name, state in zip(self._state_names(states), flatten(states)[0]):
                 setattr(self, name, state)
+            self._forgot = False
         result = ops.moveaxis(outputs, 0, 1) if self.return_sequences else outputs[-1]
         return (result, *states) if self.return_state else result
 
@@ -109,6 +111,8 @@ class RNN(Layer):
                 self.add_weight(name, leaf.shape, "zeros", trainable=False, persistent=False)
         kept = [getattr(self, name) for name in names]
         if kept[0].shape[0] != leaves[0].shape[0]:
+            if self._forgot:
+                return fresh
             raise ValueError(
                 f"{self.name} keeps its states for a batch of {kept[0].shape[0]}, got {leaves[0].shape[0]}; "
                 "reset_states() forgets them"
@@ -119,10 +123,12 @@ class RNN(Layer):
         return [f"state_{i}" for i in range(len(flatten(states)[0]))]
 
     def reset_states(self) -> None:
-        """Forget the states that a stateful layer keeps."""
+        """Forget the states that a stateful layer keeps: the next batch, which may be of another size, begins with zeros."""
         for name in [n for n in self._kept if n.startswith("state_")]:
-            delattr(self, name)
-            del self._kept[name]
+            setattr(self, name, ops.zeros_like(getattr(self, name)))
+        self._forgot = True
+
+    reset_state = reset_states
 
     def _run(self, entered: Any, states: States, marks: Any, noise: Any) -> tuple[Any, States]:
         """Outputs [steps, batch, …] and the last states."""

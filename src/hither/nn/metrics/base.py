@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import ops
+from ...errors import UnsupportedFeature
 from .. import config
 from ..losses import reduce_weighted
 
@@ -60,6 +61,15 @@ class Metric:
     def reset_state(self) -> None:
         """Forget all batches."""
         self._state = None
+
+    def add_weight(self, *args: Any, **kwargs: Any) -> Any:
+        """Keras's way to write a metric. Raises an error that shows hither's."""
+        raise UnsupportedFeature(
+            f"{type(self).__name__}: a metric has no variables here, for compiled steps carry its state. Write "
+            "init() -> {'n': hither.zeros(())}, update(state, y_true, y_pred, sample_weight) -> state, value(state) -> number"
+        )
+
+    add_variable = add_weight
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal metric."""

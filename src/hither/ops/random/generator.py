@@ -71,7 +71,10 @@ def bits(keys: Like, /, shape: Sequence[int] = ()) -> Any:
     """Random uint32. Word i is the first half of block i's output, and word i + ⌈n/2⌉ the second."""
     k = asarray(keys)
     if k.dtype is not dt.uint32 or tuple(k.shape) != (2,):
-        raise TypeError(f"random functions take a key, uint32 of shape (2,) from random.key, got {k.dtype} of shape {k.shape}")
+        raise TypeError(
+            f"random functions take a key first, uint32 of shape (2,) from random.key, or in a layer's call from "
+            f"hither.nn.next_key(); got {k.dtype} of shape {k.shape}"
+        )
     count = math.prod(shape)
     if count == 0:
         return asarray(np.zeros(tuple(shape), np.uint32))
