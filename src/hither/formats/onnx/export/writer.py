@@ -186,12 +186,13 @@ class Writer:
                 continue  # written where it is read as such
             composite = composites.get(id(node))
             if not any(r.abstract.size for r in node.results):  # not every operator of ONNX Runtime makes nothing
-                made = [self.const(np.zeros(r.shape), r.dtype.numpy) for r in node.results]
-            elif composite is not None:
-                made = composite.write(self, *[self.name_of(o) for o in composite.operands])
+                names = [self.const(np.zeros(r.shape), r.dtype.numpy) for r in node.results]
             else:
-                made = RULES[node.primitive.name](self, node, *self._operands(node))
-            names = made if isinstance(made, list) else [made]
+                if composite is not None:
+                    made = composite.write(self, *[self.name_of(o) for o in composite.operands])
+                else:
+                    made = RULES[node.primitive.name](self, node, *self._operands(node))
+                names = made if isinstance(made, list) else [made]
             self.names.update(zip(node.results, names, strict=True))
 
     def _operands(self, node: Node) -> list[str]:
