@@ -58,7 +58,7 @@ LEAST = np.iinfo(np.int32).min
     [
         (ht.negative, [np.uint8([0, 1, 200])], np.uint8([0, 255, 56])),
         (ht.isinf, [np.float16([1, -np.inf, np.nan])], np.array([False, True, False])),
-        (ht.log1p, [np.float16([0, 1, np.inf])], np.log1p(np.float16([0, 1, np.inf]))),
+        (ht.log1p, [np.float16([0, 1, 65504, np.inf])], np.log1p(np.float16([0, 1, 65504, np.inf]))),
         (ht.expm1, [np.float16([0, 1, 10])], np.expm1(np.float16([0, 1, 10]))),
         (ht.matmul, [np.uint8([[100, 200]]), np.uint8([[7], [9]])], np.uint8([[(700 + 1800) % 256]])),
         (ht.truncated_divide, [np.int32([7, -7, LEAST, 5]), np.int32([0, 2, -1, -1])], np.int32([0, -3, LEAST, -5])),

@@ -170,7 +170,7 @@ def expm1(w: Writer, node: Any, x: str) -> str:
     one, minus = w.number(1, _kind(node)), w.number(-1, _kind(node))
     u = w.op("Exp", x)
     less = w.op("Sub", u, one)
-    corrected = w.op("Div", w.op("Mul", less, x), w.op("Log", u))
+    corrected = w.op("Mul", less, w.op("Div", x, w.op("Log", u)))  # the quotient is near 1, where a product would overflow
     straight = w.op("Or", w.op("Equal", less, minus), _infinite(w, _kind(node), u))
     return w.op("Where", w.op("Equal", u, one), x, w.op("Where", straight, less, corrected))
 
@@ -180,7 +180,7 @@ def log1p(w: Writer, node: Any, x: str) -> str:
     one = w.number(1, _kind(node))
     u = w.op("Add", x, one)
     logged = w.op("Log", u)
-    corrected = w.op("Div", w.op("Mul", logged, x), w.op("Sub", u, one))
+    corrected = w.op("Mul", logged, w.op("Div", x, w.op("Sub", u, one)))
     return w.op("Where", w.op("Equal", u, one), x, w.op("Where", _infinite(w, _kind(node), u), logged, corrected))
 
 
