@@ -16,11 +16,13 @@ from .callbacks import (
 )
 from .checkpoint import BackupAndRestore
 from .entries import PartialBatchWarning
+from .epochs import OutOfDataWarning
 from .history import History
 from .tensorboard import TensorBoard
 from .trainer import Trainer
 
 __all__ = [
     "BackupAndRestore", "CSVLogger", "Callback", "EarlyStopping", "History", "LambdaCallback", "LearningRateScheduler",
-    "ModelCheckpoint", "PartialBatchWarning", "ReduceLROnPlateau", "TensorBoard", "TerminateOnNaN", "Trainer",
+    "ModelCheckpoint", "OutOfDataWarning", "PartialBatchWarning", "ReduceLROnPlateau", "TensorBoard", "TerminateOnNaN",
+    "Trainer",
 ]  # fmt: skip
