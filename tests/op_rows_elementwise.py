@@ -140,7 +140,7 @@ op("bitcast_half", lambda x: ht.bitcast(x, "uint16"), lambda x: x.astype(np.floa
 for _name, _reference in {
     "relu": lambda x: np.maximum(x, 0), "relu6": lambda x: np.clip(x, 0, 6),
     "leaky_relu": lambda x: np.where(x < 0, 0.01 * x, x), "elu": lambda x: np.where(x < 0, np.expm1(x), x),
-    "selu": lambda x: 1.05070102214813232 * np.where(x < 0, 1.67326319217681885 * np.expm1(x), x),
+    "selu": lambda x: 1.0507009873554805 * np.where(x < 0, 1.6732632423543772 * np.expm1(x), x),
     "celu": lambda x: np.maximum(0, x) + np.minimum(0, np.expm1(x)),
     "gelu": lambda x: x * 0.5 * (1 + ref.erf(x / math.sqrt(2))),
     "silu": lambda x: x / (1 + np.exp(-x)), "softplus": lambda x: np.log1p(np.exp(x)),

@@ -118,6 +118,11 @@ for _label, _x, _w, _options in [
         f"conv_transpose_{_label}", lambda x, w, o=_options: ht.conv_transpose(x, w, **o),
         lambda x, w, o=_options: ref.conv_transpose(x, w, **o), A(_x), A(_w), gradient=True, tolerance="sums",
     )  # fmt: skip
+op(  # strides beyond the window: what no product reaches lies at the end, as what the convolution did not read
+    "conv_transpose_same_sparse", lambda x, w: ht.conv_transpose(x, w, strides=4, padding="same"),
+    lambda x, w: np.pad(x[:, :, :, None] * w[0, 0], [(0, 0)] * 3 + [(0, 2)]).reshape(1, 1, 12), A((1, 1, 3)), A((1, 1, 2)),
+    gradient=True, tolerance="sums",
+)  # fmt: skip
 
 
 def without_window(options: dict[str, Any]) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def elu(x: Like, /, *, alpha: float = 1.0) -> Any:
     return el.where(el.less(x, 0), el.multiply(el.expm1(el.minimum(x, 0)), alpha), x)
 
 
-def selu(x: Like, /, *, alpha: float = 1.67326319217681884765625, gamma: float = 1.05070102214813232421875) -> Any:
+def selu(x: Like, /, *, alpha: float = 1.6732632423543772, gamma: float = 1.0507009873554805) -> Any:
     """gamma·x, or gamma·alpha·(exp(x) - 1) where x is negative. Klambauer et al., 2017."""
     return el.multiply(elu(x, alpha=alpha), gamma)
 

@@ -217,9 +217,8 @@ def conv_transpose(
         pairs = []
         for whole, n in zip(natural, wanted):
             total = whole - n
-            half = total // 2
-            pairs.append((total - half, half) if padding == "same_lower" else (half, total - half))
-        pairs = [(lo, hi) for lo, hi in pairs]
+            half = max(total, 0) // 2  # what there is too little of is added at the end, as a convolution leaves it there
+            pairs.append((total - half, half) if padding == "same_lower" and total > 0 else (half, total - half))
     else:
         pairs = list(resolve_padding(padding, spatial, window, s, d))
     grow = tuple((max(-lo, 0), max(-hi, 0)) for lo, hi in pairs)  # negative: the result is larger than its products
