@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hither import ops
-from hither.errors import DTypeMismatch, NameMismatch, NeedsValue, ShapeMismatch
+from hither.errors import DTypeMismatch, NameMismatch, NeedsValue, ShapeMismatch, UnsupportedFeature
 from hither.model import BoundedOutput, Model
 from hither.spec import Spec
 
@@ -140,3 +140,15 @@ def test_spec() -> None:
         Spec((-1,))
     with pytest.raises(ShapeMismatch, match="value"):
         Spec((3,), "int32", value=[1, 2])
+
+
+def test_specs_that_mean_nothing_are_refused() -> None:
+    """A layout that is misspelt would have a page fill pictures in another order, without a word."""
+    with pytest.raises(ShapeMismatch, match="a tuple of extents"):
+        Spec(3)  # type: ignore[arg-type]
+    with pytest.raises(ShapeMismatch, match="number ≥ 0"):
+        Spec((-1,))
+    with pytest.raises(UnsupportedFeature, match="'NCHW' or 'NHWC', got 'NCWH'"):
+        Spec((1, 3, 2, 2), media="image", layout="NCWH")
+    with pytest.raises(UnsupportedFeature, match="got 'picture'"):
+        Spec((1, 3, 2, 2), media="picture")

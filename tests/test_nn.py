@@ -244,3 +244,17 @@ def test_pop_takes_the_last_layer_off_and_shapes_are_known_without_running() -> 
         net.pop()
     assert ht.nn.Conv2D(8, 3, strides=2).compute_output_shape((None, 9, 9, 1)) == (None, 4, 4, 8)
     assert ht.nn.Concatenate().compute_output_shape([(None, 2), (None, 3)]) == (None, 5)
+
+
+@pytest.mark.parametrize(
+    ("make", "parent"),
+    [
+        (lambda: ht.optim.get("adamm"), r"did you mean adam .*hither\.optim\.Optimizer and"),
+        (lambda: nn.Dense(1, kernel_initializer="glorott"), r"hither\.nn\.initializers\.Initializer and"),
+        (lambda: nn.deserialize({"class_name": "Densse", "config": {}}, nn.Layer), r"mean Dense\?.*hither\.nn\.Layer and"),
+    ],
+)
+def test_an_unknown_name_says_what_its_class_would_be_a_subclass_of(make: Any, parent: str) -> None:
+    """An optimizer is no layer, so to write one as a layer would be no advice."""
+    with pytest.raises(UnsupportedFeature, match=parent):
+        make()

@@ -16,7 +16,7 @@ from hither.web.bundle import SCRIPTS, runtime_file
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "hither" / "web" / "runtime" / "sw.js"
 
 ASKED = """
-globalThis.location = { origin: "http://page" };
+globalThis.location = { origin: "http://page", href: "http://page/sw.js" };
 const handlers = {};
 globalThis.self = { addEventListener: (name, handler) => (handlers[name] = handler), skipWaiting() {} };
 const kept = {};

@@ -264,7 +264,7 @@ def test_a_bundle_of_segments_media_and_entries(tmp_path: Path) -> None:
     picture = ht.load(tmp_path / "picture").inputs["image"]
     assert (picture.media, picture.layout, picture.mean) == ("image", "NCHW", [0.5, 0.25, 0])
     two = {"double": lambda x: {"y": x * 2}, "sum": lambda x: {"s": ht.sum(x)}}
-    ht.bundle(two, tmp_path / "two", {"x": Spec((3,), "float32")}, targets=("wasm",))
+    ht.bundle(two, tmp_path / "two", {"x": Spec((3,), "float32")}, targets="wasm")
     model = ht.load(tmp_path / "two")
     x = np.array([1, 2, 3], np.float32)
     assert isinstance(model, BundleModel) and model.entries == ("double", "sum")

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from .dtypes import DType, dtype
-from .errors import DTypeMismatch, ShapeMismatch
+from .errors import DTypeMismatch, ShapeMismatch, UnsupportedFeature
 from .graph.core import Abstract
 
 Extent = int | str | None
+MEDIA = ("image", "audio", "text")
+PICTURES = ("NCHW", "NHWC")  # layouts that loaders fill
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +33,10 @@ class Spec:
         scale, mean, std: for media, elements are `(raw * scale - mean) / std`; numbers or one number per channel.
         labels: what the entries along the last axis of an output stand for.
         value: the array itself, where it is known while compiling; it then is no input of the program any more.
+
+    Raises:
+        ShapeMismatch: a shape that is none.
+        UnsupportedFeature: media or a layout that loaders do not know: they would take a picture for something else.
 
     Example:
         >>> Spec((1, 224, 224, 3), "float32", media="image", layout="NHWC", scale=1 / 255)
@@ -60,8 +66,12 @@ class Spec:
         value: Any = None,
     ) -> None:
         kind = _dtype(dtype)
+        if media is not None and media not in MEDIA:
+            raise UnsupportedFeature(f"a Spec's media is {', '.join(map(repr, MEDIA))} or None, got {media!r}")
+        if media == "image" and layout is not None and layout not in PICTURES:
+            raise UnsupportedFeature(f"the layout of pictures is {' or '.join(map(repr, PICTURES))}, got {layout!r}")
         fields = {
-            "shape": None if shape is None else tuple(_extent(e) for e in shape),
+            "shape": _shape_of(shape),
             "dtype": kind,
             "media": media,
             "layout": layout,
@@ -126,6 +136,14 @@ class Spec:
 
 def _dtype(like: Any) -> DType:
     return dtype(like)
+
+
+def _shape_of(shape: Any) -> tuple[Extent, ...] | None:
+    if shape is None:
+        return None
+    if isinstance(shape, str) or not hasattr(shape, "__iter__"):
+        raise ShapeMismatch(f"the shape of a Spec is a tuple of extents, such as (1, 3), or None; got {shape!r}")
+    return tuple(_extent(e) for e in shape)
 
 
 def _extent(extent: Any) -> Extent:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
+import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -77,11 +78,20 @@ def _found(name: str, cls: type | None, base: type) -> type:
         known = sorted(n for n, c in CLASSES.items() if issubclass(c, base))
         close = difflib.get_close_matches(name, known, 3)
         hint = f"; did you mean {' or '.join(close)}?" if close else "."
+        what, parent = ("class", "hither.nn.Layer") if base is object else (base.__name__.lower(), public_name(base))
         raise UnsupportedFeature(
-            f"there is no {base.__name__.lower() if base is not object else 'class'} {name!r} in hither.nn{hint} If it is your "
-            "own, write it as a subclass of hither.nn.Layer and put @hither.nn.register(package=…) above it before loading"
+            f"there is no {what} {name!r} in hither{hint} If it is your own, write it as a subclass of {parent} and put "
+            "@hither.nn.register(package=…) above it before loading"
         )
     return cls
+
+
+def public_name(cls: type) -> str:
+    """The shortest name that a class is known by: hither.optim.Optimizer, which stands in hither/optim/optimizer.py."""
+    place = cls.__module__
+    while "." in place and vars(sys.modules[place.rpartition(".")[0]]).get(cls.__name__) is cls:
+        place = place.rpartition(".")[0]
+    return f"{place}.{cls.__name__}"
 
 
 def arguments(cls: type, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def bundle(
     directory: str | Path,
     specs: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     *,
-    targets: Sequence[str] = TARGETS,
+    targets: str | Sequence[str] = TARGETS,
     precision: str | Sequence[str] = "float32",
     activations: str = "float32",
     calibrate: Any = None,
@@ -165,6 +165,7 @@ def bundle(
     Example:
         ht.bundle(model, "site/model/", {"image": ht.Spec((1, 224, 224, 3), "float32", media="image", layout="NHWC")})
     """
+    targets = (targets,) if isinstance(targets, str) else targets
     wrong = [t for t in targets if t not in TARGETS]
     if wrong or not targets:
         raise BundleError(f"no target {', '.join(map(repr, wrong)) or 'given'}; there are {', '.join(TARGETS)}")
