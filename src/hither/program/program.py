@@ -7,7 +7,7 @@ planned, compiled or allocated on the device per call.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,6 +22,7 @@ from ..kernels.steps import ALIGN
 from ..runtime.accounts import PROGRAMS
 from ..runtime.device_array import DeviceArray
 from ..runtime.host_memory import account, aligned_empty, arenas
+from ..runtime.threads import get_num_threads
 from ..spec import plain_array
 from .signature import Entry, Outline, Port, outline
 from .wasm import WasmSession, warn_no_llvm
@@ -68,6 +69,7 @@ class CpuSession:
         self._state[:] = 0
         self._arena_bytes = -(-executable.sizes["arena"] // ALIGN) * ALIGN
         self._scratch_bytes = self._arena_bytes + executable.sizes["io"]
+        self._who = object()  # whom a piece of memory knows: not this, which it would keep alive
         arenas.join(self, self._scratch_bytes)
         account.hold(self, PROGRAMS, 0)
         self._lock: AbstractContextManager[Any] = threading.Lock() if self._state.nbytes else nullcontext()
@@ -88,15 +90,19 @@ class CpuSession:
 
     def call(self, entry: str, inputs: list[tuple[Port, Any]], outputs: list[Port], stay: bool = False) -> list[Any]:
         with self._lock:
-            memory = arenas.take(self._scratch_bytes)
+            piece = arenas.take(self._scratch_bytes)
             try:
-                io = memory[self._arena_bytes :]
-                for port, array in inputs:
-                    _view(io, port)[...] = array
-                self.executable.run(entry, self._state, memory, io)
-                return [_view(io, port).copy() for port in outputs]
+                known = piece.known(self._who)
+                place = known.get(entry)
+                if place is None:
+                    place = known[entry] = _Place.of(self.executable, piece.memory, self._arena_bytes, inputs, outputs)
+                for view, (_, array) in zip(place.inputs, inputs, strict=True):
+                    view[...] = array
+                state = self.executable.pointer("state", self._state)
+                self.executable.enter(entry, (state, place.arena, place.io), get_num_threads())
+                return [view.copy() for view in place.outputs]
             finally:
-                arenas.give(memory)
+                arenas.give(piece)
 
     def read_state(self, ports: list[Port]) -> list[np.ndarray]:
         with self._lock:
@@ -211,6 +217,26 @@ DEVICES = {
 }
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where an entry runs: addresses of arena and io, and the arrays there."""
+
+    arena: int
+    io: int
+    inputs: list[np.ndarray]
+    outputs: list[np.ndarray]
+
+    @staticmethod
+    def of(
+        executable: CpuExecutable, memory: np.ndarray, arena_bytes: int, inputs: list[tuple[Port, Any]], outputs: list[Port]
+    ) -> _Place:
+        io = memory[arena_bytes:]
+        return _Place(
+            executable.pointer("arena", memory), executable.pointer("io", io),
+            [_view(io, port) for port, _ in inputs], [_view(io, port) for port in outputs],
+        )  # fmt: skip
+
+
 def _view(region: np.ndarray, port: Port) -> np.ndarray:
     raw = region[port.ref.offset : port.ref.offset + port.ref.nbytes]
     return raw.view(port.abstract.dtype.numpy).reshape(port.abstract.shape)
@@ -261,20 +287,16 @@ class Program:
     def run(self, entry: str, *args: Any, **kwargs: Any) -> dict[str, Array]:
         """Run an entry by name. On a GPU, results of inputs that are there stay there."""
         inputs, signature = self._inputs(entry, args, kwargs), self.entries[entry]
-        ragged = any(p.length is not None for p in signature.outputs)
-        stay = not ragged and any(not isinstance(array, np.ndarray) for _, array in inputs)
+        lengths = signature.lengths
+        stay = not lengths and any(not isinstance(array, np.ndarray) for _, array in inputs)
         results = self.session.call(entry, inputs, list(signature.outputs), stay)
-        if stay:
-            return {p.name: DeviceArray(tensor) for p, tensor in zip(signature.outputs, results, strict=True)}
         found = {p.name: array for p, array in zip(signature.outputs, results, strict=True)}
-        trimmed = {}
+        if stay:
+            return {name: DeviceArray(tensor) for name, tensor in found.items()}
         for p in signature.outputs:
-            array = found[p.name]
             if p.length is not None:
-                array = array.take(range(int(found[p.length])), axis=p.length_axis)
-            trimmed[p.name] = Array(array)
-        hidden = {p.length for p in signature.outputs}
-        return {n: a for n, a in trimmed.items() if n not in hidden}
+                found[p.name] = found[p.name].take(range(int(found[p.length])), axis=p.length_axis)
+        return {name: Array(array) for name, array in found.items() if name not in lengths}
 
     def profile(self, *args: Any, entry: str | None = None, repeats: int = 20, **kwargs: Any) -> Profile:
         """Where the time of a run goes: seconds, FLOPs and bytes of every launch, against the device's measured roofline.
@@ -294,7 +316,6 @@ class Program:
         Raises:
             KeyError, TypeError, ValueError: as for a run.
         """
-        from ..runtime.threads import get_num_threads
         from .profile import profile
 
         if repeats < 1:
@@ -308,7 +329,7 @@ class Program:
         if entry not in self.entries:
             raise KeyError(f"no entry {entry!r}; this program has {', '.join(map(repr, self.entries))}")
         signature = self.entries[entry]
-        given = bind_inputs([p.name for p in signature.inputs], args, kwargs)
+        given = bind_inputs(signature.input_names, args, kwargs)
         return [(p, self._here(p, given[p.name])) for p in signature.inputs]
 
     def _here(self, port: Port, value: Any) -> Any:
@@ -397,7 +418,7 @@ class Program:
         return "\n".join(lines)
 
 
-def bind_inputs(names: list[str], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def bind_inputs(names: Sequence[str], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Inputs by name from `f(x)`, `f({"x": x})` or `f(x=x)`.
 
     Raises:
@@ -413,9 +434,9 @@ def bind_inputs(names: list[str], args: tuple[Any, ...], kwargs: Mapping[str, An
         given.update(kwargs)
     else:
         raise NameMismatch(f"takes {len(names)} inputs ({', '.join(names)}), got {len(args)}")
-    unknown = [n for n in given if n not in names]
-    missing = [n for n in names if n not in given]
-    if unknown or missing:
+    if given.keys() != set(names):
+        unknown = [n for n in given if n not in names]
+        missing = [n for n in names if n not in given]
         wrong = (("unknown", unknown), ("missing", missing))
         said = [f"{what}: {', '.join(map(repr, which))}" for what, which in wrong if which]
         raise NameMismatch(f"wrong input names ({'; '.join(said)}); the inputs are {', '.join(map(repr, names))}")

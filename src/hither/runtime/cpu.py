@@ -12,6 +12,7 @@ import platform
 import sys
 import threading
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -298,25 +299,33 @@ class CpuExecutable:
         """
         if entry not in self._functions:
             raise KeyError(f"no entry {entry!r}; there are {', '.join(map(repr, self._functions))}")
-        regions = (("state", state), ("arena", arena), ("io", io))
-        pointers = [self._weights_pointer, *(self._pointer(space, region) for space, region in regions)]
         threads = get_num_threads() if threads is None else threads
         if threads < 1:
             raise ValueError(f"cannot run on {threads} threads")
+        pointers = [self.pointer(space, region) for space, region in (("state", state), ("arena", arena), ("io", io))]
         held = []
         try:
-            for lock in _locks([p for p, space in zip(pointers[1:], SPACES[1:]) if self.sizes[space]]):
+            for lock in _locks([p for p, space in zip(pointers, SPACES[1:]) if self.sizes[space]]):
                 lock.acquire()
                 held.append(lock)
-            if threads == 1 or not self._shared[entry]:
-                self._functions[entry](*pointers, None)
-            else:
-                _pool().run(self._functions[entry], pointers, threads)
+            self.enter(entry, pointers, threads)
         finally:
             for lock in held:
                 lock.release()
 
-    def _pointer(self, space: str, region: np.ndarray) -> int:
+    def enter(self, entry: str, pointers: Sequence[int], threads: int) -> None:
+        """Run an entry on the regions at these addresses of state, arena and io, which nobody else runs in."""
+        if threads == 1 or not self._shared[entry]:
+            self._functions[entry](self._weights_pointer, *pointers, None)
+        else:
+            _pool().run(self._functions[entry], (self._weights_pointer, *pointers), threads)
+
+    def pointer(self, space: str, region: np.ndarray) -> int:
+        """Where a region begins.
+
+        Raises:
+            ValueError: the memory is no such region.
+        """
         if region.dtype != np.uint8 or not region.flags.c_contiguous or region.nbytes < self.sizes[space]:
             raise ValueError(
                 f"region {space}: expected {self.sizes[space]} contiguous uint8, got {region.nbytes} bytes of {region.dtype}"

@@ -36,6 +36,27 @@ def aligned_empty(nbytes: int, kind: str = "scratch") -> np.ndarray:
     return raw[start : start + nbytes]
 
 
+class Piece:
+    """Memory for runs, and what its last user knows about it: views and addresses, for the next run of the same one.
+
+    Between runs a large network has put Python itself out of the caches, and whatever a run does not have to do again pays
+    several times of what it seems to cost.
+    """
+
+    __slots__ = ("_known", "_user", "memory")
+
+    def __init__(self, nbytes: int) -> None:
+        self.memory = aligned_empty(nbytes, "arena")
+        self._user: object = None
+        self._known: dict[str, Any] = {}
+
+    def known(self, user: object) -> dict[str, Any]:
+        """What `user` has put here, if nobody else was here since. The memory keeps `user` alive, so let that be little."""
+        if self._user is not user:
+            self._user, self._known = user, {}
+        return self._known
+
+
 class Arenas:
     """Scratch memory for runs: at most as many idle pieces as there are processors, none larger than a live user needs.
 
@@ -43,13 +64,13 @@ class Arenas:
 
     Example:
         arenas.join(session, 1 << 20)
-        memory = arenas.take(1 << 20)
-        ...  # a run
-        arenas.give(memory)
+        piece = arenas.take(1 << 20)
+        ...  # a run in piece.memory
+        arenas.give(piece)
     """
 
     def __init__(self) -> None:
-        self._idle: list[np.ndarray] = []
+        self._idle: list[Piece] = []
         self._needs: dict[int, int] = {}
         self._keys = itertools.count()
         self._largest = 0
@@ -66,34 +87,34 @@ class Arenas:
         self._largest = max(list(self._needs.values()), default=0)
         for _ in range(len(self._idle)):
             try:
-                memory = self._idle.pop(0)
+                piece = self._idle.pop(0)
             except IndexError:  # a run took it meanwhile
                 return
-            self.give(memory)
+            self.give(piece)
 
-    def take(self, nbytes: int) -> np.ndarray:
+    def take(self, nbytes: int) -> Piece:
         """Memory of at least `nbytes`, with anything in it, that is nobody else's until it is given back.
 
         Raises:
             OutOfMemory: the computer has no room for it.
         """
         try:
-            memory = self._idle.pop()
+            piece = self._idle.pop()
         except IndexError:
-            return aligned_empty(nbytes, "arena")
-        if memory.nbytes >= nbytes:
-            return memory
-        del memory  # before its larger successor is made
-        return aligned_empty(nbytes, "arena")
+            return Piece(nbytes)
+        if piece.memory.nbytes >= nbytes:
+            return piece
+        del piece  # before its larger successor is made
+        return Piece(nbytes)
 
-    def give(self, memory: np.ndarray) -> None:
+    def give(self, piece: Piece) -> None:
         """Give back what `take` gave."""
-        if 0 < memory.nbytes <= self._largest and len(self._idle) < available_cpus():
-            self._idle.append(memory)
+        if 0 < piece.memory.nbytes <= self._largest and len(self._idle) < available_cpus():
+            self._idle.append(piece)
 
     def idle(self) -> int:
         """Bytes that wait for a run."""
-        return sum(m.nbytes for m in list(self._idle))
+        return sum(piece.memory.nbytes for piece in list(self._idle))
 
 
 arenas = Arenas()
