@@ -7,7 +7,9 @@ the other use one piece of memory, as large as the largest of them needs, which 
 from __future__ import annotations
 
 import itertools
+import mmap
 import weakref
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from .accounts import Account
 from .threads import available_cpus
 
 ALIGNMENT = 256
+LARGE_PAGE = 1 << 21  # bytes, on x86-64 and, beside pages of 4 KB, on AArch64
 account = Account()
 
 
@@ -27,13 +30,27 @@ def aligned_empty(nbytes: int, kind: str = "scratch") -> np.ndarray:
         OutOfMemory: the computer has no room for it.
     """
     try:
-        raw = np.empty(nbytes + ALIGNMENT, np.uint8)
-    except MemoryError:
+        raw, alignment = _reserved(nbytes)
+    except (MemoryError, OSError):
         raise OutOfMemory("cpu", nbytes, kind, account.bytes()) from None
     if nbytes:
         account.hold(raw, kind, nbytes)
-    start = -raw.ctypes.data % ALIGNMENT
+    start = -raw.ctypes.data % alignment
     return raw[start : start + nbytes]
+
+
+def _reserved(nbytes: int) -> tuple[np.ndarray, int]:
+    """Room for a region, and its alignment there. A large one has large pages where a system gives them for the asking: small
+    ones lie anywhere, and parts of a network push each other out of the caches, more or less of them in every process.
+    """
+    large = (nbytes + LARGE_PAGE // 2) // LARGE_PAGE * LARGE_PAGE  # of the last page a half at least is used
+    if not large or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return np.empty(nbytes + ALIGNMENT, np.uint8), ALIGNMENT
+    room = mmap.mmap(-1, max(nbytes, large) + LARGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    raw = np.frombuffer(room, np.uint8)
+    with suppress(OSError):  # a kernel that was built without them
+        room.madvise(mmap.MADV_HUGEPAGE, -raw.ctypes.data % LARGE_PAGE, large)
+    return raw, LARGE_PAGE
 
 
 class Piece:
