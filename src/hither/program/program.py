@@ -1,6 +1,6 @@
 """Program: named entries over shared weights, compiled for one device and ready to run.
 
-Calling one copies inputs in, runs one native function (or replays recorded dispatches), and copies results out. Nothing is
+Calling one hands inputs in, runs one native function (or replays recorded dispatches), and copies results out. Nothing is
 planned, compiled or allocated on the device per call.
 """
 
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -18,17 +17,14 @@ from ..array import Array
 from ..errors import DTypeMismatch, NameMismatch, ShapeMismatch
 from ..graph.core import Abstract
 from ..kernels.ir import Machine
-from ..kernels.steps import ALIGN
-from ..runtime.accounts import PROGRAMS
 from ..runtime.device_array import DeviceArray
-from ..runtime.host_memory import account, aligned_empty, arenas
 from ..runtime.threads import get_num_threads
 from ..spec import plain_array
+from .cpu import CpuSession
 from .signature import Entry, Outline, Port, outline
 from .wasm import WasmSession, warn_no_llvm
 
 if TYPE_CHECKING:
-    from ..runtime.cpu import CpuExecutable
     from .accuracy import AccuracyReport
     from .plan import Plan
     from .profile import Profile
@@ -55,76 +51,6 @@ class Session(Protocol):
     def adopt_state(self, other: Session) -> bool: ...  # pragma: no cover
 
     def resident(self) -> dict[str, int]: ...  # pragma: no cover
-
-
-class CpuSession:
-    """A session of the native CPU target. Arena and io are borrowed for each run, so threads may run one program at a time
-    each, as long as it has no state."""
-
-    lost = False
-
-    def __init__(self, executable: CpuExecutable) -> None:
-        self.executable = executable
-        self._state = aligned_empty(executable.sizes["state"], "state")
-        self._state[:] = 0
-        self._arena_bytes = -(-executable.sizes["arena"] // ALIGN) * ALIGN
-        self._scratch_bytes = self._arena_bytes + executable.sizes["io"]
-        self._who = object()  # whom a piece of memory knows: not this, which it would keep alive
-        arenas.join(self, self._scratch_bytes)
-        account.hold(self, PROGRAMS, 0)
-        self._lock: AbstractContextManager[Any] = threading.Lock() if self._state.nbytes else nullcontext()
-
-    @classmethod
-    def of_plan(cls, plan: Plan) -> CpuSession:
-        """Compile a Plan."""
-        from ..runtime.cpu import CpuExecutable
-
-        image = aligned_empty(plan.code.sizes["weights"], "weights")
-        image[:] = 0  # what lies between the weights is part of what is stored
-        for i, weight in enumerate(plan.weights):
-            place = image[weight.ref.offset : weight.ref.offset + weight.ref.nbytes]
-            place[:] = weight.array.reshape(-1).view(np.uint8)
-            kept = place.view(weight.array.dtype).reshape(weight.array.shape)
-            plan.weights[i] = replace(weight, held=kept)
-        return cls(CpuExecutable(plan.code, plan.machine, image))
-
-    def call(self, entry: str, inputs: list[tuple[Port, Any]], outputs: list[Port], stay: bool = False) -> list[Any]:
-        with self._lock:
-            piece = arenas.take(self._scratch_bytes)
-            try:
-                known = piece.known(self._who)
-                place = known.get(entry)
-                if place is None:
-                    place = known[entry] = _Place.of(self.executable, piece.memory, self._arena_bytes, inputs, outputs)
-                for view, (_, array) in zip(place.inputs, inputs, strict=True):
-                    view[...] = array
-                state = self.executable.pointer("state", self._state)
-                self.executable.enter(entry, (state, place.arena, place.io), get_num_threads())
-                return [view.copy() for view in place.outputs]
-            finally:
-                arenas.give(piece)
-
-    def read_state(self, ports: list[Port]) -> list[np.ndarray]:
-        with self._lock:
-            return [_view(self._state, port).copy() for port in ports]
-
-    def write_state(self, values: list[tuple[Port, np.ndarray]]) -> None:
-        with self._lock:
-            for port, array in values:
-                _view(self._state, port)[...] = array
-
-    def fork(self) -> CpuSession:
-        return CpuSession(self.executable)
-
-    def adopt_state(self, other: Session) -> bool:
-        if not isinstance(other, CpuSession) or other._state.nbytes != self._state.nbytes:
-            return False
-        self._state, self._lock = other._state, other._lock  # runs that share a state go one after the other
-        return True
-
-    def resident(self) -> dict[str, int]:
-        sizes = self.executable.sizes
-        return {"weights": sizes["weights"], "state": sizes["state"], "arena": sizes["arena"] + sizes["io"]}
 
 
 class WebGpuSession:
@@ -215,31 +141,6 @@ DEVICES = {
     "webgpu": Device(_adapter, WebGpuSession),
     "wasm": Device(_wasm, WasmSession),
 }
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where an entry runs: addresses of arena and io, and the arrays there."""
-
-    arena: int
-    io: int
-    inputs: list[np.ndarray]
-    outputs: list[np.ndarray]
-
-    @staticmethod
-    def of(
-        executable: CpuExecutable, memory: np.ndarray, arena_bytes: int, inputs: list[tuple[Port, Any]], outputs: list[Port]
-    ) -> _Place:
-        io = memory[arena_bytes:]
-        return _Place(
-            executable.pointer("arena", memory), executable.pointer("io", io),
-            [_view(io, port) for port, _ in inputs], [_view(io, port) for port in outputs],
-        )  # fmt: skip
-
-
-def _view(region: np.ndarray, port: Port) -> np.ndarray:
-    raw = region[port.ref.offset : port.ref.offset + port.ref.nbytes]
-    return raw.view(port.abstract.dtype.numpy).reshape(port.abstract.shape)
 
 
 class Program:
