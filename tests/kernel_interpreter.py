@@ -398,6 +398,9 @@ class _Translation:
         match kind:
             case "const":
                 return self._object(numpy_dtype(result.dtype).type(op.attr))
+            case "late":
+                self._agree(result, op.args)
+                return a[0]
             case "splat":
                 return f"np.full({result.width}, {a[0]}, {wanted})"
             case "lanes":

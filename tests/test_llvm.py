@@ -349,8 +349,8 @@ def test_objects_for_other_processors_need_nothing_from_outside(processor):
                 v = v + k.convert(k.convert(v, dt.uint64), dtype) + k.convert(k.convert(v, dt.int8), dtype)
             else:
                 v = k.binary("div", v, v + 1) + k.rem(v, v + 3) + k.convert(k.convert(v, dt.float32), dtype)
-            k.store(x, 0, v, max(1, width - 3))
-            k.store(y, 0, v)
+            k.store(x, 0, k.late(v), max(1, width - 3))
+            k.store(y, 0, k.late(v))
             launches.append(Launch(len(kernels), (Ref("io", 0, 512), Ref("io", 512, 512))))
             kernels.append(k.finish("everything"))
     copy = Copy(Ref("io", 0, 1 << 19), Ref("io", 1 << 19, 1 << 19))
@@ -363,6 +363,38 @@ def test_objects_for_other_processors_need_nothing_from_outside(processor):
         module = llvm.parse_assembly(text)
         module.triple, module.data_layout = triple, str(target.target_data)
         assert undefined_symbols(target.emit_object(module)) == set()
+
+
+def test_sums_are_finished_one_after_the_other():
+    """A code generator left to itself computes the maximum of all, then the minimum of all, then stores them: the next tile's
+    multiply-adds wait behind those."""
+    import llvmlite.binding as llvm
+
+    machine = replace(MACHINE, vector_bits=512)
+    count = 12
+
+    def order(late: bool) -> list[str]:
+        k = Builder(machine)
+        x, y = k.buffer("x", dt.float32, 16 * count), k.buffer("y", dt.float32, 16 * count, "write")
+        sums = [k.load(x, i * 16, 16) * k.load(x, 0) for i in range(count)]
+        for i, v in enumerate(sums):
+            v = k.late(v) if late else v
+            v = k.binary("max", v, k.const(0, dt.float32, 16))
+            k.store(y, i * 16, k.binary("min", v, k.const(6, dt.float32, 16)))
+        refs = (Ref("io", 0, 64 * count), Ref("io", 64 * count, 64 * count))
+        code = Code([k.finish("clip")], {"main": (Launch(0, refs),)}, {"io": 128 * count})
+        module = llvm.parse_assembly(print_module(code, machine, Target("x86_64")))
+        target = llvm.Target.from_triple("x86_64-unknown-linux-gnu").create_target_machine(cpu="znver4", opt=2)
+        text = target.emit_assembly(module)
+        lines = [line.split() for line in text.splitlines() if "zmm" in line]
+        kinds = {"vmaxps": "max", "vminps": "min"}
+        return [kinds.get(w[0], "store" if w[0].startswith("vmov") and w[-1].endswith(")") else "") for w in lines]
+
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    found = [kind for kind in order(late=True) if kind]
+    assert found == ["max", "min", "store"] * count
+    assert [kind for kind in order(late=False) if kind] != found, "the code generator has learnt it: `late` is not needed"
 
 
 @pytest.mark.parametrize("width", [2, 7, 16])

@@ -101,6 +101,15 @@ class Builder:
         if self.machine.name == "llvm":
             self._append(Op("prefetch", (self.as_index(index),), buffer))
 
+    def late(self, value: Val) -> Val:
+        """The same value, of which nothing is computed before what has been written until here.
+
+        To finish many sums one after the other: a compiler would rather compute the first step of all, then the second of
+        all, and store them in the end. Those wait in the processor's queue for the last multiply-adds, and the next tile's wait
+        behind them.
+        """
+        return self._emit("late", (value,), None, value.dtype, value.width) if self.machine.name == "llvm" else value
+
     def scatter(self, buffer: Buffer, indices: Val, value: Val) -> None:
         """Store each lane at its own index, lanes in order."""
         stored = self._to_storage(self.broadcast(value, indices.width), buffer)

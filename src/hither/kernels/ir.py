@@ -51,6 +51,7 @@ OTHER = {
     "store",  # (index, value), attr: (buffer, count): the first count lanes, contiguous
     "scatter",  # (vector of INDEX, value), attr: buffer; lanes in order
     "prefetch",  # (index), attr: buffer: it will be read soon; native code only. The one access that may be outside the buffer
+    "late",  # (value) -> value, of which nothing is computed before what is written above; native code only
     "atomic",  # (index, scalar), attr: (buffer, "add" | "max" | "min"): GPU only, int32/uint32
     "loop",  # (start, stop, *initial), attr: Loop; block params: counter, *carried; yields: next carried
     "if",  # (bool scalar), two blocks yielding the results

@@ -83,12 +83,14 @@ Step = Launch | Copy | Cond | While
 class Code:
     """Kernels (each printed once, however often launched) and the entries that launch them.
 
-    `sizes` gives the bytes of each region. On GPUs a bool flag is a uint32, elsewhere a byte.
+    `sizes` gives the bytes of each region. On GPUs a bool flag is a uint32, elsewhere a byte. `inputs`: where each entry's
+    inputs lie in "io", in order, for targets that read them where the caller has them.
     """
 
     kernels: list[Kernel]
     entries: dict[str, tuple[Step, ...]]
     sizes: dict[str, int] = field(default_factory=dict)
+    inputs: dict[str, tuple[Ref, ...]] = field(default_factory=dict)
 
 
 def most_work(steps: tuple[Step, ...]) -> int | None:
@@ -123,3 +125,14 @@ def walk(steps: tuple[Step, ...]) -> Iterator[Step]:
                 yield from walk(step.otherwise)
             case While():
                 yield from walk(step.body)
+
+
+def refs(step: Step) -> tuple[Ref, ...]:
+    """The places that a step itself names; what is inside branches and loops has places of its own."""
+    match step:
+        case Launch():
+            return step.args
+        case Copy():
+            return step.source, step.target
+        case Cond() | While():
+            return (step.flag,)

@@ -151,7 +151,8 @@ def plan(
         )
     weights, nbytes = planner.weights()
     sizes = {"weights": nbytes, "state": planner.state_bytes, "arena": arena, "io": io}
-    return Plan(machine, Code(planner.kernels, steps, sizes), entries, weights, planner.variables())
+    places = {name: tuple(p.ref for p in entry.inputs) for name, entry in entries.items()}
+    return Plan(machine, Code(planner.kernels, steps, sizes, places), entries, weights, planner.variables())
 
 
 class _Planner:

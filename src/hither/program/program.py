@@ -1,15 +1,14 @@
 """Program: named entries over shared weights, compiled for one device and ready to run.
 
-Calling one copies inputs in, runs one native function (or replays recorded dispatches), and copies results out. Nothing is
+Calling one hands inputs in, runs one native function (or replays recorded dispatches), and copies results out. Nothing is
 planned, compiled or allocated on the device per call.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -18,16 +17,14 @@ from ..array import Array
 from ..errors import DTypeMismatch, NameMismatch, ShapeMismatch
 from ..graph.core import Abstract
 from ..kernels.ir import Machine
-from ..kernels.steps import ALIGN
-from ..runtime.accounts import PROGRAMS
 from ..runtime.device_array import DeviceArray
-from ..runtime.host_memory import account, aligned_empty, arenas
+from ..runtime.threads import get_num_threads
 from ..spec import plain_array
+from .cpu import CpuSession
 from .signature import Entry, Outline, Port, outline
 from .wasm import WasmSession, warn_no_llvm
 
 if TYPE_CHECKING:
-    from ..runtime.cpu import CpuExecutable
     from .accuracy import AccuracyReport
     from .plan import Plan
     from .profile import Profile
@@ -54,71 +51,6 @@ class Session(Protocol):
     def adopt_state(self, other: Session) -> bool: ...  # pragma: no cover
 
     def resident(self) -> dict[str, int]: ...  # pragma: no cover
-
-
-class CpuSession:
-    """A session of the native CPU target. Arena and io are borrowed for each run, so threads may run one program at a time
-    each, as long as it has no state."""
-
-    lost = False
-
-    def __init__(self, executable: CpuExecutable) -> None:
-        self.executable = executable
-        self._state = aligned_empty(executable.sizes["state"], "state")
-        self._state[:] = 0
-        self._arena_bytes = -(-executable.sizes["arena"] // ALIGN) * ALIGN
-        self._scratch_bytes = self._arena_bytes + executable.sizes["io"]
-        arenas.join(self, self._scratch_bytes)
-        account.hold(self, PROGRAMS, 0)
-        self._lock: AbstractContextManager[Any] = threading.Lock() if self._state.nbytes else nullcontext()
-
-    @classmethod
-    def of_plan(cls, plan: Plan) -> CpuSession:
-        """Compile a Plan."""
-        from ..runtime.cpu import CpuExecutable
-
-        image = aligned_empty(plan.code.sizes["weights"], "weights")
-        image[:] = 0  # what lies between the weights is part of what is stored
-        for i, weight in enumerate(plan.weights):
-            place = image[weight.ref.offset : weight.ref.offset + weight.ref.nbytes]
-            place[:] = weight.array.reshape(-1).view(np.uint8)
-            kept = place.view(weight.array.dtype).reshape(weight.array.shape)
-            plan.weights[i] = replace(weight, held=kept)
-        return cls(CpuExecutable(plan.code, plan.machine, image))
-
-    def call(self, entry: str, inputs: list[tuple[Port, Any]], outputs: list[Port], stay: bool = False) -> list[Any]:
-        with self._lock:
-            memory = arenas.take(self._scratch_bytes)
-            try:
-                io = memory[self._arena_bytes :]
-                for port, array in inputs:
-                    _view(io, port)[...] = array
-                self.executable.run(entry, self._state, memory, io)
-                return [_view(io, port).copy() for port in outputs]
-            finally:
-                arenas.give(memory)
-
-    def read_state(self, ports: list[Port]) -> list[np.ndarray]:
-        with self._lock:
-            return [_view(self._state, port).copy() for port in ports]
-
-    def write_state(self, values: list[tuple[Port, np.ndarray]]) -> None:
-        with self._lock:
-            for port, array in values:
-                _view(self._state, port)[...] = array
-
-    def fork(self) -> CpuSession:
-        return CpuSession(self.executable)
-
-    def adopt_state(self, other: Session) -> bool:
-        if not isinstance(other, CpuSession) or other._state.nbytes != self._state.nbytes:
-            return False
-        self._state, self._lock = other._state, other._lock  # runs that share a state go one after the other
-        return True
-
-    def resident(self) -> dict[str, int]:
-        sizes = self.executable.sizes
-        return {"weights": sizes["weights"], "state": sizes["state"], "arena": sizes["arena"] + sizes["io"]}
 
 
 class WebGpuSession:
@@ -211,11 +143,6 @@ DEVICES = {
 }
 
 
-def _view(region: np.ndarray, port: Port) -> np.ndarray:
-    raw = region[port.ref.offset : port.ref.offset + port.ref.nbytes]
-    return raw.view(port.abstract.dtype.numpy).reshape(port.abstract.shape)
-
-
 class Program:
     """A compiled model or function.
 
@@ -261,20 +188,16 @@ class Program:
     def run(self, entry: str, *args: Any, **kwargs: Any) -> dict[str, Array]:
         """Run an entry by name. On a GPU, results of inputs that are there stay there."""
         inputs, signature = self._inputs(entry, args, kwargs), self.entries[entry]
-        ragged = any(p.length is not None for p in signature.outputs)
-        stay = not ragged and any(not isinstance(array, np.ndarray) for _, array in inputs)
+        lengths = signature.lengths
+        stay = not lengths and any(not isinstance(array, np.ndarray) for _, array in inputs)
         results = self.session.call(entry, inputs, list(signature.outputs), stay)
-        if stay:
-            return {p.name: DeviceArray(tensor) for p, tensor in zip(signature.outputs, results, strict=True)}
         found = {p.name: array for p, array in zip(signature.outputs, results, strict=True)}
-        trimmed = {}
+        if stay:
+            return {name: DeviceArray(tensor) for name, tensor in found.items()}
         for p in signature.outputs:
-            array = found[p.name]
             if p.length is not None:
-                array = array.take(range(int(found[p.length])), axis=p.length_axis)
-            trimmed[p.name] = Array(array)
-        hidden = {p.length for p in signature.outputs}
-        return {n: a for n, a in trimmed.items() if n not in hidden}
+                found[p.name] = found[p.name].take(range(int(found[p.length])), axis=p.length_axis)
+        return {name: Array(array) for name, array in found.items() if name not in lengths}
 
     def profile(self, *args: Any, entry: str | None = None, repeats: int = 20, **kwargs: Any) -> Profile:
         """Where the time of a run goes: seconds, FLOPs and bytes of every launch, against the device's measured roofline.
@@ -294,7 +217,6 @@ class Program:
         Raises:
             KeyError, TypeError, ValueError: as for a run.
         """
-        from ..runtime.threads import get_num_threads
         from .profile import profile
 
         if repeats < 1:
@@ -308,7 +230,7 @@ class Program:
         if entry not in self.entries:
             raise KeyError(f"no entry {entry!r}; this program has {', '.join(map(repr, self.entries))}")
         signature = self.entries[entry]
-        given = bind_inputs([p.name for p in signature.inputs], args, kwargs)
+        given = bind_inputs(signature.input_names, args, kwargs)
         return [(p, self._here(p, given[p.name])) for p in signature.inputs]
 
     def _here(self, port: Port, value: Any) -> Any:
@@ -397,7 +319,7 @@ class Program:
         return "\n".join(lines)
 
 
-def bind_inputs(names: list[str], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def bind_inputs(names: Sequence[str], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Inputs by name from `f(x)`, `f({"x": x})` or `f(x=x)`.
 
     Raises:
@@ -413,9 +335,9 @@ def bind_inputs(names: list[str], args: tuple[Any, ...], kwargs: Mapping[str, An
         given.update(kwargs)
     else:
         raise NameMismatch(f"takes {len(names)} inputs ({', '.join(names)}), got {len(args)}")
-    unknown = [n for n in given if n not in names]
-    missing = [n for n in names if n not in given]
-    if unknown or missing:
+    if given.keys() != set(names):
+        unknown = [n for n in given if n not in names]
+        missing = [n for n in names if n not in given]
         wrong = (("unknown", unknown), ("missing", missing))
         said = [f"{what}: {', '.join(map(repr, which))}" for what, which in wrong if which]
         raise NameMismatch(f"wrong input names ({'; '.join(said)}); the inputs are {', '.join(map(repr, names))}")

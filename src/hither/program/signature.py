@@ -6,6 +6,7 @@ A program that comes from disk has this and no Plan, until somebody asks for one
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +37,16 @@ class Entry:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     updates_state: bool = False
+
+    @cached_property
+    def input_names(self) -> tuple[str, ...]:
+        """The inputs' names, in order."""
+        return tuple(p.name for p in self.inputs)
+
+    @cached_property
+    def lengths(self) -> frozenset[str]:
+        """The outputs that say how much of others is valid; callers do not see them."""
+        return frozenset(p.length for p in self.outputs if p.length is not None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,8 @@ from ..kernels.ir import Machine
 from ..kernels.steps import Ref
 from ..runtime.object_cache import ObjectCache, cache_directory
 from ..runtime.provenance import code_identity, is_unchanged
-from .program import CpuSession, Program
+from .cpu import CpuSession
+from .program import Program
 from .signature import Counts, Entry, Outline, Port, Variable
 
 LIMIT = 1 << 30  # bytes of all stored programs
@@ -82,7 +83,7 @@ def load_program(key: str, machine: Machine) -> tuple[Outline, CpuSession] | Non
         state.append(Variable(port, initial))
         start += initial.nbytes
     counts = {name: Counts(*numbers) for name, numbers in header["counts"].items()}
-    native = NativeCode(content[start:], header["sizes"], header["symbols"], header["shared"])
+    native = NativeCode(content[start:], header["sizes"], header["symbols"], header["shared"], header["direct"])
     return Outline(machine, entries, header["kernels"], counts, tuple(state)), CpuSession(
         CpuExecutable.of_native(native, weights)
     )
@@ -109,6 +110,7 @@ def keep_program(key: str, program: Program) -> None:
         "sizes": executable.native.sizes,
         "symbols": executable.native.symbols,
         "shared": executable.native.shared,
+        "direct": executable.native.direct,
     }
     text = json.dumps(header).encode()
     initial = b"".join(np.ascontiguousarray(v.initial).tobytes() for v in made.state)

@@ -12,6 +12,7 @@ import platform
 import sys
 import threading
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,8 @@ from ..kernels.ir import Machine
 from ..kernels.sharing import WORTH_WAKING, shared_work
 from ..kernels.steps import SPACES, Code
 from ..targets.llvm import Target, entry_symbol, print_module
-from ..targets.llvm.sharing import REST, SHARED_BYTES, THREADS, print_helper
+from ..targets.llvm.inputs import direct
+from ..targets.llvm.sharing import POINTERS, REST, SHARED_BYTES, THREADS, print_helper
 from .host_memory import aligned_empty
 from .object_cache import ObjectCache, cache_directory
 from .threads import WorkerPool, get_num_threads
@@ -30,9 +32,9 @@ from .threads import WorkerPool, get_num_threads
 if TYPE_CHECKING:
     from types import ModuleType
 
-ABI = "3"  # of entries; changes when their signature or the layout of the shared memory does
+ABI = "4"  # of entries; changes when their signature or the layout of the shared memory does
 OPTIMISATION = 2
-_ENTRY = ctypes.CFUNCTYPE(None, *(ctypes.c_void_p,) * (len(SPACES) + 1))
+_ENTRY = ctypes.CFUNCTYPE(None, *(ctypes.c_void_p,) * (len(POINTERS) + 1))
 _HELP = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
 
@@ -226,6 +228,11 @@ def _locks(addresses: list[int]) -> list[Any]:
         return [_in_use.setdefault(address, threading.Lock()) for address in sorted(set(addresses))]
 
 
+def address_table(addresses: Sequence[int]) -> ctypes.Array[ctypes.c_void_p]:
+    """Addresses in memory, for native code to read."""
+    return (ctypes.c_void_p * len(addresses))(*addresses)
+
+
 @dataclass(frozen=True)
 class NativeCode:
     """A Code compiled for this host: the object, and what must be known to run it."""
@@ -234,6 +241,7 @@ class NativeCode:
     sizes: dict[str, int]  # of every region
     symbols: dict[str, str]  # entry → function in the object
     shared: dict[str, bool]  # entry → whether threads help with it
+    direct: dict[str, list[int]]  # entry → where in io the inputs would be whose addresses it is given
 
 
 def compile_code(code: Code, machine: Machine, worth_sharing: float = WORTH_WAKING) -> NativeCode:
@@ -243,6 +251,7 @@ def compile_code(code: Code, machine: Machine, worth_sharing: float = WORTH_WAKI
         {space: code.sizes.get(space, 0) for space in SPACES},
         {entry: entry_symbol(code, entry) for entry in code.entries},
         {entry: shared_work(code, steps) >= worth_sharing for entry, steps in code.entries.items()},
+        {entry: [ref.offset for ref in direct(code, entry)] for entry in code.entries},
     )
 
 
@@ -298,25 +307,35 @@ class CpuExecutable:
         """
         if entry not in self._functions:
             raise KeyError(f"no entry {entry!r}; there are {', '.join(map(repr, self._functions))}")
-        regions = (("state", state), ("arena", arena), ("io", io))
-        pointers = [self._weights_pointer, *(self._pointer(space, region) for space, region in regions)]
         threads = get_num_threads() if threads is None else threads
         if threads < 1:
             raise ValueError(f"cannot run on {threads} threads")
+        pointers = [self.pointer(space, region) for space, region in (("state", state), ("arena", arena), ("io", io))]
         held = []
         try:
-            for lock in _locks([p for p, space in zip(pointers[1:], SPACES[1:]) if self.sizes[space]]):
+            for lock in _locks([p for p, space in zip(pointers, SPACES[1:]) if self.sizes[space]]):
                 lock.acquire()
                 held.append(lock)
-            if threads == 1 or not self._shared[entry]:
-                self._functions[entry](*pointers, None)
-            else:
-                _pool().run(self._functions[entry], pointers, threads)
+            inputs = address_table([pointers[-1] + offset for offset in self.native.direct[entry]])
+            self.enter(entry, (*pointers, ctypes.addressof(inputs)), threads)
         finally:
             for lock in held:
                 lock.release()
 
-    def _pointer(self, space: str, region: np.ndarray) -> int:
+    def enter(self, entry: str, pointers: Sequence[int], threads: int) -> None:
+        """Run an entry on the regions at these addresses of state, arena and io, in which nobody else runs, with the address of
+        a table of where inputs are (`NativeCode.direct`)."""
+        if threads == 1 or not self._shared[entry]:
+            self._functions[entry](self._weights_pointer, *pointers, None)
+        else:
+            _pool().run(self._functions[entry], (self._weights_pointer, *pointers), threads)
+
+    def pointer(self, space: str, region: np.ndarray) -> int:
+        """Where a region begins.
+
+        Raises:
+            ValueError: the memory is no such region.
+        """
         if region.dtype != np.uint8 or not region.flags.c_contiguous or region.nbytes < self.sizes[space]:
             raise ValueError(
                 f"region {space}: expected {self.sizes[space]} contiguous uint8, got {region.nbytes} bytes of {region.dtype}"

@@ -7,7 +7,9 @@ the other use one piece of memory, as large as the largest of them needs, which 
 from __future__ import annotations
 
 import itertools
+import mmap
 import weakref
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from .accounts import Account
 from .threads import available_cpus
 
 ALIGNMENT = 256
+LARGE_PAGE = 1 << 21  # bytes, on x86-64 and, beside pages of 4 KB, on AArch64
 account = Account()
 
 
@@ -27,13 +30,48 @@ def aligned_empty(nbytes: int, kind: str = "scratch") -> np.ndarray:
         OutOfMemory: the computer has no room for it.
     """
     try:
-        raw = np.empty(nbytes + ALIGNMENT, np.uint8)
-    except MemoryError:
+        raw, alignment = _reserved(nbytes)
+    except (MemoryError, OSError):
         raise OutOfMemory("cpu", nbytes, kind, account.bytes()) from None
     if nbytes:
         account.hold(raw, kind, nbytes)
-    start = -raw.ctypes.data % ALIGNMENT
+    start = -raw.ctypes.data % alignment
     return raw[start : start + nbytes]
+
+
+def _reserved(nbytes: int) -> tuple[np.ndarray, int]:
+    """Room for a region, and its alignment there. A large one has large pages where a system gives them for the asking: small
+    ones lie anywhere, and parts of a network push each other out of the caches, more or less of them in every process.
+    """
+    large = (nbytes + LARGE_PAGE // 2) // LARGE_PAGE * LARGE_PAGE  # of the last page a half at least is used
+    if not large or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return np.empty(nbytes + ALIGNMENT, np.uint8), ALIGNMENT
+    room = mmap.mmap(-1, max(nbytes, large) + LARGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    raw = np.frombuffer(room, np.uint8)
+    with suppress(OSError):  # a kernel that was built without them
+        room.madvise(mmap.MADV_HUGEPAGE, -raw.ctypes.data % LARGE_PAGE, large)
+    return raw, LARGE_PAGE
+
+
+class Piece:
+    """Memory for runs, and what its last user knows about it: views and addresses, for the next run of the same one.
+
+    Between runs a large network has put Python itself out of the caches, and whatever a run does not have to do again pays
+    several times of what it seems to cost.
+    """
+
+    __slots__ = ("_known", "_user", "memory")
+
+    def __init__(self, nbytes: int) -> None:
+        self.memory = aligned_empty(nbytes, "arena")
+        self._user: object = None
+        self._known: dict[str, Any] = {}
+
+    def known(self, user: object) -> dict[str, Any]:
+        """What `user` has put here, if nobody else was here since. The memory keeps `user` alive, so let that be little."""
+        if self._user is not user:
+            self._user, self._known = user, {}
+        return self._known
 
 
 class Arenas:
@@ -43,13 +81,13 @@ class Arenas:
 
     Example:
         arenas.join(session, 1 << 20)
-        memory = arenas.take(1 << 20)
-        ...  # a run
-        arenas.give(memory)
+        piece = arenas.take(1 << 20)
+        ...  # a run in piece.memory
+        arenas.give(piece)
     """
 
     def __init__(self) -> None:
-        self._idle: list[np.ndarray] = []
+        self._idle: list[Piece] = []
         self._needs: dict[int, int] = {}
         self._keys = itertools.count()
         self._largest = 0
@@ -66,34 +104,34 @@ class Arenas:
         self._largest = max(list(self._needs.values()), default=0)
         for _ in range(len(self._idle)):
             try:
-                memory = self._idle.pop(0)
+                piece = self._idle.pop(0)
             except IndexError:  # a run took it meanwhile
                 return
-            self.give(memory)
+            self.give(piece)
 
-    def take(self, nbytes: int) -> np.ndarray:
+    def take(self, nbytes: int) -> Piece:
         """Memory of at least `nbytes`, with anything in it, that is nobody else's until it is given back.
 
         Raises:
             OutOfMemory: the computer has no room for it.
         """
         try:
-            memory = self._idle.pop()
+            piece = self._idle.pop()
         except IndexError:
-            return aligned_empty(nbytes, "arena")
-        if memory.nbytes >= nbytes:
-            return memory
-        del memory  # before its larger successor is made
-        return aligned_empty(nbytes, "arena")
+            return Piece(nbytes)
+        if piece.memory.nbytes >= nbytes:
+            return piece
+        del piece  # before its larger successor is made
+        return Piece(nbytes)
 
-    def give(self, memory: np.ndarray) -> None:
+    def give(self, piece: Piece) -> None:
         """Give back what `take` gave."""
-        if 0 < memory.nbytes <= self._largest and len(self._idle) < available_cpus():
-            self._idle.append(memory)
+        if 0 < piece.memory.nbytes <= self._largest and len(self._idle) < available_cpus():
+            self._idle.append(piece)
 
     def idle(self) -> int:
         """Bytes that wait for a run."""
-        return sum(m.nbytes for m in list(self._idle))
+        return sum(piece.memory.nbytes for piece in list(self._idle))
 
 
 arenas = Arenas()

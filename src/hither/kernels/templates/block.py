@@ -22,6 +22,7 @@ from ..index import Index, Var, constant, variable
 from ..ir import Buffer, Val
 from .conv import Held, packed_weights, tiles_of
 from .depthwise import packed_taps, strip_length, strip_of
+from .product import CACHE_LINE
 from .tile import Tile, row_tiles, tile_for
 from .widen import widened
 from .winograd import MOST_SCRATCH
@@ -91,6 +92,20 @@ class _Window:
                         k.store(self.buffer, there, k.load(e.buffer(self.picture), source + columns.index, w))
             with k.if_(~inside):
                 _fill(e, self.buffer, start, width, self.value)
+        self._fetch(image, line + 1)
+
+    def _fetch(self, image: Index, line: Index) -> None:
+        """Have what output line `line` will be the first to need fetched meanwhile: rows of some hundred bytes are over before
+        the processor sees that they are read one after the other."""
+        k, (_, _, height, width) = self.e.k, self.picture.shape
+        fresh, each = min(self.stride, self.lines), CACHE_LINE // self.picture.dtype.itemsize
+        with k.loop(0, self.channels * fresh) as loop:
+            at = k.var(loop, "line", 0, self.channels * fresh - 1)
+            channel, back = unflatten(at, (self.channels, fresh))
+            position = line * self.stride + back + (self.lines - fresh - self.above)
+            source = k.index(((image * self.channels + channel) * height + position) * width)
+            for column in range(0, width, each):
+                k.prefetch(self.e.buffer(self.picture), source + column)
 
 
 def _fill(e: Emitter, buffer: Buffer, start: Index, count: int, value: float) -> None:

@@ -118,4 +118,4 @@ def strip_of(
         sums = loop.results
     for p in range(count):
         with e.point(width):
-            e.finish_element((*at[:-1], at[-1] + p, channel + lane(width)), sums[p])
+            e.finish_element((*at[:-1], at[-1] + p, channel + lane(width)), k.late(sums[p]))

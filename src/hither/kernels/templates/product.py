@@ -186,6 +186,7 @@ class Product:
         """Store a row's sums, and what they have not begun with."""
         offset = 0
         for value, width in zip(values, widths, strict=True):
+            value = self.e.k.late(value)
             total = value if start is None else value + start(offset, width)
             for at, count in column_parts(min(columns - offset, width), width, self.e.machine):
                 store(row, offset + at, count, part(self.e.k, total, at, count))

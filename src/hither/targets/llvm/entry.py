@@ -3,13 +3,12 @@ own, which it hands to `share` (sharing.py); everything else it calls itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ...kernels.ir import Kernel
 from ...kernels.sharing import copy_chunks, most_chunks
-from ...kernels.steps import SPACES, Cond, Copy, Launch, Ref, Step, While
-
-_REGIONS = ", ".join(f"ptr %{space}" for space in SPACES)
+from ...kernels.steps import SPACES, Cond, Copy, Launch, Ref, Step, While, refs
+from .sharing import REGIONS
 
 
 class EntryPrinter:
@@ -24,15 +23,16 @@ class EntryPrinter:
         self.kernels, self.call = kernels, call
         self.lines: list[str] = []
         self.count = 0
-        self.shared: dict[Step, str] = {}  # steps that threads share: their functions' symbols
+        self.inputs: dict[Ref, int] = {}  # inputs that the caller has, and where in the table their addresses are
+        self.shared: dict[tuple[Step, tuple[int | None, ...]], str] = {}  # steps that threads share: their functions' symbols
         self.functions: list[str] = []
         self.copies = False  # whether the module needs @copy
 
-    def entry(self, name: str, steps: tuple[Step, ...]) -> None:
-        """Add the exported function of an entry, and those of its shared steps."""
-        self.lines, self.count = [], 0
+    def entry(self, name: str, steps: tuple[Step, ...], inputs: Sequence[Ref] = ()) -> None:
+        """Add the exported function of an entry, and those of its shared steps; `inputs`: those that the caller has."""
+        self.lines, self.count, self.inputs = [], 0, {ref: i for i, ref in enumerate(inputs)}
         self.steps(steps)
-        self.functions.append(self._function(f"define void @{name}({_REGIONS}, ptr %shared)"))
+        self.functions.append(self._function(f"define void @{name}({REGIONS}, ptr %shared)"))
 
     def _function(self, head: str) -> str:
         body = "\n".join(line if line.endswith(":") else "  " + line for line in [*self.lines, "ret void"])
@@ -45,6 +45,11 @@ class EntryPrinter:
     def pointer(self, ref: Ref) -> str:
         if ref.space not in SPACES:
             raise ValueError(f"a step refers to memory {ref.space!r}; there are {', '.join(SPACES)}")
+        if ref in self.inputs:
+            slot, name = "%" + self.fresh("slot"), "%" + self.fresh("p")
+            self.lines.append(f"{slot} = getelementptr inbounds ptr, ptr %inputs, i64 {self.inputs[ref]}")
+            self.lines.append(f"{name} = load ptr, ptr {slot}, align 8")
+            return name
         if ref.offset == 0:
             return f"%{ref.space}"
         name = "%" + self.fresh("p")
@@ -65,15 +70,16 @@ class EntryPrinter:
 
     def share(self, step: Launch | Copy, most: int, print_step: Callable[[], None]) -> None:
         """Hand a step to all threads; `print_step` writes the body of its function, in which %chunk and %chunks are known."""
-        if step not in self.shared:
-            self.shared[step] = f"step_{len(self.shared)}"
+        key = step, tuple(map(self.inputs.get, refs(step)))
+        if key not in self.shared:
+            self.shared[key] = f"step_{len(self.shared)}"
             outside, self.lines = self.lines, []
             print_step()
             self.functions.append(
-                self._function(f"define internal void @{self.shared[step]}({_REGIONS}, i64 %chunk, i64 %chunks)")
+                self._function(f"define internal void @{self.shared[key]}({REGIONS}, i64 %chunk, i64 %chunks)")
             )
             self.lines = outside
-        self.lines.append(f"call void @share(ptr %shared, ptr @{self.shared[step]}, i64 {most}, {_REGIONS})")
+        self.lines.append(f"call void @share(ptr %shared, ptr @{self.shared[key]}, i64 {most}, {REGIONS})")
 
     def launch(self, step: Launch) -> None:
         kernel = self.kernels[step.kernel]

@@ -150,6 +150,16 @@ class KernelPrinter(ValuePrinter):
         self.support.setdefault("llvm.prefetch.p0", "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
         self.lines.append(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 0, i32 2, i32 1)")
 
+    def _late(self, op: Op) -> str:
+        """Empty assembly code that keeps its place among stores, and that the value goes through in a register."""
+        (value,) = op.args
+        name, dtype, bits = self.name(value), value.dtype, value.width * value.dtype.bits
+        fits = dtype in (dt.float32, dt.float64) and bits in (128, 256, 512) and bits <= self.machine.vector_bits
+        if self.target.arch != "x86_64" or not fits:
+            return name
+        t, register = typed(dtype, value.width), "v" if self.masks() else "x"
+        return self.put(f'call {t} asm sideeffect "", "={register},0"({t} {name})')
+
     def _store(self, op: Op) -> None:
         (index, value), (buffer, count) = op.args, op.attr
         pointer, name = self.address(buffer, self.name(index)), self.name(value)

@@ -11,6 +11,7 @@ import math
 from ...kernels.ir import Machine
 from ...kernels.steps import Code, Launch, walk
 from .entry import EntryPrinter
+from .inputs import ALIGNED, direct
 from .kernel import KernelPrinter, symbol
 from .prelude import COPY, UMIN
 from .sharing import share
@@ -25,8 +26,9 @@ def entry_symbol(code: Code, entry: str) -> str:
 def print_module(code: Code, machine: Machine, target: Target | None = None) -> str:
     """The module's text.
 
-    Each entry becomes `void entry_i(weights, state, arena, io, shared)`, called by one thread; the run is over when it returns.
-    `shared` is where helpers find work (sharing.py), null for a run of one thread.
+    Each entry becomes `void entry_i(weights, state, arena, io, inputs, shared)`, called by one thread; the run is over when it
+    returns. `inputs` holds the addresses of inputs that are not in io (inputs.py); `shared` is where helpers find work
+    (sharing.py), null for a run of one thread.
 
     Args:
         code: kernels lowered for `machine`, and the entries that launch them.
@@ -45,7 +47,7 @@ def print_module(code: Code, machine: Machine, target: Target | None = None) -> 
     ]
     printer = EntryPrinter(code.kernels, symbols.__getitem__)
     for name, steps in code.entries.items():
-        printer.entry(entry_symbol(code, name), steps)
+        printer.entry(entry_symbol(code, name), steps, direct(code, name))
     if printer.copies:
         support.setdefault("copy", COPY)
     # prefer-vector-width: without it LLVM splits 512-bit vectors on processors that it believes to prefer 256
@@ -59,13 +61,15 @@ def _grants(code: Code) -> list[tuple[list[int], list[bool]]]:
     """For each kernel's buffers: the alignment, and freedom from aliasing, that hold in every launch of it."""
     alignments = [[64] * len(kernel.buffers) for kernel in code.kernels]
     unaliased = [[True] * len(kernel.buffers) for kernel in code.kernels]
-    for steps in code.entries.values():
+    for entry, steps in code.entries.items():
+        elsewhere = direct(code, entry)
         for step in walk(steps):
             if not isinstance(step, Launch):
                 continue
             buffers = code.kernels[step.kernel].buffers
             for i, mine in enumerate(step.args[: len(buffers)]):
-                alignments[step.kernel][i] = math.gcd(alignments[step.kernel][i], mine.offset)
+                known = ALIGNED if mine in elsewhere else mine.offset
+                alignments[step.kernel][i] = math.gcd(alignments[step.kernel][i], known)
                 for j, other in enumerate(step.args[: len(buffers)]):
                     apart = (
                         i == j

@@ -31,7 +31,8 @@ MOST_RANGES = 64  # words; threads beyond them share ranges
 REST_MICROSECONDS = 40  # yielding instead would cost a thread its turn for milliseconds under Linux's EEVDF scheduler
 _RESTS = 8  # of a helper in a run that has nothing for it, before it goes: about a millisecond
 
-_REGIONS = ", ".join(f"ptr %{space}" for space in SPACES)
+POINTERS = (*SPACES, "inputs")  # what every step is given; `inputs`: addresses of inputs that lie elsewhere (inputs.py)
+REGIONS = ", ".join(f"ptr %{name}" for name in POINTERS)
 
 
 def _slot(name: str, base: str, offset: int) -> str:
@@ -39,10 +40,10 @@ def _slot(name: str, base: str, offset: int) -> str:
 
 
 def _fields() -> list[tuple[str, int]]:
-    return [(name, JOB + 8 * i) for i, name in enumerate(("step", *SPACES))]
+    return [(name, JOB + 8 * i) for i, name in enumerate(("step", *POINTERS))]
 
 
-CHUNKS = JOB + 8 * (1 + len(SPACES))
+CHUNKS = JOB + 8 * (1 + len(POINTERS))
 
 
 def share(arch: str) -> str:
@@ -52,7 +53,7 @@ def share(arch: str) -> str:
     """
     pause, declaration = relax(arch)
     return f"""{declaration}
-define internal void @share(ptr %shared, ptr %step, i64 %most, {_REGIONS}) noinline nounwind {{
+define internal void @share(ptr %shared, ptr %step, i64 %most, {REGIONS}) noinline nounwind {{
 {_publish()}{_work()}{_wait(pause)}leave:
   ret void
 }}
@@ -66,7 +67,7 @@ def _publish() -> str:
   %alone = icmp eq ptr %shared, null
   br i1 %alone, label %whole, label %publish
 whole:
-  call void %step({_REGIONS}, i64 0, i64 1)
+  call void %step({REGIONS}, i64 0, i64 1)
   ret void
 publish:
 {_slot("threads.slot", "shared", THREADS)}
@@ -105,7 +106,7 @@ def _work() -> str:
   %mine = phi i64 [ 0, %open ], [ %more.mine, %claim ]
   %current = phi i64 [ 0, %open ], [ %from, %claim ]
   %more.mine = add i64 %mine, 1
-  call void %step({_REGIONS}, i64 %chunk, i64 %chunks)
+  call void %step({REGIONS}, i64 %chunk, i64 %chunks)
   br label %look
 look:
   %from = phi i64 [ %current, %work ], [ %from.next, %closed ]
@@ -200,7 +201,7 @@ work:
 {loads}
 {_slot("chunks.slot", "shared", CHUNKS)}
   %chunks = load i64, ptr %chunks.slot, align 8
-  call void %step({_REGIONS}, i64 %chunk, i64 %chunks)
+  call void %step({REGIONS}, i64 %chunk, i64 %chunks)
   %before = atomicrmw add ptr %done, i64 1 release
   br label %look
 idle:
