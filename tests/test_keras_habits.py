@@ -145,6 +145,16 @@ def test_methods_of_keras_say_what_to_write(call: Callable[[], Any], says: str) 
         call()
 
 
+def test_unknown_names_say_what_they_should_be() -> None:
+    for made, says in (
+        (lambda: nn.losses.get("mean_square_error"), r"mean_squared_error.*hither\.nn\.losses\.Loss"),
+        (lambda: ht.optim.get("addam"), r"adam.*hither\.optim\.Optimizer"),
+        (lambda: nn.metrics.get("acuracy"), r"hither\.nn\.metrics\.Metric"),
+    ):
+        with pytest.raises(UnsupportedFeature, match=says):
+            made()
+
+
 def test_names_and_paths_of_keras_say_what_to_write() -> None:
     with pytest.raises(AttributeError, match="Functional"):
         nn.Model  # noqa: B018

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ... import ops
+from ...errors import ShapeMismatch
 from .. import config
 from ..losses import EPSILON, matching
 from .base import Metric, State, ratio
+
+_KINDS = ("tp", "fp", "tn", "fn")
 
 # -- counts ------------------------------------------------------------------------------------------------------------------
 
 
 class _Confusion(Metric):
     """Numbers of right and wrong positives and negatives at each of several thresholds."""
+
+    multi_label = False  # whether to count for each column
 
     def __init__(
         self, thresholds: Any = None, top_k: int | None = None, class_id: int | None = None, name: str | None = None,
@@ -30,7 +36,7 @@ class _Confusion(Metric):
 
     def init(self) -> State:
         n = len(self._levels)
-        return {k: ops.zeros((n,)) for k in ("tp", "fp", "tn", "fn")}
+        return {k: ops.zeros((n,)) for k in _KINDS}
 
     def update(self, state: State, y_true: Any, y_pred: Any, sample_weight: Any = None) -> State:
         y_true, y_pred = matching(ops.asarray(y_true), ops.astype(ops.asarray(y_pred), "float32"))
@@ -45,13 +51,18 @@ class _Confusion(Metric):
             while given.ndim < y_true.ndim:
                 given = ops.expand_dims(given, axis=-1)
             w = ops.broadcast_to(given, tuple(y_true.shape))
-        t, p, w = (ops.reshape(x, (1, -1)) for x in (y_true, y_pred, w))
-        said = ops.astype(p > ops.reshape(ops.asarray(self._levels), (-1, 1)), "float32")
+        shape = (1, -1, y_true.shape[-1]) if self.multi_label else (1, -1)
+        t, p, w = (ops.reshape(x, shape) for x in (y_true, y_pred, self._weighed(w)))
+        said = ops.astype(p > ops.reshape(ops.asarray(self._levels), (-1, *(1,) * (len(shape) - 1))), "float32")
         truth = ops.astype(t > 0.5, "float32")
         counts = {
             "tp": said * truth, "fp": said * (1 - truth), "tn": (1 - said) * (1 - truth), "fn": (1 - said) * truth,
         }  # fmt: skip
         return {k: state[k] + ops.sum(v * w, axis=1) for k, v in counts.items()}
+
+    def _weighed(self, w: Any) -> Any:
+        """The weights of all numbers, from those of the samples."""
+        return w
 
     def _shaped(self, x: Any) -> Any:
         return x[0] if self._alone else x
@@ -91,37 +102,74 @@ class Recall(_Confusion):
 
 @config.register("auc")
 class AUC(_Confusion):
-    """The area under the ROC or precision-recall curve, by the trapezoid rule over `num_thresholds` thresholds.
+    """The area under the ROC or precision-recall curve, by sums over many thresholds.
 
     Args:
-        num_thresholds: how many.
+        num_thresholds: how many, evenly between 0 and 1.
         curve: "ROC" or "PR".
+        summation_method: the curve's height between two thresholds: "interpolation" (the trapezoid rule; for precision and
+            recall Davis and Goadrich's), "minoring" or "majoring" (the smaller or larger of the two).
+        thresholds: others, between 0 and 1.
+        multi_label: whether columns are labels of their own, whose areas are averaged; else all numbers are one question's.
+        num_labels: how many columns there are; known from the predictions.
+        label_weights: a weight of each label: of its area (multi_label), or of its numbers.
         from_logits: whether predictions are logits.
     """
 
     def __init__(
-        self, num_thresholds: int = 200, curve: str = "ROC", from_logits: bool = False, name: str | None = None,
-        dtype: Any = None,
+        self, num_thresholds: int = 200, curve: str = "ROC", summation_method: str = "interpolation", name: str | None = None,
+        dtype: Any = None, thresholds: Sequence[float] | None = None, multi_label: bool = False,
+        num_labels: int | None = None, label_weights: Sequence[float] | None = None, from_logits: bool = False,
     ) -> None:  # fmt: skip
         if curve not in ("ROC", "PR"):
             raise ValueError(f"curve is 'ROC' or 'PR', got {curve!r}")
-        inside = (np.arange(1, num_thresholds - 1) / (num_thresholds - 1)).tolist()
+        if summation_method not in ("interpolation", "minoring", "majoring"):
+            raise ValueError(f"summation_method is 'interpolation', 'minoring' or 'majoring', got {summation_method!r}")
+        inside = (
+            (np.arange(1, num_thresholds - 1) / (num_thresholds - 1)).tolist() if thresholds is None else sorted(thresholds)
+        )
+        if any(not 0 <= t <= 1 for t in inside) or (thresholds is None and num_thresholds < 2):
+            raise ValueError(
+                f"thresholds lie between 0 and 1, and num_thresholds is 2 or more; got {thresholds or num_thresholds}"
+            )
         super().__init__([-EPSILON, *inside, 1 + EPSILON], name=name or "auc")
-        self.num_thresholds, self.curve, self.from_logits = num_thresholds, curve, from_logits
+        self.num_thresholds, self.curve, self.from_logits = len(inside) + 2, curve, from_logits
+        self.summation_method, self.multi_label, self.num_labels = summation_method, multi_label, num_labels
+        self.thresholds, self.label_weights = thresholds, label_weights
 
     def get_config(self) -> dict[str, Any]:
-        return {k: getattr(self, k) for k in ("num_thresholds", "curve", "from_logits", "name")}
+        names = ("num_thresholds", "curve", "summation_method", "thresholds", "multi_label", "num_labels", "label_weights")
+        return {k: getattr(self, k) for k in (*names, "from_logits", "name")}
+
+    def init(self) -> State:
+        return {k: ops.zeros((len(self._levels), 1)) for k in _KINDS} if self.multi_label else super().init()
 
     def update(self, state: State, y_true: Any, y_pred: Any, sample_weight: Any = None) -> State:
-        y_pred = ops.sigmoid(ops.astype(ops.asarray(y_pred), "float32")) if self.from_logits else y_pred
+        y_pred = ops.astype(ops.asarray(y_pred), "float32")
+        if self.num_labels is not None and y_pred.shape[-1] != self.num_labels:
+            raise ShapeMismatch(f"{self.name} has num_labels={self.num_labels}, got predictions of shape {tuple(y_pred.shape)}")
+        y_pred = ops.sigmoid(y_pred) if self.from_logits else y_pred
         return super().update(state, y_true, y_pred, sample_weight)
+
+    def _weighed(self, w: Any) -> Any:
+        if self.multi_label or self.label_weights is None:
+            return w
+        return w * ops.asarray(np.asarray(self.label_weights, np.float32))
 
     def value(self, state: State) -> Any:
         tp, fp, fn, tn = (state[k] for k in ("tp", "fp", "fn", "tn"))
-        if self.curve == "ROC":
-            x, y = ratio(fp, fp + tn), ratio(tp, tp + fn)
-            return ops.sum((x[:-1] - x[1:]) * (y[:-1] + y[1:]) / 2)
-        return self._under_precision_recall(tp, fp, fn)
+        if self.curve == "PR" and self.summation_method == "interpolation":
+            areas = self._under_precision_recall(tp, fp, fn)
+        else:
+            recall = ratio(tp, tp + fn)
+            x, y = (ratio(fp, fp + tn), recall) if self.curve == "ROC" else (recall, ratio(tp, tp + fp))
+            low, high = ops.minimum(y[:-1], y[1:]), ops.maximum(y[:-1], y[1:])
+            height = {"interpolation": (low + high) / 2, "minoring": low, "majoring": high}[self.summation_method]
+            areas = ops.sum((x[:-1] - x[1:]) * height, axis=0)
+        if not self.multi_label or self.label_weights is None:
+            return ops.mean(areas)
+        w = np.asarray(self.label_weights, np.float32)
+        return ops.sum(areas * w) / float(w.sum())
 
     def _under_precision_recall(self, tp: Any, fp: Any, fn: Any) -> Any:
         """Interpolated between thresholds as Davis and Goadrich (2006) show to be right."""
@@ -133,7 +181,7 @@ class AUC(_Confusion):
         safe = ratio(positives[:-1], ops.maximum(positives[1:], 0.0))
         growth = ops.where(both, safe, ops.ones_like(safe))
         total = slope * (gained + intercept * ops.log(growth))
-        return ops.sum(ratio(total, ops.maximum(tp[1:] + fn[1:], 0.0)))
+        return ops.sum(ratio(total, ops.maximum(tp[1:] + fn[1:], 0.0)), axis=0)
 
 
 @config.register("f1_score")
