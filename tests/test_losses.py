@@ -44,6 +44,9 @@ LOSSES: dict[str, tuple[str, dict[str, Any], Any]] = {
     "categorical": ("CategoricalCrossentropy", {"label_smoothing": 0.2}, (ROWS, CHANCES)),
     "categorical logits": ("CategoricalCrossentropy", {"from_logits": True}, (ROWS, SCORES)),
     "categorical focal": ("CategoricalFocalCrossentropy", {}, (ROWS, CHANCES)),
+    "dice": ("Dice", {}, (BITS, ODDS)),
+    "dice of rows": ("Dice", {"axis": (1,)}, (BITS, ODDS)),
+    "tversky": ("Tversky", {"alpha": 0.3, "beta": 0.7}, (BITS, ODDS)),
     "sparse": ("SparseCategoricalCrossentropy", {}, (CLASSES, CHANCES)),
     "sparse logits": ("SparseCategoricalCrossentropy", {"from_logits": True}, (CLASSES[:, None], SCORES)),
 }
@@ -104,6 +107,18 @@ METRICS: dict[str, tuple[str, dict[str, Any], Any]] = {
         (ROWS, CHANCES),
     ),
     "auc of weighed labels": ("AUC", {"label_weights": WEIGHTS[: ROWS.shape[1]].tolist()}, (ROWS, CHANCES)),
+    "iou": ("IoU", {"num_classes": 4, "target_class_ids": [0, 2], "dtype": "float32"}, (CLASSES, np.roll(CLASSES, 1))),
+    "iou of scores": ("MeanIoU", {"num_classes": 4, "sparse_y_pred": False, "dtype": "float32"}, (CLASSES, CHANCES)),
+    "iou without a class": (
+        "MeanIoU",
+        {"num_classes": 4, "ignore_class": 1, "dtype": "float32"},
+        (CLASSES, np.roll(CLASSES, 1)),
+    ),
+    "iou of yes and no": (
+        "BinaryIoU",
+        {"threshold": 0.3, "target_class_ids": [1], "dtype": "float32"},
+        (BITS[:, 0], ODDS[:, 0]),
+    ),
     "f1": ("F1Score", {"average": "macro"}, (ROWS, CHANCES)),
     "f1 weighted": ("F1Score", {"average": "weighted", "threshold": 0.3}, (ROWS, CHANCES)),
     "f1 micro": ("F1Score", {"average": "micro", "threshold": 0.3}, (ROWS, CHANCES)),
@@ -165,11 +180,12 @@ def test_names_are_those_of_keras() -> None:
         assert type(metrics.get(name)).__name__.lower() == shown.replace("_", "").lower(), name
     for name in ("MSE", "MAPE", "KLD", "kl_divergence", "BinaryCrossentropy", "log_cosh"):
         assert type(losses.get(name)).__name__.lower() == _plain_name(keras.losses.get(name)), name
+    needed = {"IoU": {"num_classes": 2, "target_class_ids": [0]}, "MeanIoU": {"num_classes": 2}}
     for mine, theirs in ((metrics, keras.metrics), (losses, keras.losses)):
         for name in mine.__all__:
             if isinstance(getattr(mine, name), type) and hasattr(theirs, name) and name not in ("Loss", "Metric"):
-                shown = getattr(theirs, name)().name  # Keras numbers some names through the session
-                assert getattr(mine, name)().name == re.sub(r"_\d+$", "", shown)
+                shown = getattr(theirs, name)(**needed.get(name, {})).name  # Keras numbers some names through the session
+                assert getattr(mine, name)(**needed.get(name, {})).name == re.sub(r"_\d+$", "", shown)
 
 
 def _plain_name(loss: Any) -> str:

@@ -383,6 +383,49 @@ class KLDivergence(Loss):
         return ops.sum(t * ops.log(t / p), axis=-1)
 
 
+@config.register("dice")
+class Dice(Loss):
+    """1 minus the Dice coefficient (1945) of targets and predictions: twice what they share, by what both are.
+
+    Args:
+        axis: what it is the coefficient of; None is the whole batch, (1, 2, 3) each picture.
+    """
+
+    def __init__(
+        self, reduction: str | None = "sum_over_batch_size", name: str | None = None, axis: Any = None, dtype: Any = None
+    ) -> None:
+        super().__init__(name, reduction)
+        self.axis = axis
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        axis = tuple(self.axis) if isinstance(self.axis, list | tuple) else self.axis
+        shared, both = ops.sum(y_true * y_pred, axis=axis), ops.sum(y_true, axis=axis) + ops.sum(y_pred, axis=axis)
+        return 1 - (2 * shared + EPSILON) / (both + EPSILON)
+
+
+@config.register("tversky")
+class Tversky(Loss):
+    """1 minus the Tversky index (Salehi et al., 2017): Dice's coefficient with weights of the two kinds of error.
+
+    Args:
+        alpha, beta: weights of what is missed, and of what is predicted wrongly (as Keras computes, not as it says).
+        axis: as of `Dice`.
+    """
+
+    def __init__(
+        self, alpha: float = 0.5, beta: float = 0.5, reduction: str | None = "sum_over_batch_size", name: str | None = None,
+        axis: Any = None, dtype: Any = None,
+    ) -> None:  # fmt: skip
+        super().__init__(name, reduction)
+        self.alpha, self.beta, self.axis = alpha, beta, axis
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        axis = tuple(self.axis) if isinstance(self.axis, list | tuple) else self.axis
+        shared = ops.sum(y_true * y_pred, axis=axis)
+        wrong, missed = ops.sum((1 - y_true) * y_pred, axis=axis), ops.sum(y_true * (1 - y_pred), axis=axis)
+        return 1 - (shared + EPSILON) / (shared + missed * self.alpha + wrong * self.beta + EPSILON)
+
+
 class FunctionLoss(Loss):
     """A function of (y_true, y_pred) that gives a loss per sample, or one number."""
 
@@ -416,7 +459,7 @@ def get(identifier: Any) -> Loss:
 
 __all__ = [
     "BinaryCrossentropy", "BinaryFocalCrossentropy", "CategoricalCrossentropy", "CategoricalFocalCrossentropy",
-    "CategoricalHinge", "CosineSimilarity", "Hinge", "Huber", "KLDivergence", "LogCosh", "Loss", "MeanAbsoluteError",
+    "CategoricalHinge", "CosineSimilarity", "Dice", "Hinge", "Huber", "KLDivergence", "LogCosh", "Loss", "MeanAbsoluteError",
     "MeanAbsolutePercentageError", "MeanSquaredError", "MeanSquaredLogarithmicError", "Poisson",
-    "SparseCategoricalCrossentropy", "SquaredHinge", "get",
+    "SparseCategoricalCrossentropy", "SquaredHinge", "Tversky", "get",
 ]  # fmt: skip
