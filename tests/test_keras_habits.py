@@ -13,7 +13,7 @@ import pytest
 
 import hither as ht
 from hither import nn
-from hither.errors import UnsupportedFeature
+from hither.errors import ShapeMismatch, UnsupportedFeature
 
 from .keras_reference import keras
 
@@ -160,3 +160,25 @@ def test_names_and_paths_of_keras_say_what_to_write() -> None:
         nn.Model  # noqa: B018
     with pytest.raises(TypeError, match="network=net"):
         _net().load_weights("a.weights.h5")  # type: ignore[arg-type]
+
+
+def test_an_error_names_the_layer_that_it_comes_from() -> None:
+    """The message alone, of two matrices, does not say which of a network's hundred layers was given the wrong one."""
+    net = nn.Sequential([nn.Input((5,)), nn.Dense(4, name="first"), nn.Dense(3)], name="net")
+    with pytest.raises(ValueError, match="inner extents") as caught:
+        net(np.zeros((2, 6), np.float32))
+    assert caught.value.__notes__ == ["in the layer net/first (Dense), called with (2, 6)"]
+    with pytest.raises(ShapeMismatch, match=r"'kernel' would have the shape \(6, -3\)"):
+        nn.Dense(-3)(np.zeros((2, 6), np.float32))
+
+
+def test_predicting_shows_what_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    trainer = ht.Trainer(nn.Sequential([nn.Input((5,)), nn.Dense(3)]), "mse")
+    trainer.predict(X[:, 0], verbose=0)
+    assert not capsys.readouterr().out
+    trainer.predict(X[:, 0], verbose=2)
+    assert capsys.readouterr().out.startswith("Predicted - ")
+    with pytest.warns(ht.train.OutOfDataWarning), pytest.raises(ShapeMismatch, match="no batches"):
+        trainer.predict(iter([]))
+    with pytest.raises(ValueError, match="batch_size is 1 or more"):
+        trainer.fit(X[:, 0], X[:, 0, :3], validation_split=0.5, validation_batch_size=0, verbose=0)

@@ -61,6 +61,18 @@ def running(layer: Layer, training: bool | None) -> Iterator[bool]:
 
 
 @contextmanager
+def _located(layer: Layer, inputs: Sequence[Any]) -> Iterator[None]:
+    """An error in the block has a note of the layer that it comes from, and of what that was given."""
+    try:
+        yield
+    except Exception as error:
+        if not getattr(error, "__notes__", None):  # the innermost says it
+            shapes = ", ".join(str(_shapes(x)) for x in inputs if x is not None)
+            error.add_note(f"in the layer {_path.get()[:-1] or layer.name} ({type(layer).__name__}), called with {shapes}")
+        raise
+
+
+@contextmanager
 def collecting_penalties() -> Iterator[list[Any]]:
     """What layers called in the block add to the loss: numbers from `add_loss`, and their activity regularizers' penalties."""
     found: list[Any] = []
@@ -214,6 +226,8 @@ class Layer(Module):
         wanted = self.dtype if dtype is None else dt.dtype(dtype)
         extents, room = tuple(int(n) for n in shape), _room.get()
         if room is None or not persistent:
+            if min(extents, default=0) < 0:
+                raise ShapeMismatch(f"{self.name}: weight {name!r} would have the shape {extents}; extents are 0 or more")
             begin = initializers.get("glorot_uniform" if initializer is None else initializer)
             setattr(self, name, asarray(begin(extents, dtype=wanted), dtype=wanted))
         else:
@@ -298,9 +312,10 @@ class Layer(Module):
             named = {k: v for k, v in (("training", training), ("mask", mask)) if v is not None}
             return record(self, args, {**kwargs, **named})
         args = self.convert(args)
-        self.ensure_built(*args)
         accepted = parameters_of(type(self).call)
-        with running(self, training) as resolved:
+        with _located(self, args):
+            self.ensure_built(*args)
+        with running(self, training) as resolved, _located(self, args):
             given = {k: v for k, v in (("training", resolved), ("mask", mask)) if k in accepted}
             result = self.call(*args, **kwargs, **given)
             if self.activity_regularizer is not None and _penalties.get() is not None:

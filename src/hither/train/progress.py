@@ -95,6 +95,15 @@ class Progress(Callback):
         if self.epoch is None:
             self._close(f"Evaluated - {time.perf_counter() - self.started:.1f} s - {text_of(logs or {})}")
 
+    def on_predict_begin(self, logs: Logs = None) -> None:
+        self._open("Predicting", self.params.get("steps"))
+
+    def on_predict_batch_end(self, batch: int, logs: Logs = None) -> None:
+        self._advance(batch, logs)
+
+    def on_predict_end(self, logs: Logs = None) -> None:
+        self._close(f"Predicted - {time.perf_counter() - self.started:.1f} s")
+
 
 def progress_for(verbose: Any) -> list[Callback]:
     """The callback for Keras's `verbose`: 0 shows nothing, 1 batches, 2 epochs; "auto" (and 1) is quiet about batches without a

@@ -331,7 +331,8 @@ class Trainer:
                 whole, class_weight = weighted_by_class(whole, class_weight), None
             x, y, sample_weight = whole.x, whole.y, whole.sample_weight
         data = batches_of(x, y, sample_weight, size=batch_size, shuffle=shuffle, seed=self.seed, steps=steps_per_epoch)
-        validation = self._validation(validation_data, validation_batch_size or batch_size, validation_steps)
+        validation_size = batch_size if validation_batch_size is None else validation_batch_size
+        validation = self._validation(validation_data, validation_size, validation_steps)
         history = self.last_history = History()
         history.set_trainer(self)
         history.validation = validation
@@ -464,7 +465,7 @@ class Trainer:
     ) -> Any:  # fmt: skip
         """The network's outputs for all samples, as it gives them: an array; for several outputs a list, or a dict of them."""
         data = batches_of(x, size=batch_size, steps=steps)
-        shown = CallbackList(list(callbacks or ()), self, {"epochs": 1, "steps": data.steps})
+        shown = CallbackList([*progress_for(verbose), *(callbacks or ())], self, {"epochs": 1, "steps": data.steps})
         shown.call("on_predict_begin")
         found: list[list[np.ndarray]] = []
         for i, batch in enumerate(data.epoch(0)):
@@ -473,6 +474,8 @@ class Trainer:
             found.append([a.numpy() for a in self._run(steps_, "predict", Batch(batch.x)).values()])
             shown.call("on_predict_batch_end", i)
         shown.call("on_predict_end")
+        if not found:
+            raise ShapeMismatch("there are no batches; is the iterator at its end?")
         joined = [Array(np.concatenate(parts)) for parts in zip(*found, strict=True)]
         structure = self._steps.structure if self._steps is not None else None
         return joined if structure is None else unflatten(structure, joined)
