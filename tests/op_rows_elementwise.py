@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 import hither as ht
+from hither.graph.primitives.rules import apply
 
 from . import references as ref
 from .op_case import INTS, NUMBERS, Operand, Table
@@ -132,6 +133,7 @@ op(
     "saturate", lambda x: ht.astype(x, "uint8"), lambda x: np.array([0, 0, 255, 255, 7, 0]),
     A((6,), values=[-5, np.nan, 300, np.inf, 7.9, -np.inf]), dtypes=("float32",),
 )  # fmt: skip
+op("narrow", lambda x: apply("narrow", x), lambda x: x.astype(np.float16), dtypes=("float32",), tolerance="exact")
 op("bitcast", lambda x: ht.bitcast(x, "int32"), lambda x: x.astype(np.float32).view(np.int32), dtypes=("float32",))
 op("bitcast_half", lambda x: ht.bitcast(x, "uint16"), lambda x: x.astype(np.float16).view(np.uint16), dtypes=("float16",))
 

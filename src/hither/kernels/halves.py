@@ -1,7 +1,7 @@
 """Halves: activations="float16". What kernels store for each other is stored as float16, and widened where it is read.
 
 Which values lie in memory is fusion's choice, and fusion is asked here, for one machine whatever the target, so that all of
-them round the same values. Behind each the Graph says `convert` to float16 and back; what only moves elements (padding,
+them round the same values. Behind each the Graph says `narrow`, and `convert` back; what only moves elements (padding,
 concatenation, views, gathers) moves halves. Before it fuses, the planner lets readers have the halves themselves
 (`read_halves`): they widen them in registers, as they do small weights. Arithmetic and sums are float32 as before, and a value
 that a target never stores is not rounded there.
@@ -82,7 +82,7 @@ def store_halves(graph: Graph, numbers: Numbers, prefix: str = "") -> Graph:
         if node.results[0] not in chosen:
             return None
         (value,) = builder.add(node.primitive, operands, node.params, node.source)
-        return widened(builder, builder.add(REGISTRY["convert"], (value,), {"dtype": dt.float16}, node.source)[0], node.source)
+        return widened(builder, builder.add(REGISTRY["narrow"], (value,), {}, node.source)[0], node.source)
 
     return rewrite(graph, rule)
 
@@ -274,7 +274,7 @@ def _rounded(graph: Graph, halves: Iterable[Value]) -> Iterator[Value]:
         if node is None or value in seen:
             continue
         seen.add(value)
-        if node.primitive.name == "convert" and node.operands[0].dtype is dt.float32:
+        if node.primitive.name in ("narrow", "convert") and node.operands[0].dtype is dt.float32:
             yield value
         waiting.extend(node.operands[i] for i in _moved(node))
 

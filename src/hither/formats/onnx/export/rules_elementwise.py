@@ -197,7 +197,7 @@ def atan2(w: Writer, node: Any, y: str, x: str) -> str:
     return w.op("Where", w.op("Equal", x, zero), upright, turned)
 
 
-@rule("convert")
+@rule("convert", "narrow")
 def convert(w: Writer, node: Any, x: str) -> str:
     """Floats beyond an integer's range become its ends, and NaN 0, where ONNX leaves open what happens."""
     kind, wanted = _kind(node), node.results[0].dtype
