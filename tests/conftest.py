@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hypothesis
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,6 +56,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 fixtures.insert(0, fixture)
         if item.get_closest_marker("browser"):
             item.add_marker(pytest.mark.xdist_group("browser"))
+    for module in {item.module for item in items if isinstance(item, pytest.Function)}:
+        _starts.update({g: g.bit_generator.state for g in vars(module).values() if isinstance(g, np.random.Generator)})
+
+
+_starts: dict[np.random.Generator, Any] = {}  # of the generators that modules' tests draw from
+
+
+@pytest.fixture(autouse=True)
+def _own_numbers(request: pytest.FixtureRequest) -> None:
+    """A test's random numbers do not depend on which tests this process has run before."""
+    for value in vars(request.module).values():
+        if isinstance(value, np.random.Generator):
+            value.bit_generator.state = _starts[value]
 
 
 def missing(what: str) -> NoReturn:
