@@ -17,7 +17,7 @@ from .browser import serving
 from .conftest import ROOT
 
 MOST = {"float16": 0.52, "int8": 0.28, "int4": 0.17}  # of what float32 takes
-BLOCKS = 2 << 20  # by which the blocks of allocators (malloc's, wgpu's) may differ from what is in them
+BLOCKS = 4 << 20  # by which blocks of allocators (malloc's, wgpu's) and large pages may differ from what is in them
 KERNELS = 6 << 20  # what a program takes besides: arena, inputs and outputs, scratch memory of kernels, code
 
 
