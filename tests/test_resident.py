@@ -17,8 +17,9 @@ from .browser import serving
 from .conftest import ROOT
 
 MOST = {"float16": 0.52, "int8": 0.28, "int4": 0.17}  # of what float32 takes
-BLOCKS = 4 << 20  # by which blocks of allocators (malloc's, wgpu's) and large pages may differ from what is in them
-KERNELS = 6 << 20  # what a program takes besides: arena, inputs and outputs, scratch memory of kernels, code
+# What a program takes besides, at any precision: arena, inputs and outputs, memory of kernels, code, and by how much the blocks
+# of allocators (malloc's, wgpu's) exceed what is in them. Natively on WebGPU 1 to 5 MB, another amount in every process.
+KERNELS = 6 << 20
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
@@ -33,9 +34,8 @@ def test_a_process_holds_weights_once_and_small(device: str) -> None:
         found |= json.loads(done.stdout.strip().splitlines()[-1])
     nbytes = found.pop("float32 weights")
     assert nbytes >= 64 << 20
-    assert found["float32"] <= nbytes + KERNELS, found
-    for precision, most in MOST.items():
-        assert found[precision] <= most * found["float32"] + BLOCKS, found
+    for precision, most in {"float32": 1.0, **MOST}.items():
+        assert found[precision] <= most * nbytes + KERNELS, found  # a second copy of the smallest is twice as much
 
 
 COUNT = """async ([url, device, inputs]) => {

@@ -15,8 +15,8 @@ from typing import Any
 
 from .. import dtypes as dt
 from ..dtypes import DType
-from . import half_bits
 from .fold import fold
+from .half_bits import Halves
 from .index import Atom, Index, Quotient, Remainder, Var, constant, variable
 from .ir import INDEX, Block, Buffer, Kernel, Loop, Machine, Op, Val
 
@@ -51,7 +51,7 @@ class Builder:
         self.scratch: list[Buffer] = []
         self._blocks: list[Block] = [Block()]
         self._known: list[dict[Any, Val]] = [{}]
-        self._halves = half_bits.Halves(self)
+        self.halves = Halves(self)  # rounding to float16, and its bits
 
     # -- memory ------------------------------------------------------------------------------------------------------
 
@@ -130,7 +130,7 @@ class Builder:
     def _from_storage(self, value: Val, buffer: Buffer, wanted: DType | None) -> Val:
         if buffer.dtype is dt.float16:
             if value.dtype is dt.int16:
-                value = self._halves.widened(value, buffer.finite)
+                value = self.halves.widened(value, buffer.finite)
             else:
                 value = self.convert(value, dt.float32)
         if wanted is dt.float16:
@@ -143,20 +143,8 @@ class Builder:
                 return self.convert(value, dt.float16)
             if self.machine.gpu:  # two become a word as they are stored
                 return self.convert(value, dt.float32)
-            return self._halves.narrowed(value)
+            return self.halves.narrowed(value)
         return self.convert(value, buffer.dtype)
-
-    def half(self, value: Val) -> Val:
-        """A number rounded to float16, which is float32 in registers."""
-        return self._halves.rounded(value)
-
-    def half_to_float(self, bits: Val) -> Val:
-        """The bits of a float16, as int16, to float32."""
-        return half_bits.to_float(self, bits)
-
-    def float_to_half(self, value: Val) -> Val:
-        """float32 to the bits of a float16, as int16."""
-        return half_bits.from_float(self, value)
 
     # -- values ------------------------------------------------------------------------------------------------------
 

@@ -231,11 +231,15 @@ def _convert_vjp(cotangents: tuple[Any, ...], operands: tuple[Any, ...], results
     return (apply("convert", g, dtype=operands[0].dtype),)
 
 
+def _converted(x: np.ndarray, dtype: DType) -> np.ndarray:
+    return np.asarray(convert_array(np.atleast_1d(x), dtype)).reshape(x.shape)
+
+
 primitive(
     "convert",
     abstract=lambda x, dtype: Abstract(x.shape, dtype),
-    evaluate=lambda x, dtype: np.asarray(convert_array(np.atleast_1d(x), dtype)).reshape(x.shape),
-    lowering=Elementwise(lambda k, x, dtype: k.half(x) if dtype is dt.float16 else k.convert(x, dtype)),
+    evaluate=_converted,
+    lowering=Elementwise(lambda k, x, dtype: k.halves.rounded(x) if dtype is dt.float16 else k.convert(x, dtype)),
     vjp=_convert_vjp,
 )
 
@@ -243,7 +247,7 @@ primitive(
 primitive(
     "narrow",
     abstract=lambda x: Abstract(x.shape, dt.float16),
-    evaluate=lambda x: np.asarray(convert_array(np.atleast_1d(x), dt.float16)).reshape(x.shape),
+    evaluate=lambda x: _converted(x, dt.float16),
     lowering=Elementwise(lambda k, x: x),
     vjp=None,
 )
@@ -257,9 +261,9 @@ def _bitcast_abstract(x: Abstract, dtype: DType) -> Abstract:
 
 def _emit_bitcast(k: Any, x: Any, dtype: DType) -> Any:
     if dtype is dt.float16:  # halves are float32 in registers
-        return x if x.dtype.is_float else k.half_to_float(k.bitcast(x, dt.int16))
+        return x if x.dtype.is_float else k.halves.widened(k.bitcast(x, dt.int16))
     if dtype.bits == 16 and x.dtype.is_float:
-        return k.bitcast(k.float_to_half(x), dtype)
+        return k.bitcast(k.halves.narrowed(x), dtype)
     return k.bitcast(x, dtype)
 
 

@@ -98,14 +98,16 @@ class _Window:
         """Have what output line `line` will be the first to need fetched meanwhile: rows of some hundred bytes are over before
         the processor sees that they are read one after the other."""
         k, (_, _, height, width) = self.e.k, self.picture.shape
+        if self.e.machine.name != "llvm":
+            return
         fresh, each = min(self.stride, self.lines), CACHE_LINE // self.picture.dtype.itemsize
         with k.loop(0, self.channels * fresh) as loop:
             at = k.var(loop, "line", 0, self.channels * fresh - 1)
             channel, back = unflatten(at, (self.channels, fresh))
             position = line * self.stride + back + (self.lines - fresh - self.above)
             source = k.index(((image * self.channels + channel) * height + position) * width)
-            for column in range(0, width, each):
-                k.prefetch(self.e.buffer(self.picture), source + column)
+            with k.loop(0, width, each) as columns:
+                k.prefetch(self.e.buffer(self.picture), source + columns.index)
 
 
 def _fill(e: Emitter, buffer: Buffer, start: Index, count: int, value: float) -> None:
