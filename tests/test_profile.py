@@ -151,6 +151,14 @@ def test_operations_are_those_of_the_kernel() -> None:
     if machine_for("cpu").dot:
         assert small.arithmetic == "bytes" and small.operations["bytes"] == pytest.approx(2 * 64**3, rel=0.2)
         assert small.least_seconds < 0.5 * floats.least_seconds
+    # a fused block finds out as it runs which lines it has, so how often its loops go round is not known: it has them all
+    wide, deep = rng.standard_normal((96, 32, 1, 1)).astype(np.float32), rng.standard_normal((96, 1, 3, 3)).astype(np.float32)
+
+    def block(x: Any) -> Any:
+        return ht.conv(ht.relu(ht.conv(x, wide)), deep, groups=96, padding=((1, 1), (1, 1)))
+
+    fused = slowest(block, (1, 32, 56, 56))
+    assert "block" in fused.kernel and sum(fused.operations.values()) == pytest.approx(fused.flops)
     direct = 2 * 64 * 64 * 9 * 32 * 32
     fewer = slowest(lambda x: ht.conv(x, filters, padding=((1, 1), (1, 1))), (1, 64, 32, 32))
     assert "winograd" in fewer.kernel and fewer.flops == direct

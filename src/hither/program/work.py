@@ -36,21 +36,25 @@ def node_flops(node: Node) -> int:
 
 
 def operations(kernel: Kernel, flops: int) -> dict[str, float]:
-    """The operations among `flops` that a kernel carries out, by kind: all of them, or as many as it has.
-
-    A loop whose length is not known before it runs counts as one turn, one whose length changes as its first.
+    """The operations among `flops` that a kernel carries out, by kind: as many as it has, or all of them, where it has more or
+    how often its loops go round is not known before it runs. A loop whose length changes counts as long as it first is.
     """
     found: Counter[str] = Counter()
     counters: dict[Val, int] = {}
+    known = True
 
     def visit(block: Block, times: int) -> None:
+        nonlocal known
         for op in block.ops:
             turns = 1
             if op.kind == "loop":
                 start, stop = (_number(v, counters) for v in op.args[:2])
                 if start is not None:
                     counters[op.blocks[0].params[0]] = start
-                    turns = 1 if stop is None else max(-(-(stop - start) // op.attr.step), 0)
+                if start is None or stop is None:
+                    known = False
+                else:
+                    turns = max(-(-(stop - start) // op.attr.step), 0)
             for inner in op.blocks:
                 visit(inner, times * turns)
             kind, count = _arithmetic(op)
@@ -60,7 +64,8 @@ def operations(kernel: Kernel, flops: int) -> dict[str, float]:
     total = found.total()
     if not total:
         return {"float32": float(flops)} if flops else {}
-    return {kind: count * min(1.0, flops / total) for kind, count in found.items() if count and flops}
+    share = min(1.0, flops / total) if known else flops / total
+    return {kind: count * share for kind, count in found.items() if count and flops}
 
 
 def _number(value: Val, counters: dict[Val, int]) -> int | None:
